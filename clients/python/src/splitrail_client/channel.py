@@ -1,0 +1,113 @@
+"""One gRPC channel to the gateway: deadlines, the token, keepalive, safe retries, and errors as this client's own."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from splitrail.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
+from splitrail.split.v1.dataset_service_pb2_grpc import DatasetServiceStub
+from splitrail.split.v1.import_service_pb2_grpc import ImportServiceStub
+from splitrail.split.v1.split_service_pb2_grpc import SplitServiceStub
+from splitrail.trainer.v1.run_service_pb2_grpc import RunServiceStub
+
+from .connection import Connection
+from .errors import UnreachableError, from_rpc
+
+if TYPE_CHECKING:  # the asynchronous face of the stubs exists for type checkers only
+    from splitrail.metrics.v1.metrics_service_pb2_grpc import MetricsServiceAsyncStub
+    from splitrail.split.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub
+    from splitrail.split.v1.import_service_pb2_grpc import ImportServiceAsyncStub
+    from splitrail.split.v1.split_service_pb2_grpc import SplitServiceAsyncStub
+    from splitrail.trainer.v1.run_service_pb2_grpc import RunServiceAsyncStub
+
+Answer = TypeVar("Answer", bound=Message)
+DEADLINE_SECONDS = 30.0
+"""Of a unary call."""
+LONG_DEADLINE_SECONDS = 180.0
+"""Of a unary call that looks at all files of a source or all images of a version."""
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_SERVICE_CONFIG = {
+    # Safe: each of the calls made here may be repeated (reads, idempotent ones, and creations under one request_id).
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+class Channel:
+    """The services behind one gateway. To be made and closed within one event loop."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        options: list[tuple[str, Any]] = [
+            ("grpc.keepalive_time_ms", 20_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.min_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+            ("grpc.enable_http_proxy", 0 if connection.is_loopback else 1),
+        ]
+        if connection.is_tls:
+            self._channel = grpc.aio.secure_channel(connection.target, grpc.ssl_channel_credentials(), options=options)
+        else:
+            self._channel = grpc.aio.insecure_channel(connection.target, options=options)
+        self._metadata = (("authorization", f"Bearer {connection.token}"),)
+        self.datasets: DatasetServiceAsyncStub = DatasetServiceStub(self._channel)
+        self.imports: ImportServiceAsyncStub = ImportServiceStub(self._channel)
+        self.splits: SplitServiceAsyncStub = SplitServiceStub(self._channel)
+        self.runs: RunServiceAsyncStub = RunServiceStub(self._channel)
+        self.metrics: MetricsServiceAsyncStub = MetricsServiceStub(self._channel)
+
+    @property
+    def url(self) -> str:
+        """The gateway's address."""
+        return self._connection.url
+
+    async def close(self) -> None:
+        """Ends the channel; running calls are cancelled."""
+        await self._channel.close()
+
+    async def call(
+        self, method: Callable[..., grpc.aio.UnaryUnaryCall[Any, Answer]], request: Message, *, seconds: float = DEADLINE_SECONDS
+    ) -> Answer:
+        """One unary call with a deadline. Raises SplitrailError."""
+        try:
+            return await method(request, timeout=seconds, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, self.url) from error
+        except asyncio.CancelledError as error:
+            raise self._unless_ours(error) from error
+
+    async def stream(self, method: Callable[..., grpc.aio.UnaryStreamCall[Any, Answer]], request: Message) -> AsyncGenerator[Answer, None]:
+        """The messages of a server stream, which is cancelled when the iteration is given up. Raises SplitrailError."""
+        call = method(request, metadata=self._metadata)
+        try:
+            async for answer in call:
+                yield answer
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, self.url) from error
+        except asyncio.CancelledError as error:
+            raise self._unless_ours(error) from error
+        finally:
+            call.cancel()
+
+    def _unless_ours(self, error: asyncio.CancelledError) -> BaseException:
+        """gRPC reports a stream that the other side has cancelled as if this task had been: tells the two apart."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() > 0:
+            return error
+        return UnreachableError(f"{self.url} has broken off the call", code=grpc.StatusCode.CANCELLED)

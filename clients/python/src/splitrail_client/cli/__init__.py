@@ -1,0 +1,36 @@
+"""The `splitrail` command."""
+
+import importlib.metadata
+
+import click
+import stamina.instrumentation
+
+from .data import dataset, split
+from .evaluations import evaluate
+from .runs import run
+from .training import schema, train
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(importlib.metadata.version("splitrail-client"), prog_name="splitrail")
+def cli() -> None:
+    """Splitrail: split once, train on exactly that split, watch every epoch, evaluate on what was held out.
+
+    \b
+    splitrail dataset import cells/
+    splitrail split create cells@v1 --ratios 0.7,0.15,0.15 --seed 42 --stratify
+    splitrail train data=cells@v1 model=yolov8n epochs=20
+    splitrail eval run cells/1 --split test
+
+    Data goes to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 unreachable.
+    """
+
+
+for command in (dataset, split, train, run, evaluate, schema):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Runs the command and exits."""
+    stamina.instrumentation.set_on_retry_hooks(())  # they would write about retried uploads to stdout
+    cli(prog_name="splitrail")

@@ -1,0 +1,253 @@
+"""The JSON documents of `-o json`: flat, snake_case, numbers as numbers. `run watch` prints the gateway's own messages instead."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from splitrail.events.v1 import run_event_pb2
+from splitrail.metrics.v1 import metrics_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2
+from splitrail.trainer.v1 import run_pb2, run_service_pb2
+
+from ..references import from_value, split_name
+from ..transfer import ImportResult
+
+Document = dict[str, Any]
+
+
+def word(enum: Any, value: int, prefix: str) -> str:
+    """An enum's value in lower case without its prefix; empty for the unspecified one."""
+    return str(enum.Name(value)).removeprefix(prefix).lower() if value else ""
+
+
+def state(job: run_pb2.Job) -> str:
+    """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
+    return word(run_event_pb2.JobState, job.state, "JOB_STATE_")
+
+
+def time_text(value: Timestamp) -> str | None:
+    """RFC 3339, or None when it has not been set."""
+    return value.ToJsonString() if value.seconds else None
+
+
+def dataset(item: dataset_pb2.Dataset) -> Document:
+    return {
+        "dataset_id": item.dataset_id,
+        "project": item.project_id,
+        "name": item.name,
+        "task": word(dataset_pb2.Task, item.task, "TASK_"),
+        "latest_version": item.latest_version,
+        "external_id": item.external_id,
+        "labels": dict(item.labels),
+        "create_time": time_text(item.create_time),
+    }
+
+
+def problem(item: import_pb2.Problem) -> Document:
+    return {
+        "path": item.path,
+        "line": item.line if item.HasField("line") else None,
+        "code": item.code,
+        "message": item.message,
+        "image_excluded": item.image_excluded,
+        "note": item.note,
+    }
+
+
+def import_report(report: import_pb2.Import, problems: Sequence[import_pb2.Problem], result: ImportResult | None) -> Document:
+    version = report.version
+    return {
+        "import_id": report.import_id,
+        "dataset": report.dataset_name,
+        "state": word(import_pb2.ImportState, report.state, "IMPORT_STATE_"),
+        "failure": report.failure,
+        "format": word(import_pb2.SourceFormat, report.format, "SOURCE_FORMAT_"),
+        "version": result.reference if result else "",
+        "version_id": version.version_id,
+        "dataset_id": version.dataset_id,
+        "digest": version.digest,
+        "files": report.file_count,
+        "images": version.image_count if version.version_id else report.image_count,
+        "objects": version.object_count,
+        "excluded_images": report.excluded_count,
+        "classes": [{"class": item.class_name, "images": item.images, "objects": item.objects} for item in version.class_counts],
+        "uploaded_files": result.uploaded_files if result else None,
+        "uploaded_bytes": result.uploaded_bytes if result else None,
+        "problem_count": report.problem_count,
+        "note_count": report.note_count,
+        "problems": [problem(item) for item in problems],
+    }
+
+
+def split(item: split_pb2.SplitRevision) -> Document:
+    ratios, certificate = item.parameters.ratios, item.certificate
+    return {
+        "split_id": item.split_id,
+        "reference": item.reference,
+        "version_id": item.version_id,
+        "dataset_id": item.dataset_id,
+        "digest": item.digest,
+        "part_digests": {"train": item.part_digests.train, "val": item.part_digests.val, "test": item.part_digests.test},
+        "ratios": {"train": ratios.train, "val": ratios.val, "test": ratios.test},
+        "seed": item.parameters.seed,
+        "stratify": item.parameters.stratify,
+        "algorithm_version": item.algorithm_version,
+        "parts": [
+            {
+                "split": split_name(part.split),
+                "images": part.images,
+                "ideal_images": part.ideal_images,
+                "objects": part.objects,
+                "background_images": part.background_images,
+            }
+            for part in certificate.parts
+        ],
+        "classes": [
+            {
+                "class": balance.class_name,
+                **{
+                    split_name(part.split): {
+                        "images": part.images,
+                        "ideal_images": part.ideal_images,
+                        "objects": part.objects,
+                        "deviation": part.deviation,
+                    }
+                    for part in balance.parts
+                },
+            }
+            for balance in certificate.classes
+        ],
+        "worst_class": certificate.worst_class,
+        "max_deviation": certificate.max_deviation,
+        "random_max_deviation": certificate.random_max_deviation,
+        "findings": list(certificate.findings),
+        "create_time": time_text(item.create_time),
+    }
+
+
+def _job(job: run_pb2.Job) -> Document:
+    return {
+        "state": state(job),
+        "attempt": job.attempt,
+        "failures": job.failures,
+        "cause": word(run_event_pb2.FailureCause, job.cause, "FAILURE_CAUSE_"),
+        "message": job.message,
+        "cancel_requested": job.cancel_requested,
+        "queue": job.queue,
+        "queue_position": job.queue_position if job.HasField("queue_position") else None,
+        "worker": job.worker,
+        "create_time": time_text(job.create_time),
+        "start_time": time_text(job.start_time),
+        "end_time": time_text(job.end_time),
+    }
+
+
+def run(item: run_pb2.Run) -> Document:
+    return {
+        "run_id": item.run_id,
+        "reference": item.reference,
+        "project": item.project_id,
+        **_job(item.job),
+        "model": item.model,
+        "epochs": item.epochs,
+        "checkpoint_epoch": item.checkpoint_epoch,
+        "dataset_id": item.dataset_id,
+        "version_id": item.version_id,
+        "split_id": item.split_id,
+        "split_reference": item.split_reference,
+        "split_digest": item.split_digest,
+        "class_names": list(item.class_names),
+        "arguments": {name: from_value(value) for name, value in sorted(item.arguments.items())},
+        "resolved_arguments": {name: from_value(value) for name, value in sorted(item.resolved_arguments.items())},
+        "versions": dict(item.versions),
+        "external_id": item.external_id,
+        "labels": dict(item.labels),
+    }
+
+
+def epoch(item: metrics_pb2.Epoch) -> Document:
+    return {"epoch": item.epoch, "attempt": item.attempt, "metrics": dict(sorted(item.metrics.items()))}
+
+
+def artifact(item: run_pb2.Artifact) -> Document:
+    return {
+        "name": item.name,
+        "kind": word(run_pb2.ArtifactKind, item.kind, "ARTIFACT_KIND_"),
+        "attempt": item.attempt,
+        "size_bytes": item.size_bytes,
+        "sha256": item.sha256,
+        "url": item.url,
+    }
+
+
+def plot(item: metrics_pb2.Plot, owner: str) -> Document:
+    return {
+        "name": item.name,
+        "of": owner,
+        "title": item.title,
+        "kind": item.kind,
+        "content_type": item.content_type,
+        "size_bytes": item.size_bytes,
+        "sha256": item.sha256,
+        "url": item.url,
+        "url_expire_time": time_text(item.url_expire_time),
+    }
+
+
+def log_line(item: metrics_pb2.FeedEvent) -> Document:
+    return {
+        "seq": item.seq,
+        "time": time_text(item.event_time),
+        "attempt": item.attempt,
+        "level": word(run_event_pb2.LogLevel, item.log.level, "LOG_LEVEL_"),
+        "text": item.log.text,
+    }
+
+
+def evaluation_reference(item: run_pb2.Evaluation) -> str:
+    """`cells/17/eval/2`."""
+    return f"{item.run_reference}/eval/{item.number}"
+
+
+def evaluation(item: run_pb2.Evaluation) -> Document:
+    result, matrix = item.result, item.result.confusion_matrix
+    side = len(matrix.class_names) + (0 if "background" in matrix.class_names else 1)
+    return {
+        "evaluation_id": item.evaluation_id,
+        "reference": evaluation_reference(item),
+        "run_id": item.run_id,
+        "run_reference": item.run_reference,
+        **_job(item.job),
+        "weights": word(run_pb2.ArtifactKind, item.weights, "ARTIFACT_KIND_"),
+        "split": split_name(item.split),
+        "split_id": item.split_id,
+        "split_reference": item.split_reference,
+        "contaminated_images": item.contaminated_images,
+        "arguments": {name: from_value(value) for name, value in sorted(item.arguments.items())},
+        "images": result.images,
+        "objects": result.objects,
+        "overall": dict(sorted(result.overall.items())),
+        "classes": [
+            {"class": row.class_name, "images": row.images, "objects": row.objects, **dict(sorted(row.metrics.items()))} for row in result.classes
+        ],
+        "confusion_matrix": {
+            "class_names": list(matrix.class_names),
+            "confidence": matrix.confidence,
+            "counts": [list(matrix.counts[start : start + side]) for start in range(0, len(matrix.counts), side)],
+        },
+        "speed_ms": dict(sorted(result.speed_ms.items())),
+    }
+
+
+def argument(item: run_service_pb2.ArgumentDescriptor) -> Document:
+    return {
+        "name": item.name,
+        "group": item.group,
+        "type": word(run_service_pb2.ArgumentType, item.type, "ARGUMENT_TYPE_"),
+        "default": from_value(item.default_value),
+        "minimum": item.minimum if item.HasField("minimum") else None,
+        "maximum": item.maximum if item.HasField("maximum") else None,
+        "choices": list(item.choices),
+        "multiple_of": item.multiple_of or None,
+        "help": item.help,
+    }

@@ -1,0 +1,108 @@
+"""`splitrail eval`."""
+
+import click
+from splitrail.events.v1 import run_event_pb2
+from splitrail.trainer.v1 import run_pb2
+
+from ..client import AsyncClient, ending
+from ..errors import JobFailedError
+from ..references import split_name
+from . import documents, tables
+from .following import detached, follow
+from .options import CommandError, Session, with_session
+from .view import View
+
+
+@click.group("eval")
+def evaluate() -> None:
+    """Judge a run's best weights on images that it has never seen. An evaluation is cells/17/eval/2, or its id."""
+
+
+@evaluate.command("run")
+@click.argument("reference", metavar="RUN")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Part to judge on.")
+@click.option("--on", metavar="REF", help="Another split to judge on, cells@v3#2. Default: the run's own.")
+@click.option("--force", is_flag=True, help="Also when images of that part were trained on; the result says so.")
+@click.option("--conf", type=float, help="Least confidence of a prediction.")
+@click.option("--iou", type=float, help="IoU of the non-maximum suppression.")
+@click.option("--imgsz", type=int, help="Image size in pixels. Default: the run's.")
+@click.option("--batch", type=int, help="Images at once.")
+@click.option("--max-det", "max_det", type=int, help="Most predictions an image.")
+@click.option("--detach", is_flag=True, help="Queue the evaluation and return.")
+@with_session
+def run(session: Session, reference: str, *, split: str, on: str | None, force: bool, detach: bool, **arguments: float | None) -> None:
+    """Evaluate RUN (cells/17) and print what came of it, overall and per class."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    queued = session.run(lambda client: client.evaluate(reference, split, wait=False, force=force, on=on, **given))
+    name = documents.evaluation_reference(queued)
+    if detach:
+        if session.json:
+            session.document(documents.evaluation(queued))
+        else:
+            session.answer(f"{name} queued")
+            session.say(f"its result: splitrail eval get {name}")
+        return
+    _follow(session, queued)
+
+
+@evaluate.command("watch")
+@click.argument("reference", metavar="EVALUATION")
+@with_session
+def watch(session: Session, reference: str) -> None:
+    """Follow an evaluation to its end and print what came of it. Ctrl-C stops watching, not the evaluation."""
+    _follow(session, session.run(lambda client: client.evaluation(reference)))
+
+
+@evaluate.command("get")
+@click.argument("reference", metavar="EVALUATION")
+@with_session
+def get(session: Session, reference: str) -> None:
+    """Show an evaluation: cells/17/eval/2, or its id."""
+    _show(session, session.run(lambda client: client.evaluation(reference)))
+
+
+@evaluate.command("ls")
+@click.argument("reference", metavar="[RUN]", required=False)
+@with_session
+def list_evaluations(session: Session, reference: str | None) -> None:
+    """Evaluations of RUN, or of the project, newest first."""
+    items = session.run(lambda client: client.evaluations(reference))
+    if session.json:
+        session.document([documents.evaluation(item) for item in items])
+    elif items:
+        session.out.print(tables.evaluations(items))
+    else:
+        session.say("no evaluations yet: splitrail eval run cells/1 --split test")
+
+
+def _follow(session: Session, item: run_pb2.Evaluation) -> None:
+    name = documents.evaluation_reference(item)
+
+    async def work(client: AsyncClient) -> run_pb2.Evaluation:
+        await follow(session, client, item.evaluation_id, View(f"{name} ({split_name(item.split)} split)"))
+        return await client.evaluation(item)
+
+    try:
+        ended = session.run(work)
+    except KeyboardInterrupt:
+        detached(session, name, f"splitrail eval watch {name}")
+        return
+    _show(session, ended)
+
+
+def _show(session: Session, item: run_pb2.Evaluation) -> None:
+    """Prints an evaluation; CommandError (exit code 1) when it failed or was cancelled."""
+    name = documents.evaluation_reference(item)
+    if session.json:
+        session.document(documents.evaluation(item))
+    if item.job.state in (run_event_pb2.JOB_STATE_FAILED, run_event_pb2.JOB_STATE_CANCELLED):
+        raise CommandError(JobFailedError(f"{name} {ending(item.job)}"))
+    if session.json:
+        return
+    if item.job.state != run_event_pb2.JOB_STATE_SUCCEEDED:
+        session.answer(f"{name} {documents.state(item.job)}")
+        return
+    session.answer(tables.evaluation_headline(item))
+    session.out.print(tables.evaluation_result(item))
+    session.say(f"plots: splitrail run plots {name}")
+    session.answer(f"{split_name(item.split)} mAP50 = {tables.fraction(item.result.overall.get('mAP50'))}")

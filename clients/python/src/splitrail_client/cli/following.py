@@ -1,0 +1,65 @@
+"""Following a job to its end, for `train`, `run watch` and `eval run`; Ctrl-C detaches and the job goes on."""
+
+import json
+from contextlib import aclosing
+
+import click
+from google.protobuf.json_format import MessageToDict
+from splitrail.events.v1 import run_event_pb2
+from splitrail.metrics.v1 import metrics_service_pb2
+from splitrail.trainer.v1 import run_pb2
+
+from ..client import AsyncClient, ending
+from ..errors import JobFailedError
+from ..watching import watch_run
+from . import documents, tables
+from .live import Display
+from .options import CommandError, Session
+from .view import View, result_line
+
+
+async def follow(session: Session, client: AsyncClient, job_id: str, view: View, *, lines: bool = False) -> None:
+    """Shows a feed until it ends. `lines`: each message also as a line of JSON on stdout, as the gateway's NDJSON has it."""
+    display = Display(view, session.err)
+    with display.showing():
+        async with aclosing(watch_run(client.channel, job_id, on_interruption=display.interrupted)) as messages:
+            async for message in messages:
+                display.message(message)
+                if lines:
+                    click.echo(json.dumps(_as_gateway(message)))
+
+
+def _as_gateway(message: metrics_service_pb2.WatchRunResponse) -> object:
+    return MessageToDict(message, always_print_fields_with_no_presence=True)
+
+
+def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> None:
+    """Follows a run and says on stdout how it ended, or how it stands when Ctrl-C detached from it. `lines`: its messages as JSON instead.
+
+    Raises CommandError (exit code 1) when the run failed or was cancelled.
+    """
+    view = View(run.reference, epochs=run.epochs)
+
+    async def work(client: AsyncClient) -> run_pb2.Run:
+        await follow(session, client, run.run_id, view, lines=lines)
+        return await client.run(run)
+
+    try:
+        ended = session.run(work)
+    except KeyboardInterrupt:
+        detached(session, run.reference, f"splitrail run watch {run.reference}")
+        ended = None
+    if session.json and not lines:
+        session.document(documents.run(ended or run))
+    if ended is None:
+        return
+    if ended.job.state != run_event_pb2.JOB_STATE_SUCCEEDED:
+        raise CommandError(JobFailedError(f"{run.reference} {ending(ended.job)}"))
+    if not session.json:
+        session.answer(result_line(view, tables.elapsed(ended.job)))
+        session.say(f"plots: splitrail run plots {run.reference}    evaluate: splitrail eval run {run.reference} --split test")
+
+
+def detached(session: Session, reference: str, again: str) -> None:
+    """What Ctrl-C means."""
+    session.say(f"detached: {reference} goes on. Watch it again: {again}")

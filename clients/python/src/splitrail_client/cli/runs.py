@@ -1,0 +1,168 @@
+"""`splitrail run`."""
+
+import click
+from splitrail.events.v1 import run_event_pb2
+from splitrail.metrics.v1 import metrics_pb2
+from splitrail.trainer.v1 import run_pb2
+
+from ..client import AsyncClient
+from ..references import evaluation_reference, from_value
+from ..text import human_seconds, human_size
+from . import documents, tables
+from .following import follow_run
+from .options import Session, with_session
+from .view import qualities
+
+_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+
+
+@click.group()
+def run() -> None:
+    """Look at runs, watch and cancel them. RUN is cells/17 or a run_id."""
+
+
+@run.command("ls")
+@click.option("--state", type=click.Choice(_STATES), help="Only runs in this state.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
+@with_session
+def list_runs(session: Session, state: str | None, limit: int) -> None:
+    """Runs of the project, newest first."""
+
+    async def work(client: AsyncClient) -> tuple[list[run_pb2.Run], dict[str, metrics_pb2.RunSummary]]:
+        wanted = run_event_pb2.JobState.Value(f"JOB_STATE_{state.upper()}") if state else run_event_pb2.JOB_STATE_UNSPECIFIED
+        runs = await client.runs(state=wanted, limit=limit)
+        return runs, dict(await client.summaries(runs))
+
+    runs, summaries = session.run(work)
+    if session.json:
+        session.document(
+            [{**documents.run(item), "epochs_done": summaries[item.run_id].epochs_done if item.run_id in summaries else 0} for item in runs]
+        )
+    elif runs:
+        session.out.print(tables.runs(runs, summaries))
+    else:
+        session.say("no runs yet: splitrail train data=cells@v1 model=yolov8n epochs=20")
+
+
+@run.command("get")
+@click.argument("reference", metavar="RUN")
+@with_session
+def get_run(session: Session, reference: str) -> None:
+    """One run: its state, what it trains on and with, and its epochs."""
+
+    async def work(client: AsyncClient) -> tuple[run_pb2.Run, list[metrics_pb2.Epoch], metrics_pb2.Epoch | None]:
+        item = await client.run(reference)
+        metrics = await client.metrics(item)
+        return item, list(metrics.epochs), metrics.final if metrics.HasField("final") else None
+
+    item, epochs, final = session.run(work)
+    if session.json:
+        history = [documents.epoch(epoch) for epoch in epochs]
+        session.document({**documents.run(item), "history": history, "final": documents.epoch(final) if final else None})
+        return
+    seconds = tables.elapsed(item.job)
+    lines = {
+        "state": documents.state(item.job) + (f" ({item.job.message})" if item.job.message else ""),
+        "data": f"{item.split_reference} (digest {item.split_digest})",
+        "model": item.model,
+        "epochs": f"{len(epochs)} of {item.epochs}" + (f" in {human_seconds(seconds)}" if seconds is not None else ""),
+        "attempt": f"{item.job.attempt} on {item.job.worker}" if item.job.attempt else "none yet",
+        "created": tables.when(item.job),
+        "arguments": " ".join(f"{name}={from_value(value)}" for name, value in sorted(item.arguments.items())),
+        "versions": " ".join(f"{name} {version}" for name, version in sorted(item.versions.items())),
+        "labels": " ".join(f"{name}={value}" for name, value in sorted(item.labels.items())),
+        "external id": item.external_id,
+    }
+    if final is not None:
+        lines["best checkpoint"] = ", ".join(f"{title} {tables.fraction(final.metrics[key])}" for title, key in qualities(final.metrics).items())
+    session.answer(item.reference)
+    for name, value in lines.items():
+        if value:
+            session.answer(f"  {name:<16}{value}")
+
+
+@run.command("watch")
+@click.argument("reference", metavar="RUN")
+@with_session
+def watch(session: Session, reference: str) -> None:
+    """Follow a run from its first event to its end. `-o json` prints each message on a line (NDJSON). Ctrl-C stops watching, not the run."""
+    item = session.run(lambda client: client.run(reference))
+    follow_run(session, item, lines=session.json)
+
+
+@run.command("cancel")
+@click.argument("reference", metavar="RUN")
+@with_session
+def cancel(session: Session, reference: str) -> None:
+    """Ask for the end of a run: at once while queued, between batches when running."""
+    item = session.run(lambda client: client.cancel(reference))
+    if session.json:
+        session.document(documents.run(item))
+    elif item.job.state == run_event_pb2.JOB_STATE_CANCELLED:
+        session.answer(f"{item.reference} cancelled")
+    else:
+        session.answer(f"{item.reference} will end after the running batch")
+
+
+@run.command("logs")
+@click.argument("reference", metavar="RUN")
+@with_session
+def logs(session: Session, reference: str) -> None:
+    """Lines of the training process's log. RUN may be an evaluation: cells/17/eval/2."""
+
+    async def work(client: AsyncClient) -> list[metrics_pb2.FeedEvent]:
+        return await client.logs(await client.evaluation(reference) if evaluation_reference(reference) else reference)
+
+    for line in (found := session.run(work)) if not session.json else ():
+        level = documents.log_line(line)["level"]
+        session.answer(line.log.text if level == "info" else f"{level}: {line.log.text}")
+    if session.json:
+        session.document([documents.log_line(line) for line in found])
+
+
+@run.command("plots")
+@click.argument("reference", metavar="RUN")
+@with_session
+def plots(session: Session, reference: str) -> None:
+    """Plots of a run and of its evaluations, with URLs that open anywhere and expire. RUN may be one evaluation: cells/17/eval/2."""
+
+    async def work(client: AsyncClient) -> list[tuple[str, metrics_pb2.Plot]]:
+        if evaluation_reference(reference):
+            evaluation = await client.evaluation(reference)
+            return [(documents.evaluation_reference(evaluation), plot) for plot in await client.plots(evaluation)]
+        item = await client.run(reference)
+        found = [(item.reference, plot) for plot in await client.plots(item) if plot.run_id in ("", item.run_id)]
+        for evaluation in reversed(await client.evaluations(item)):
+            found += [(documents.evaluation_reference(evaluation), plot) for plot in await client.plots(evaluation)]
+        return found
+
+    found = session.run(work)
+    if session.json:
+        session.document([documents.plot(plot, owner) for owner, plot in found])
+        return
+    if not found:
+        session.say(f"{reference} has no plots yet")
+    owner = ""
+    for of, plot in found:
+        if of != owner:
+            owner = of
+            session.answer(owner)
+        session.answer(f"  {plot.name}  {plot.title}  {human_size(plot.size_bytes)}")
+        session.answer(f"    {plot.url}")
+
+
+@run.command("artifacts")
+@click.argument("reference", metavar="RUN")
+@with_session
+def artifacts(session: Session, reference: str) -> None:
+    """Weights, checkpoints and results.csv of a run, with URLs that open anywhere and expire."""
+    found = session.run(lambda client: client.artifacts(reference))
+    if session.json:
+        session.document([documents.artifact(item) for item in found])
+        return
+    if not found:
+        session.say(f"{reference} has left no files yet")
+    for item in found:
+        kind = documents.word(run_pb2.ArtifactKind, item.kind, "ARTIFACT_KIND_").replace("_", " ")
+        session.answer(f"{item.name}  {kind}  {human_size(item.size_bytes)}")
+        session.answer(f"  {item.url}")

@@ -1,0 +1,154 @@
+"""Tables and lines for people. Whatever comes from users is shown as text: no markup, no control characters."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from rich.table import Table
+from rich.text import Text
+from splitrail.metrics.v1 import metrics_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2
+from splitrail.trainer.v1 import run_pb2, run_service_pb2
+
+from ..references import from_value, split_name
+from ..text import counted, plain
+from . import documents
+
+STATE_STYLES: Mapping[str, str] = {"queued": "yellow", "running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "magenta"}
+METRIC_TITLES: Mapping[str, str] = {"mAP50": "mAP50", "mAP50_95": "mAP50-95", "precision": "precision", "recall": "recall", "f1": "F1"}
+
+
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """An empty table; the columns named in `right` are aligned to the right."""
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(Text(column), justify="right" if column in right else "left", no_wrap=True)
+    return made
+
+
+def cells(*values: object) -> list[Text]:
+    """Cells of a row, safe to show."""
+    return [value if isinstance(value, Text) else Text(plain(str(value))) for value in values]
+
+
+def state_text(job: run_pb2.Job) -> Text:
+    """A job's state in its colour."""
+    name = documents.state(job)
+    return Text(name, style=STATE_STYLES.get(name, ""))
+
+
+def fraction(value: float | None) -> str:
+    """`0.873`, `nan`, or a dash when there is none."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def when(job: run_pb2.Job) -> str:
+    """When a job was asked for, in local time."""
+    return job.create_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def elapsed(job: run_pb2.Job) -> float | None:
+    """Seconds from the first claim to the end, or until now; None before it was claimed."""
+    if not job.start_time.seconds:
+        return None
+    end = job.end_time.ToDatetime(UTC) if job.end_time.seconds else datetime.now(UTC)
+    return (end - job.start_time.ToDatetime(UTC)).total_seconds()
+
+
+def problem_line(item: import_pb2.Problem) -> str:
+    """`labels/a.txt:3 class 7 is not one of the 3 names`."""
+    place = f"{item.path}:{item.line}" if item.HasField("line") else item.path
+    return f"{place} {item.message}" + (" (image left out)" if item.image_excluded else "")
+
+
+def datasets(items: Sequence[dataset_pb2.Dataset]) -> Table:
+    made = table("DATASET", "NEWEST", "TASK", "CREATED")
+    for item in items:
+        newest = f"{item.name}@v{item.latest_version}" if item.latest_version else "none"
+        created = item.create_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+        made.add_row(*cells(item.name, newest, documents.word(dataset_pb2.Task, item.task, "TASK_"), created))
+    return made
+
+
+def split_counts(item: split_pb2.SplitRevision) -> Table:
+    """Images (objects) of each class in each part."""
+    parts = [split_name(part.split) for part in item.certificate.parts]
+    made = table("IMAGES (OBJECTS)", *parts, "DEVIATION", right=[*parts, "DEVIATION"])
+    made.add_row(*cells("all", *(f"{part.images} ({part.objects})" for part in item.certificate.parts), ""), style="bold")
+    for balance in item.certificate.classes:
+        counts = [f"{part.images} ({part.objects})" for part in balance.parts]
+        worst = max((part.deviation for part in balance.parts if not math.isnan(part.deviation)), default=0.0)
+        made.add_row(*cells(balance.class_name, *counts, f"{worst:.1%}"))
+    if any(part.background_images for part in item.certificate.parts):
+        made.add_row(*cells("without objects", *(part.background_images for part in item.certificate.parts), ""), style="dim")
+    return made
+
+
+def runs(items: Sequence[run_pb2.Run], summaries: Mapping[str, metrics_pb2.RunSummary]) -> Table:
+    made = table("RUN", "STATE", "MODEL", "EPOCHS", "BEST VAL MAP50", "SPLIT", "CREATED", right=["EPOCHS", "BEST VAL MAP50"])
+    for item in items:
+        summary = summaries.get(item.run_id, metrics_pb2.RunSummary())
+        best = summary.best.metrics.get("mAP50") if summary.HasField("best") else None
+        epochs = f"{summary.epochs_done}/{item.epochs}"
+        made.add_row(*cells(item.reference, state_text(item.job), item.model, epochs, fraction(best), item.split_reference, when(item.job)))
+    return made
+
+
+def evaluations(items: Sequence[run_pb2.Evaluation]) -> Table:
+    made = table("EVALUATION", "STATE", "SPLIT", "MAP50", "MAP50-95", "OF", "CREATED", right=["MAP50", "MAP50-95"])
+    for item in items:
+        part, overall = split_name(item.split), item.result.overall
+        done = item.HasField("result")
+        shown = [f"{part} {fraction(overall.get(key))}" if done else "–" for key in ("mAP50", "mAP50_95")]
+        contaminated = " (trained on!)" if item.contaminated_images else ""
+        reference = documents.evaluation_reference(item)
+        made.add_row(*cells(reference, state_text(item.job), part + contaminated, *shown, item.split_reference, when(item.job)))
+    return made
+
+
+def evaluation_result(item: run_pb2.Evaluation) -> Table:
+    """Overall and per class; every number's column names the split that it comes from."""
+    part = split_name(item.split)
+    keys = [key for key in METRIC_TITLES if key in item.result.overall]
+    titles = [f"{part} {METRIC_TITLES[key]}" for key in keys]
+    made = table("CLASS", "images", "objects", *titles, right=["images", "objects", *titles])
+    overall = [fraction(item.result.overall.get(key)) for key in keys]
+    made.add_row(*cells("all", item.result.images, item.result.objects, *overall), style="bold")
+    for row in item.result.classes:
+        made.add_row(*cells(row.class_name, row.images, row.objects, *(fraction(row.metrics.get(key)) for key in keys)))
+    return made
+
+
+def evaluation_headline(item: run_pb2.Evaluation) -> str:
+    """What was judged on what."""
+    part = split_name(item.split)
+    forced = f"; forced: {counted(item.contaminated_images, 'image')} of them were trained on" if item.contaminated_images else ""
+    sizes = f"{counted(item.result.images, 'image')}, {counted(item.result.objects, 'object')}"
+    return f"{documents.evaluation_reference(item)}: {item.run_reference} on the {part} split of {item.split_reference} ({sizes}{forced})"
+
+
+def schema(items: Sequence[run_service_pb2.ArgumentDescriptor]) -> Table:
+    made = table("ARGUMENT", "TYPE", "DEFAULT", "RANGE", "HELP")
+    made.columns[-1].no_wrap = False
+    group = None
+    for item in items:
+        if item.group != group:
+            group = item.group
+            made.add_row(Text(plain(group), style="bold cyan"))
+        kind = documents.word(run_service_pb2.ArgumentType, item.type, "ARGUMENT_TYPE_")
+        made.add_row(*cells(item.name, kind, _default(item), _range(item), item.help))
+    return made
+
+
+def _default(item: run_service_pb2.ArgumentDescriptor) -> str:
+    value = from_value(item.default_value)
+    return "" if value is None else str(value)
+
+
+def _range(item: run_service_pb2.ArgumentDescriptor) -> str:
+    if item.choices:
+        return "|".join(item.choices)
+    low = f"{item.minimum:.10g}" if item.HasField("minimum") else ""
+    high = f"{item.maximum:.10g}" if item.HasField("maximum") else ""
+    bounds = f"{low}..{high}" if low or high else ""
+    return f"{bounds} multiple of {item.multiple_of}".strip() if item.multiple_of else bounds

@@ -1,0 +1,71 @@
+"""`splitrail train` and `splitrail schema`."""
+
+import click
+
+from ..errors import UsageError
+from ..references import parse_assignments, parse_value
+from . import documents, tables
+from .following import follow_run
+from .options import Session, with_session
+
+
+@click.command()
+@click.argument("assignments", nargs=-1, required=True, metavar="data=REF model=NAME [ARGUMENT=VALUE]...")
+@click.option("--detach", is_flag=True, help="Queue the run and return.")
+@click.option("--queue", default="", help="The queue it waits in.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping; may be repeated.")
+@click.option("--external-id", default="", help="Your own identifier of this run.")
+@with_session
+def train(session: Session, assignments: tuple[str, ...], *, detach: bool, queue: str, labels: tuple[str, ...], external_id: str) -> None:
+    """Train MODEL on the split that REF means, and follow it. Arguments are Ultralytics' own; `splitrail schema` lists them.
+
+    \b
+    splitrail train data=cells@v1 model=yolov8n epochs=20 imgsz=640
+
+    Ctrl-C detaches: the run goes on.
+    """
+    try:
+        given, own = parse_assignments(assignments), parse_assignments(labels)
+    except UsageError as error:
+        raise click.UsageError(error.message) from error
+    missing = [name for name in ("data", "model") if not given.get(name)]
+    if missing:
+        raise click.UsageError(
+            f"{' and '.join(f'{name}=...' for name in missing)} is missing, as in: splitrail train data=cells@v1 model=yolov8n epochs=20"
+        )
+    data, model = given.pop("data"), given.pop("model")
+    arguments = {name: parse_value(value) for name, value in given.items()}
+    made = session.run(
+        lambda client: client.create_run(data=data, model=model, arguments=arguments, queue=queue, external_id=external_id, labels=own)
+    )
+    run = made.run
+    for warning in made.warnings:
+        session.say(f"warning: {warning}", style="yellow")
+    if detach:
+        if session.json:
+            session.document(documents.run(run))
+        else:
+            session.answer(f"{run.reference} queued")
+            session.say(f"watch it: splitrail run watch {run.reference}")
+        return
+    session.say(f"{run.reference}: {run.model} on {run.split_reference}, {run.epochs} epochs")
+    follow_run(session, run)
+
+
+@click.command()
+@with_session
+def schema(session: Session) -> None:
+    """Training arguments with type, default, range and meaning, and the models."""
+    found = session.run(lambda client: client.schema())
+    if session.json:
+        session.document(
+            {
+                "ultralytics_version": found.ultralytics_version,
+                "models": list(found.models),
+                "arguments": [documents.argument(item) for item in found.arguments],
+            }
+        )
+        return
+    session.out.print(tables.schema(found.arguments))
+    session.answer("")
+    session.answer(f"models: {', '.join(found.models)} (Ultralytics {found.ultralytics_version})")

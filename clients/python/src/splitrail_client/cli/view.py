@@ -1,0 +1,155 @@
+"""What a watcher knows of a job: folded from its feed, event by event. Pure."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from splitrail.events.v1 import run_event_pb2
+from splitrail.metrics.v1 import metrics_pb2
+
+from ..text import human_seconds
+from .documents import word
+from .tables import fraction
+
+_TRAIN_LOSS = re.compile(r"^train_(?P<name>.+)_loss$")
+_QUALITY = (("mAP50", "mAP50"), ("mAP50_95", "mAP50-95"), ("mask_mAP50", "mask mAP50"), ("pose_mAP50", "pose mAP50"), ("top1", "top1"))
+_LOSS_ORDER = ("box", "cls", "dfl")
+
+
+@dataclass
+class View:
+    """One job on screen."""
+
+    title: str
+    """`cells/17`."""
+    epochs: int = 0
+    """How many there will be; 0: not known, or the job has none."""
+    state: str = "queued"
+    attempt: int = 0
+    worker: str = ""
+    device: str = ""
+    stage: str = ""
+    rows: dict[int, metrics_pb2.Epoch] = field(default_factory=dict)
+    """Epochs of the effective timeline."""
+    final: metrics_pb2.Epoch | None = None
+    """The best checkpoint, on val."""
+    progress: run_event_pb2.BatchProgress | None = None
+    note: str = ""
+    """The last thing that is out of the ordinary."""
+
+    def apply(self, event: metrics_pb2.FeedEvent) -> str | None:
+        """Takes in the next event; returns a line for a plain log when there is something to say."""
+        kind = event.WhichOneof("payload")
+        if kind == "state":
+            return self._state(event.state)
+        if kind == "attempt_started":
+            return self._attempt(event.attempt, event.attempt_started)
+        if kind == "stage":
+            self.stage = word(run_event_pb2.Stage, event.stage.stage, "STAGE_")
+            self.progress = None
+            return self.stage
+        if kind == "epoch":
+            self.rows[event.epoch.epoch] = event.epoch
+            self.epochs = event.epoch.epochs or self.epochs
+            self.progress = None
+            return epoch_line(event.epoch)
+        if kind == "rolled_back":
+            return self._rolled_back(event.rolled_back.epoch)
+        if kind == "final":
+            self.final = event.final
+        elif kind == "log" and event.log.level == run_event_pb2.LOG_LEVEL_ERROR:
+            return event.log.text
+        return None
+
+    def interrupted(self, message: str, seconds: float) -> str:
+        """Takes note of a lost connection."""
+        self.note = f"connection lost ({message}); trying again in {seconds:.1f} s"
+        return self.note
+
+    def heard(self) -> None:
+        """A message came: the connection is there again."""
+        if self.note.startswith("connection lost"):
+            self.note = ""
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that are complete."""
+        return len(self.rows)
+
+    @property
+    def best(self) -> metrics_pb2.Epoch | None:
+        """The epoch of the highest fitness."""
+        rated = [row for row in self.rows.values() if not math.isnan(row.metrics.get("fitness", math.nan))]
+        return max(rated, key=lambda row: row.metrics["fitness"], default=None)
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """Until the last epoch: the pod's estimate, else by the mean of the last epochs; None when it cannot be told."""
+        if self.progress is not None and self.progress.HasField("remaining_seconds"):
+            return self.progress.remaining_seconds
+        seconds = [row.metrics["epoch_seconds"] for row in list(self.rows.values())[-5:] if "epoch_seconds" in row.metrics]
+        if not seconds or not self.epochs:
+            return None
+        return sum(seconds) / len(seconds) * (self.epochs - self.epochs_done)
+
+    def _state(self, change: run_event_pb2.StateChanged) -> str:
+        self.state = word(run_event_pb2.JobState, change.state, "JOB_STATE_")
+        self.progress = None
+        if change.state in (run_event_pb2.JOB_STATE_SUCCEEDED, run_event_pb2.JOB_STATE_FAILED, run_event_pb2.JOB_STATE_CANCELLED):
+            self.stage = self.note = ""
+        elif change.state == run_event_pb2.JOB_STATE_QUEUED:
+            self.stage = ""
+        cause = word(run_event_pb2.FailureCause, change.cause, "FAILURE_CAUSE_").replace("_", " ")
+        reason = ": ".join(part for part in (cause, change.message) if part)
+        if reason:
+            self.note = reason
+        return f"{self.state} ({reason})" if reason else self.state
+
+    def _attempt(self, attempt: int, started: run_event_pb2.AttemptStarted) -> str:
+        self.attempt, self.worker, self.device = attempt, started.worker, started.device
+        self.state, self.stage, self.progress = "running", "", None
+        resumed = f", goes on after epoch {started.resume_epoch}" if started.resume_epoch else ""
+        if attempt > 1:
+            self.note = f"attempt {attempt}{resumed or ', from the start'}"
+        return f"attempt {attempt} on {started.worker} ({started.device}){resumed}"
+
+    def _rolled_back(self, last: int) -> str | None:
+        void = sorted(epoch for epoch in self.rows if epoch > last)
+        for epoch in void:
+            del self.rows[epoch]
+        self.progress = None
+        if not void:
+            return None
+        which = f"epoch {void[0]} is" if len(void) == 1 else f"epochs {void[0]} to {void[-1]} are"
+        self.note = f"rolled back to epoch {last}: {which} void and trained again"
+        return self.note
+
+
+def losses(values: Mapping[str, float]) -> dict[str, str]:
+    """Training losses among metrics: title -> key, in the usual order."""
+    found = {match["name"]: key for key in values if (match := _TRAIN_LOSS.match(key))}
+    return dict(sorted(found.items(), key=lambda item: (_LOSS_ORDER.index(item[0]) if item[0] in _LOSS_ORDER else len(_LOSS_ORDER), item[0])))
+
+
+def qualities(values: Mapping[str, float]) -> dict[str, str]:
+    """Metrics on val that are shown for each epoch: title -> key."""
+    return {f"val {title}": key for key, title in _QUALITY if key in values}
+
+
+def epoch_line(row: metrics_pb2.Epoch) -> str:
+    """`epoch 3/20: box 1.234, cls 2.1, dfl 1.3, val mAP50 0.812, val mAP50-95 0.514, 3.2 s`."""
+    parts = [f"{title} {row.metrics[key]:.3f}" for title, key in losses(row.metrics).items()]
+    parts += [f"{title} {fraction(row.metrics[key])}" for title, key in qualities(row.metrics).items()]
+    if "epoch_seconds" in row.metrics:
+        parts.append(f"{row.metrics['epoch_seconds']:.1f} s")
+    return f"epoch {row.epoch}/{row.epochs}: {', '.join(parts)}"
+
+
+def result_line(view: View, seconds: float | None) -> str:
+    """`cells/17 succeeded: 20 epochs in 3m 20s; best checkpoint: val mAP50 0.873, val mAP50-95 0.601`."""
+    took = f" in {human_seconds(seconds)}" if seconds is not None else ""
+    best = view.final or view.best
+    shown = ", ".join(f"{title} {fraction(best.metrics[key])}" for title, key in qualities(best.metrics).items()) if best else ""
+    epochs = f"{view.epochs_done} epoch{'' if view.epochs_done == 1 else 's'}"
+    return f"{view.title} {view.state}: {epochs}{took}" + (f"; best checkpoint: {shown}" if shown else "")

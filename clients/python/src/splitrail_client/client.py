@@ -1,0 +1,318 @@
+"""The asynchronous client. `sync.Client` is its twin for scripts and notebooks."""
+
+import importlib
+import importlib.util
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+from splitrail.events.v1 import run_event_pb2
+from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
+from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, import_service_pb2, split_pb2, split_service_pb2
+from splitrail.trainer.v1 import run_pb2, run_service_pb2
+
+from .channel import LONG_DEADLINE_SECONDS, Channel
+from .connection import DEFAULT_PROJECT, Connection
+from .errors import JobFailedError, RefusedError
+from .references import dataset_name, evaluation_reference, new_request_id, split_name, split_ratios, split_value, to_values
+from .transfer import ImportOrder, ImportProgress, ImportResult, Transfer
+from .watching import OnInterruption, watch_run
+
+RunLike = run_pb2.Run | str
+"""A run, `cells/17`, or a run_id."""
+EvaluationLike = run_pb2.Evaluation | str
+"""An evaluation, `cells/17/eval/2`, or an evaluation_id."""
+_PAGE = 1000
+
+
+class AsyncClient:
+    """Everything that the platform offers to people, over one gateway. An asynchronous context manager; see `connect_async`.
+
+    Every call raises RefusedError (with `reason` and `violations`) or UnreachableError.
+    """
+
+    def __init__(self, connection: Connection, project: str = DEFAULT_PROJECT) -> None:
+        self.connection = connection
+        self.project = project
+        self._channel: Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        self._channel = Channel(self.connection)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.channel.close()
+        self._channel = None
+
+    @property
+    def channel(self) -> Channel:
+        """The open channel; RuntimeError outside of the context."""
+        if self._channel is None:
+            raise RuntimeError("the client is not open: use `async with connect_async() as client`")
+        return self._channel
+
+    # Data
+
+    async def import_dataset(
+        self,
+        path: str | PathLike[str],
+        name: str | None = None,
+        *,
+        strict: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[ImportProgress], None] | None = None,
+    ) -> ImportResult:
+        """Sends a folder of images and annotations and waits for the new version. What the platform has is not sent again.
+
+        `name` defaults to the folder's. `strict` refuses a source with any problem; `dry_run` reports and commits nothing.
+        Raises UsageError for a folder that cannot be read, ImportFailedError when no version comes of it.
+        """
+        folder = Path(path)
+        order = ImportOrder(folder, self.project, name or dataset_name(folder), strict, dry_run)
+        return await Transfer(self.channel, order, progress or _ignore).run()
+
+    async def problems(self, import_id: str) -> list[import_pb2.Problem]:
+        """All problems of an import, by path and line."""
+        request = import_service_pb2.ListProblemsRequest(import_id=import_id)
+        return [item async for page in self._pages(self.channel.imports.ListProblems, request) for item in page.problems]
+
+    async def datasets(self) -> list[dataset_pb2.Dataset]:
+        """Datasets of the project, newest first."""
+        request = dataset_service_pb2.ListDatasetsRequest(project_id=self.project)
+        return [item async for page in self._pages(self.channel.datasets.ListDatasets, request) for item in page.datasets]
+
+    async def version(self, reference: str) -> dataset_pb2.DatasetVersion:
+        """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means."""
+        return (await self._resolve(reference)).version
+
+    async def split(
+        self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), *, seed: int = 0, stratify: bool = True
+    ) -> split_pb2.SplitRevision:
+        """Splits a version into train, val and test, and makes that its current split. Equal arguments give an equal split anywhere."""
+        version = await self.version(reference)
+        request = split_service_pb2.CreateSplitRequest(
+            dataset_id=version.dataset_id,
+            version_id=version.version_id,
+            parameters=split_pb2.SplitParameters(ratios=split_ratios(ratios), seed=seed, stratify=stratify),
+            request_id=new_request_id(),
+        )
+        return (await self.channel.call(self.channel.splits.CreateSplit, request, seconds=LONG_DEADLINE_SECONDS)).split
+
+    async def get_split(self, reference: str) -> split_pb2.SplitRevision:
+        """The split that `cells@v3#2` means; without number, the version's current one."""
+        resolved = await self._resolve(reference)
+        request = split_service_pb2.GetSplitRequest(
+            dataset_id=resolved.version.dataset_id, version_id=resolved.version.version_id, split_id=resolved.split_id
+        )
+        return (await self.channel.call(self.channel.splits.GetSplit, request)).split
+
+    async def _resolve(self, reference: str) -> dataset_service_pb2.ResolveVersionResponse:
+        request = dataset_service_pb2.ResolveVersionRequest(project_id=self.project, reference=reference)
+        return await self.channel.call(self.channel.datasets.ResolveVersion, request)
+
+    # Runs
+
+    async def train(
+        self,
+        *,
+        data: str,
+        model: str,
+        queue: str = "",
+        external_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        **arguments: Any,
+    ) -> run_pb2.Run:
+        """Queues a training on the split that `data` means. `arguments` are Ultralytics' (`epochs=20`); see `schema`.
+
+        Raises RefusedError naming each argument that is unknown, of a wrong type, out of range or not the caller's to set.
+        """
+        return (await self.create_run(data=data, model=model, queue=queue, external_id=external_id, labels=labels, arguments=arguments)).run
+
+    async def create_run(
+        self, *, data: str, model: str, arguments: Mapping[str, Any], queue: str = "", external_id: str = "", labels: Mapping[str, str] | None = None
+    ) -> run_service_pb2.CreateRunResponse:
+        """As `train`, with the service's warnings; for arguments whose names collide with Python's own."""
+        request = run_service_pb2.CreateRunRequest(
+            project_id=self.project,
+            data=data,
+            model=model,
+            arguments=to_values(arguments),
+            request_id=new_request_id(),
+            queue=queue,
+            external_id=external_id,
+            labels=labels,
+        )
+        return await self.channel.call(self.channel.runs.CreateRun, request)
+
+    async def run(self, run: RunLike) -> run_pb2.Run:
+        """A run as it stands now."""
+        if isinstance(run, run_pb2.Run):
+            request = run_service_pb2.GetRunRequest(run_id=run.run_id)
+            return (await self.channel.call(self.channel.runs.GetRun, request)).run
+        reference = run_service_pb2.ResolveRunRequest(project_id=self.project, reference=run)
+        return (await self.channel.call(self.channel.runs.ResolveRun, reference)).run
+
+    async def runs(self, *, state: run_event_pb2.JobState.ValueType = run_event_pb2.JOB_STATE_UNSPECIFIED, limit: int = 0) -> list[run_pb2.Run]:
+        """Runs of the project, newest first; `limit` 0: all of them."""
+        found: list[run_pb2.Run] = []
+        request = run_service_pb2.ListRunsRequest(project_id=self.project, state=state)
+        async with aclosing(self._pages(self.channel.runs.ListRuns, request)) as pages:
+            async for page in pages:
+                found.extend(page.runs)
+                if limit and len(found) >= limit:
+                    break
+        return found[:limit] if limit else found
+
+    async def summaries(self, runs: Sequence[run_pb2.Run]) -> Mapping[str, metrics_pb2.RunSummary]:
+        """Summaries by run_id; runs that have reported nothing are absent."""
+        found: dict[str, metrics_pb2.RunSummary] = {}
+        for start in range(0, len(runs), _PAGE):
+            request = metrics_service_pb2.BatchGetSummariesRequest(run_ids=[item.run_id for item in runs[start : start + _PAGE]])
+            found.update((await self.channel.call(self.channel.metrics.BatchGetSummaries, request)).summaries)
+        return found
+
+    async def watch(
+        self,
+        run: RunLike,
+        *,
+        after_seq: int = 0,
+        on_progress: Callable[[run_event_pb2.BatchProgress], None] | None = None,
+        on_interruption: OnInterruption | None = None,
+    ) -> AsyncGenerator[metrics_pb2.FeedEvent, None]:
+        """Each event of a run once and in order: what has happened, then live, until the run ends. Survives broken connections.
+
+        `on_progress` gets where the running epoch is; `on_interruption` the error and the seconds until the next try.
+        """
+        run_id = await self._run_id(run)
+        async with aclosing(watch_run(self.channel, run_id, after_seq, on_interruption=on_interruption)) as messages:
+            async for message in messages:
+                if message.HasField("event"):
+                    yield message.event
+                elif message.HasField("progress") and on_progress is not None:
+                    on_progress(message.progress)
+
+    async def metrics(self, run: RunLike) -> metrics_service_pb2.GetRunMetricsResponse:
+        """Epochs of the effective timeline, their summary, and the best checkpoint's metrics on val."""
+        request = metrics_service_pb2.GetRunMetricsRequest(run_id=await self._run_id(run))
+        return await self.channel.call(self.channel.metrics.GetRunMetrics, request)
+
+    async def history(self, run: RunLike) -> Any:
+        """One row an epoch, by canonical metric key: a pandas DataFrame when pandas is installed, else a list of dicts."""
+        rows = [{"epoch": item.epoch, **dict(sorted(item.metrics.items()))} for item in (await self.metrics(run)).epochs]
+        if importlib.util.find_spec("pandas") is None:
+            return rows
+        return importlib.import_module("pandas").DataFrame(rows)
+
+    async def plots(self, run: RunLike | run_pb2.Evaluation) -> list[metrics_pb2.Plot]:
+        """Plots of a run or an evaluation, with signed URLs that expire."""
+        job_id = run.evaluation_id if isinstance(run, run_pb2.Evaluation) else await self._run_id(run)
+        return list((await self.channel.call(self.channel.metrics.ListPlots, metrics_service_pb2.ListPlotsRequest(run_id=job_id))).plots)
+
+    async def artifacts(self, run: RunLike) -> list[run_pb2.Artifact]:
+        """Weights, results.csv and the like, with signed URLs that expire."""
+        request = run_service_pb2.ListArtifactsRequest(run_id=await self._run_id(run))
+        return list((await self.channel.call(self.channel.runs.ListArtifacts, request)).artifacts)
+
+    async def logs(self, run: RunLike | run_pb2.Evaluation, *, after_seq: int = 0) -> list[metrics_pb2.FeedEvent]:
+        """Log lines of a run or an evaluation so far (payload `log`)."""
+        job_id = run.evaluation_id if isinstance(run, run_pb2.Evaluation) else await self._run_id(run)
+        request = metrics_service_pb2.ListLogLinesRequest(run_id=job_id, after_seq=after_seq)
+        return [item async for page in self._pages(self.channel.metrics.ListLogLines, request) for item in page.lines]
+
+    async def cancel(self, run: RunLike) -> run_pb2.Run:
+        """Asks for the end of a run; harmless when repeated."""
+        request = run_service_pb2.CancelRunRequest(run_id=await self._run_id(run))
+        return (await self.channel.call(self.channel.runs.CancelRun, request)).run
+
+    async def schema(self) -> run_service_pb2.GetTrainingSchemaResponse:
+        """Every training argument that may be set, and the models."""
+        return await self.channel.call(self.channel.runs.GetTrainingSchema, run_service_pb2.GetTrainingSchemaRequest())
+
+    # Evaluations
+
+    async def evaluate(
+        self,
+        run: RunLike,
+        split: str = "test",
+        *,
+        wait: bool = True,
+        force: bool = False,
+        on: str | None = None,
+        **arguments: Any,
+    ) -> run_pb2.Evaluation:
+        """Judges a run's best weights on `split` of its own split revision, or of the one that `on` (`cells@v3#2`) means.
+
+        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended and raises JobFailedError unless it succeeded.
+        Raises RefusedError for an unfinished run, an empty split, or images that the run was trained on (unless `force`).
+        """
+        request = run_service_pb2.CreateEvaluationRequest(
+            run_id=await self._run_id(run),
+            split_id=(await self.get_split(on)).split_id if on else "",
+            split=split_value(split),
+            arguments=to_values(arguments),
+            force=force,
+            request_id=new_request_id(),
+        )
+        evaluation = (await self.channel.call(self.channel.runs.CreateEvaluation, request)).evaluation
+        return await self.wait_evaluation(evaluation) if wait else evaluation
+
+    async def wait_evaluation(
+        self, evaluation: run_pb2.Evaluation, on_message: Callable[[metrics_service_pb2.WatchRunResponse], None] | None = None
+    ) -> run_pb2.Evaluation:
+        """Follows an evaluation to its end and returns it with its result. Raises JobFailedError unless it succeeded."""
+        async with aclosing(watch_run(self.channel, evaluation.evaluation_id)) as messages:
+            async for message in messages:
+                if on_message is not None:
+                    on_message(message)
+        ended = await self.evaluation(evaluation)
+        if ended.job.state != run_event_pb2.JOB_STATE_SUCCEEDED:
+            raise JobFailedError(f"the evaluation of {ended.run_reference} on {split_name(ended.split)} {ending(ended.job)}")
+        return ended
+
+    async def evaluation(self, evaluation: EvaluationLike) -> run_pb2.Evaluation:
+        """An evaluation as it stands now."""
+        if isinstance(evaluation, str):
+            reference = evaluation_reference(evaluation)
+            if reference is not None:
+                for item in await self.evaluations(reference.run):
+                    if item.number == reference.number:
+                        return item
+                raise RefusedError(f"{reference.run} has no evaluation {reference.number}; `splitrail eval ls {reference.run}` lists what it has")
+            identifier = evaluation
+        else:
+            identifier = evaluation.evaluation_id
+        request = run_service_pb2.GetEvaluationRequest(evaluation_id=identifier)
+        return (await self.channel.call(self.channel.runs.GetEvaluation, request)).evaluation
+
+    async def evaluations(self, run: RunLike | None = None) -> list[run_pb2.Evaluation]:
+        """Evaluations of a run, or of the project, newest first."""
+        run_id = await self._run_id(run) if run is not None else ""
+        request = run_service_pb2.ListEvaluationsRequest(run_id=run_id, project_id=self.project)
+        return [item async for page in self._pages(self.channel.runs.ListEvaluations, request) for item in page.evaluations]
+
+    async def _pages(self, method: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
+        """Every page that a List call has for `request`."""
+        request.page_size = _PAGE
+        while True:
+            page = await self.channel.call(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def _run_id(self, run: RunLike) -> str:
+        return run.run_id if isinstance(run, run_pb2.Run) else (await self.run(run)).run_id
+
+
+def ending(job: run_pb2.Job) -> str:
+    """`failed (nan): the loss became NaN`, `was cancelled`: how a job that has not succeeded ended."""
+    if job.state == run_event_pb2.JOB_STATE_CANCELLED:
+        return "was cancelled"
+    cause = run_event_pb2.FailureCause.Name(job.cause).removeprefix("FAILURE_CAUSE_").lower().replace("_", " ")
+    return "failed" + (f" ({cause})" if job.cause else "") + (f": {job.message}" if job.message else "")
+
+
+def _ignore(_: ImportProgress) -> None:
+    return None

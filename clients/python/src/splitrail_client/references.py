@@ -1,0 +1,135 @@
+"""What people write: dataset names, `cells/17`, `cells/17/eval/2`, ratios, and `key=value` arguments."""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import struct_pb2
+from splitrail.split.v1 import dataset_pb2, split_pb2
+
+from .errors import UsageError
+
+Scalar = str | float | bool | None
+"""Value of a training argument; int counts as float."""
+_EVALUATION = re.compile(r"^(?P<run>.+)/eval/(?P<number>[1-9][0-9]*)$")
+_INTEGER = re.compile(r"^[+-]?[0-9]+$")
+_NUMBER = re.compile(r"^[+-]?([0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|inf|infinity|nan)$", re.IGNORECASE)
+_EXACT = 2**53  # beyond it, protobuf's Value cannot hold an integer
+_WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "none": None, "null": None}
+_SPLITS = {"train": dataset_pb2.SPLIT_TRAIN, "val": dataset_pb2.SPLIT_VAL, "test": dataset_pb2.SPLIT_TEST}
+
+
+def new_request_id() -> str:
+    """An identifier for one creation, so that its retries create nothing more."""
+    return str(uuid.uuid4())
+
+
+def import_request_id(project: str, dataset: str, manifest_digest: str, *, strict: bool, dry_run: bool) -> str:
+    """The same source sent to the same dataset in the same way has the same identifier: running an import again resumes it."""
+    parts = "\n".join([project, dataset, manifest_digest, f"strict={strict}", f"dry_run={dry_run}"])
+    return "import-" + hashlib.sha256(parts.encode()).hexdigest()
+
+
+def dataset_name(folder: Path) -> str:
+    """A dataset's name from a folder's: what is not allowed becomes '-', or goes where a name begins. Raises UsageError when nothing remains."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.absolute().name).strip("-.").lstrip("-._")[:64]
+    if not name:
+        raise UsageError(f"no dataset name can be made of the folder's name {folder.absolute().name!r}: give one with --name")
+    return name
+
+
+@dataclass(frozen=True)
+class EvaluationReference:
+    """`cells/17/eval/2` taken apart."""
+
+    run: str
+    number: int
+
+
+def evaluation_reference(text: str) -> EvaluationReference | None:
+    """The parts of `cells/17/eval/2`, or None when `text` is something else (a UUID)."""
+    match = _EVALUATION.match(text)
+    return EvaluationReference(match["run"], int(match["number"])) if match else None
+
+
+def split_value(name: str) -> dataset_pb2.Split.ValueType:
+    """The enum of `train`, `val` or `test`. Raises UsageError."""
+    if name not in _SPLITS:
+        raise UsageError(f"{name!r} is no part of a split: use train, val or test")
+    return _SPLITS[name]
+
+
+def split_name(value: dataset_pb2.Split.ValueType) -> str:
+    """`train`, `val` or `test`."""
+    return dataset_pb2.Split.Name(value).removeprefix("SPLIT_").lower()
+
+
+def split_ratios(values: Sequence[float]) -> split_pb2.SplitRatios:
+    """Train, val and test as the message; what they must add up to is the service's rule. Raises UsageError unless there are three."""
+    if len(values) != 3:
+        raise UsageError(f"ratios are three numbers, for train, val and test (0.7,0.15,0.15); got {len(values)}")
+    return split_pb2.SplitRatios(train=values[0], val=values[1], test=values[2])
+
+
+def parse_ratios(text: str) -> tuple[float, ...]:
+    """`0.7,0.15,0.15` as numbers. Raises UsageError when one is no number."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"ratios must be numbers like 0.7,0.15,0.15; got {text!r}") from None
+
+
+def parse_assignments(words: Sequence[str]) -> dict[str, str]:
+    """`["epochs=20", ...]` by name. Raises UsageError for a word without '=' or a name given twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{word!r} is not of the form name=value")
+        if name in found:
+            raise UsageError(f"{name} is given twice")
+        found[name] = value
+    return found
+
+
+def parse_value(text: str) -> Scalar:
+    """The value that a word means: True/False, None, a number (NaN and infinities too), or the text itself.
+
+    Whether an argument exists and takes such a value is the service's to say, so nothing is refused here.
+    """
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _INTEGER.match(text):
+        return int(text) if abs(int(text)) <= _EXACT else text
+    return float(text) if _NUMBER.match(text) else text
+
+
+def to_values(arguments: Mapping[str, Any]) -> dict[str, struct_pb2.Value]:
+    """Arguments as they travel. Raises UsageError for a value that no argument can take."""
+    return {name: _to_value(name, value) for name, value in arguments.items()}
+
+
+def _to_value(name: str, value: Any) -> struct_pb2.Value:
+    if value is None:
+        return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
+    if isinstance(value, bool):
+        return struct_pb2.Value(bool_value=value)
+    if isinstance(value, int | float):
+        return struct_pb2.Value(number_value=value)
+    if isinstance(value, str):
+        return struct_pb2.Value(string_value=value)
+    raise UsageError(f"{name}: a {type(value).__name__} cannot be sent; use a string, a number, True, False or None")
+
+
+def from_value(value: struct_pb2.Value) -> Scalar:
+    """The Python value; whole numbers as int."""
+    kind = value.WhichOneof("kind")
+    if kind == "number_value":
+        return int(value.number_value) if value.number_value.is_integer() else value.number_value
+    if kind == "bool_value":
+        return value.bool_value
+    return value.string_value if kind == "string_value" else None

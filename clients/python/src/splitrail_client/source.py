@@ -1,0 +1,172 @@
+"""A folder of images and annotations on this machine: what of it is sent, and its hashes."""
+
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import RefusedError, UsageError
+from .text import plain
+
+IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+"""What the import takes as images."""
+ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
+"""What annotations and class names come in."""
+_BATCH = 32  # files a thread hashes before it reports: most are small
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to send."""
+
+    path: str
+    """Relative to the folder, with '/'."""
+    size_bytes: int
+
+    @property
+    def is_image(self) -> bool:
+        """By its extension, as the import decides too."""
+        return _extension(self.path) in IMAGE_EXTENSIONS
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a folder holds. `format` is a guess for display: the service decides."""
+
+    root: Path
+    files: tuple[LocalFile, ...]
+    format: str
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Files that are not sent, by extension or reason."""
+
+    @property
+    def image_count(self) -> int:
+        """Number of images."""
+        return sum(item.is_image for item in self.files)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files that are sent."""
+        return sum(item.size_bytes for item in self.files)
+
+
+@dataclass(frozen=True)
+class HashedFile:
+    """A file to send, with the hex SHA-256 of its bytes."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+def scan(root: Path) -> Source:
+    """Walks a folder; blocking. Hidden files are left out, and so is what no import reads (`.cache`, `.pt`, archives, ...).
+    Symbolic links are followed to files inside the folder only.
+
+    Raises UsageError when the folder is missing or cannot be read, RefusedError when it holds no image.
+    """
+    if not root.exists():
+        raise UsageError(f"{plain(str(root))} does not exist")
+    if not root.is_dir():
+        raise UsageError(f"{plain(str(root))} is not a folder: give the folder that holds the images and their annotations")
+    left_out: Counter[str] = Counter()
+    try:
+        files = tuple(sorted(_walk(root, os.path.realpath(root), left_out), key=lambda item: item.path))
+    except OSError as error:
+        raise UsageError(f"{plain(str(error.filename or root))} cannot be read: {error.strerror}") from error
+    if not files and not left_out:
+        raise RefusedError(f"{plain(str(root))} is empty: there is no image to import")
+    if not any(item.is_image for item in files):
+        kinds = ", ".join(sorted(IMAGE_EXTENSIONS))
+        raise RefusedError(f"{plain(str(root))} holds no image (looked for {kinds}, in sub-folders too)")
+    return Source(root, files, guess_format([item.path for item in files]), left_out)
+
+
+def _walk(root: Path, real_root: str, left_out: Counter[str]) -> Iterator[LocalFile]:
+    folders = [(str(root), "")]
+    while folders:
+        folder, prefix = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                path = prefix + entry.name
+                if entry.name.startswith("."):
+                    continue
+                if not _is_unicode(path):
+                    left_out["name that is not UTF-8"] += 1
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append((entry.path, path + "/"))
+                elif entry.is_symlink() and not _points_to_file_inside(entry.path, real_root):
+                    left_out["link to a folder or out of the folder"] += 1
+                elif not stat.S_ISREG((status := entry.stat()).st_mode):
+                    left_out["neither file nor folder"] += 1
+                elif (extension := _extension(path)) in IMAGE_EXTENSIONS or extension in ANNOTATION_EXTENSIONS:
+                    yield LocalFile(path, status.st_size)
+                else:
+                    left_out[extension or "without extension"] += 1
+
+
+def _is_unicode(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # the operating system's bytes, which protobuf cannot carry
+        return False
+    return True
+
+
+def _points_to_file_inside(path: str, real_root: str) -> bool:
+    target = os.path.realpath(path)
+    return target.startswith(real_root.rstrip(os.sep) + os.sep) and os.path.isfile(target)
+
+
+def _extension(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def guess_format(paths: Sequence[str]) -> str:
+    """`YOLO`, `VOC`, `COCO` or `unknown format`, from the names alone."""
+    kinds = Counter(_extension(path) for path in paths)
+    folders = {part.lower() for path in paths for part in path.split("/")[:-1]}
+    if "annotations" in folders and kinds[".xml"]:
+        return "VOC"
+    if "labels" in folders or ((kinds[".yaml"] or kinds[".yml"]) and kinds[".txt"]):
+        return "YOLO"
+    if kinds[".json"]:
+        return "COCO"
+    if kinds[".xml"]:
+        return "VOC"
+    return "YOLO" if kinds[".txt"] else "unknown format"
+
+
+def hash_files(source: Source, report: Callable[[int], None]) -> list[HashedFile]:
+    """The SHA-256 of every file, on as many threads as there are cores; blocking. `report` gets the number of files done, from one thread.
+
+    Raises UsageError when a file cannot be read any more.
+    """
+    batches = [source.files[start : start + _BATCH] for start in range(0, len(source.files), _BATCH)]
+    hashed: list[HashedFile] = []
+    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool:
+        for batch in pool.map(lambda files: [_hash(source.root, item) for item in files], batches):
+            hashed.extend(batch)
+            report(len(hashed))
+    return hashed
+
+
+def _hash(root: Path, item: LocalFile) -> HashedFile:
+    try:
+        with open(root / item.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return HashedFile(item.path, file.tell(), digest)
+    except OSError as error:
+        raise UsageError(f"{plain(str(root / item.path))} cannot be read: {error.strerror}") from error
+
+
+def manifest_digest(files: Sequence[HashedFile]) -> str:
+    """Hex SHA-256 over the sorted (path, content hash): changes with any name and any byte."""
+    digest = hashlib.sha256()
+    for item in sorted(files, key=lambda item: item.path):
+        digest.update(f"{item.path}\0{item.sha256}\n".encode())
+    return digest.hexdigest()

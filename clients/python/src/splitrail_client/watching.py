@@ -1,0 +1,159 @@
+"""Following a stream that may break: open it again from the cursor, with a growing, jittered pause, until it says that it has ended."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import grpc
+from splitrail.metrics.v1 import metrics_service_pb2
+from splitrail.split.v1 import import_pb2, import_service_pb2
+
+from .channel import Answer, Channel
+from .errors import BROKEN_CODES, SplitrailError, UnreachableError
+
+ENDED = "ended"
+"""The reason of `closed` after which nothing follows; after any other one the watch goes on from the cursor."""
+_PASSING_CODES = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,  # read too slowly: the cursor says where to go on
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.ABORTED,
+    }
+)
+
+OnInterruption = Callable[[SplitrailError, float], None]
+"""Gets the error and the seconds until the next try."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How to meet interruptions. Seconds."""
+
+    give_up: float = 300.0
+    """Without any message for this long, the error is raised."""
+    silence: float = 45.0
+    """Services send something at least every 15 s: after this long the connection counts as dead."""
+    first_pause: float = 0.2
+    longest_pause: float = 10.0
+
+
+class _Interruptions:
+    """Counts tries since the last message, and pauses between them. Opening again is safe: it only reads."""
+
+    def __init__(self, patience: Patience, on_interruption: OnInterruption | None) -> None:
+        self._patience = patience
+        self._report = on_interruption
+        self._tries = 0
+        self._alive = asyncio.get_running_loop().time()
+
+    def message_came(self) -> None:
+        self._tries = 0
+        self._alive = asyncio.get_running_loop().time()
+
+    async def pause(self, error: SplitrailError) -> None:
+        """Waits before the next try; raises `error` when there shall be none."""
+        if not _passes(error) or asyncio.get_running_loop().time() - self._alive > self._patience.give_up:
+            raise error
+        longest = min(self._patience.longest_pause, self._patience.first_pause * 2**self._tries)
+        seconds = random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
+        self._tries = min(self._tries + 1, 30)
+        if self._report is not None:
+            self._report(error, seconds)
+        await asyncio.sleep(seconds)
+
+
+def _passes(error: SplitrailError) -> bool:
+    """True when the same stream may work later. An INTERNAL with a reason is a service's own answer, one without is a broken connection."""
+    return error.code is None or error.code in _PASSING_CODES or (error.code in BROKEN_CODES and not error.reason)
+
+
+async def _unbroken(messages: AsyncIterator[Answer], silence: float) -> AsyncGenerator[Answer, None]:
+    """The messages of one stream; UnreachableError after too long a silence."""
+    while True:
+        try:
+            async with asyncio.timeout(silence):
+                message = await anext(messages, None)
+        except TimeoutError as error:
+            raise UnreachableError(f"nothing was heard for {silence:.0f} s", code=grpc.StatusCode.DEADLINE_EXCEEDED) from error
+        if message is None:
+            return
+        yield message
+
+
+async def watch_run(
+    channel: Channel,
+    run_id: str,
+    after_seq: int = 0,
+    *,
+    patience: Patience | None = None,
+    on_interruption: OnInterruption | None = None,
+) -> AsyncGenerator[metrics_service_pb2.WatchRunResponse, None]:
+    """Messages of a run's (or evaluation's) feed after `after_seq`, heartbeats left out, the last one `closed` with reason `ended`.
+
+    Every event comes exactly once and in order, whatever breaks in between; batch progress is passed on as it comes.
+    Raises RefusedError (no such run, no right to see it), and what broke the connection when it stays broken for `patience.give_up` seconds.
+    """
+    patience = patience or Patience()
+    interruptions = _Interruptions(patience, on_interruption)
+    cursor = after_seq
+    while True:
+        problem: SplitrailError = UnreachableError("the stream ended before the run did", code=grpc.StatusCode.UNAVAILABLE)
+        request = metrics_service_pb2.WatchRunRequest(run_id=run_id, after_seq=cursor)
+        try:
+            async with (
+                aclosing(channel.stream(channel.metrics.WatchRun, request)) as stream,
+                aclosing(_unbroken(stream, patience.silence)) as messages,
+            ):
+                async for message in messages:
+                    kind = message.WhichOneof("message")
+                    if kind == "event":
+                        if message.event.seq <= cursor:  # seen before the connection broke
+                            continue
+                        if message.event.seq != cursor + 1:
+                            problem = UnreachableError(f"event {message.event.seq} came after {cursor}", code=grpc.StatusCode.ABORTED)
+                            break
+                        cursor = message.event.seq
+                    interruptions.message_came()
+                    if kind == "closed" and message.closed.reason != ENDED:
+                        problem = UnreachableError(f"the service is {message.closed.reason}", code=grpc.StatusCode.UNAVAILABLE)
+                        break
+                    if kind != "heartbeat":
+                        yield message
+                    if kind == "closed":
+                        return
+        except SplitrailError as error:
+            problem = error
+        await interruptions.pause(problem)
+
+
+async def watch_import(
+    channel: Channel,
+    import_id: str,
+    *,
+    patience: Patience | None = None,
+    on_interruption: OnInterruption | None = None,
+) -> AsyncGenerator[import_pb2.Import, None]:
+    """The import each time it changes, the last time as SUCCEEDED or FAILED. Errors as of `watch_run`."""
+    patience = patience or Patience()
+    interruptions = _Interruptions(patience, on_interruption)
+    while True:
+        problem: SplitrailError = UnreachableError("the stream ended before the import did", code=grpc.StatusCode.UNAVAILABLE)
+        request = import_service_pb2.WatchImportRequest(import_id=import_id)
+        try:
+            async with (
+                aclosing(channel.stream(channel.imports.WatchImport, request)) as stream,
+                aclosing(_unbroken(stream, patience.silence)) as messages,
+            ):
+                async for message in messages:
+                    interruptions.message_came()
+                    current: import_pb2.Import = getattr(message, "import")  # a keyword of Python
+                    yield current
+                    if current.state in (import_pb2.IMPORT_STATE_SUCCEEDED, import_pb2.IMPORT_STATE_FAILED):
+                        return
+        except SplitrailError as error:
+            problem = error
+        await interruptions.pause(problem)

@@ -1,0 +1,186 @@
+"""A peer for the client over real sockets: a gRPC server in this process, and a relay before it whose connections can be cut."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+from splitrail.events.v1 import run_event_pb2
+from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2, metrics_service_pb2_grpc
+from splitrail.split.v1 import import_pb2, import_service_pb2, import_service_pb2_grpc
+from splitrail_client.channel import Channel
+from splitrail_client.connection import Connection
+
+Message = metrics_service_pb2.WatchRunResponse
+
+
+def epoch_event(seq: int, epoch: int, epochs: int = 3, attempt: int = 1, **metrics: float) -> metrics_pb2.FeedEvent:
+    values = {"train_box_loss": 1.5, "train_cls_loss": 2.5, "train_dfl_loss": 0.5, "mAP50": 0.25, "mAP50_95": 0.125, "fitness": 0.1 * epoch} | metrics
+    row = metrics_pb2.Epoch(epoch=epoch, epochs=epochs, metrics=values, attempt=attempt, seq=seq)
+    return metrics_pb2.FeedEvent(seq=seq, run_id="run-1", attempt=attempt, epoch=row)
+
+
+def state_event(seq: int, state: int, **fields: object) -> metrics_pb2.FeedEvent:
+    return metrics_pb2.FeedEvent(seq=seq, run_id="run-1", state=run_event_pb2.StateChanged(state=state, **fields))
+
+
+class Relay:
+    """Passes TCP on to a port; `cut()` resets every open connection, `refuse` turns new ones away."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._writers: list[asyncio.StreamWriter] = []
+        self.refuse = False
+        self.port = 0
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["Relay"]:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            self.cut()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuse:
+            writer.transport.abort()
+            return
+        onward_reader, onward = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers += [writer, onward]
+        await asyncio.gather(self._pass(reader, onward), self._pass(onward_reader, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+@dataclass
+class Feed(metrics_service_pb2_grpc.MetricsServiceServicer):
+    """Serves a feed; `before(seq, opening)` may abort, cut or wait before an event is sent for the n-th opening of the stream."""
+
+    events: list[metrics_pb2.FeedEvent] = field(default_factory=list)
+    before: Callable[..., object] | None = None
+    end: str = "ended"
+    cursors: list[int] = field(default_factory=list)
+    metadata: list[dict[str, str]] = field(default_factory=list)
+
+    async def WatchRun(self, request, context):
+        self.cursors.append(request.after_seq)
+        self.metadata.append(dict(context.invocation_metadata()))
+        yield Message(cursor=request.after_seq, heartbeat=metrics_service_pb2.Heartbeat())
+        for event in self.events:
+            if event.seq > request.after_seq:
+                if self.before is not None:
+                    waiting = self.before(event.seq, len(self.cursors), context)
+                    if waiting is not None:
+                        await waiting
+                yield Message(cursor=event.seq, event=event)
+        yield Message(cursor=self.events[-1].seq, closed=metrics_service_pb2.Closed(reason=self.end))
+
+
+class Store(import_service_pb2_grpc.ImportServiceServicer):
+    """Takes announcements and, over HTTP, uploads; `answers` are the status codes of the next PUTs."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+        self.imports: dict[str, import_pb2.Import] = {}
+        self.announced: dict[str, str] = {}
+        self.answers: list[int] = []
+        self.started: list[import_service_pb2.StartImportRequest] = []
+        self.pages: list[int] = []
+        self.end = import_pb2.IMPORT_STATE_SUCCEEDED
+        self.port = 0
+
+    async def CreateImport(self, request, context):
+        found = self.imports.setdefault(
+            request.request_id, import_pb2.Import(import_id=request.request_id, dataset_name=request.dataset_name, state=import_pb2.IMPORT_STATE_OPEN)
+        )
+        return import_service_pb2.CreateImportResponse(**{"import": found})
+
+    async def AddFiles(self, request, context):
+        self.pages.append(len(request.files))
+        self.announced.update({item.path: item.sha256 for item in request.files})
+        missing = sorted({item.sha256 for item in request.files} - set(self.contents))
+        url = f"http://127.0.0.1:{self.port}/staging"
+        return import_service_pb2.AddFilesResponse(uploads=[import_pb2.Upload(sha256=digest, url=f"{url}/{digest}") for digest in missing])
+
+    async def StartImport(self, request, context):
+        self.started.append(request)
+        current = self.imports[request.import_id]
+        current.state, current.file_count = self.end, len(self.announced)
+        if self.end == import_pb2.IMPORT_STATE_SUCCEEDED and not request.dry_run:
+            current.version.number, current.version.dataset_name, current.version.image_count = 1, current.dataset_name, len(self.announced)
+        return import_service_pb2.StartImportResponse(**{"import": current})
+
+    async def WatchImport(self, request, context):
+        yield import_service_pb2.WatchImportResponse(**{"import": self.imports[request.import_id]})
+
+    async def serve_put(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                length = int(next(line.split(":")[1] for line in head.splitlines() if line.lower().startswith("content-length")))
+                body = await reader.readexactly(length)
+                status = self.answers.pop(0) if self.answers else 200
+                if status == 200:
+                    digest = head.split()[1].rpartition("/")[2]
+                    assert hashlib.sha256(body).hexdigest() == digest
+                    self.contents[digest] = body
+                writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n".encode())
+                await writer.drain()
+        writer.close()
+
+
+@dataclass
+class Peer:
+    """What stands behind the client's channel."""
+
+    feed: Feed
+    store: Store
+    relay: Relay
+    channel: Channel
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.relay.port}"
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    feed, store = Feed(), Store()
+    server = grpc.aio.server()
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(feed, server)
+    import_service_pb2_grpc.add_ImportServiceServicer_to_server(store, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    puts = await asyncio.start_server(store.serve_put, "127.0.0.1", 0)
+    store.port = puts.sockets[0].getsockname()[1]
+    async with Relay(port).listening() as relay:
+        channel = Channel(Connection(f"http://127.0.0.1:{relay.port}", "secret", "test"))
+        yield Peer(feed, store, relay, channel)
+        await channel.close()
+        puts.close()
+        await server.stop(None)
+
+
+@pytest.fixture
+def make_epoch():
+    return epoch_event
+
+
+@pytest.fixture
+def make_state():
+    return state_event

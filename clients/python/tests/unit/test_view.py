@@ -1,0 +1,197 @@
+"""What a watcher sees: folded from events, drawn on a terminal, told in lines elsewhere."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+from splitrail.events.v1 import run_event_pb2 as events
+from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2
+from splitrail.trainer.v1 import run_pb2, run_service_pb2
+from splitrail_client.cli import documents, tables
+from splitrail_client.cli.live import Display, render
+from splitrail_client.cli.view import View, epoch_line, result_line
+from splitrail_client.errors import UnreachableError
+
+
+def drawn(renderable, width=100, terminal=False):
+    file = io.StringIO()
+    Console(file=file, width=width, height=30, force_terminal=terminal, markup=False, emoji=False, highlight=False, color_system=None).print(
+        renderable
+    )
+    return file.getvalue()
+
+
+def event(seq, attempt=1, **payload):
+    return metrics_pb2.FeedEvent(seq=seq, attempt=attempt, **payload)
+
+
+@pytest.fixture
+def view(make_epoch, make_state):
+    made = View("cells/1", epochs=5)
+    made.apply(make_state(1, events.JOB_STATE_QUEUED))
+    made.apply(event(2, attempt_started=events.AttemptStarted(worker="local", device="cpu")))
+    made.apply(event(3, stage=events.StageChanged(stage=events.STAGE_TRAINING)))
+    for number in range(1, 4):
+        made.apply(make_epoch(3 + number, number, 5, mAP50=0.1 * number, epoch_seconds=4.0))
+    return made
+
+
+def test_epochs_are_drawn_as_they_come(view):
+    view.progress = events.BatchProgress(epoch=4, epochs=5, batch=3, batches=10, losses={"box_loss": 1.25})
+    text = drawn(render(view, None))
+    assert "cells/1  running  training  attempt 1 on local (cpu)" in text
+    assert "3/5" in text
+    assert "ETA 8s" in text
+    assert "3/10" in text
+    assert "box_loss 1.250" in text
+    header = next(line for line in text.splitlines() if "val mAP50" in line)
+    assert header.split() == ["epoch", "box", "cls", "dfl", "val", "mAP50", "val", "mAP50-95", "seconds"]
+    assert next(line for line in text.splitlines() if line.strip().startswith("3 ")).split() == [
+        "3",
+        "1.500",
+        "2.500",
+        "0.500",
+        "0.300",
+        "0.125",
+        "4.0",
+    ]
+
+
+def test_a_low_terminal_shows_the_last_epochs(view):
+    text = drawn(render(view, 2))
+    rows = [line.split()[0] for line in text.splitlines() if line.strip()[:1].isdigit()]
+    assert rows == ["2", "3"]
+
+
+def test_a_roll_back_drops_the_void_epochs_and_says_so(view, make_epoch):
+    line = view.apply(event(8, attempt=2, rolled_back=events.RolledBack(epoch=1)))
+    assert line == "rolled back to epoch 1: epochs 2 to 3 are void and trained again"
+    assert sorted(view.rows) == [1]
+    assert line in drawn(render(view, None))
+    view.apply(make_epoch(9, 2, 5, attempt=2))
+    assert sorted(view.rows) == [1, 2]
+    assert view.apply(event(10, attempt=2, rolled_back=events.RolledBack(epoch=2))) is None
+
+
+def test_a_second_attempt_says_where_it_goes_on(view):
+    line = view.apply(event(7, attempt=2, attempt_started=events.AttemptStarted(worker="pod-2", device="NVIDIA H200", resume_epoch=3)))
+    assert line == "attempt 2 on pod-2 (NVIDIA H200), goes on after epoch 3"
+    assert view.attempt == 2
+
+
+def test_a_failure_says_why(view, make_state):
+    line = view.apply(make_state(9, events.JOB_STATE_FAILED, cause=events.FAILURE_CAUSE_NAN, message="the loss is NaN since epoch 2"))
+    assert line == "failed (nan: the loss is NaN since epoch 2)"
+    assert "the loss is NaN since epoch 2" in drawn(render(view, None))
+
+
+def test_lines_for_logs(view, make_epoch):
+    assert epoch_line(make_epoch(1, 3, 20, mAP50=math.nan, epoch_seconds=3.21).epoch) == (
+        "epoch 3/20: box 1.500, cls 2.500, dfl 0.500, val mAP50 nan, val mAP50-95 0.125, 3.2 s"
+    )
+    view.state = "succeeded"
+    view.apply(event(9, final=metrics_pb2.Epoch(metrics={"mAP50": 0.9, "mAP50_95": 0.5})))
+    assert result_line(view, 200) == "cells/1 succeeded: 3 epochs in 3m 20s; best checkpoint: val mAP50 0.900, val mAP50-95 0.500"
+
+
+def test_the_best_epoch_is_that_of_the_highest_fitness(view, make_epoch):
+    view.apply(make_epoch(7, 4, 5, fitness=math.nan))
+    assert view.best is not None
+    assert view.best.epoch == 3
+    assert View("x").best is None
+
+
+def test_other_tasks_losses_have_their_columns():
+    made = View("x", epochs=1)
+    made.apply(event(1, epoch=metrics_pb2.Epoch(epoch=1, epochs=1, metrics={"train_pose_loss": 1.0, "train_box_loss": 2.0, "top1": 0.5})))
+    assert ["epoch", "box", "pose", "val", "top1", "seconds"] in [line.split() for line in drawn(render(made, None)).splitlines()]
+
+
+def test_text_of_users_is_drawn_as_text(view):
+    view.title = "[red]cells\x1b[2J/1"
+    view.note = "[link=x]note\x07"
+    view.worker = "[bold]pod\x1b]0;title\x07"
+    text = drawn(render(view, None), terminal=True)
+    assert "[red]cells[2J/1" in text
+    assert "[link=x]note" in text
+    assert "\x07" not in text
+    assert "\x1b[2J" not in text
+    assert "\x1b]0" not in text
+
+
+def test_a_log_gets_one_line_a_step_and_a_terminal_the_whole_table(make_epoch, make_state):
+    for terminal in (False, True):
+        file = io.StringIO()
+        display = Display(View("cells/1"), Console(file=file, width=100, force_terminal=terminal, color_system=None))
+        with display.showing():
+            display.message(metrics_service_pb2.WatchRunResponse(event=make_state(1, events.JOB_STATE_RUNNING)))
+            display.message(metrics_service_pb2.WatchRunResponse(progress=events.BatchProgress(batch=1, batches=2)))
+            display.interrupted(UnreachableError("gone"), 0.5)
+            display.message(metrics_service_pb2.WatchRunResponse(event=make_epoch(2, 1)))
+            display.message(metrics_service_pb2.WatchRunResponse(event=make_state(3, events.JOB_STATE_SUCCEEDED)))
+        if terminal:
+            assert "val mAP50" in file.getvalue()
+        else:
+            assert file.getvalue().splitlines() == [
+                "cells/1 running",
+                "cells/1 connection lost (gone); trying again in 0.5 s",
+                "cells/1 epoch 1/3: box 1.500, cls 2.500, dfl 0.500, val mAP50 0.250, val mAP50-95 0.125",
+                "cells/1 succeeded",
+            ]
+
+
+@pytest.fixture
+def evaluation():
+    classes = [run_pb2.ClassResult(class_name="[red]rbc", images=5, objects=9, metrics={"mAP50": 0.5}), run_pb2.ClassResult(class_name="wbc")]
+    matrix = run_pb2.ConfusionMatrix(class_names=["rbc", "wbc"], counts=range(9), confidence=0.25)
+    result = run_pb2.EvaluationResult(images=55, objects=240, overall={"mAP50": 0.873, "mAP50_95": 0.6}, classes=classes, confusion_matrix=matrix)
+    job = run_pb2.Job(state=events.JOB_STATE_SUCCEEDED)
+    return run_pb2.Evaluation(
+        run_reference="cells/1", split_reference="cells@v1#1", number=2, split=dataset_pb2.SPLIT_TEST, result=result, contaminated_images=3, job=job
+    )
+
+
+def test_evaluations_name_their_split_beside_every_number(evaluation):
+    text = drawn(tables.evaluation_result(evaluation))
+    assert text.splitlines()[0].split() == ["CLASS", "images", "objects", "test", "mAP50", "test", "mAP50-95"]
+    assert text.splitlines()[1].split() == ["all", "55", "240", "0.873", "0.600"]
+    assert text.splitlines()[2].split() == ["[red]rbc", "5", "9", "0.500", "–"]
+    assert tables.evaluation_headline(evaluation) == (
+        "cells/1/eval/2: cells/1 on the test split of cells@v1#1 (55 images, 240 objects; forced: 3 images of them were trained on)"
+    )
+    assert "test 0.873" in drawn(tables.evaluations([evaluation]))
+
+
+def test_documents_of_evaluations(evaluation):
+    made = documents.evaluation(evaluation)
+    assert (made["reference"], made["split"], made["overall"]["mAP50"], made["contaminated_images"]) == ("cells/1/eval/2", "test", 0.873, 3)
+    assert made["confusion_matrix"]["counts"] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert made["classes"][0] == {"class": "[red]rbc", "images": 5, "objects": 9, "mAP50": 0.5}
+
+
+def test_problems_read_as_a_place_and_a_sentence():
+    assert tables.problem_line(import_pb2.Problem(path="labels/a.txt", line=3, message="class 7")) == "labels/a.txt:3 class 7"
+    assert tables.problem_line(import_pb2.Problem(path="a.jpg", message="bad", image_excluded=True)) == "a.jpg bad (image left out)"
+
+
+def test_split_tables_hold_counts_of_each_part_and_class():
+    parts = [split_pb2.PartSummary(split=number, images=10 * number, objects=number, background_images=1) for number in (1, 2, 3)]
+    balance = split_pb2.ClassBalance(
+        class_name="rbc", parts=[split_pb2.ClassPart(split=n, images=n, objects=2 * n, deviation=0.01 * n) for n in (1, 2, 3)]
+    )
+    revision = split_pb2.SplitRevision(certificate=split_pb2.SplitCertificate(parts=parts, classes=[balance]))
+    lines = [line.split() for line in drawn(tables.split_counts(revision)).splitlines()]
+    assert lines[0][2:] == ["train", "val", "test", "DEVIATION"]
+    assert lines[1] == ["all", "10", "(1)", "20", "(2)", "30", "(3)"]
+    assert lines[2] == ["rbc", "1", "(2)", "2", "(4)", "3", "(6)", "3.0%"]
+    assert documents.split(revision)["classes"][0]["val"]["objects"] == 4
+
+
+def test_the_schema_is_a_table_by_group():
+    item = run_service_pb2.ArgumentDescriptor(name="imgsz", group="Core", type=1, minimum=32, multiple_of=32, help="Image size.")
+    item.default_value.number_value = 640
+    text = drawn(tables.schema([item]))
+    assert text.splitlines()[1].strip() == "Core"
+    assert text.splitlines()[2].split() == ["imgsz", "integer", "640", "32..", "multiple", "of", "32", "Image", "size."]

@@ -1,0 +1,5 @@
+"""The one error that the command line shows without a traceback."""
+
+
+class StackError(Exception):
+    """The embedded stack cannot do what was asked; the message says what, where and what to do."""

@@ -1,0 +1,113 @@
+"""A stack of its own for a test session: `with running_stack(tmp_path_factory) as stack: ...` in a session-scoped fixture."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from splitrail_local import keys, nats, postgres, s3, services
+from splitrail_local.s3 import Credentials
+from splitrail_local.stack import SERVERS, Stack
+from splitrail_local.state import State
+
+
+class FolderFactory(Protocol):
+    """What is used of pytest's `tmp_path_factory`."""
+
+    def mktemp(self, basename: str, numbered: bool = True) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """The addresses and keys of a running stack."""
+
+    stack: Stack
+
+    @property
+    def state(self) -> State:
+        return self.stack.state
+
+    @property
+    def admin_dsn(self) -> str:
+        """Postgres' superuser, database `postgres`."""
+        return postgres.admin_dsn(self.state)
+
+    def dsn(self, service: str) -> str:
+        """The DSN of a service's own role and database."""
+        return postgres.service_dsn(self.state, service)
+
+    @property
+    def nats_url(self) -> str:
+        return nats.url(self.state, "services")
+
+    @property
+    def pod_nats_url(self) -> str:
+        """May publish splitrail.runs.> and splitrail.progress.>; needs the inbox prefix `_INBOX_pod`."""
+        return nats.url(self.state, "pod")
+
+    @property
+    def s3_endpoint(self) -> str:
+        """http://host:port"""
+        return s3.endpoint(self.state)
+
+    @property
+    def s3_bucket(self) -> str:
+        return s3.BUCKET
+
+    def s3_credentials(self, identity: str = "internal") -> Credentials:
+        """The keys of internal (everything), reader (GET) or writer (PUT below staging/ and attempts/)."""
+        return s3.credentials(self.state, identity)
+
+    @property
+    def jwks_file(self) -> Path:
+        return self.state.jwks_file
+
+    def signing_key_file(self, issuer: str) -> Path:
+        """PEM of `splitrail`, `splitrail-split`, `splitrail-trainer` or `splitrail-metrics`."""
+        return self.state.signing_key(issuer)
+
+    def user_token(self, roles: Mapping[str, str], subject: str = "tester", lifetime: int = 3600) -> str:
+        """A user's token; `roles` as {"<project or *>": "viewer|editor|admin"}, `lifetime` in seconds (negative: expired)."""
+        return keys.sign_user(self.state, subject, roles, lifetime)
+
+    @property
+    def admin_token(self) -> str:
+        return self.state.admin_token_file.read_text()
+
+    @property
+    def worker_token(self) -> str:
+        return self.state.worker_token_file.read_text()
+
+    @property
+    def gateway_url(self) -> str:
+        return self.state.gateway_url
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What `python -m splitrail_<name>` (split, trainer, metrics, pod) reads from its environment in this stack."""
+        return services.environment(self.state, name)
+
+    def pid(self, part: str) -> int:
+        """The process of a part (to kill it); 0 when it does not run."""
+        return self.stack.status()[part].pid
+
+    def log(self, part: str) -> str:
+        return (self.state.logs / f"{part}.log").read_text(errors="replace")
+
+
+@contextmanager
+def running_stack(
+    tmp_path_factory: FolderFactory,
+    only: Collection[str] | None = SERVERS,
+    environment: Mapping[str, Mapping[str, str]] | None = None,
+) -> Iterator[RunningStack]:
+    """Start a stack (`only` these parts; None: all) in a temporary folder, and stop and remove it at the end.
+
+    It also stops when the test process is killed. `environment`: part -> variables it gets besides the usual ones.
+    """
+    stack = Stack(tmp_path_factory.mktemp("stack"), environment)
+    try:
+        stack.up(only=only, gateway_port=0, die_with_caller=True)
+        yield RunningStack(stack)
+    finally:
+        stack.clean()

@@ -1,0 +1,134 @@
+// One run, live: state, epochs, charts, plots, evaluations, log.
+import { blob, get, watch } from "./api.js";
+import { Charts } from "./charts.js";
+import { duration, el, figure, stateBadge, table } from "./dom.js";
+
+const LOG_LINES = 400;
+
+export async function showRun(main, runId, signal, onLink) {
+  const [{ run }, { metrics }] = await Promise.all([get(`/api/runs/${encodeURIComponent(runId)}`, signal), get("/api/metric-schema", signal)]);
+  const view = new RunView(run, new Charts(metrics ?? []), signal);
+  main.replaceChildren(view.node);
+  document.getElementById("crumb").textContent = `› ${run.reference}`;
+  await Promise.all([view.showPlots(), view.showEvaluations()]);
+  await watch(runId, signal, (message) => view.take(message), onLink);
+  onLink(true);
+  await Promise.all([view.showPlots(), view.showEvaluations()]);
+}
+
+class RunView {
+  constructor(run, charts, signal) {
+    Object.assign(this, { run, charts, signal, epochs: [], pictures: new Map(), state: run.job?.state, attempt: run.job?.attempt ?? 0, stage: "", dirty: false });
+    this.strip = el("div", { class: "strip" });
+    this.bar = el("progress", { max: run.epochs || 1, value: 0 });
+    this.batch = el("p", { class: "muted" }, "\u00a0");
+    this.table = el("div");
+    this.plots = el("div", { class: "plots" });
+    this.evaluations = el("div");
+    this.log = el("pre", { class: "log panel" });
+    this.node = el("div", {}, el("h1", {}, run.reference),
+      el("p", { class: "muted" }, `${run.model} on ${run.splitReference}, split digest ${(run.splitDigest ?? "").slice(0, 12)}…`),
+      this.strip, this.bar, this.batch, this.charts.node, el("h2", {}, "Evaluations"), this.evaluations, el("h2", {}, "Epochs"), this.table,
+      el("h2", {}, "Plots"), this.plots, el("h2", {}, "Log"), this.log);
+    this.draw();
+  }
+
+  take(message) {
+    if (message.progress) return this.showProgress(message.progress);
+    const event = message.event;
+    if (!event) return undefined;
+    if (event.state) this.state = event.state.state;
+    else if (event.attemptStarted) this.attempt = event.attempt;
+    else if (event.stage) this.stage = (event.stage.stage ?? "").replace("STAGE_", "").toLowerCase();
+    else if (event.epoch) this.epochs.push(event.epoch);
+    else if (event.rolledBack) this.epochs = this.epochs.filter((epoch) => epoch.epoch <= (event.rolledBack.epoch ?? 0));
+    else if (event.plot) this.plotsLate = true;
+    else if (event.log) this.showLog(event.log);
+    return this.schedule();
+  }
+
+  // A replay brings hundreds of events at once: draw once for all of them.
+  schedule() {
+    if (this.dirty) return;
+    this.dirty = true;
+    requestAnimationFrame(() => {
+      this.dirty = false;
+      this.draw();
+      if (this.plotsLate) { this.plotsLate = false; this.showPlots().catch((error) => this.fail(error)); }
+    });
+  }
+
+  fail(error) {
+    if (!this.signal.aborted) this.plots.replaceChildren(el("p", { class: "error" }, error.message));
+  }
+
+  draw() {
+    const done = this.epochs.at(-1)?.epoch ?? 0;
+    const ended = !["JOB_STATE_RUNNING", "JOB_STATE_QUEUED"].includes(this.state);
+    const best = this.epochs.reduce((a, b) => (a && Number(a.metrics?.fitness) >= Number(b.metrics?.fitness) ? a : b), null);
+    const tile = (label, value) => el("div", {}, el("span", {}, label), el("b", {}, value));
+    this.strip.replaceChildren(tile("state", stateBadge(this.state)), tile("epoch", `${done}/${this.run.epochs}`), tile("best val mAP50", figure(best?.metrics?.mAP50)),
+      tile("best val mAP50-95", figure(best?.metrics?.mAP50_95)), tile("best epoch", best ? String(best.epoch) : "–"), tile("attempt", String(this.attempt || "–")),
+      tile("stage", (!ended && this.stage) || "–"));
+    this.bar.value = done;
+    document.title = done ? `${done}/${this.run.epochs} ${figure(best?.metrics?.mAP50)} · ${this.run.reference}` : `${this.run.reference} · Splitrail`;
+    if (ended) this.batch.textContent = "\u00a0";
+    this.charts.draw(this.epochs);
+    const columns = ["train_box_loss", "train_cls_loss", "train_dfl_loss", "val_box_loss", "val_cls_loss", "precision", "recall", "mAP50", "mAP50_95", "lr", "epoch_seconds"];
+    this.table.replaceChildren(this.epochs.length
+      ? table(["#Epoch", ...columns.map((key) => `#${key.replace("mAP50_95", "mAP50-95").replaceAll("_", " ")}`)], this.epochs.slice().reverse().map((epoch) => [String(epoch.epoch), ...columns.map((key) => figure(epoch.metrics?.[key], key === "lr" ? 6 : 3))]))
+      : el("p", { class: "muted" }, "The first epoch is not complete yet."));
+  }
+
+  showProgress(progress) {
+    const losses = Object.entries(progress.losses ?? {}).sort().map(([name, value]) => `, ${name.replaceAll("_", " ")} ${figure(value)}`).join("");
+    const rest = progress.remainingSeconds === undefined ? "" : `, about ${duration(progress.remainingSeconds)} left`;
+    this.batch.textContent = `epoch ${progress.epoch}/${progress.epochs}, batch ${progress.batch}/${progress.batches}${rest}${losses}`;
+    this.bar.value = Math.max(this.epochs.at(-1)?.epoch ?? 0, (progress.epoch ?? 1) - 1 + (progress.batch ?? 0) / (progress.batches || 1));
+  }
+
+  showLog(line) {
+    const atEnd = this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 4;
+    this.log.append(`${line.text}\n`);
+    while (this.log.childNodes.length > LOG_LINES) this.log.firstChild.remove();
+    if (atEnd) this.log.scrollTop = this.log.scrollHeight;
+  }
+
+  async showPlots() {
+    const pictures = await this.gallery(this.run.runId);
+    this.plots.replaceChildren(...(pictures.length ? pictures : [el("p", { class: "muted" }, "Plots come when training has ended.")]));
+  }
+
+  /** The pictures that a run or an evaluation has left; each is fetched once. */
+  async gallery(id) {
+    const { plots = [] } = await get(`/api/runs/${id}/plots`, this.signal);
+    return Promise.all(plots.map((plot) => {
+      const key = `${id} ${plot.name} ${plot.sha256}`;
+      if (!this.pictures.has(key)) this.pictures.set(key, this.picture(id, plot));
+      return this.pictures.get(key);
+    }));
+  }
+
+  async picture(id, plot) {
+    const source = URL.createObjectURL(await blob(`/api/runs/${id}/plots/${encodeURIComponent(plot.name)}`, this.signal));
+    this.signal.addEventListener("abort", () => URL.revokeObjectURL(source), { once: true });
+    return el("figure", {}, el("a", { href: source, target: "_blank" }, el("img", { src: source, alt: plot.title })), el("figcaption", {}, plot.title));
+  }
+
+  async showEvaluations() {
+    const { evaluations = [] } = await get(`/api/runs/${this.run.runId}/evaluations`, this.signal);
+    if (!evaluations.length) {
+      this.evaluations.replaceChildren(el("p", { class: "muted" }, "None yet: ", el("code", {}, `splitrail eval run ${this.run.reference} --split test`)));
+      return;
+    }
+    const part = (item) => (item.split ?? "").replace("SPLIT_", "").toLowerCase();
+    const rows = evaluations.map((item) => [
+      String(item.number), stateBadge(item.job?.state), `${part(item)} of ${item.splitReference}`, item.result?.images ?? "–",
+      ...["mAP50", "mAP50_95", "precision", "recall"].map((key) => (item.result ? `${part(item)} ${figure(item.result.overall?.[key])}` : "–")),
+    ]);
+    const galleries = await Promise.all(evaluations.filter((item) => item.result).map(async (item) => [
+      el("h3", {}, `Plots of evaluation ${item.number} (${part(item)})`), el("div", { class: "plots" }, ...(await this.gallery(item.evaluationId))),
+    ]));
+    this.evaluations.replaceChildren(table(["#", "State", "Judged on", "#Images", "#mAP50", "#mAP50-95", "#precision", "#recall"], rows), ...galleries.flat());
+  }
+}

@@ -1,0 +1,1 @@
+"""What Splitrail's services share."""

@@ -1,0 +1,88 @@
+"""Postgres: a pool that waits for the server, named queries from .sql files, migrations as plain SQL files.
+
+Migrations are our own forty lines: yoyo and its kin lock with a table row, which stays behind when the process is killed; an advisory
+lock ends with its connection.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import aiosql
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from . import log
+
+_log = log.get(__name__)
+_MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_LOCK = 5_701_001
+# A server that vanishes without a word (its machine lost power, a route went away) ends a call after about 20 s, not after a quarter of an hour.
+_LOST = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+
+Connection = psycopg.AsyncConnection[DictRow]
+Pool = AsyncConnectionPool[Connection]
+
+
+class Queries:
+    """The named queries of a package's queries.sql: `queries["get_run"]` is SQL with %(name)s parameters."""
+
+    def __init__(self, package: str) -> None:
+        text = (files(package) / "queries.sql").read_text()
+        parsed: Any = aiosql.from_str(text, "psycopg", mandatory_parameters=False)
+        self._sql: dict[str, str] = {name: getattr(parsed, name).sql for name in parsed.available_queries if not name.endswith("_cursor")}
+
+    def __getitem__(self, name: str) -> str:
+        return self._sql[name]
+
+
+@asynccontextmanager
+async def open_pool(dsn: str, *, size: int, deadline_seconds: float, package: str) -> AsyncIterator[Pool]:
+    """A pool of at most `size` connections with rows as dicts, after the package's migrations have been applied.
+
+    Waits until the server answers; raises psycopg_pool.PoolTimeout after the deadline.
+    """
+    pool: Pool = AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        open=False,
+        timeout=10.0,
+        reconnect_timeout=deadline_seconds,
+        check=AsyncConnectionPool.check_connection,
+        kwargs={"row_factory": dict_row, "connect_timeout": 5, **_LOST},
+        connection_class=psycopg.AsyncConnection[DictRow],
+    )
+    await pool.open()
+    try:
+        await pool.wait(deadline_seconds)
+        async with pool.connection() as connection:
+            await migrate(connection, files(package) / "migrations")
+        yield pool
+    finally:
+        await pool.close()
+
+
+async def migrate(connection: Connection, folder: Traversable) -> None:
+    """Applies the files `NNNN_name.sql` of `folder` that the database lacks, in order, in one transaction, under an advisory lock.
+
+    Raises RuntimeError when the database has a migration that `folder` lacks: an older program must not touch a newer schema.
+    """
+    found = {int(match[1]): item for item in folder.iterdir() if (match := _MIGRATION.fullmatch(item.name))}
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migration (number int PRIMARY KEY, name text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
+        )
+        cursor = await connection.execute("SELECT number FROM schema_migration")
+        applied = {row["number"] for row in await cursor.fetchall()}
+        if unknown := applied - found.keys():
+            raise RuntimeError(f"the database has migrations {sorted(unknown)} that this version does not know: start a newer version")
+        for number in sorted(found.keys() - applied):
+            await connection.execute(found[number].read_bytes())
+            await connection.execute("INSERT INTO schema_migration (number, name) VALUES (%s, %s)", (number, found[number].name))
+            _log.info("migration applied", name=found[number].name)

@@ -1,0 +1,1 @@
+"""The metrics service: ingest of run events, live watching, history."""

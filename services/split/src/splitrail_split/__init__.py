@@ -1,0 +1,1 @@
+"""The split service: projects, datasets, versions, imports, annotations and split revisions."""

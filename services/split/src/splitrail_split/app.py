@@ -1,0 +1,95 @@
+"""Composition root of the split service."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from splitrail.split.v1 import (
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+    import_service_pb2,
+    import_service_pb2_grpc,
+    split_service_pb2,
+    split_service_pb2_grpc,
+)
+from splitrail_common.database import open_pool
+from splitrail_common.objects import ObjectStore
+from splitrail_common.server import Draining, Servicer, serve
+from splitrail_common.tokens import Verifier
+
+from splitrail_split.contents import Contents
+from splitrail_split.import_store import ImportStore
+from splitrail_split.importing import Importer
+from splitrail_split.imports import Imports
+from splitrail_split.service import Datasets
+from splitrail_split.servicer import DatasetServicer, ImportServicer, SplitServicer
+from splitrail_split.settings import Settings
+from splitrail_split.split_store import SplitStore
+from splitrail_split.splits import Splits
+from splitrail_split.store import DatasetStore, Tables
+from splitrail_split.worker import ImportQueue, ImportWorkers
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The service, built: what to serve and what runs beside it."""
+
+    servicers: list[Servicer]
+    workers: ImportWorkers
+
+
+@asynccontextmanager
+async def build(settings: Settings, draining: Draining) -> AsyncIterator[App]:
+    """Waits for Postgres and S3, then composes. Raises what they last said when they do not answer before the deadline."""
+    deadline = settings.start_deadline_seconds
+    objects = ObjectStore(settings)
+    executor = ThreadPoolExecutor(settings.import_threads, thread_name_prefix="import")
+    try:
+        async with open_pool(
+            settings.database_dsn.get_secret_value(),
+            size=settings.database_pool_size,
+            deadline_seconds=deadline,
+            package="splitrail_split",
+        ) as pool:
+            await objects.wait(deadline)
+            tables = Tables(pool)
+            dataset_store = DatasetStore(tables, settings.array_cache_bytes)
+            split_store = SplitStore(tables)
+            import_store = ImportStore(tables, dataset_store)
+            queue = ImportQueue()
+            datasets = Datasets(dataset_store, split_store)
+            splits = Splits(split_store, dataset_store, datasets, objects)
+            imports = Imports(import_store, dataset_store, objects, queue, draining)
+            importer = Importer(import_store, Contents(import_store, objects, executor))
+            workers = ImportWorkers(
+                import_store, importer, queue, draining, workers=settings.import_workers, lease_seconds=settings.import_lease_seconds
+            )
+            yield App(_servicers(DatasetServicer(datasets, objects), ImportServicer(imports), SplitServicer(splits)), workers)
+
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _servicers(datasets: DatasetServicer, imports: ImportServicer, splits: SplitServicer) -> list[Servicer]:
+    return [
+        Servicer(
+            dataset_service_pb2.DESCRIPTOR.services_by_name["DatasetService"],
+            lambda server: dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server),
+        ),
+        Servicer(
+            import_service_pb2.DESCRIPTOR.services_by_name["ImportService"],
+            lambda server: import_service_pb2_grpc.add_ImportServiceServicer_to_server(imports, server),
+        ),
+        Servicer(
+            split_service_pb2.DESCRIPTOR.services_by_name["SplitService"],
+            lambda server: split_service_pb2_grpc.add_SplitServiceServicer_to_server(splits, server),
+        ),
+    ]
+
+
+async def run(settings: Settings) -> None:
+    """Serves until the process is asked to end."""
+    draining = Draining()
+    async with build(settings, draining) as app:
+        await serve(settings.listen, app.servicers, Verifier.from_file(settings.jwks_file), draining=draining, tasks=[app.workers.run()])

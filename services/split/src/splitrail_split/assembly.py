@@ -1,0 +1,123 @@
+"""From a parsed source to the columns and rows of a version: pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from splitrail_split import arrays, digest
+from splitrail_split.annotations import LabelState, labels_csr
+from splitrail_split.contents import Fault, Inspected
+from splitrail_split.domain import PARTS, Claim, Finding, Report, SourceFile
+from splitrail_split.formats import Code, ParsedDataset, ParsedImage, Problem, Severity
+from splitrail_split.import_store import NewVersion
+
+MAX_FINDINGS = 100_000
+"""Findings kept; all are counted."""
+
+_WHOLE_FILE = (Code.UNREADABLE, Code.NOT_UTF8, Code.TOO_LARGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A source as far as it can be imported: images by path, without repeated contents."""
+
+    items: Sequence[ParsedImage]
+    report: Report
+
+
+def printable(text: str) -> str:
+    """Text from a source as it can be stored and sent: no NUL, no lone surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def judge(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected) -> Judged:
+    """What is kept, and the report of what is not.
+
+    Equal bytes under several paths are one image: the first by path that somebody has annotated is kept, or the first.
+    """
+    images = {file.path: file.sha256 for file in files if file.is_image}
+    kept, repeated = _without_repeats(parsed.items, images)
+    kept_paths = {item.path for item in kept}
+    stems = {PurePosixPath(path).stem for path in images if path not in kept_paths}
+    bad = [fault_finding(path, inspected.bad[sha256], excluded=True) for path, sha256 in images.items() if sha256 in inspected.bad]
+    found = [_finding(problem, images, kept_paths, stems) for problem in parsed.problems]
+    findings = sorted([*bad, *repeated, *found], key=lambda one: (one.path, one.line or 0))
+    notes = sum(count for code, count in parsed.problem_counts.items() if Problem("", None, code, "").severity is Severity.NOTE)
+    problems = sum(parsed.problem_counts.values()) - notes + len(bad) + len(repeated)
+    return Judged(kept, Report(findings[:MAX_FINDINGS], problems, notes, len(images) - len(kept)))
+
+
+def fault_finding(path: str, fault: Fault, *, excluded: bool) -> Finding:
+    """A content that cannot be used, as a finding about one of its paths."""
+    return Finding(path, None, fault.code, printable(fault.message), excluded, note=False)
+
+
+def _finding(problem: Problem, images: Mapping[str, bytes], kept: set[str], excluded_stems: set[str]) -> Finding:
+    path = PurePosixPath(problem.path)
+    excluded = (problem.path in images and problem.path not in kept) or (problem.code in _WHOLE_FILE and path.stem in excluded_stems)
+    note = problem.severity is Severity.NOTE
+    return Finding(printable(problem.path), problem.line, problem.code, printable(problem.message), excluded and not note, note)
+
+
+def _without_repeats(items: Sequence[ParsedImage], contents: Mapping[str, bytes]) -> tuple[list[ParsedImage], list[Finding]]:
+    first: dict[bytes, ParsedImage] = {}
+    for item in sorted(items, key=lambda item: (item.label_state is LabelState.UNLABELLED, item.path)):
+        first.setdefault(contents[item.path], item)
+    kept = sorted(first.values(), key=lambda item: item.path)
+    findings = []
+    for item in items:
+        winner = first[contents[item.path]]
+        if winner is not item:
+            same = (item.annotations, item.label_state) == (winner.annotations, winner.label_state)
+            why = "left out" if same else "left out, though its annotations differ"
+            findings.append(
+                Finding(item.path, None, Code.DUPLICATE_IMAGE, f"holds the same bytes as {winner.path}, which is kept: {why}", True, note=False)
+            )
+    return kept, findings
+
+
+def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected) -> NewVersion:
+    """The version that the source makes, ordinals in the order of paths. Costs seconds for a million images: run it on a thread."""
+    contents = {file.path: file.sha256 for file in files if file.is_image}
+    items = judged.items
+    assets = [inspected.good[contents[item.path]] for item in items]
+    indptr, class_ids = labels_csr([item.annotations for item in items])
+    labels = arrays.Labels(indptr, class_ids)
+    content = digest.hashes_from_bytes([asset.sha256 for asset in assets])
+    annotation = digest.hashes_from_bytes([digest.annotation_sha256(item.annotations) for item in items])
+    states = np.fromiter((item.label_state for item in items), dtype=np.uint8, count=len(items))
+    class_images, class_objects = arrays.class_counts(labels, len(parsed.class_names))
+    columns: dict[str, npt.NDArray[np.generic]] = {
+        arrays.CONTENT: content,
+        arrays.ANNOTATION: annotation,
+        arrays.LABEL_STATE: states,
+        arrays.OBJECTS: np.diff(indptr),
+        arrays.CLASS_IDS: class_ids,
+    }
+    if parsed.source_splits:
+        parts = (PARTS.get(parsed.source_splits.get(item.path, ""), 0) for item in items)
+        columns[arrays.SOURCE_SPLIT] = np.fromiter(parts, dtype=np.uint8, count=len(items))
+    return NewVersion(
+        class_names=parsed.class_names,
+        image_count=len(items),
+        object_count=len(class_ids),
+        empty_count=int((states == LabelState.EMPTY).sum()),
+        unlabelled_count=int((states == LabelState.UNLABELLED).sum()),
+        class_images=class_images,
+        class_objects=class_objects,
+        digest=digest.version_digest(content, annotation, states, parsed.class_names),
+        columns={name: arrays.encode(name, values) for name, values in columns.items()},
+        rows=[
+            (ordinal, asset.sha256, item.path, asset.width, asset.height, asset.size_bytes, asset.format, int(item.label_state), item.annotations, "")
+            for ordinal, (item, asset) in enumerate(zip(items, assets, strict=True))
+        ],
+        report={
+            "import_id": claim.import_id,
+            "format": claim.format,
+            "problem_counts": {str(code): count for code, count in parsed.problem_counts.items()},
+            "excluded_count": judged.report.excluded_count,
+        },
+    )

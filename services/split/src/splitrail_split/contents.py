@@ -1,0 +1,149 @@
+"""Verified bytes: what a client staged is fetched, hashed and decoded on threads; images that pass become assets of the project."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from splitrail_common.objects import ObjectStore
+
+from splitrail_split.domain import Claim, SourceFile, asset_key, staging_key
+from splitrail_split.formats import images
+from splitrail_split.formats.model import Code
+from splitrail_split.import_store import ImportStore, KnownAsset
+from splitrail_split.sources import MAX_ANNOTATION_BYTES, MAX_IMAGE_BYTES
+
+HASH_MISMATCH = "hash_mismatch"
+"""The uploaded bytes are not those that were announced."""
+UPLOAD_MISSING = "upload_missing"
+"""The uploaded bytes are gone."""
+
+_BATCH = 64
+_LOOKUP = 10_000
+_REMOVED = 1000
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a content cannot be used."""
+
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class Inspected:
+    """What became of each content that was announced as an image."""
+
+    good: dict[bytes, KnownAsset] = field(default_factory=dict)
+    bad: dict[bytes, Fault] = field(default_factory=dict)
+
+
+class Contents:
+    """Access to the bytes of an import's files."""
+
+    def __init__(self, store: ImportStore, objects: ObjectStore, executor: Executor) -> None:
+        self._store = store
+        self._objects = objects
+        self._executor = executor
+
+    async def images(self, claim: Claim, files: Sequence[SourceFile]) -> Inspected:
+        """Judges every image content once. Good ones are stored as assets and recorded batch by batch, unless it is a dry run:
+        so a process that dies loses one batch, and a source that is refused need not be uploaded again.
+        Raises LeaseLostError, and UNAVAILABLE when a store does not answer.
+        """
+        paths: dict[bytes, int] = {}
+        for file in files:
+            paths[file.sha256] = paths.get(file.sha256, 0) + 1
+        inspected = Inspected()
+        for chunk in _chunks(list(paths), _LOOKUP):
+            inspected.good.update(await self._store.known(claim.project_id, chunk))
+        processed = sum(paths[sha256] for sha256 in inspected.good)
+        for chunk in _chunks([sha256 for sha256 in paths if sha256 not in inspected.good], _BATCH):
+            results = await self._on_threads(partial(self._image, claim), chunk)
+            new = [result for result in results if isinstance(result, KnownAsset)]
+            inspected.good.update((asset.sha256, asset) for asset in new)
+            inspected.bad.update((sha256, result) for sha256, result in zip(chunk, results, strict=True) if isinstance(result, Fault))
+            processed += sum(paths[sha256] for sha256 in chunk)
+            await self._store.add_assets(claim, [] if claim.dry_run else new, processed)
+        return inspected
+
+    async def spool(self, claim: Claim, files: Sequence[SourceFile], folder: Path) -> tuple[dict[str, Path], dict[str, Fault]]:
+        """Annotation files, verified, as local files: parsing reads them one by one, and they need not fit into memory.
+
+        Returns the local file by path, and what is wrong with the others.
+        """
+        contents = {file.sha256: folder / file.sha256.hex() for file in files}
+        faults: dict[bytes, Fault] = {}
+        for chunk in _chunks(list(contents), _BATCH):
+            results = await self._on_threads(partial(self._annotation, claim, contents), chunk)
+            faults.update((sha256, fault) for sha256, fault in zip(chunk, results, strict=True) if fault is not None)
+        good = {file.path: contents[file.sha256] for file in files if file.sha256 not in faults}
+        return good, {file.path: faults[file.sha256] for file in files if file.sha256 in faults}
+
+    async def unstage(self) -> bool:
+        """Removes the staged bytes of one ended import, except what unfinished imports count on; False when there is none to clean up after."""
+        ended = await self._store.next_to_unstage()
+        if ended is None:
+            return False
+        contents = {file.sha256 for file in await self._store.files(ended.import_id)}
+        for chunk in _chunks(list(contents), _REMOVED):
+            async with self._store.unneeded(ended, chunk) as unneeded:
+                await self.run(partial(self._objects.remove, [staging_key(ended.project_id, sha256) for sha256 in unneeded]))
+        await self._store.unstaged(ended)
+        return True
+
+    async def run(self, function: Callable[[], R]) -> R:
+        """Runs something blocking on the import's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+    async def _on_threads(self, function: Callable[[A], R], items: Iterable[A]) -> list[R]:
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(*(loop.run_in_executor(self._executor, function, item) for item in items))
+
+    def _image(self, claim: Claim, sha256: bytes) -> KnownAsset | Fault:
+        """Blocking: verifies and decodes one content, and stores what was verified (the staged object could change meanwhile)."""
+        data = self._verified(claim.project_id, sha256, MAX_IMAGE_BYTES)
+        if isinstance(data, Fault):
+            return data
+        try:
+            info = images.inspect(data)
+        except images.ImageError as problem:
+            return Fault(Code.BAD_IMAGE, str(problem))
+        if not claim.dry_run:
+            self._objects.write(asset_key(claim.project_id, sha256), data, f"image/{info.format.lower()}")
+        return KnownAsset(sha256, info.width, info.height, len(data), info.format)
+
+    def _annotation(self, claim: Claim, targets: dict[bytes, Path], sha256: bytes) -> Fault | None:
+        data = self._verified(claim.project_id, sha256, MAX_ANNOTATION_BYTES)
+        if isinstance(data, Fault):
+            return data
+        targets[sha256].write_bytes(data)
+        return None
+
+    def _verified(self, project_id: str, sha256: bytes, at_most: int) -> bytes | Fault:
+        """Blocking: staged bytes that have this hash. Others are removed, so that the right ones can be uploaded."""
+        key = staging_key(project_id, sha256)
+        try:
+            data = self._objects.read(key, at_most)
+        except KeyError:
+            return Fault(UPLOAD_MISSING, "its uploaded bytes are gone: import the source again")
+        except ValueError as error:
+            self._objects.remove([key])
+            return Fault(HASH_MISMATCH, f"its uploaded bytes are not those announced: {error}")
+        actual = hashlib.sha256(data).digest()
+        if actual == sha256:
+            return data
+        self._objects.remove([key])
+        return Fault(HASH_MISMATCH, f"the uploaded bytes have the SHA-256 {actual.hex()}, announced was {sha256.hex()}: upload it again")
+
+
+def _chunks(items: Sequence[A], size: int) -> Iterable[Sequence[A]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,198 @@
+"""Gathering the boxes of one image from rows that cannot be trusted, and matching annotation files with images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from splitrail_split.annotations import MAX_CLASS_ID, Annotation, AnnotationError, LabelState, box_from_yolo, overhang, pack
+from splitrail_split.formats.model import Code, ParsedImage, Problems, SourceSplit
+
+CLIP_TOLERANCE = 1e-4
+"""Boxes that reach less than this beyond the image (a fraction of its side) are cut without a word: rounding, not a mistake."""
+
+MAX_CLASSES = MAX_CLASS_ID + 1
+
+_SPLIT_NAMES: dict[str, SourceSplit] = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test",
+}  # fmt: skip
+_CODES = {"not_finite": Code.NOT_FINITE, "no_area": Code.NO_AREA, "outside": Code.OUTSIDE}
+
+
+Place = tuple[str, int | None]
+"""A file, and a line or object in it: see `Problem`."""
+
+Four = tuple[float, float, float, float]
+
+
+class Labels:
+    """The boxes of one image, as they are found."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._found: dict[Annotation, None] = {}
+        self.dropped = 0
+        """Objects that were left out."""
+
+    def box(self, at: Place, class_id: int, cxcywh: Four) -> None:
+        """Add a box given by centre and size in fractions of the image; what is wrong with it becomes a problem of this file and line."""
+        try:
+            annotation = box_from_yolo(class_id, *cxcywh)
+        except AnnotationError as error:
+            self.drop(at, _CODES[error.reason], str(error))
+            return
+        if (beyond := overhang(*cxcywh)) > CLIP_TOLERANCE:
+            self._problems.add(*at, Code.CLIPPED, f"box reaches {beyond:.2%} beyond the image: cut to it")
+        if annotation in self._found:
+            self._problems.add(*at, Code.DUPLICATE_BOX, "the same box of the same class occurs before: counted once")
+        self._found[annotation] = None
+
+    def corners(self, at: Place, class_id: int, x1y1x2y2: Four) -> None:
+        """As `box`, from left, top, right and bottom."""
+        x1, y1, x2, y2 = x1y1x2y2
+        self.box(at, class_id, ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
+
+    def drop(self, at: Place, code: Code, message: str) -> None:
+        """Report an object and leave it out."""
+        self.dropped += 1
+        self._problems.add(*at, code, message)
+
+    def image(self, path: str, classes: list[int] | None = None) -> ParsedImage | None:
+        """The image with its reviewed labels; None when it had objects and none could be used: it must not pass for a background.
+
+        classes: new class id for each one used so far.
+        """
+        if self.dropped and not self._found:
+            return None
+        found: Iterable[Annotation] = self._found
+        if classes is not None:
+            found = {annotation._replace(class_id=classes[annotation.class_id]): None for annotation in found}
+        return ParsedImage(path, pack(found), LabelState.LABELLED if self._found else LabelState.EMPTY)
+
+
+def unlabelled(path: str) -> ParsedImage:
+    """An image that nobody annotated."""
+    return ParsedImage(path, pack([]), LabelState.UNLABELLED)
+
+
+def folder_split(path: str) -> SourceSplit | None:
+    """The split that a folder of the path names, the innermost if several do."""
+    for part in reversed(PurePosixPath(path).parts[:-1]):
+        if (split := _SPLIT_NAMES.get(part.lower())) is not None:
+            return split
+    return None
+
+
+def split_of_word(word: str) -> SourceSplit | None:
+    """The split that a word names: train, val, valid, validation, test and the like."""
+    return _SPLIT_NAMES.get(word.lower())
+
+
+class SourceSplits:
+    """Which split the source had each image in. An image in several stays in the first of train, val, test: what was trained on cannot test."""
+
+    _ORDER: tuple[SourceSplit, ...] = ("train", "val", "test")
+
+    def __init__(self) -> None:
+        self.of: dict[str, SourceSplit] = {}
+        self._conflicts: dict[tuple[SourceSplit, SourceSplit], list[str]] = {}
+
+    def put(self, image: str, split: SourceSplit) -> None:
+        before = self.of.setdefault(image, split)
+        if before != split:
+            first, second = sorted((before, split), key=self._ORDER.index)
+            self.of[image] = first
+            self._conflicts.setdefault((first, second), []).append(image)
+
+    def report(self, path: str, problems: Problems) -> None:
+        """One problem for each pair of splits that share images; path is the file that declares the splits."""
+        for (first, second), images in self._conflicts.items():
+            problems.add(
+                path, None, Code.SPLIT_CONFLICT,
+                f"{len(images)} images are in both {first} and {second}, for example {images[0]}: counted as {first}",
+            )  # fmt: skip
+
+
+class ClassNames:
+    """Class names with dense ids in the order in which they were declared; equal names are one class."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def id_of(self, name: str) -> int:
+        """Id of a name, a new one if it has none."""
+        return self._ids.setdefault(name, len(self._ids))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._ids)
+
+
+class ImagesByName:
+    """Images of a source by the names under which annotation files refer to them."""
+
+    def __init__(self, images: Iterable[str]) -> None:
+        self._paths = frozenset(images)
+        self._by_name: dict[str, list[str]] = {}
+        self._by_stem: dict[str, list[str]] = {}
+        for path in sorted(self._paths):
+            pure = PurePosixPath(path)
+            self._by_name.setdefault(pure.name, []).append(path)
+            self._by_stem.setdefault(pure.stem, []).append(path)
+
+    def under(self, folder: str) -> list[str]:
+        """The images in a folder or below it, sorted; all of them for the root ("" or ".")."""
+        prefix = "" if folder in ("", ".") else folder.rstrip("/") + "/"
+        return sorted(path for path in self._paths if path.startswith(prefix))
+
+    def by_file_name(self, name: str, near: str, split: SourceSplit | None = None) -> str | None:
+        """The image that `name`, perhaps with folders, means in the file `near`: relative to it, to the root, else the closest of that name."""
+        name = name.replace("\\", "/")
+        pure = PurePosixPath(name)
+        for path in (str(PurePosixPath(near).parent / pure), str(pure)):
+            if path in self._paths:
+                return path
+        candidates = self._by_name.get(pure.name, [])
+        tail = [part for part in pure.parts if part not in ("..", "/")]
+        exact = [path for path in candidates if list(PurePosixPath(path).parts[-len(tail) :]) == tail]
+        return _closest(exact or candidates, near, split)
+
+    def by_stem(self, stem: str, near: str) -> str | None:
+        """The image with this name but for its extension, the closest to the file `near`."""
+        return _closest(self._by_stem.get(stem, []), near, None)
+
+
+def _closest(candidates: list[str], near: str, split: SourceSplit | None) -> str | None:
+    """The candidate in a folder of the split, if one is given, that shares most folders with `near`; the first by name of equals."""
+    folders = PurePosixPath(near).parts[:-1]
+
+    def shared(path: str) -> int:
+        count = 0
+        for one, other in zip(folders, PurePosixPath(path).parts[:-1], strict=False):
+            if one != other:
+                break
+            count += 1
+        return count
+
+    return min(candidates, key=lambda path: (split is not None and folder_split(path) != split, -shared(path), path), default=None)
+
+
+def frame(declared: tuple[float, float] | None, actual: tuple[int, int]) -> tuple[tuple[float, float], str | None]:
+    """The size in pixels that coordinates refer to, and what is odd about it.
+
+    An annotation file that declares another size than the image has was made for a resized copy when the shape agrees (within 1 %): its own
+    size counts. Otherwise the image's does.
+    """
+    if declared is None or declared == actual:
+        return actual, None
+    (w, h), (width, height) = declared, actual
+    said = f"declares {w:g} x {h:g} pixels, the image has {width} x {height}"
+    if w > 0 and h > 0 and abs(w * height - h * width) <= 0.01 * w * height:
+        return declared, f"{said}: taken as a resized copy, its boxes are scaled"
+    return actual, f"{said}: its boxes are taken as pixels of the image"

@@ -1,0 +1,248 @@
+"""COCO JSON: images, annotations and categories in one or several files.
+
+Categories are matched by name, so that files with other ids merge. An image that no file lists is unlabelled; one that is listed without annotations
+is reviewed and empty. A file's name or folder (instances_train2017.json, valid/_annotations.coco.json) tells its split.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from splitrail_split.formats.boxes import (
+    MAX_CLASSES,
+    ClassNames,
+    ImagesByName,
+    Labels,
+    SourceSplits,
+    folder_split,
+    frame,
+    split_of_word,
+    unlabelled,
+)
+from splitrail_split.formats.model import Code, ParsedDataset, Problems, Source, SourceSplit
+from splitrail_split.formats.reading import number, read_json, shown
+
+_OTHER_TASKS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info")
+
+Id = int | str
+
+
+@dataclass(slots=True)
+class _State:
+    """What all files of a source have given so far."""
+
+    source: Source
+    problems: Problems
+    images: ImagesByName
+    classes: ClassNames = field(default_factory=ClassNames)
+    labels: dict[str, Labels] = field(default_factory=dict)
+    splits: SourceSplits = field(default_factory=SourceSplits)
+
+
+@dataclass(slots=True)
+class _File:
+    """One JSON file. images: its image id -> (path, frame in pixels), None for images that are known to be bad or absent."""
+
+    path: str
+    split: SourceSplit | None
+    images: dict[Id, tuple[str, tuple[float, float]] | None] = field(default_factory=dict)
+    class_of: dict[Id, int] = field(default_factory=dict)
+    crowds: int = 0
+    polygons: list[int] = field(default_factory=list)
+    extras: int = 0
+
+
+def claims(paths: Sequence[str]) -> int:
+    """3: names that COCO files have (instances_*.json, *.coco.json) or JSON in a folder annotations; 1: any other JSON."""
+    files = [PurePosixPath(path) for path in paths if path.lower().endswith(".json")]
+    for path in files:
+        name = path.name.lower()
+        if name.startswith("instances") or name.endswith(".coco.json") or "annotations" in (part.lower() for part in path.parts[:-1]):
+            return 3
+    return 1 if files else 0
+
+
+def parse(source: Source) -> ParsedDataset:
+    """See `formats.parse`."""
+    problems = Problems()
+    state = _State(source, problems, ImagesByName([*source.image_sizes, *source.bad_images]))
+    paths = sorted(path for path in source.files if path.lower().endswith(".json"))
+    instances = any(PurePosixPath(path).name.lower().startswith("instances") for path in paths)
+    last = ""
+    for path in paths:
+        if instances and PurePosixPath(path).name.lower().startswith(_OTHER_TASKS):
+            problems.add(path, None, Code.FILE_IGNORED, "not read: the instances files hold the boxes")
+            continue
+        data = read_json(source, path, problems)
+        if data is None:
+            continue
+        if not isinstance(data.get("images"), list) or not isinstance(data.get("categories"), list):
+            problems.add(path, None, Code.FILE_IGNORED, "not read: it has no lists of images and categories")
+            continue
+        last = path
+        _file(state, path, data)
+    if not len(state.classes):
+        problems.add(last, None, Code.NO_CLASSES, "no file declares categories")
+    items = []
+    for image in sorted(source.image_sizes):
+        if image not in state.labels:
+            items.append(unlabelled(image))
+        elif (item := state.labels[image].image(image)) is not None:
+            items.append(item)
+        else:
+            problems.add(image, None, Code.BAD_IMAGE, f"left out: none of its {state.labels[image].dropped} objects can be used")
+    state.splits.report(last, problems)
+    return ParsedDataset(state.classes.names, items, problems.kept, dict(problems.counts), state.splits.of)
+
+
+def _file(state: _State, path: str, data: dict[str, object]) -> None:
+    file = _File(path, _split_of(path))
+    _categories(state, file, _entries(state, path, data, "categories"))
+    _images(state, file, _entries(state, path, data, "images"))
+    for index, annotation in _entries(state, path, data, "annotations"):
+        _annotation(state, file, index, annotation)
+    if file.polygons:
+        message = f"{len(file.polygons)} polygons without a box are kept as their bounding boxes"
+        state.problems.add(path, file.polygons[0], Code.POLYGON_TO_BOX, message)
+    if file.extras:
+        state.problems.add(path, None, Code.ATTRIBUTES_DROPPED, f"masks and keypoints of {file.extras} objects are not kept, their boxes are")
+    if file.crowds:
+        state.problems.add(path, None, Code.ATTRIBUTES_DROPPED, f"{file.crowds} crowd regions (iscrowd) are left out: they are no single objects")
+
+
+def _entries(state: _State, path: str, data: dict[str, object], key: str) -> list[tuple[int, dict[str, object]]]:
+    """(index from 1, object) of the objects in a list."""
+    listed = data.get(key)
+    if not isinstance(listed, list):
+        state.problems.add(path, None, Code.UNREADABLE, f"{key} is not a list")
+        return []
+    entries: list[tuple[int, dict[str, object]]] = []
+    for index, entry in enumerate(listed, start=1):
+        if isinstance(entry, dict):
+            entries.append((index, entry))
+        else:
+            state.problems.add(path, index, Code.UNREADABLE, f"{key}[{index}] is {shown(entry)}, not an object")
+    return entries
+
+
+def _id(value: object) -> Id | None:
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def _categories(state: _State, file: _File, entries: list[tuple[int, dict[str, object]]]) -> None:
+    usable: list[tuple[int, Id, str]] = []
+    for index, entry in entries:
+        id_, name = _id(entry.get("id")), entry.get("name")
+        if id_ is None or not isinstance(name, str) or not name.strip():
+            message = f"category with id {shown(entry.get('id'))} and name {shown(name)}: both are needed"
+            state.problems.add(file.path, index, Code.CLASS_UNKNOWN, message)
+        else:
+            usable.append((index, id_, name.strip()))
+    seen: set[str] = set()
+    for index, id_, name in sorted(usable, key=lambda one: (isinstance(one[1], str), one[1] if isinstance(one[1], int) else 0, str(one[1]))):
+        if name in seen or id_ in file.class_of:
+            message = f"category {shown(id_)} {shown(name)} repeats an id or a name: equal names are one class, of equal ids the first counts"
+            state.problems.add(file.path, index, Code.DUPLICATE_CLASS, message)
+        seen.add(name)
+        if name not in state.classes and len(state.classes) >= MAX_CLASSES:
+            state.problems.add(file.path, index, Code.CLASS_RANGE, f"class {shown(name)} is beyond the first {MAX_CLASSES}")
+        else:
+            file.class_of.setdefault(id_, state.classes.id_of(name))
+
+
+def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, object]]]) -> None:
+    paths: set[str] = set()
+    for index, entry in entries:
+        id_, name = _id(entry.get("id")), entry.get("file_name")
+        if id_ is None or not isinstance(name, str) or not name.strip():
+            message = f"image with id {shown(entry.get('id'))} and file_name {shown(name)}: both are needed"
+            state.problems.add(file.path, index, Code.IMAGE_ABSENT, message)
+            continue
+        if id_ in file.images:
+            state.problems.add(file.path, index, Code.DUPLICATE_IMAGE, f"image id {shown(id_)} occurs before: the first one counts")
+            continue
+        file.images[id_] = None
+        path = state.images.by_file_name(name.strip(), file.path, file.split)
+        if path is None:
+            state.problems.add(file.path, index, Code.IMAGE_ABSENT, f"names the image {shown(name)}, which is not among the files")
+        if path is None or path in state.source.bad_images:
+            continue
+        if path in paths:
+            state.problems.add(file.path, index, Code.DUPLICATE_IMAGE, f"{path} is listed twice: its annotations are put together")
+        paths.add(path)
+        width, height = number(entry.get("width")), number(entry.get("height"))
+        pixels, odd = frame((width, height) if width is not None and height is not None else None, state.source.image_sizes[path])
+        if odd:
+            state.problems.add(file.path, index, Code.SIZE_MISMATCH, f"image {shown(name)} {odd}")
+        file.images[id_] = (path, pixels)
+        state.labels.setdefault(path, Labels(state.problems))
+        if file.split is not None:
+            state.splits.put(path, file.split)
+
+
+def _annotation(state: _State, file: _File, index: int, entry: dict[str, object]) -> None:
+    image_id, category = _id(entry.get("image_id")), _id(entry.get("category_id"))
+    if image_id is None or image_id not in file.images:
+        message = f"annotation for the image id {shown(entry.get('image_id'))}, which the file does not list"
+        state.problems.add(file.path, index, Code.IMAGE_ABSENT, message)
+        return
+    placed = file.images[image_id]
+    if placed is None:
+        return
+    path, (width, height) = placed
+    labels = state.labels[path]
+    if entry.get("iscrowd") in (1, True):
+        file.crowds += 1
+        return
+    if category is None or category not in file.class_of:
+        message = f"category id {shown(entry.get('category_id'))} is not declared"
+        labels.drop((file.path, index), Code.CLASS_UNKNOWN, message)
+        return
+    segmented = bool(entry.get("segmentation"))
+    box = entry.get("bbox")
+    if box in (None, []) and segmented:
+        box = _polygon_box(entry["segmentation"])
+        file.polygons.append(index)
+    elif segmented or entry.get("keypoints"):
+        file.extras += 1
+    if not isinstance(box, list) or len(box) != 4:
+        labels.drop((file.path, index), Code.COLUMNS, "bbox is not a list of four numbers [x, y, width, height]")
+        return
+    numbers = [number(value) if not isinstance(value, str) else None for value in box]
+    x, y, w, h = numbers
+    if x is None or y is None or w is None or h is None:
+        labels.drop((file.path, index), Code.NOT_A_NUMBER, f"bbox has {shown(box[numbers.index(None)])} where a number belongs")
+        return
+    fractions = ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)
+    labels.box((file.path, index), file.class_of[category], fractions)
+
+
+def _polygon_box(segmentation: object) -> list[float] | None:
+    """[x, y, width, height] around polygons [[x1, y1, ...], ...]; None for anything else, such as run lengths."""
+    if not isinstance(segmentation, list):
+        return None
+    values: list[float] = []
+    for ring in segmentation:
+        if not isinstance(ring, list) or len(ring) < 6 or len(ring) % 2:
+            return None
+        for value in ring:
+            one = number(value) if not isinstance(value, str) else None
+            if one is None:
+                return None
+            values.append(one)
+    if not values:
+        return None
+    xs, ys = values[0::2], values[1::2]
+    odd = sum(values) * 0  # NaN when a value is not finite: min and max may pass over it
+    return [min(xs) + odd, min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _split_of(path: str) -> SourceSplit | None:
+    """The split that a file's name tells by one of its words, else its folder."""
+    for word in re.split(r"[^a-z]+", PurePosixPath(path).stem.lower()):
+        if (split := split_of_word(word)) is not None:
+            return split
+    return folder_split(path)

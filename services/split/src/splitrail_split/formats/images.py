@@ -1,0 +1,73 @@
+"""What an uploaded image is, told by decoding all of it."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 100_000_000
+"""Default cap on width x height: decoding needs about four bytes a pixel."""
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+"""Extensions of the files that count as images, in lower case."""
+
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # Pillow opens MPO, what phones write as .jpg with further frames, as part of JPEG
+_ORIENTATION = 0x0112
+_TURNED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
+
+
+class ImageInfo(NamedTuple):
+    """Width and height in pixels as displayed (EXIF orientation applied); the format is Pillow's name, with MPO given as JPEG."""
+
+    width: int
+    height: int
+    format: str
+
+
+class ImageError(ValueError):
+    """Bytes that are not an image we take. `reason`: empty, not_an_image, truncated, too_many_pixels; the message is for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
+    """Decode an image in full and give its size and format; blocking, so call it off the event loop. Raises ImageError."""
+    if not data:
+        raise ImageError("empty", "the file has 0 bytes")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns above its own pixel limit and raises above twice that; ours is checked below, before any pixel is decoded.
+            # Its other warnings tell of odd metadata, which do not matter when the pixels decode.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ImageError("too_many_pixels", f"{width} x {height} pixels exceed the limit of {max_pixels}")
+                name = image.format or ""
+                image.load()
+                turned = _orientation(image) in _TURNED
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_many_pixels", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise ImageError("not_an_image", "the bytes are not a JPEG, PNG, BMP, WebP or TIFF image") from error
+    except Exception as error:  # Pillow's decoders raise what they please on hostile bytes: OSError, SyntaxError, struct.error, ...
+        raise ImageError("truncated", f"the image does not decode: {type(error).__name__}: {error}") from error
+    if turned:
+        width, height = height, width
+    return ImageInfo(width, height, "JPEG" if name == "MPO" else name)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """EXIF orientation, or None. Unreadable EXIF counts as none, as viewers and Ultralytics treat it."""
+    try:
+        value = image.getexif().get(_ORIENTATION)
+    except Exception:  # a parser of free-form metadata, see above; the pixels are fine
+        return None
+    return value if isinstance(value, int) else None

@@ -1,0 +1,138 @@
+"""What every annotation format is parsed into, and the vocabulary of what can be wrong with it."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from splitrail_split.annotations import LabelState
+
+Loader = bytes | Callable[[], bytes]
+"""The bytes of a file, or how to get them."""
+
+SourceSplit = Literal["train", "val", "test"]
+
+MAX_KEPT_PROBLEMS = 10_000
+"""Problems beyond this are counted, not kept: a hostile file must not fill memory with complaints."""
+
+
+class Format(enum.StrEnum):
+    """An annotation format that can be imported."""
+
+    YOLO = "yolo"
+    VOC = "voc"
+    COCO = "coco"
+
+
+class Severity(enum.StrEnum):
+    """NOTE: nothing is lost that the service could hold, worth knowing. PROBLEM: something was left out or changed; `--strict` refuses."""
+
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+class Code(enum.StrEnum):
+    """Stable words for what can be wrong. Clients branch on them; messages are for people."""
+
+    UNREADABLE = "unreadable"  # a file that cannot be parsed at all
+    TOO_LARGE = "too_large"  # a file beyond its cap
+    NOT_UTF8 = "not_utf8"
+    COLUMNS = "columns"  # a row with the wrong number of columns
+    NOT_A_NUMBER = "not_a_number"  # text where a number belongs
+    NOT_FINITE = "not_finite"  # NaN or infinite coordinates
+    NO_AREA = "no_area"
+    OUTSIDE = "outside"  # a box wholly outside its image: dropped
+    CLIPPED = "clipped"  # a box partly outside its image: cut to it
+    CLASS_RANGE = "class_range"  # a class id beyond the names
+    CLASS_UNKNOWN = "class_unknown"  # a class that is not declared, or has no name
+    DUPLICATE_CLASS = "duplicate_class"
+    DUPLICATE_BOX = "duplicate_box"
+    DUPLICATE_IMAGE = "duplicate_image"  # two annotations claim the same image
+    IMAGE_ABSENT = "image_absent"  # an annotation names an image that is not there
+    SIZE_MISMATCH = "size_mismatch"
+    NAME_MISMATCH = "name_mismatch"
+    NO_CLASSES = "no_classes"  # nothing declares class names
+    SPLIT_CONFLICT = "split_conflict"  # one image in two source splits
+    BAD_IMAGE = "bad_image"  # an image that does not decode
+    POLYGON_TO_BOX = "polygon_to_box"
+    ATTRIBUTES_DROPPED = "attributes_dropped"  # keypoints, masks, crowds: what boxes do not hold
+    DOWNLOAD_IGNORED = "download_ignored"
+    FILE_IGNORED = "file_ignored"
+
+
+_NOTES = frozenset({Code.POLYGON_TO_BOX, Code.ATTRIBUTES_DROPPED, Code.DOWNLOAD_IGNORED, Code.FILE_IGNORED})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding. `line` is a 1-based line of a text file or, for XML and JSON, the 1-based index of the object; None for a whole file."""
+
+    path: str
+    line: int | None
+    code: Code
+    message: str
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.NOTE if self.code in _NOTES else Severity.PROBLEM
+
+    def __str__(self) -> str:
+        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        return f"{where}: {self.message}"
+
+
+@dataclass(slots=True)
+class Problems:
+    """Findings of one parse: the first MAX_KEPT_PROBLEMS in full, all of them counted by code."""
+
+    kept: list[Problem] = field(default_factory=list)
+    counts: Counter[Code] = field(default_factory=Counter)
+
+    def add(self, path: str, line: int | None, code: Code, message: str) -> None:
+        self.counts[code] += 1
+        if len(self.kept) < MAX_KEPT_PROBLEMS:
+            self.kept.append(Problem(path, line, code, message))
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedImage:
+    """One image to import: its path among the source files, its canonical annotations (`annotations.pack`) and what is known of them."""
+
+    path: str
+    annotations: bytes
+    label_state: LabelState
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDataset:
+    """A source, parsed. Images that cannot be trusted are absent from `items` and named in `problems`."""
+
+    class_names: list[str]
+    items: list[ParsedImage]
+    problems: list[Problem]
+    problem_counts: dict[Code, int]
+    """How often each code occurred; complete even when `problems` is not."""
+    source_splits: dict[str, SourceSplit]
+    """Image path -> the split in which the source had it; images of no split are absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a parser gets.
+
+    `files` maps relative paths (with /) to bytes or loaders, images excluded or not. `image_sizes` maps the images that decode to (width, height)
+    in pixels as displayed, EXIF orientation applied. `bad_images` are images that exist but were refused: their own problem is
+    reported already, so annotations that belong to them are left out in silence.
+    """
+
+    files: Mapping[str, Loader]
+    image_sizes: Mapping[str, tuple[int, int]]
+    bad_images: Collection[str] = frozenset()
+
+    def read(self, path: str) -> bytes:
+        """Bytes of a file. Errors of its loader are those of the store it reads from and pass through."""
+        loader = self.files[path]
+        return loader if isinstance(loader, bytes) else loader()

@@ -1,0 +1,120 @@
+"""Untrusted text, YAML, XML and JSON into plain values, with caps; nothing in them is executed or fetched."""
+
+from __future__ import annotations
+
+import json
+from xml.etree.ElementTree import Element, ParseError
+
+import yaml
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from splitrail_split.formats.model import Code, Problems, Source
+
+MAX_YAML_BYTES = 1 << 20
+MAX_TEXT_BYTES = 32 << 20
+MAX_XML_BYTES = 32 << 20
+MAX_JSON_BYTES = 1 << 30
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Strings, lists and dicts only: a class called `no` or `1.0` keeps its name, and every other tag is an error of the file."""
+
+
+_PlainLoader.yaml_implicit_resolvers = {}
+_PLAIN = (None, "tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
+_PlainLoader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in _PLAIN}
+
+
+def read_text(source: Source, path: str, problems: Problems, cap: int = MAX_TEXT_BYTES) -> str | None:
+    """A UTF-8 text file (a byte order mark is dropped); None, with a problem, when it is not or is larger than `cap` bytes."""
+    data = _capped(source, path, problems, cap)
+    if data is None:
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        problems.add(path, line, Code.NOT_UTF8, f"byte {error.start} is not UTF-8 text: {error.reason}")
+        return None
+
+
+def read_yaml(source: Source, path: str, problems: Problems) -> dict[str, object] | None:
+    """A YAML mapping; None, with a problem, when it is not one. All scalars are strings."""
+    text = read_text(source, path, problems, MAX_YAML_BYTES)
+    if text is None:
+        return None
+    try:
+        value = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader with fewer types still
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else None
+        problems.add(path, line, Code.UNREADABLE, f"not readable as plain YAML: {getattr(error, 'problem', None) or type(error).__name__}")
+        return None
+    if not isinstance(value, dict):
+        problems.add(path, None, Code.UNREADABLE, "holds no YAML mapping")
+        return None
+    return {str(key): item for key, item in value.items() if isinstance(key, str)}
+
+
+def read_xml(source: Source, path: str, problems: Problems) -> Element | None:
+    """The root of an XML file; None, with a problem, when it does not parse or declares entities."""
+    data = _capped(source, path, problems, MAX_XML_BYTES)
+    if data is None:
+        return None
+    try:
+        root: Element = fromstring(data)
+    except ParseError as error:
+        problems.add(path, error.position[0], Code.UNREADABLE, f"not readable as XML: {error}")
+    except DefusedXmlException as error:
+        problems.add(path, None, Code.UNREADABLE, f"XML with entities or external references is refused: {type(error).__name__}")
+    except (LookupError, ValueError) as error:  # an encoding that does not exist or does not fit the bytes
+        problems.add(path, None, Code.NOT_UTF8, f"XML in an encoding that cannot be read: {error}")
+    else:
+        return root
+    return None
+
+
+def read_json(source: Source, path: str, problems: Problems) -> dict[str, object] | None:
+    """A JSON object; None, with a problem, when it is not one. NaN and Infinity parse, to be reported where they stand."""
+    text = read_text(source, path, problems, MAX_JSON_BYTES)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        problems.add(path, error.lineno, Code.UNREADABLE, f"not readable as JSON: {error.msg} (column {error.colno})")
+        return None
+    except (ValueError, RecursionError) as error:
+        problems.add(path, None, Code.UNREADABLE, f"not readable as JSON: {error}")
+        return None
+    if not isinstance(value, dict):
+        problems.add(path, None, Code.UNREADABLE, "holds no JSON object")
+        return None
+    return value
+
+
+def number(value: object) -> float | None:
+    """A JSON number or the text of one as float (NaN and infinities included); None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def shown(text: object, length: int = 60) -> str:
+    """Untrusted text for a message: quoted, escaped and cut."""
+    if not isinstance(text, str | int | float | bool | None):
+        return f"a {type(text).__name__}"
+    written = repr(text)
+    return written if len(written) <= length else written[:length] + "..."
+
+
+def _capped(source: Source, path: str, problems: Problems, cap: int) -> bytes | None:
+    data = source.read(path)
+    if len(data) > cap:
+        problems.add(path, None, Code.TOO_LARGE, f"{len(data)} bytes exceed the limit of {cap} for this kind of file")
+        return None
+    return data

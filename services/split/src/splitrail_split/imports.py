@@ -1,0 +1,171 @@
+"""Use cases of imports: open, announce files, start, look at, watch."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from splitrail_common.access import Scope
+from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition, unavailable
+from splitrail_common.objects import ObjectStore
+from splitrail_common.server import Draining
+
+from splitrail_split import formats
+from splitrail_split.domain import FORMAT_NUMBERS, Finding, Import, ImportState, SourceFile, Version, staging_key
+from splitrail_split.import_store import ImportStore
+from splitrail_split.store import DatasetStore
+from splitrail_split.worker import ImportQueue
+
+UPLOAD_LIFETIME = timedelta(hours=1)
+SHOWN_FINDINGS = 1000
+_WATCH_SECONDS = 0.5
+_HEARTBEAT_SECONDS = 10.0
+_LISTED_FROM = 500
+"""So many contents are looked up by listing what is staged, fewer one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUpload:
+    """Where a client puts one content."""
+
+    sha256: bytes
+    url: str
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImportView:
+    """An import with the version it made and the beginning of its report."""
+
+    found: Import
+    version: Version | None
+    findings: Sequence[Finding]
+
+
+class Imports:
+    """What callers do with imports."""
+
+    def __init__(self, store: ImportStore, datasets: DatasetStore, objects: ObjectStore, queue: ImportQueue, draining: Draining) -> None:
+        self._store = store
+        self._datasets = datasets
+        self._objects = objects
+        self._queue = queue
+        self._draining = draining
+
+    async def create(self, scope: Scope, project_id: str, dataset_name: str, request_id: str, task: int) -> ImportView:
+        """Opens an import, or finds the one of the same request_id. Raises NOT_FOUND for the project, INVALID_ARGUMENT."""
+        scope.require(project_id)
+        if not await self._datasets.project_exists(project_id):
+            raise not_found("project", project_id)
+        dataset = await self._datasets.find_dataset(scope, project_id, dataset_name)
+        if dataset and dataset.task != task:
+            raise invalid(Violation("task", f"the dataset {dataset_name!r} exists and describes something else"))
+        view = await self.get(scope, await self._store.create(project_id, request_id, dataset_name, task))
+        if (view.found.dataset_name, view.found.task) != (dataset_name, task):
+            raise invalid(Violation("request_id", f"was used for an import into {view.found.dataset_name!r}: use a new one"))
+        return view
+
+    async def get(self, scope: Scope, import_id: str) -> ImportView:
+        """As it stands. Raises NOT_FOUND."""
+        found = await self._store.get(scope, import_id)
+        if found is None:
+            raise not_found("import", import_id)
+        version = await self._datasets.get_version(scope, found.version_id) if found.version_id else None
+        numbered = await self._store.findings(import_id, after=0, limit=SHOWN_FINDINGS) if ImportState(found.state).ended else []
+        return ImportView(found, version, [finding for _, finding in numbered])
+
+    async def add_files(self, scope: Scope, import_id: str, files: Sequence[SourceFile]) -> list[PresignedUpload]:
+        """Announces files; says which contents are not here yet. Raises NOT_FOUND, FAILED_PRECONDITION when the import has begun."""
+        found = (await self.get(scope, import_id)).found
+        if not files:
+            return []
+        if found.state != ImportState.OPEN or not await self._store.put_files(import_id, files):
+            raise _begun(import_id)
+        await self._store.settled(found.project_id)
+        missing = await self._missing(found.project_id, files)
+        expires = datetime.now(UTC) + UPLOAD_LIFETIME
+
+        def signed() -> list[PresignedUpload]:
+            return [
+                PresignedUpload(sha256, self._objects.upload_url(staging_key(found.project_id, sha256), UPLOAD_LIFETIME), expires)
+                for sha256 in missing
+            ]
+
+        return await asyncio.to_thread(signed)
+
+    async def start(self, scope: Scope, import_id: str, format_number: int, *, strict: bool, dry_run: bool) -> ImportView:
+        """Queues the import once everything is there. Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (UPLOAD_MISSING)."""
+        view = await self.get(scope, import_id)
+        if view.found.state != ImportState.OPEN:
+            return view
+        files = await self._store.files(import_id)
+        if not any(file.is_image for file in files):
+            count = f"none of the {len(files)} announced files is an image" if files else "no file was announced"
+            raise invalid(Violation("import_id", f"{count}: nothing can be imported"))
+        try:
+            format_number = format_number or FORMAT_NUMBERS[formats.detect([file.path for file in files])]
+        except formats.UnknownFormatError as error:
+            raise invalid(Violation("format", str(error))) from error
+        if missing := await self._missing(view.found.project_id, files):
+            first = next(file for file in files if file.sha256 in missing)
+            raise precondition(
+                Reason.ERROR_REASON_UPLOAD_MISSING,
+                f"{len(missing)} contents are not uploaded, or with another size than announced; the first is that of {first.path!r} with"
+                f" {first.size_bytes} bytes: announce the files again for their upload addresses",
+                metadata={"missing": str(len(missing))},
+            )
+        await self._store.queue(import_id, format_number, strict=strict, dry_run=dry_run)
+        self._queue.notify()
+        return await self.get(scope, import_id)
+
+    async def watch(self, scope: Scope, import_id: str) -> AsyncIterator[ImportView]:
+        """The import when it changes, until it has ended, and at least every heartbeat. Raises UNAVAILABLE when the service ends first.
+
+        The row is read twice a second: that serves any number of processes, and an import takes seconds.
+        """
+        sent: Import | None = None
+        sent_at = 0.0
+        while True:
+            view = await self.get(scope, import_id)
+            if view.found != sent or time.monotonic() - sent_at >= _HEARTBEAT_SECONDS:
+                yield view
+                sent, sent_at = view.found, time.monotonic()
+            if ImportState(view.found.state).ended:
+                return
+            if await self._ending_within(_WATCH_SECONDS):
+                raise unavailable("the split service, which restarts,")
+
+    async def problems(self, scope: Scope, import_id: str, after: int, limit: int) -> list[tuple[int, Finding]]:
+        """Findings with their numbers. Raises NOT_FOUND."""
+        if await self._store.get(scope, import_id) is None:
+            raise not_found("import", import_id)
+        return await self._store.findings(import_id, after=after, limit=limit)
+
+    async def _ending_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._draining.event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _missing(self, project_id: str, files: Sequence[SourceFile]) -> list[bytes]:
+        """Contents that must be uploaded: images that are no asset yet, and annotation files, unless they are staged with the announced size."""
+        known = await self._store.known(project_id, [file.sha256 for file in files if file.is_image])
+        sizes = {file.sha256: file.size_bytes for file in files if not (file.is_image and file.sha256 in known)}
+        if len(sizes) < _LISTED_FROM:
+            stored = await asyncio.gather(*(asyncio.to_thread(self._objects.stat, staging_key(project_id, sha256)) for sha256 in sizes))
+            staged = {one.key: one.size_bytes for one in stored if one}
+        else:
+            staged = await asyncio.to_thread(self._staged, project_id)
+        return [sha256 for sha256, size in sizes.items() if staged.get(staging_key(project_id, sha256)) != size]
+
+    def _staged(self, project_id: str) -> dict[str, int]:
+        return {one.key: one.size_bytes for one in self._objects.list(f"staging/{project_id}/")}
+
+
+def _begun(import_id: str) -> PlatformError:
+    return precondition(
+        Reason.ERROR_REASON_IMPORT_STARTED, f"the import {import_id} has been started: open another one to add files", field="import_id"
+    )

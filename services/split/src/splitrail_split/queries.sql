@@ -1,0 +1,279 @@
+-- Every query takes :scope, the projects in which the caller may act (NULL: all), or the id of what a scoped query has found.
+
+-- name: project_exists
+SELECT 1 AS found FROM project WHERE project_id = :project_id;
+
+-- name: get_dataset
+SELECT dataset_id::text, project_id, name, task, external_id, labels, create_time, latest_version
+FROM dataset
+WHERE dataset_id = :dataset_id AND (:scope::text[] IS NULL OR project_id = ANY(:scope));
+
+-- name: find_dataset
+SELECT dataset_id::text, project_id, name, task, external_id, labels, create_time, latest_version
+FROM dataset
+WHERE project_id = :project_id AND name = :name AND (:scope::text[] IS NULL OR project_id = ANY(:scope));
+
+-- name: list_datasets
+SELECT dataset_id::text, project_id, name, task, external_id, labels, create_time, latest_version
+FROM dataset
+WHERE (:scope::text[] IS NULL OR project_id = ANY(:scope))
+  AND (:project_id = '' OR project_id = :project_id)
+  AND (:name = '' OR name = :name)
+  AND (:external_id = '' OR external_id = :external_id)
+  AND (:before::uuid IS NULL OR dataset_id < :before)
+ORDER BY dataset_id DESC
+LIMIT :limit;
+
+-- name: insert_dataset!
+-- Loses to another import that makes the same dataset: lock_dataset then finds that one.
+INSERT INTO dataset (dataset_id, project_id, name, task)
+VALUES (:dataset_id, :project_id, :name, :task)
+ON CONFLICT ON CONSTRAINT dataset_name_unique DO NOTHING;
+
+-- name: lock_dataset
+-- Whoever adds a version holds this row, so that numbers have neither gaps nor doubles.
+SELECT dataset_id::text, task, latest_version
+FROM dataset
+WHERE project_id = :project_id AND name = :name
+FOR UPDATE;
+
+-- name: get_version
+SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
+       empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text
+FROM version v JOIN dataset d USING (dataset_id)
+WHERE version_id = :version_id AND (:scope::text[] IS NULL OR v.project_id = ANY(:scope));
+
+-- name: find_version
+-- By number; number 0 finds the newest committed one (state 2).
+SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
+       empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text
+FROM version v JOIN dataset d USING (dataset_id)
+WHERE v.dataset_id = :dataset_id
+  AND CASE WHEN :number = 0 THEN state = 2 ELSE number = :number END
+ORDER BY number DESC
+LIMIT 1;
+
+-- name: list_versions
+SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
+       empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text
+FROM version v JOIN dataset d USING (dataset_id)
+WHERE v.dataset_id = :dataset_id AND (:before::int IS NULL OR number < :before)
+ORDER BY number DESC
+LIMIT :limit;
+
+-- name: insert_version!
+INSERT INTO version (version_id, dataset_id, project_id, number, state, class_names, image_count, object_count, empty_count, unlabelled_count,
+                     problem_count, class_images, class_objects, digest, report, commit_time)
+VALUES (:version_id, :dataset_id, :project_id, :number, 2, :class_names, :image_count, :object_count, :empty_count, :unlabelled_count,
+        :problem_count, :class_images, :class_objects, :digest, :report, now());
+
+-- name: set_latest_version!
+UPDATE dataset SET latest_version = :number WHERE dataset_id = :dataset_id;
+
+-- name: insert_array!
+INSERT INTO version_array (version_id, name, data) VALUES (:version_id, :name, :data);
+
+-- name: get_array
+SELECT data FROM version_array WHERE version_id = :version_id AND name = :name;
+
+-- name: copy_version_assets!
+COPY version_asset (version_id, ordinal, sha256, path, width, height, size_bytes, format, label_state, annotations, external_id)
+FROM STDIN (FORMAT BINARY);
+
+-- name: page_assets
+-- One page by ordinal: no filter that the index does not serve.
+SELECT ordinal, sha256, path, width, height, size_bytes, format, label_state, external_id,
+       CASE WHEN :annotations THEN annotations END AS annotations
+FROM version_asset
+WHERE version_id = :version_id AND ordinal > :after
+ORDER BY ordinal
+LIMIT :limit;
+
+-- name: get_assets
+SELECT ordinal, sha256, path, width, height, size_bytes, format, label_state, external_id,
+       CASE WHEN :annotations THEN annotations END AS annotations
+FROM version_asset
+WHERE version_id = :version_id AND ordinal = ANY(:ordinals)
+ORDER BY ordinal;
+
+-- name: known_assets
+-- Which of these contents the project holds.
+SELECT sha256, width, height, size_bytes, format FROM asset WHERE project_id = :project_id AND sha256 = ANY(:contents);
+
+-- name: insert_assets!
+INSERT INTO asset (project_id, sha256, size_bytes, width, height, format)
+SELECT :project_id, * FROM unnest(:contents::bytea[], :sizes::bigint[], :widths::int[], :heights::int[], :formats::text[])
+ON CONFLICT DO NOTHING;
+
+-- name: get_split
+SELECT split_id::text, version_id::text, s.dataset_id::text, s.project_id, d.name AS dataset_name, v.number AS version_number, s.number, parameters,
+       algorithm_version, s.digest, part_digests, certificate, s.create_time, s.request_id
+FROM split_revision s JOIN version v USING (version_id) JOIN dataset d ON d.dataset_id = s.dataset_id
+WHERE split_id = :split_id AND (:scope::text[] IS NULL OR s.project_id = ANY(:scope));
+
+-- name: find_split_by_number
+SELECT split_id::text FROM split_revision WHERE version_id = :version_id AND number = :number;
+
+-- name: find_split_by_request
+SELECT split_id::text FROM split_revision WHERE project_id = :project_id AND request_id = :request_id;
+
+-- name: list_splits
+SELECT split_id::text, version_id::text, s.dataset_id::text, s.project_id, d.name AS dataset_name, v.number AS version_number, s.number, parameters,
+       algorithm_version, s.digest, part_digests, certificate, s.create_time, s.request_id
+FROM split_revision s JOIN version v USING (version_id) JOIN dataset d ON d.dataset_id = s.dataset_id
+WHERE version_id = :version_id AND (:before::int IS NULL OR s.number < :before)
+ORDER BY s.number DESC
+LIMIT :limit;
+
+-- name: next_split_number
+UPDATE version SET latest_split = latest_split + 1 WHERE version_id = :version_id RETURNING latest_split;
+
+-- name: insert_split!
+INSERT INTO split_revision (split_id, version_id, dataset_id, project_id, number, request_id, parameters, algorithm_version, vector, digest,
+                            part_digests, certificate)
+VALUES (:split_id, :version_id, :dataset_id, :project_id, :number, :request_id, :parameters, :algorithm_version, :vector, :digest,
+        :part_digests, :certificate);
+
+-- name: set_current_split!
+UPDATE version SET current_split_id = :split_id WHERE version_id = :version_id;
+
+-- name: get_vector
+SELECT vector FROM split_revision WHERE split_id = :split_id;
+
+-- name: lock_version_of_split
+-- Before a revision is deleted: two deletions at once must not make each other's revision the current one.
+SELECT version_id FROM version
+WHERE version_id = (SELECT version_id FROM split_revision WHERE split_id = :split_id AND (:scope::text[] IS NULL OR project_id = ANY(:scope)))
+FOR NO KEY UPDATE;
+
+-- name: lock_split
+SELECT version_id::text FROM split_revision
+WHERE split_id = :split_id AND (:scope::text[] IS NULL OR project_id = ANY(:scope))
+FOR UPDATE;
+
+-- name: pins_of_split
+SELECT job_id::text FROM split_pin WHERE split_id = :split_id ORDER BY create_time, job_id LIMIT 1;
+
+-- name: insert_pin!
+INSERT INTO split_pin (split_id, job_id) VALUES (:split_id, :job_id) ON CONFLICT DO NOTHING;
+
+-- name: repoint_current_split!
+-- Before a revision goes: the newest other one becomes the current one.
+UPDATE version SET current_split_id = (
+    SELECT split_id FROM split_revision WHERE version_id = :version_id AND split_id <> :split_id ORDER BY number DESC LIMIT 1
+)
+WHERE version_id = :version_id AND current_split_id = :split_id;
+
+-- name: delete_split!
+DELETE FROM split_revision WHERE split_id = :split_id;
+
+-- name: insert_import
+-- No row: the request_id is that of an import that has not failed.
+INSERT INTO import (import_id, project_id, request_id, dataset_name, task, state)
+VALUES (:import_id, :project_id, :request_id, :dataset_name, :task, 1)
+ON CONFLICT (project_id, request_id) WHERE request_id <> '' AND state <> 5 DO NOTHING
+RETURNING import_id::text;
+
+-- name: find_import_by_request
+SELECT import_id::text FROM import WHERE project_id = :project_id AND request_id = :request_id AND state <> 5;
+
+-- name: get_import
+SELECT import_id::text, project_id, dataset_name, task, state, format, strict, dry_run, file_count, image_count, processed_count, excluded_count,
+       problem_count, note_count, failure, version_id::text, create_time
+FROM import
+WHERE import_id = :import_id AND (:scope::text[] IS NULL OR project_id = ANY(:scope));
+
+-- name: lock_open_import
+SELECT import_id FROM import WHERE import_id = :import_id AND state = 1 FOR UPDATE;
+
+-- name: put_files!
+INSERT INTO import_file (import_id, path, sha256, size_bytes, is_image)
+SELECT :import_id, * FROM unnest(:paths::text[], :contents::bytea[], :sizes::bigint[], :images::boolean[])
+ON CONFLICT (import_id, path) DO UPDATE SET sha256 = EXCLUDED.sha256, size_bytes = EXCLUDED.size_bytes;
+
+-- name: count_files!
+UPDATE import SET (file_count, image_count) = (
+    SELECT count(*), count(*) FILTER (WHERE is_image) FROM import_file WHERE import_id = :import_id
+)
+WHERE import_id = :import_id;
+
+-- name: list_files
+SELECT path, sha256, size_bytes, is_image FROM import_file WHERE import_id = :import_id ORDER BY path;
+
+-- name: queue_import!
+UPDATE import SET state = 2, format = :format, strict = :strict, dry_run = :dry_run, start_time = now()
+WHERE import_id = :import_id AND state = 1;
+
+-- name: claim_import
+-- The longest-waiting import that is queued, or that nobody works on any more.
+UPDATE import SET state = 3, lease_owner = :owner, lease_until = now() + :lease, claims = claims + 1
+WHERE import_id = (
+    SELECT import_id FROM import
+    WHERE (state = 2 AND (not_before IS NULL OR not_before <= now())) OR (state = 3 AND lease_until < now())
+    ORDER BY start_time
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING import_id::text, project_id, dataset_name, task, format, strict, dry_run, image_count, claims;
+
+-- name: renew_lease
+UPDATE import SET lease_until = now() + :lease WHERE import_id = :import_id AND lease_owner = :owner AND state = 3 RETURNING 1 AS renewed;
+
+-- name: release_import!
+-- Back into the queue: the service ends (the claim is not counted), or a store does not answer.
+UPDATE import SET state = 2, lease_owner = NULL, lease_until = NULL, claims = claims - :uncounted, not_before = now() + :delay
+WHERE import_id = :import_id AND lease_owner = :owner AND state = 3;
+
+-- name: set_processed!
+UPDATE import SET processed_count = :processed WHERE import_id = :import_id AND lease_owner = :owner AND state = 3;
+
+-- name: lock_own_import
+SELECT 1 AS own FROM import WHERE import_id = :import_id AND lease_owner = :owner AND state = 3 FOR UPDATE;
+
+-- name: end_import!
+UPDATE import SET state = :state, failure = :failure, version_id = :version_id, problem_count = :problem_count, note_count = :note_count,
+       excluded_count = :excluded_count, processed_count = image_count, end_time = now(), lease_owner = NULL, lease_until = NULL,
+       -- The import that follows a dry run need not upload again.
+       unstage_after = now() + CASE WHEN dry_run THEN interval '1 day' ELSE interval '0' END
+WHERE import_id = :import_id;
+
+-- name: abandon_imports!
+-- Opened and never started.
+UPDATE import SET state = 5, failure = :failure, end_time = now(), unstage_after = now() WHERE state = 1 AND create_time < now() - :age::interval;
+
+-- name: claim_unstaging
+-- An ended import whose staged bytes are to be removed. Should the process die meanwhile, another one does it a minute later.
+UPDATE import SET unstage_after = now() + interval '1 minute'
+WHERE import_id = (
+    SELECT import_id FROM import WHERE unstage_after <= now() ORDER BY unstage_after LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING import_id::text, project_id;
+
+-- name: end_unstaging!
+-- The list of files has served its purpose with that.
+WITH done AS (DELETE FROM import_file WHERE import_id = :import_id)
+UPDATE import SET unstage_after = NULL WHERE import_id = :import_id;
+
+-- name: copy_problems!
+COPY import_problem (import_id, number, path, line, code, message, image_excluded, note) FROM STDIN (FORMAT BINARY);
+
+-- name: list_problems
+SELECT number, path, line, code, message, image_excluded, note
+FROM import_problem
+WHERE import_id = :import_id AND number > :after
+ORDER BY number
+LIMIT :limit;
+
+-- name: lock_staging
+-- Held while staged bytes are looked at and removed, until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended('staging/' || :project_id, 0)) IS NULL AS locked;
+
+-- name: pass_staging
+-- Waits for removals that may not have seen what was announced just before.
+SELECT pg_advisory_xact_lock_shared(hashtextextended('staging/' || :project_id, 0)) IS NULL AS passed;
+
+-- name: still_announced
+-- Which of these contents unfinished imports of the project count on.
+SELECT DISTINCT f.sha256
+FROM import_file f JOIN import i USING (import_id)
+WHERE i.project_id = :project_id AND i.state IN (1, 2, 3) AND f.sha256 = ANY(:contents);

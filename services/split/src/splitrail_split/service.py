@@ -1,0 +1,156 @@
+"""Use cases of datasets and versions: find, list, resolve what people write, page through images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from splitrail_common import ids
+from splitrail_common.access import Scope
+from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition
+
+from splitrail_split import arrays
+from splitrail_split.domain import PART_NAMES, Asset, Dataset, Version, VersionState, parse_reference
+from splitrail_split.split_store import SplitStore
+from splitrail_split.store import DatasetStore
+
+
+@dataclass(frozen=True, slots=True)
+class AssetQuery:
+    """Which images of a version. Empty strings and zeros do not filter; `split_id` empty is the version's current one."""
+
+    split_id: str
+    part: int
+    class_name: str
+    label_state: int
+    annotations: bool
+    after: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssetPage:
+    """Images and the part of each (0: none, or no split); `more` when others follow."""
+
+    version: Version
+    assets: list[Asset]
+    parts: list[int]
+    more: bool
+
+
+class Datasets:
+    """What callers do with datasets and versions."""
+
+    def __init__(self, store: DatasetStore, splits: SplitStore) -> None:
+        self._store = store
+        self._splits = splits
+
+    async def dataset(self, scope: Scope, dataset_id: str) -> Dataset:
+        """By id. Raises NOT_FOUND."""
+        found = await self._store.get_dataset(scope, dataset_id)
+        if found is None:
+            raise not_found("dataset", dataset_id)
+        return found
+
+    async def datasets(self, scope: Scope, *, project_id: str, name: str, external_id: str, before: str | None, limit: int) -> list[Dataset]:
+        """Newest first; up to `limit`. Raises NOT_FOUND for a project that the caller cannot see."""
+        if project_id:
+            scope.require(project_id)
+        return await self._store.list_datasets(scope, project_id=project_id, name=name, external_id=external_id, before=before, limit=limit)
+
+    async def version(self, scope: Scope, dataset_id: str, version_id: str) -> Version:
+        """By id, within its dataset (empty: any). Raises NOT_FOUND."""
+        found = await self._store.get_version(scope, version_id)
+        if found is None or (dataset_id and found.dataset_id != dataset_id):
+            raise not_found("version", version_id)
+        return found
+
+    async def versions(self, scope: Scope, dataset_id: str, before: int | None, limit: int) -> list[Version]:
+        """Newest first; up to `limit`. Raises NOT_FOUND for the dataset."""
+        await self.dataset(scope, dataset_id)
+        return await self._store.list_versions(dataset_id, before=before, limit=limit)
+
+    async def newest(self, scope: Scope, dataset_id: str) -> Version:
+        """The newest committed version. Raises NOT_FOUND."""
+        dataset = await self.dataset(scope, dataset_id)
+        found = await self._store.find_version(dataset_id, 0)
+        if found is None:
+            raise not_found("version", f"{dataset.name}@v1")
+        return found
+
+    async def resolve(self, scope: Scope, project_id: str, reference: str) -> tuple[Version, str]:
+        """The version, and the split revision or "", that a reference or a version's id means. Raises INVALID_ARGUMENT, NOT_FOUND."""
+        if ids.is_uuid(reference):
+            version = await self.version(scope, "", reference)
+            return version, version.current_split_id or ""
+        wanted = parse_reference(reference)
+        if wanted is None:
+            shown = repr(reference[:100])
+            raise invalid(Violation("reference", f"{shown} is none of: name, name@v3, name@v3#2 (version 3, split 2), or a version's id"))
+        scope.require(project_id)
+        dataset = await self._store.find_dataset(scope, project_id, wanted.name)
+        if dataset is None:
+            raise not_found("dataset", wanted.name)
+        found = await self._store.find_version(dataset.dataset_id, wanted.version)
+        if found is None:
+            raise not_found("version", f"{wanted.name}@v{wanted.version or 1}")
+        if not wanted.split:
+            return found, found.current_split_id or ""
+        split_id = await self._splits.find_by_number(found.version_id, wanted.split)
+        if split_id is None:
+            raise not_found("split", reference)
+        return found, split_id
+
+    async def assets(self, scope: Scope, version: Version, query: AssetQuery) -> AssetPage:
+        """A page of images by ordinal. Filters read the version's packed columns, so a page costs the same at any depth.
+
+        Raises NOT_FOUND for the split, FAILED_PRECONDITION (SPLIT_MISSING), INVALID_ARGUMENT for the class.
+        """
+        vector = await self._vector(scope, version, query)
+        chosen = await self._chosen(version, query, vector)
+        if chosen is None:
+            assets = await self._store.page_assets(version.version_id, after=query.after, limit=query.limit + 1, annotations=query.annotations)
+        else:
+            start = int(np.searchsorted(chosen, query.after, side="right"))
+            ordinals = chosen[start : start + query.limit + 1]
+            assets = await self._store.get_assets(version.version_id, ordinals, annotations=query.annotations)
+        page = assets[: query.limit]
+        parts = [int(vector[asset.ordinal]) for asset in page] if vector is not None else [0] * len(page)
+        return AssetPage(version, page, parts, len(assets) > query.limit)
+
+    async def _vector(self, scope: Scope, version: Version, query: AssetQuery) -> npt.NDArray[np.uint8] | None:
+        split_id = query.split_id or version.current_split_id
+        if split_id is None:
+            if query.part:
+                raise split_missing(version)
+            return None
+        if query.split_id:
+            revision = await self._splits.get(scope, split_id)
+            if revision is None or revision.version_id != version.version_id:
+                raise not_found("split", split_id)
+        return await self._store.vector(split_id)
+
+    async def _chosen(self, version: Version, query: AssetQuery, vector: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.intp] | None:
+        """Ordinals that pass the filters; None without filters."""
+        masks: list[npt.NDArray[np.bool_]] = []
+        if query.part and vector is not None:
+            masks.append(vector == query.part)
+        if query.label_state:
+            masks.append(await self._store.array(version.version_id, arrays.LABEL_STATE) == query.label_state)
+        if query.class_name:
+            if query.class_name not in version.class_names:
+                raise invalid(Violation("class_name", f"{version.reference} has no class {query.class_name[:100]!r}"))
+            labels = await self._store.labels(version.version_id)
+            masks.append(arrays.images_with_class(labels, version.class_names.index(query.class_name)))
+        return np.flatnonzero(np.logical_and.reduce(masks)) if masks else None
+
+
+def require_committed(version: Version) -> None:
+    """Raises FAILED_PRECONDITION (VERSION_STATE) for a draft."""
+    if version.state != VersionState.COMMITTED:
+        raise precondition(Reason.ERROR_REASON_VERSION_STATE, f"{version.reference} is a draft: commit it first", field="version_id")
+
+
+def split_missing(version: Version) -> PlatformError:
+    """The version has no split revision."""
+    how = f"create one with ratios for {', '.join(PART_NAMES)}"
+    return precondition(Reason.ERROR_REASON_SPLIT_MISSING, f"{version.reference} has no split: {how}", field="version_id")

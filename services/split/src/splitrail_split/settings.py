@@ -1,0 +1,18 @@
+"""Settings of the split service, from the environment."""
+
+from splitrail_common.settings import DatabaseSettings, ObjectStoreSettings
+
+
+class Settings(DatabaseSettings, ObjectStoreSettings):
+    """See splitrail_common.settings for the names of the variables."""
+
+    listen: str
+    """host:port to serve gRPC at."""
+    import_workers: int = 2
+    """Imports worked on at once."""
+    import_threads: int = 4
+    """Threads that fetch, hash and decode files; shared by all imports of this process."""
+    import_lease_seconds: float = 30.0
+    """How long after the death of a process another one takes over its imports."""
+    array_cache_bytes: int = 256 * 1024 * 1024
+    """Memory for columns of versions and split vectors, which never change once written."""

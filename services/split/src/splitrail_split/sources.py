@@ -1,0 +1,60 @@
+"""What may be announced as a file of a source: names are untrusted, and are judged before anything is uploaded."""
+
+import re
+from pathlib import PurePosixPath
+
+from splitrail_split.formats.images import EXTENSIONS as IMAGE_EXTENSIONS
+
+ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
+IGNORED_EXTENSIONS = frozenset({".md", ".rst", ".csv", ".html"})
+IGNORED_NAMES = frozenset({"license", "licence", "readme", "notice", "copying", "citation", ".gitignore", ".gitkeep", ".ds_store"})
+
+MAX_PATH_BYTES = 1024
+MAX_SEGMENT_BYTES = 255
+MAX_IMAGE_BYTES = 256 * 1024 * 1024
+MAX_ANNOTATION_BYTES = 512 * 1024 * 1024
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def path_problem(path: str) -> str | None:
+    """Why a path may not be announced, or None."""
+    segments = path.split("/")
+    if not path:
+        return "is empty"
+    if len(path.encode()) > MAX_PATH_BYTES or any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
+        return f"is too long: at most {MAX_PATH_BYTES} bytes, {MAX_SEGMENT_BYTES} between two '/'"
+    if _CONTROL.search(path):
+        return "holds a control character"
+    if "\\" in path:
+        return "holds a backslash: separate folders by '/'"
+    if path.startswith("/") or _DRIVE.match(path):
+        return "is absolute: give it relative to the source's folder"
+    if any(segment in ("", ".", "..") for segment in segments):
+        return "holds an empty, '.' or '..' segment"
+    if not (is_image(path) or is_annotation(path) or is_ignored(path)):
+        kind = PurePosixPath(path).suffix or PurePosixPath(path).name
+        return f"{kind!r} is not a kind of file that a dataset of images and annotations is made of: leave it out"
+    return None
+
+
+def is_image(path: str) -> bool:
+    """True when the name says that it is an image."""
+    return PurePosixPath(path).suffix.lower() in IMAGE_EXTENSIONS
+
+
+def is_annotation(path: str) -> bool:
+    """True when the name says that it may hold annotations or class names."""
+    return PurePosixPath(path).suffix.lower() in ANNOTATION_EXTENSIONS
+
+
+def is_ignored(path: str) -> bool:
+    """True for files that come with datasets and say nothing of images: they are neither uploaded nor parsed."""
+    name = PurePosixPath(path)
+    return name.suffix.lower() in IGNORED_EXTENSIONS or name.name.lower() in IGNORED_NAMES
+
+
+def max_bytes(path: str) -> int:
+    """The most that a file of this name may hold."""
+    return MAX_IMAGE_BYTES if is_image(path) else MAX_ANNOTATION_BYTES

@@ -1,0 +1,136 @@
+"""Who may do what: projects are walls, and every RPC has a rule."""
+
+import grpc
+import pytest
+from splitrail.split.v1 import dataset_service_pb2, import_service_pb2, split_pb2, split_service_pb2
+from splitrail_common.ids import new_id
+from splitrail_common.peers import bearer
+
+pytestmark = pytest.mark.integration
+
+
+def calls(api, version, split_id, import_id):
+    """Every RPC that names something, by its name."""
+    ids = {"dataset_id": version.dataset_id, "version_id": version.version_id}
+    parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=1))
+    d, i, s = dataset_service_pb2, import_service_pb2, split_service_pb2
+    return {
+        "GetDataset": (api.datasets.GetDataset, d.GetDatasetRequest(dataset_id=version.dataset_id)),
+        "GetVersion": (api.datasets.GetVersion, d.GetVersionRequest(**ids)),
+        "ListVersions": (api.datasets.ListVersions, d.ListVersionsRequest(dataset_id=version.dataset_id)),
+        "ListAssets": (api.datasets.ListAssets, d.ListAssetsRequest(**ids)),
+        "ResolveVersion": (api.datasets.ResolveVersion, d.ResolveVersionRequest(project_id=version.project_id, reference="cells")),
+        "ResolveVersionById": (api.datasets.ResolveVersion, d.ResolveVersionRequest(reference=version.version_id)),
+        "ListDatasets": (api.datasets.ListDatasets, d.ListDatasetsRequest(project_id=version.project_id)),
+        "CreateImport": (api.imports.CreateImport, i.CreateImportRequest(project_id=version.project_id, dataset_name="x")),
+        "AddFiles": (
+            api.imports.AddFiles,
+            i.AddFilesRequest(import_id=import_id, files=[{"path": "a.jpg", "sha256": "0" * 64}]),
+        ),
+        "StartImport": (api.imports.StartImport, i.StartImportRequest(import_id=import_id)),
+        "GetImport": (api.imports.GetImport, i.GetImportRequest(import_id=import_id)),
+        "ListProblems": (api.imports.ListProblems, i.ListProblemsRequest(import_id=import_id)),
+        "CreateSplit": (api.splits.CreateSplit, s.CreateSplitRequest(**ids, parameters=parameters)),
+        "GetSplit": (api.splits.GetSplit, s.GetSplitRequest(split_id=split_id)),
+        "GetCurrentSplit": (api.splits.GetSplit, s.GetSplitRequest(**ids)),
+        "ListSplits": (api.splits.ListSplits, s.ListSplitsRequest(**ids)),
+        "DeleteSplit": (api.splits.DeleteSplit, s.DeleteSplitRequest(split_id=split_id)),
+        "CheckContamination": (
+            api.splits.CheckContamination,
+            s.CheckContaminationRequest(split_id=split_id, split=1, trained_split_id=split_id),
+        ),
+    }
+
+
+async def code_of(api, method, request) -> grpc.StatusCode:
+    try:
+        await api.call(method, request)
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+@pytest.fixture
+async def made(api, sources):
+    ended = await api.bring(sources.yolo(8))
+    return ended.version, (await api.split(ended.version.version_id)).split_id, ended.import_id
+
+
+async def test_another_projects_things_are_not_found(api, made):
+    stranger = api.as_user(elsewhere="admin")
+    found = {name: await code_of(stranger, method, request) for name, (method, request) in calls(api, *made).items()}
+    assert found == dict.fromkeys(found, grpc.StatusCode.NOT_FOUND)
+    everything = await stranger.call(stranger.datasets.ListDatasets, dataset_service_pb2.ListDatasetsRequest())
+    assert list(everything.datasets) == []
+    request = import_service_pb2.WatchImportRequest(import_id=made[2])
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await api.imports.WatchImport(request, metadata=stranger.metadata).read()
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_an_attempt_of_another_project_finds_no_split(api, made):
+    attempt = api.as_attempt(made[1], "train", project="elsewhere")
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await api.splits.StreamManifest(split_service_pb2.StreamManifestRequest(split_id=made[1], splits=[1]), metadata=attempt.metadata).read()
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_nobody_and_strangers_are_refused(api, made):
+    for metadata in ((), bearer("nonsense"), bearer(api.place.stack.user_token({"*": "admin"}, lifetime=-3600))):
+        nobody = api.as_(metadata)
+        found = {name: await code_of(nobody, method, request) for name, (method, request) in calls(api, *made).items()}
+        assert found == dict.fromkeys(found, grpc.StatusCode.UNAUTHENTICATED)
+
+
+async def test_roles(api, made):
+    project = api.place.project
+    viewer, editor = api.as_user(**{project: "viewer"}), api.as_user(**{project: "editor"})
+    changing = {"CreateImport", "AddFiles", "StartImport", "CreateSplit"}
+    for name, (method, request) in calls(api, *made).items():
+        denied = await code_of(viewer, method, request) is grpc.StatusCode.PERMISSION_DENIED
+        assert denied == (name in changing or name == "DeleteSplit"), name
+        denied = await code_of(editor, method, request) is grpc.StatusCode.PERMISSION_DENIED
+        assert denied == (name == "DeleteSplit"), name
+    pin = split_service_pb2.PinSplitRequest(split_id=made[1], job_id=new_id())
+    assert await code_of(api, api.splits.PinSplit, pin) is grpc.StatusCode.PERMISSION_DENIED
+    assert await code_of(api.as_service(), api.splits.PinSplit, pin) is grpc.StatusCode.OK
+
+
+async def test_a_version_is_found_in_its_own_dataset_only(api, made, sources):
+    other = (await api.bring(sources.yolo(4), "others")).version
+    request = dataset_service_pb2.GetVersionRequest(dataset_id=other.dataset_id, version_id=made[0].version_id)
+    assert await code_of(api, api.datasets.GetVersion, request) is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "page_token", ["x", "WyJhIl0", "WzFd" * 3, "WzE4NDQ2NzQ0MDczNzA5NTUxNjE2XQ", "WyIwMTkwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMCciXQ"]
+)
+async def test_forged_page_tokens(api, made, page_token):
+    version, _, import_id = made
+    d = dataset_service_pb2
+    requests = [
+        (api.datasets.ListDatasets, d.ListDatasetsRequest(page_token=page_token)),
+        (api.datasets.ListVersions, d.ListVersionsRequest(dataset_id=version.dataset_id, page_token=page_token)),
+        (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, page_token=page_token)),
+        (api.imports.ListProblems, import_service_pb2.ListProblemsRequest(import_id=import_id, page_token=page_token)),
+    ]
+    assert {await code_of(api, method, request) for method, request in requests} == {grpc.StatusCode.INVALID_ARGUMENT}
+
+
+async def test_odd_values_are_the_callers_fault(api, made):
+    version, _, _ = made
+    d = dataset_service_pb2
+    requests = [
+        (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, page_size=1001)),
+        (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, split=9)),
+        (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, label_state=9)),
+        (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, class_name="\0")),
+        (api.datasets.ListAssets, d.ListAssetsRequest()),
+        (api.datasets.ListDatasets, d.ListDatasetsRequest(name="\0")),
+        (api.datasets.GetDataset, d.GetDatasetRequest(dataset_id="cells")),
+        (api.imports.StartImport, import_service_pb2.StartImportRequest(import_id=new_id(), format=99)),
+        (api.splits.PinSplit, split_service_pb2.PinSplitRequest(split_id=new_id(), job_id="1")),
+    ]
+    service = api.as_service()
+    codes = [await code_of(service if "Pin" in type(request).__name__ else api, method, request) for method, request in requests]
+    assert codes == [grpc.StatusCode.INVALID_ARGUMENT] * len(requests)

@@ -1,0 +1,323 @@
+"""Imports over the RPCs with real uploads: what is committed, what is reported, what is refused."""
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, import_service_pb2
+
+pytestmark = pytest.mark.integration
+SUCCEEDED, FAILED = import_pb2.IMPORT_STATE_SUCCEEDED, import_pb2.IMPORT_STATE_FAILED
+
+
+def refusal(raised):
+    """(code, reason, fields) of an error."""
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in rpc_status.from_call(raised.value).details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    return raised.value.code(), info.reason, [item.field for item in bad.field_violations]
+
+
+async def assets(api, version, **filters):
+    request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, version_id=version.version_id, **filters)
+    return list((await api.call(api.datasets.ListAssets, request)).assets)
+
+
+async def test_a_yolo_source_with_oddities_becomes_a_version_and_a_report(api, place, sources):
+    files = sources.yolo(20)
+    files["images/00001.jpg"] = b"not an image"
+    files["labels/00002.txt"] = b"7 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.2 0.2\n"
+    files["labels/00003.txt"] = b"0 0.5 0.5 0.2 nan\n1 0.25 0.25 0.5 0.5\n"
+    ended = await api.bring({**files, "README.md": b"read me", "LICENSE": b"mine"})
+    assert (ended.state, ended.failure) == (SUCCEEDED, "")
+    assert (ended.format, ended.file_count, ended.image_count, ended.processed_count) == (import_pb2.SOURCE_FORMAT_YOLO, 39, 20, 20)
+    assert [(p.path, p.line, p.code, p.image_excluded) for p in ended.problems] == [
+        ("images/00001.jpg", 0, "bad_image", True),
+        ("labels/00002.txt", 1, "class_range", False),
+        ("labels/00003.txt", 1, "not_finite", False),
+    ]
+    assert (ended.problem_count, ended.excluded_count) == (3, 1)
+    version = ended.version
+    assert (version.number, version.dataset_name, list(version.class_names)) == (1, "cells", ["class0", "class1", "class2"])
+    assert (version.image_count, version.empty_count, version.unlabelled_count) == (19, 2, 2)
+    shown = await assets(api, version, include_annotations=True, include_urls=True)
+    assert [one.ordinal for one in shown] == list(range(19))
+    assert [one.path for one in shown] == sorted(path for path in files if path.endswith(".jpg") and "00001" not in path)
+    second = next(one for one in shown if one.path == "images/00002.jpg")
+    assert [(a.class_id, a.box.center_x, a.box.width) for a in second.annotations] == [(0, 0.5, 0.2)]
+    counted = [sum(a.class_id == index for one in shown for a in one.annotations) for index in range(3)]
+    assert [count.objects for count in version.class_counts] == counted
+    assert version.object_count == sum(counted)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(second.url)).content == files["images/00002.jpg"]
+        assert (await client.get(second.url.split("?")[0])).status_code == 403
+    await place.unstaged()
+    assert len(place.stored()) == 19
+
+
+async def test_label_states_and_classes_filter_images(api, sources):
+    version = (await api.bring(sources.yolo(30))).version
+    for state, count in [(dataset_pb2.LABEL_STATE_EMPTY, 3), (dataset_pb2.LABEL_STATE_UNLABELLED, 3), (dataset_pb2.LABEL_STATE_LABELLED, 24)]:
+        assert len(await assets(api, version, label_state=state)) == count
+    ones = await assets(api, version, class_name="class1", include_annotations=True)
+    assert len(ones) == version.class_counts[1].images
+    assert all(any(a.class_id == 1 for a in one.annotations) for one in ones)
+    request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, class_name="class1", page_size=4)
+    seen, pages = [], 0
+    while True:
+        response = await api.call(api.datasets.ListAssets, request)
+        seen += [one.ordinal for one in response.assets]
+        pages += 1
+        if not response.next_page_token:
+            break
+        request.page_token = response.next_page_token
+    assert seen == [one.ordinal for one in ones]
+    assert pages == -(-len(ones) // 4)
+
+
+async def test_voc_as_large_as_the_blood_cells(api, sources):
+    """BCCD (364 images, 3 classes, 2 boxes without area) itself when SPLITRAIL_TEST_BCCD names its folder, else a set that is like it."""
+    folder = os.environ.get("SPLITRAIL_TEST_BCCD")
+    files = sources.folder(Path(folder)) if folder else sources.voc(364, degenerate=2)
+    ended = await api.bring(files)
+    assert (ended.state, ended.format) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_VOC)
+    assert (ended.version.image_count, list(ended.version.class_names)) == (364, ["Platelets", "RBC", "WBC"])
+    assert [(p.code, p.image_excluded) for p in ended.problems] == [("no_area", False), ("no_area", False)]
+    assert all(p.path.startswith("Annotations/") and p.line for p in ended.problems)
+    assert (ended.problem_count, ended.excluded_count, ended.version.problem_count) == (2, 0, 2)
+
+
+async def test_coco_that_names_absent_images(api, sources):
+    ended = await api.bring(sources.coco(6, absent=2))
+    assert (ended.state, ended.format, ended.version.image_count) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_COCO, 6)
+    assert [p.code for p in ended.problems] == ["image_absent", "image_absent"]
+
+
+async def test_problems_are_paged_in_order(api, sources):
+    files = sources.yolo(12)
+    files["labels/00001.txt"] = b"9 0.5 0.5 0.1 0.1\n" * 5 + b"0 0.5 0.5 0.1 0.1\n"
+    ended = await api.bring(files)
+    request, lines = import_service_pb2.ListProblemsRequest(import_id=ended.import_id, page_size=2), []
+    while True:
+        response = await api.call(api.imports.ListProblems, request)
+        lines += [problem.line for problem in response.problems]
+        if not response.next_page_token:
+            break
+        request.page_token = response.next_page_token
+    assert lines == [1, 2, 3, 4, 5]
+
+
+async def test_equal_content_is_one_version_and_is_not_sent_again(api, sources):
+    files = sources.yolo(12)
+    first = await api.bring(files)
+    again = await api.open()
+    uploads = await api.announce(again.import_id, files)
+    assert {upload.sha256 for upload in uploads} == {hashlib.sha256(data).hexdigest() for path, data in files.items() if not path.endswith(".jpg")}
+    await api.upload(uploads, files)
+    await api.start(again.import_id)
+    ended = await api.watch(again.import_id)
+    assert ended.version.version_id == first.version.version_id
+    assert [(p.code, p.note) for p in ended.problems] == [("version_unchanged", True)]
+    assert "cells@v1" in ended.problems[0].message
+    changed = await api.bring({**files, "labels/00001.txt": b"2 0.5 0.5 0.1 0.1\n"})
+    assert (changed.version.number, changed.problem_count) == (2, 0)
+    assert changed.version.digest != first.version.digest
+
+
+async def test_repeated_bytes_are_one_image(api, sources):
+    files = sources.yolo(8)
+    files["images/copy.jpg"] = files["images/00001.jpg"]
+    files["images/other.jpg"] = files["images/00002.jpg"]
+    files["labels/other.txt"] = b"0 0.1 0.1 0.1 0.1\n"
+    ended = await api.bring(files)
+    assert (ended.version.image_count, ended.excluded_count) == (8, 2)
+    assert [(p.path, p.code, p.image_excluded) for p in ended.problems] == [
+        ("images/copy.jpg", "duplicate_image", True),
+        ("images/other.jpg", "duplicate_image", True),
+    ]
+    assert all("annotations differ" in p.message for p in ended.problems)
+
+
+async def test_strict_refuses_and_what_was_verified_need_not_be_sent_again(api, place, sources):
+    files = sources.yolo(10)
+    files["labels/00001.txt"] = b"0 0.5 0.5 0 0.2\n1 0.5 0.5 0.1 0.1\n"
+    ended = await api.bring(files, request_id="once", strict=True)
+    assert ended.state == FAILED
+    assert "1 problem;" in ended.failure
+    assert "labels/00001.txt:1" in ended.failure
+    assert [p.path for p in ended.problems] == ["labels/00001.txt"]
+    assert not ended.HasField("version")
+    assert place.execute("SELECT 1 FROM dataset") == []
+    await place.unstaged()
+    files["labels/00001.txt"] = b"0 0.5 0.5 0.2 0.2\n"
+    again = await api.open(request_id="once")
+    assert again.import_id != ended.import_id
+    assert not any(upload.sha256 == hashlib.sha256(files["images/00001.jpg"]).hexdigest() for upload in await api.announce(again.import_id, files))
+    assert (await api.bring(files, request_id="once", strict=True)).state == SUCCEEDED
+
+
+async def test_a_dry_run_reports_and_commits_nothing(api, place, sources):
+    files = sources.yolo(10)
+    files["images/00001.jpg"] = b""
+    ended = await api.bring(files, dry_run=True)
+    assert (ended.state, ended.problem_count, ended.excluded_count) == (SUCCEEDED, 1, 1)
+    assert not ended.HasField("version")
+    for table in ("dataset", "version", "asset"):
+        assert place.execute(f"SELECT 1 FROM {table}") == []
+    assert place.stored() == set()
+    opened = await api.open()
+    assert await api.announce(opened.import_id, files) == []
+
+
+async def test_a_request_id_opens_one_import(api, sources):
+    first = await api.open(request_id="r1")
+    files = sources.yolo(5)
+    await api.upload((await api.announce(first.import_id, files))[:3], files)
+    resumed = await api.open(request_id="r1")
+    assert (resumed.import_id, resumed.file_count) == (first.import_id, len(files))
+    rest = await api.announce(first.import_id, files)
+    assert len(rest) == len({hashlib.sha256(data).digest() for data in files.values()}) - 3
+    await api.upload(rest, files)
+    await asyncio.gather(*(api.start(first.import_id) for _ in range(5)))
+    ended = await api.watch(first.import_id)
+    assert (ended.state, ended.version.number) == (SUCCEEDED, 1)
+    assert (await api.open(request_id="r1")).version.version_id == ended.version.version_id
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await api.open("others", request_id="r1")
+    assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["request_id"])
+
+
+async def test_imports_into_one_dataset_at_once_get_numbers_of_their_own(api, sources):
+    ended = await asyncio.gather(*(api.bring(sources.yolo(6, start=100 * n)) for n in range(5)))
+    assert sorted(one.version.number for one in ended) == [1, 2, 3, 4, 5]
+    found = (await api.call(api.datasets.ListDatasets, dataset_service_pb2.ListDatasetsRequest(project_id=api.place.project))).datasets
+    assert [(one.name, one.latest_version) for one in found] == [("cells", 5)]
+    versions = await api.call(api.datasets.ListVersions, dataset_service_pb2.ListVersionsRequest(dataset_id=found[0].dataset_id, page_size=3))
+    assert [one.number for one in versions.versions] == [5, 4, 3]
+    request = dataset_service_pb2.ListVersionsRequest(dataset_id=found[0].dataset_id, page_token=versions.next_page_token)
+    assert [one.number for one in (await api.call(api.datasets.ListVersions, request)).versions] == [2, 1]
+
+
+async def test_bytes_that_do_not_match_their_hash(api, place, sources):
+    files = sources.yolo(6)
+    opened = await api.open()
+    uploads = await api.announce(opened.import_id, files)
+    other = sources.picture(999)
+    forged = {**files, "images/00001.jpg": other[: len(files["images/00001.jpg"])].ljust(len(files["images/00001.jpg"]), b"\0")}
+    target = hashlib.sha256(files["images/00001.jpg"]).hexdigest()
+    await api.upload([one for one in uploads if one.sha256 != target], files)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        url = next(one.url for one in uploads if one.sha256 == target)
+        (await client.put(url, content=forged["images/00001.jpg"])).raise_for_status()
+    await api.start(opened.import_id)
+    ended = await api.watch(opened.import_id)
+    assert [(p.path, p.code, p.image_excluded) for p in ended.problems] == [("images/00001.jpg", "hash_mismatch", True)]
+    assert ended.version.image_count == 5
+    await place.unstaged()
+
+
+async def test_a_forged_label_file_refuses_the_import(api, sources):
+    files = sources.yolo(6)
+    opened = await api.open()
+    uploads = await api.announce(opened.import_id, files)
+    target = hashlib.sha256(files["labels/00001.txt"]).hexdigest()
+    await api.upload([one for one in uploads if one.sha256 != target], files)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        url = next(one.url for one in uploads if one.sha256 == target)
+        (await client.put(url, content=files["labels/00001.txt"].replace(b"1", b"0"))).raise_for_status()
+    await api.start(opened.import_id)
+    ended = await api.watch(opened.import_id)
+    assert ended.state == FAILED
+    assert "labels/00001.txt" in ended.failure
+
+
+async def test_start_waits_for_every_upload(api, sources):
+    files = sources.yolo(6)
+    opened = await api.open()
+    uploads = await api.announce(opened.import_id, files)
+    await api.upload(uploads[1:], files)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await api.start(opened.import_id)
+    assert refusal(raised)[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "UPLOAD_MISSING")
+    await api.upload(uploads[:1], files)
+    await api.start(opened.import_id)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await api.announce(opened.import_id, files)
+    assert refusal(raised)[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "IMPORT_STARTED")
+    assert (await api.watch(opened.import_id)).state == SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("files", "field"),
+    [
+        ({}, "import_id"),
+        ({"data.yaml": b"names: [a]"}, "import_id"),
+        ({"a.jpg": b"x"}, "format"),
+    ],
+)
+async def test_sources_without_images_or_a_known_format_are_refused_at_start(api, files, field):
+    opened = await api.open()
+    if files:
+        await api.upload(await api.announce(opened.import_id, files), files)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await api.start(opened.import_id)
+    assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", [field])
+
+
+async def test_nothing_importable_fails(api):
+    files = {"data.yaml": b"names: [a]", "images/a.jpg": b"x", "images/b.jpg": b"", "labels/a.txt": b""}
+    ended = await api.bring(files)
+    assert (ended.state, ended.problem_count, ended.excluded_count) == (FAILED, 2, 2)
+    assert "none of the 2 images" in ended.failure
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "", "/etc/passwd.txt", "../a.jpg", "a/../../b.jpg", "a\\b.jpg", "C:/a.jpg", "a//b.jpg", "./a.jpg", "a\0.jpg", "a\n.txt", "x" * 300 + ".jpg",
+        "labels.cache", "best.pt", "a.zip", "script.py", "a/" * 600 + "b.jpg", "noextension",
+    ],
+)  # fmt: skip
+async def test_paths_that_may_not_be_announced(api, path):
+    opened = await api.open()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await api.announce(opened.import_id, {"good.jpg": b"1", path: b"2"})
+    assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["files[1].path"])
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "field"),
+    [
+        ({"dataset_name": ""}, "dataset_name"),
+        ({"dataset_name": "a/b"}, "dataset_name"),
+        ({"dataset_name": "a" * 65}, "dataset_name"),
+        ({"dataset_name": "a", "request_id": "r" * 129}, "request_id"),
+        ({"dataset_name": "a", "task": dataset_pb2.TASK_POSE}, "task"),
+        ({"dataset_name": "a", "project_id": "Not A Project"}, "project_id"),
+    ],
+)
+async def test_bad_fields_of_a_new_import(api, request_fields, field):
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await api.call(api.imports.CreateImport, import_service_pb2.CreateImportRequest(**request_fields))
+    assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", [field])
+
+
+async def test_hostile_annotations_are_reported_not_run(api, sources):
+    files = sources.yolo(4)
+    files["data.yaml"] = b"!!python/object/apply:os.system ['true']\nnames: [a]\n"
+    files["labels/00001.txt"] = "0 0.5 0.5 0.1 0.1 \0\n\ud7ff".encode()
+    ended = await api.bring(files)
+    assert ended.state in (SUCCEEDED, FAILED)
+    assert any(p.path == "data.yaml" and p.code == "unreadable" for p in ended.problems)
+    bomb = b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><filename>&x;</filename></annotation>'
+    files = {**sources.voc(3), "Annotations/cell_00000.xml": bomb}
+    ended = await api.bring(files, "others")
+    assert [(p.path, p.code, p.image_excluded) for p in ended.problems] == [("Annotations/cell_00000.xml", "unreadable", True)]
+    assert ended.version.image_count == 2

@@ -1,0 +1,140 @@
+"""Pascal VOC: layouts, bad input, and real data where it is there."""
+
+import os
+from pathlib import Path
+
+import pytest
+from splitrail_split.annotations import LabelState, labels_csr, unpack
+from splitrail_split.formats import Code, Format, detect, parse
+from splitrail_split.formats.images import EXTENSIONS, inspect
+
+SIZE = "<size><width>200</width><height>100</height><depth>3</depth></size>"
+IMAGES = {"JPEGImages/a.jpg": (200, 100)}
+
+
+def an_object(name="cat", box=("20", "10", "120", "60")):
+    corners = "".join(f"<{tag}>{value}</{tag}>" for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+    return f"<object><name>{name}</name><bndbox>{corners}</bndbox></object>"
+
+
+def xml(*objects, head=SIZE, filename="a.jpg"):
+    return f"<annotation><filename>{filename}</filename>{head}{''.join(objects)}</annotation>".encode()
+
+
+def one(data, images=IMAGES, **extra):
+    return parse(Format.VOC, {"Annotations/a.xml": data, **extra}, images)
+
+
+def found(parsed):
+    return [(problem.path, problem.line, problem.code) for problem in parsed.problems]
+
+
+def test_pixel_corners_are_plain_coordinates():
+    parsed = one(xml(an_object("dog"), an_object("cat", ("0", "0", "200", "100"))))
+    assert parsed.class_names == ["cat", "dog"]
+    assert [box.values for box in unpack(parsed.items[0].annotations)] == [(500_000, 500_000, 10**6, 10**6), (350_000, 350_000, 500_000, 500_000)]
+    assert parsed.problems == []
+
+
+def test_without_xml_unlabelled_and_without_objects_empty():
+    parsed = one(xml(), images={**IMAGES, "JPEGImages/b.png": (5, 5)})
+    assert [item.label_state for item in parsed.items] == [LabelState.EMPTY, LabelState.UNLABELLED]
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (an_object(box=("20", "10", "20", "60")), Code.NO_AREA),
+        (an_object(box=("120", "10", "20", "60")), Code.NO_AREA),
+        (an_object(box=("nan", "10", "20", "60")), Code.NOT_FINITE),
+        (an_object(box=("300", "10", "400", "60")), Code.OUTSIDE),
+        (an_object(box=("150", "10", "210", "60")), Code.CLIPPED),
+        (an_object(box=("1,5", "10", "20", "60")), Code.NOT_A_NUMBER),
+        ("<object><name>cat</name></object>", Code.COLUMNS),
+        ("<object><name>cat</name><bndbox><xmin>1</xmin></bndbox></object>", Code.COLUMNS),
+        ("<object><name> </name></object>", Code.CLASS_UNKNOWN),
+    ],
+)
+def test_a_bad_object_is_named_and_the_good_ones_stay(bad, code):
+    parsed = one(xml(an_object(), bad))
+    assert found(parsed) == [("Annotations/a.xml", 2, code)]
+    assert len(unpack(parsed.items[0].annotations)) == (2 if code is Code.CLIPPED else 1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"<annotation><object>",
+        b"\xff\xfe\x00",
+        b'<?xml version="1.0" encoding="klingon"?><annotation/>',
+        b'<!DOCTYPE a [<!ENTITY x "xxxx">]><annotation><filename>&x;</filename></annotation>',
+        b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><filename>&x;</filename></annotation>',
+    ],
+)
+def test_a_file_that_cannot_be_read_excludes_its_image(data):
+    parsed = one(data, images={**IMAGES, "JPEGImages/b.jpg": (5, 5)})
+    assert [item.path for item in parsed.items] == ["JPEGImages/b.jpg"]
+    assert parsed.problems[0].path == "Annotations/a.xml"
+    assert parsed.problems[0].code in {Code.UNREADABLE, Code.NOT_UTF8}
+
+
+def test_names_and_sizes_that_disagree():
+    parsed = one(xml(an_object(), filename="other.jpg"))
+    assert found(parsed) == [("Annotations/a.xml", None, Code.NAME_MISMATCH)]
+    resized = one(xml(an_object()), images={"JPEGImages/a.jpg": (400, 200)})
+    assert found(resized) == [("Annotations/a.xml", None, Code.SIZE_MISMATCH)]
+    assert unpack(resized.items[0].annotations)[0].values == (350_000, 350_000, 500_000, 500_000)
+    other = one(xml(an_object()), images={"JPEGImages/a.jpg": (200, 200)})
+    assert unpack(other.items[0].annotations)[0].values == (350_000, 175_000, 500_000, 250_000)
+    assert one(xml(an_object(), head="")).problems == []
+
+
+def test_an_image_named_only_inside():
+    parsed = one(xml(an_object(), filename="c.jpg"), images={"JPEGImages/c.jpg": (200, 100)})
+    assert found(parsed) == [("Annotations/a.xml", None, Code.NAME_MISMATCH)]
+    assert parsed.items[0].label_state is LabelState.LABELLED
+
+
+def test_absent_and_bad_images_and_two_files_for_one():
+    assert found(one(xml(an_object()), images={})) == [("Annotations/a.xml", None, Code.IMAGE_ABSENT)]
+    bad = parse(Format.VOC, {"Annotations/a.xml": xml(an_object())}, {}, bad_images={"JPEGImages/a.jpg"})
+    assert (bad.items, bad.problems) == ([], [])
+    twice = one(xml(an_object()), **{"Annotations/more/a.xml": xml()})
+    assert found(twice) == [("Annotations/more/a.xml", None, Code.DUPLICATE_IMAGE)]
+    assert twice.items[0].label_state is LabelState.LABELLED
+
+
+def test_image_sets():
+    images = {f"JPEGImages/{name}.jpg": (200, 100) for name in ("a", "b", "c", "d e")}
+    sets = {
+        "ImageSets/Main/train.txt": b"a\n\n",
+        "ImageSets/Main/val.txt": b"b  1\nghost\n",
+        "ImageSets/Main/trainval.txt": b"a\nb\nd e\n",
+        "ImageSets/Main/test.txt": b"c\na\n",
+        "ImageSets/Main/cat_train.txt": b"c -1\n",
+    }
+    parsed = one(xml(an_object()), images, **sets)
+    expected = {"a": "train", "b": "val", "c": "test", "d e": "train"}
+    assert parsed.source_splits == {f"JPEGImages/{name}.jpg": split for name, split in expected.items()}
+    assert ("ImageSets/Main/val.txt", 2, Code.IMAGE_ABSENT) in found(parsed)
+    assert parsed.problem_counts[Code.SPLIT_CONFLICT] == 1
+
+
+if BCCD := os.environ.get("SPLITRAIL_BCCD"):  # the folder of the BCCD dataset: real data that not every machine has
+
+    def test_real_data():
+        files, sizes = {}, {}
+        for path in sorted(Path(BCCD).rglob("*")):
+            if path.is_file():
+                name = path.relative_to(BCCD).as_posix()
+                if path.suffix in EXTENSIONS:
+                    sizes[name] = inspect(path.read_bytes())[:2]
+                else:
+                    files[name] = path.read_bytes
+        parsed = parse(detect([*files, *sizes]), files, sizes)
+        assert len(parsed.items) == 364
+        assert parsed.class_names == ["Platelets", "RBC", "WBC"]
+        assert parsed.problem_counts == {Code.NO_AREA: 2}
+        assert sorted(set(parsed.source_splits.values())) == ["test", "train", "val"]
+        assert len(labels_csr([item.annotations for item in parsed.items])[1]) == 4886

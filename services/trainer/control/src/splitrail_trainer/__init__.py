@@ -1,0 +1,1 @@
+"""The trainer service: runs and evaluations as jobs with attempts and leases."""

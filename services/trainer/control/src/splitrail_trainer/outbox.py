@@ -1,0 +1,121 @@
+"""The relay: brings the state events of the outbox to the feeds. Several replicas may do it at once: numbers make repetitions harmless."""
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext
+from splitrail.events.v1 import run_event_pb2
+from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
+from splitrail_common import log
+from splitrail_common.messaging import ensure_stream
+from splitrail_common.peers import bearer
+from splitrail_common.publisher import FeedPublisher
+from splitrail_common.tokens import Signer
+
+from .background import keep_going
+from .store import Store
+
+_log = log.get(__name__)
+_AT_ONCE = 64
+_TURN_SECONDS = 30.0
+_LOOK_SECONDS = 1.0
+
+
+class _Outbox:
+    """One job's rows as the publisher's source."""
+
+    def __init__(self, store: Store, job_id: str) -> None:
+        self._store = store
+        self._job_id = job_id
+
+    async def read(self, after: int, limit: int) -> Sequence[run_event_pb2.RunEvent]:
+        """Events beyond number `after`, as far as there are any."""
+        async with self._store.transaction() as transaction:
+            return [run_event_pb2.RunEvent.FromString(event) for event in await transaction.outbox_events(self._job_id, after, limit)]
+
+
+class Relay:
+    """Publishes each job's events until the metrics service has committed them, then deletes them."""
+
+    def __init__(self, store: Store, jetstream: JetStreamContext, metrics: grpc.aio.Channel, signer: Signer) -> None:
+        self._store = store
+        self._jetstream = jetstream
+        self._metrics = metrics_service_pb2_grpc.MetricsServiceStub(metrics)
+        self._signer = signer
+        self._turns: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """For ever."""
+        try:
+            await keep_going(self.step, name="relay", seconds=_LOOK_SECONDS, wake=self._store.events_written)
+        finally:
+            turns = list(self._turns.values())
+            for turn in turns:
+                turn.cancel()
+            await asyncio.gather(*turns, return_exceptions=True)
+
+    async def step(self) -> None:
+        """Starts a turn for each job with waiting events that has none. Raises what a turn has failed with."""
+        for job_id, turn in list(self._turns.items()):
+            if turn.done():
+                del self._turns[job_id]
+                turn.result()
+        room = _AT_ONCE - len(self._turns)
+        if room:
+            async with self._store.transaction() as transaction:
+                waiting = await transaction.outbox_jobs(list(self._turns), room)
+            for job_id in waiting:
+                turn = asyncio.create_task(self._turn(job_id))
+                turn.add_done_callback(lambda _: self._store.events_written.set())
+                self._turns[job_id] = turn
+
+    async def _turn(self, job_id: str) -> None:
+        """Relays one job's events; gives up after a while, for other jobs wait too."""
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._relay(job_id)
+        except TimeoutError:
+            _log.warning("events not committed yet, will retry", job_id=job_id)
+            try:
+                await ensure_stream(self._jetstream)
+            except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+                _log.warning("no stream", error=str(error) or type(error).__name__)
+
+    async def _relay(self, job_id: str) -> None:
+        publisher = FeedPublisher(
+            self._jetstream,
+            lambda: self._watermark(job_id),
+            _Outbox(self._store, job_id),
+            self._signer.service_token,
+            job_id=job_id,
+            attempt=0,
+        )
+        publishing = asyncio.create_task(publisher.run())
+        committing = asyncio.create_task(self._commit(job_id, publisher))
+        try:
+            done, _ = await asyncio.wait((publishing, committing), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            publishing.cancel()
+            committing.cancel()
+            await asyncio.gather(publishing, committing, return_exceptions=True)
+
+    async def _commit(self, job_id: str, publisher: FeedPublisher) -> None:
+        """Deletes what the feed has committed until nothing waits."""
+        while True:
+            async with self._store.transaction() as transaction:
+                last = await transaction.outbox_last(job_id)
+            if last is None:
+                return
+            publisher.wake()
+            committed = await publisher.wait_committed(last)
+            async with self._store.transaction() as transaction:
+                await transaction.outbox_delete(job_id, committed.number)
+
+    async def _watermark(self, job_id: str) -> metrics_service_pb2.GetWatermarkResponse:
+        request = metrics_service_pb2.GetWatermarkRequest(job_id=job_id, attempt=0)
+        return await self._metrics.GetWatermark(request, metadata=bearer(self._signer.service_token()), timeout=5)

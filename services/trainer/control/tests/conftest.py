@@ -1,0 +1,225 @@
+"""One stack for the session: real Postgres, NATS and S3; the services beside them when a test asks for them. A database of its own for each test."""
+
+import asyncio
+import hashlib
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TypeVar
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+from splitrail.events.v1 import run_event_pb2
+from splitrail_common.access import Scope
+from splitrail_common.database import Pool, migrate, open_pool
+from splitrail_common.ids import new_id
+from splitrail_common.objects import ObjectStore
+from splitrail_common.tokens import TRAINER, Caller, Signer, Verifier
+from splitrail_local.stack import SERVERS
+from splitrail_local.testing import RunningStack, running_stack
+from splitrail_trainer.attempts import Attempts, Claimed
+from splitrail_trainer.domain import Job, Kind
+from splitrail_trainer.hyperparameters import resolve_training
+from splitrail_trainer.lease import LapseGuard
+from splitrail_trainer.records import ArtifactKind, DataPin, NewRun, Run
+from splitrail_trainer.settings import Settings
+from splitrail_trainer.store import Store
+
+T = TypeVar("T")
+ALL = Scope(None)
+LEASE_SECONDS = 60.0
+"""Of the stores that the tests make themselves: longer than any test, on the busiest machine."""
+SHORT_LEASE_SECONDS = 0.3
+SERVICE_LEASE_SECONDS = 3
+"""Of the trainer service in the stack."""
+PIN = DataPin("default", new_id(), "cells", new_id(), 1, new_id(), "cells@v1#1", "d" * 64, ("red", "white"))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The servers."""
+    environment = {"trainer": {"SPLITRAIL_LEASE_SECONDS": str(SERVICE_LEASE_SECONDS)}}
+    with running_stack(tmp_path_factory, SERVERS, environment) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def services(stack: RunningStack) -> Iterator[RunningStack]:
+    """The servers, and the three services as processes. No request, however bad, may be a defect to the trainer service."""
+    stack.stack.up(only=[*SERVERS, "split", "trainer", "metrics"], gateway_port=0, die_with_caller=True)
+    yield stack
+    defects = [line for line in stack.log("trainer").splitlines() if '"defect"' in line or "Traceback" in line]
+    assert defects == [], "\n".join(defects)
+
+
+@pytest.fixture(scope="session")
+def settings(stack: RunningStack) -> Settings:
+    """As the trainer service would read them, with a short lease."""
+    values = {name.removeprefix("SPLITRAIL_").lower(): value for name, value in stack.environment("trainer").items()}
+    return Settings(**values | {"lease_seconds": LEASE_SECONDS})
+
+
+def _with_database(dsn: str, name: str) -> str:
+    return f"{dsn.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture(scope="session")
+def template(stack: RunningStack) -> str:
+    """A migrated database to clone."""
+    name = "trainer_template"
+
+    async def make() -> None:
+        async with await psycopg.AsyncConnection.connect(stack.admin_dsn, autocommit=True) as admin:
+            await admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        async with await psycopg.AsyncConnection.connect(_with_database(stack.admin_dsn, name), row_factory=dict_row) as connection:
+            await migrate(connection, files("splitrail_trainer") / "migrations")
+
+    asyncio.run(make())
+    return name
+
+
+@pytest.fixture
+async def dsn(stack: RunningStack, template: str) -> AsyncIterator[str]:
+    """A fresh database."""
+    name = f"test_{new_id().replace('-', '')}"
+    async with await psycopg.AsyncConnection.connect(stack.admin_dsn, autocommit=True) as admin:
+        await admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        yield _with_database(stack.admin_dsn, name)
+        await admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
+    """A pool as the service opens it."""
+    async with open_pool(dsn, size=10, deadline_seconds=30, package="splitrail_trainer") as opened:
+        yield opened
+
+
+@dataclass
+class Clock:
+    """A monotonic clock that moves when told."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class World:
+    """The pod's side of the service without the wire, on a database of its own."""
+
+    pool: Pool
+    store: Store
+    objects: ObjectStore
+    attempts: Attempts
+    guard: LapseGuard
+    clock: Clock
+    verifier: Verifier
+    signer: Signer
+    guard_seconds: float = LEASE_SECONDS
+
+    async def add_run(
+        self, *, project_id: str = "default", queue: str = "default", max_attempts: int = 3, request_id: str = "", **arguments: object
+    ) -> str:
+        """Queues a run; its data is made up, for nothing here reads it."""
+        job = Job(new_id(), project_id, Kind.TRAIN, queue, max_attempts=max_attempts)
+        pin = DataPin(project_id, *list(PIN.__dict__.values())[1:])
+        resolved = resolve_training(arguments).arguments
+        async with self.store.transaction() as transaction:
+            await transaction.add_run(NewRun(job, pin, "yolov8n", arguments, resolved, request_id, "", {}))
+        return job.job_id
+
+    async def claim(self, queue: str = "default", worker: str = "pod") -> tuple[Claimed, Caller]:
+        """Claims, and gives the caller that the token proves."""
+        claimed = await self.attempts.claim(worker, queue, list(Kind))
+        assert claimed is not None
+        return claimed, self.verifier.verify(claimed.token)
+
+    def shorten_leases(self, seconds: float = SHORT_LEASE_SECONDS) -> None:
+        """Leases that begin from now on end soon."""
+        self.store.lease_seconds = seconds
+
+    async def claim_lapsed(self, worker: str = "other") -> tuple[Claimed, Caller]:
+        """Claims as soon as a lease has run out."""
+        claimed = await eventually(lambda: self.attempts.claim(worker, "default", list(Kind)))
+        return claimed, self.verifier.verify(claimed.token)
+
+    async def run(self, run_id: str) -> Run:
+        async with self.store.transaction() as transaction:
+            found = await transaction.run(run_id, ALL)
+        assert found is not None
+        return found
+
+    async def states(self, job_id: str) -> list[str]:
+        """The state events in the outbox, in order."""
+        async with self.store.transaction() as transaction:
+            events = [run_event_pb2.RunEvent.FromString(event) for event in await transaction.outbox_events(job_id, 0, 1000)]
+        assert [event.number for event in events] == list(range(1, len(events) + 1))
+        return [run_event_pb2.JobState.Name(event.state.state).removeprefix("JOB_STATE_").lower() for event in events]
+
+    async def upload(self, caller: Caller, name: str, data: bytes) -> str:
+        """Puts a file where the service says; the key."""
+        ((_, key, url),) = await self.attempts.create_uploads(caller, caller.job_id, [name])
+        await asyncio.to_thread(put, url, data)
+        return key
+
+    @staticmethod
+    async def eventually(probe: Callable[[], Awaitable[T | None]], seconds: float = 20.0) -> T:
+        """The first result that is true, within the deadline."""
+        return await eventually(probe, seconds)
+
+    @staticmethod
+    def get(url: str) -> bytes:
+        """An HTTP GET."""
+        with urllib.request.urlopen(url, timeout=20) as response:
+            return response.read()
+
+    async def leave(self, caller: Caller, name: str, kind: ArtifactKind, *, epoch: int = 0, data: bytes = b"weights") -> str:
+        """Uploads and commits a file; its key."""
+        key = await self.upload(caller, name, data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        await self.attempts.commit_artifact(caller, caller.job_id, name=name, kind=kind, size_bytes=len(data), sha256=sha256, epoch=epoch)
+        return key
+
+
+def put(url: str, data: bytes) -> None:
+    """An HTTP PUT."""
+    with urllib.request.urlopen(urllib.request.Request(url, data, method="PUT"), timeout=20) as response:
+        assert response.status == 200
+
+
+async def eventually(probe: Callable[[], Awaitable[T | None]], seconds: float = 20.0) -> T:
+    """The first result that is true, within the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = await probe()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds} s; last: {found!r}"
+        await asyncio.sleep(0.02)
+
+
+@pytest.fixture(name="eventually")
+def _eventually() -> Callable[..., Awaitable[object]]:
+    """Waits for the first true result of a probe."""
+    return eventually
+
+
+@pytest.fixture
+async def world(pool: Pool, settings: Settings) -> World:
+    """With a guard that lets leases run out, as after a long quiet time."""
+    clock = Clock()
+    guard = LapseGuard(LEASE_SECONDS, clock)
+    for _ in range(9):
+        guard.heard()
+        clock.now += LEASE_SECONDS / 8
+    assert guard.may_lapse
+    signer = Signer.from_file(TRAINER, settings.signing_key_file)
+    store, objects = Store(pool, lease_seconds=LEASE_SECONDS), ObjectStore(settings)
+    attempts = Attempts(store, objects, signer, guard, token_seconds=3600)
+    return World(pool, store, objects, attempts, guard, clock, Verifier.from_file(settings.jwks_file), signer)

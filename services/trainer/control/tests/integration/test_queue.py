@@ -1,0 +1,316 @@
+"""The queue on a real Postgres: claims, leases, fencing, ends."""
+
+import asyncio
+from dataclasses import replace
+
+import grpc
+import psycopg
+import pytest
+from splitrail_common.errors import PlatformError, Reason
+from splitrail_trainer.attempts import Outcome
+from splitrail_trainer.domain import Cause, Kind, State, cancel
+from splitrail_trainer.lease import Reaper
+from splitrail_trainer.records import ArtifactKind
+from splitrail_trainer.store import RequestKnownError
+
+pytestmark = pytest.mark.integration
+
+
+async def calls(world, caller):
+    """Each call of an attempt, not yet awaited."""
+    return {
+        "heartbeat": lambda: world.attempts.heartbeat(caller, caller.job_id),
+        "uploads": lambda: world.attempts.create_uploads(caller, caller.job_id, ["x.pt"]),
+        "commit": lambda: world.attempts.commit_artifact(
+            caller, caller.job_id, name="x.pt", kind=ArtifactKind.BEST_WEIGHTS, size_bytes=1, sha256="0" * 64, epoch=0
+        ),
+        "complete": lambda: world.attempts.complete(caller, caller.job_id, {}, None),
+        "fail": lambda: world.attempts.fail(caller, caller.job_id, Cause.PROCESS, "x"),
+        "release": lambda: world.attempts.release(caller, caller.job_id),
+    }
+
+
+async def assert_fenced(world, caller, attempt: int):
+    for name, call in (await calls(world, caller)).items():
+        with pytest.raises(PlatformError) as error:
+            await call()
+        assert error.value.code is grpc.StatusCode.ABORTED, name
+        assert error.value.reason == Reason.ERROR_REASON_ATTEMPT_FENCED
+        assert error.value.metadata == {"attempt": str(caller.attempt), "current_attempt": str(attempt)}
+
+
+async def test_the_oldest_job_first_and_nothing_when_there_is_none(world):
+    first, second = await world.add_run(), await world.add_run()
+    assert (await world.run(second)).info.queue_position == 1
+    claimed, caller = await world.claim(worker="pod-7")
+    assert (claimed.job.job_id, claimed.job.attempt, caller.attempt) == (first, 1, 1)
+    assert (caller.splits, caller.split_id, caller.project_id) == (("train", "val"), claimed.work.data.split_id, "default")
+    run = await world.run(first)
+    assert (run.info.job.state, run.info.job.worker, run.info.queue_position) == (State.RUNNING, "pod-7", None)
+    assert run.info.start_time is not None
+    assert (await world.run(second)).info.queue_position == 0
+    await world.claim()
+    assert await world.attempts.claim("pod", "default", list(Kind)) is None
+    assert await world.states(first) == ["queued", "running"]
+
+
+async def test_a_queue_and_kinds_are_kept_apart(world):
+    job_id = await world.add_run(queue="gpu")
+    assert await world.attempts.claim("pod", "default", list(Kind)) is None
+    assert await world.attempts.claim("pod", "gpu", [Kind.EVALUATE]) is None
+    assert (await world.claim("gpu"))[0].job.job_id == job_id
+
+
+async def test_two_hundred_jobs_and_eight_claimers_none_twice(world):
+    made = [await world.add_run() for _ in range(200)]
+    claimed: list[str] = []
+
+    async def claimer(name: str) -> None:
+        while (got := await world.attempts.claim(name, "default", list(Kind))) is not None:
+            assert got.job.attempt == 1
+            claimed.append(got.job.job_id)
+
+    await asyncio.gather(*(claimer(f"pod-{number}") for number in range(8)))
+    assert sorted(claimed) == sorted(made)
+
+
+async def test_two_claims_at_once_get_one_job(world):
+    job_id = await world.add_run()
+    got = await asyncio.gather(*(world.attempts.claim(f"pod-{number}", "default", list(Kind)) for number in range(6)))
+    assert [item.job.job_id for item in got if item is not None] == [job_id]
+
+
+async def test_a_lease_that_runs_out_gives_the_job_away_and_fences_the_first(world):
+    world.shorten_leases()
+    job_id = await world.add_run()
+    _, first = await world.claim(worker="lost")
+    claimed, second = await world.claim_lapsed("other")
+    assert (claimed.job.job_id, second.attempt, claimed.job.failures, claimed.job.worker) == (job_id, 2, 1, "other")
+    await assert_fenced(world, first, 2)
+    await world.attempts.heartbeat(second, job_id)
+    assert await world.states(job_id) == ["queued", "running", "queued", "running"]
+
+
+async def test_heartbeats_keep_the_job(world):
+    job_id = await world.add_run()
+    world.shorten_leases(1.5)
+    _, first = await world.claim()
+    for _ in range(9):  # longer than a lease
+        await asyncio.sleep(0.25)
+        assert await world.attempts.claim("thief", "default", list(Kind)) is None
+        await world.attempts.heartbeat(first, job_id)
+    assert (await world.run(job_id)).info.job.attempt == 1
+
+
+async def test_the_reaper_shows_the_lost_pod_and_the_pod_may_return_while_nobody_took_over(world):
+    world.shorten_leases()
+    job_id = await world.add_run()
+    _, first = await world.claim(worker="cut off")
+    reaper = Reaper(world.store, world.guard)
+
+    async def queued():
+        await reaper.step()
+        run = await world.run(job_id)
+        return run if run.info.job.state is State.QUEUED else None
+
+    run = await world.eventually(queued)
+    assert (run.info.job.cause, run.info.job.failures, run.info.job.lapsed) == (Cause.LOST_POD, 1, True)
+    orders = await world.attempts.heartbeat(first, job_id)
+    assert not orders.cancel
+    run = await world.run(job_id)
+    assert (run.info.job.state, run.info.job.attempt, run.info.job.failures) == (State.RUNNING, 1, 0)
+    await world.eventually(queued)
+    claimed, _ = await world.claim()
+    assert claimed.job.attempt == 2
+    await assert_fenced(world, first, 2)
+
+
+async def test_a_job_whose_pods_are_lost_too_often_fails_and_is_announced(world):
+    world.shorten_leases()
+    job_id = await world.add_run(max_attempts=2)
+    await world.claim()
+    await world.claim_lapsed()
+    reaper = Reaper(world.store, world.guard)
+
+    async def failed():
+        await reaper.step()
+        run = await world.run(job_id)
+        return run if run.info.job.ended else None
+
+    run = await world.eventually(failed)
+    assert (run.info.job.state, run.info.job.cause, run.info.job.failures) == (State.FAILED, Cause.LOST_POD, 2)
+    assert run.info.end_time is not None
+    assert (await world.states(job_id))[-1] == "failed"
+
+
+async def test_a_claim_ends_what_has_failed_too_often_and_goes_on(world):
+    world.shorten_leases()
+    hopeless = await world.add_run(max_attempts=1)
+    await world.claim()
+    other = await world.add_run()
+    await world.claim()
+    claimed, _ = await world.claim_lapsed()
+    assert claimed.job.job_id == other
+    assert (await world.run(hopeless)).info.job.state is State.FAILED
+
+
+async def test_no_lease_lapses_after_an_outage_until_pods_had_their_time(world):
+    world.shorten_leases()
+    await world.add_run()
+    await world.claim()
+    world.guard.lost()
+    world.guard.heard()
+    await asyncio.sleep(2 * world.store.lease_seconds)
+    assert await world.attempts.claim("thief", "default", list(Kind)) is None
+    await Reaper(world.store, world.guard).step()
+    assert await world.attempts.claim("thief", "default", list(Kind)) is None
+    for _ in range(9):
+        world.clock.now += world.guard_seconds / 8
+        world.guard.heard()
+    assert await world.attempts.claim("other", "default", list(Kind)) is not None
+
+
+async def test_the_lease_is_kept_by_the_servers_clock_and_is_as_long_as_said(world):
+    job_id = await world.add_run()
+    await world.claim()
+    async with world.pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT extract(epoch FROM lease_until - clock_timestamp())::float8 AS left FROM job WHERE job_id = %s", (job_id,)
+        )
+        left = (await cursor.fetchone())["left"]
+    assert world.store.lease_seconds - 0.3 < left <= world.store.lease_seconds
+
+
+async def test_complete_is_idempotent_and_final(world):
+    job_id = await world.add_run()
+    _, holder = await world.claim()
+    for _ in range(2):
+        await world.attempts.complete(holder, job_id, {"torch": "2.15"}, None)
+    run = await world.run(job_id)
+    assert (run.info.job.state, run.versions) == (State.SUCCEEDED, {"torch": "2.15"})
+    assert await world.states(job_id) == ["queued", "running", "succeeded"]
+    for name in ("heartbeat", "fail", "release"):
+        with pytest.raises(PlatformError, match="overtaken"):
+            await (await calls(world, holder))[name]()
+
+
+async def test_a_training_has_no_evaluation(world):
+    job_id = await world.add_run()
+    _, holder = await world.claim()
+    with pytest.raises(PlatformError) as error:
+        await world.attempts.complete(holder, job_id, {}, Outcome(None, b""))
+    assert [item.field for item in error.value.violations] == ["evaluation"]
+    assert (await world.run(job_id)).info.job.state is State.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("cause", "retried"), [(Cause.DATA, False), (Cause.NAN, False), (Cause.ARGUMENTS, False), (Cause.PROCESS, True), (Cause.NONE, True)]
+)
+async def test_failures_that_cannot_be_helped_end_the_job(world, cause, retried):
+    job_id = await world.add_run()
+    _, holder = await world.claim()
+    assert await world.attempts.fail(holder, job_id, cause, "the last lines") is retried
+    job = (await world.run(job_id)).info.job
+    assert (job.state, job.cause, job.message) == (State.QUEUED if retried else State.FAILED, cause, "the last lines")
+    await assert_fenced(world, holder, 1)
+
+
+async def test_failures_are_tried_again_up_to_the_maximum(world):
+    job_id = await world.add_run(max_attempts=3)
+    for attempt in (1, 2, 3):
+        claimed, holder = await world.claim()
+        assert claimed.job.attempt == attempt
+        assert await world.attempts.fail(holder, job_id, Cause.HOST_MEMORY, "killed") is (attempt < 3)
+    assert (await world.run(job_id)).info.job.state is State.FAILED
+
+
+async def test_releases_do_not_count(world):
+    job_id = await world.add_run(max_attempts=1)
+    for attempt in range(1, 5):
+        claimed, holder = await world.claim()
+        assert (claimed.job.attempt, claimed.job.failures) == (attempt, 0)
+        await world.attempts.release(holder, job_id)
+
+
+async def end(world, job_id: str) -> None:
+    """Asks for the end, as CancelRun does."""
+    async with world.store.transaction() as transaction:
+        job = await transaction.lock(job_id)
+        await transaction.save(job, cancel(job))
+
+
+async def test_a_running_job_is_cancelled_through_its_pod_or_by_its_loss(world):
+    told, lost = await world.add_run(), await world.add_run()
+    _, holder = await world.claim()
+    world.shorten_leases()
+    await world.claim()
+    await end(world, told)
+    await end(world, lost)
+    assert (await world.attempts.heartbeat(holder, told)).cancel
+    await world.attempts.release(holder, told)
+    assert (await world.run(told)).info.job.state is State.CANCELLED
+
+    async def cancelled():
+        await Reaper(world.store, world.guard).step()
+        return (await world.run(lost)).info.job.state is State.CANCELLED
+
+    await world.eventually(cancelled)
+    assert await world.states(lost) == ["queued", "running", "cancelled"]
+    assert await world.attempts.claim("pod", "default", list(Kind)) is None
+
+
+async def test_a_token_is_renewed_when_half_of_its_life_is_gone(world):
+    job_id = await world.add_run()
+    _, holder = await world.claim()
+    assert (await world.attempts.heartbeat(holder, job_id)).token == ""
+    renewed = (await world.attempts.heartbeat(replace(holder, expires=holder.expires - 1900), job_id)).token
+    again = world.verifier.verify(renewed)
+    assert (again.job_id, again.attempt, again.splits, again.split_id) == (job_id, 1, holder.splits, holder.split_id)
+    assert again.expires >= holder.expires
+
+
+async def test_a_token_is_good_for_its_own_job_only(world):
+    await world.add_run()
+    other = await world.add_run()
+    _, holder = await world.claim()
+    with pytest.raises(PlatformError) as error:
+        await world.attempts.heartbeat(holder, other)
+    assert error.value.code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_request_id_names_one_run_of_a_project(world):
+    await world.add_run(request_id="once")
+    with pytest.raises(RequestKnownError):
+        await world.add_run(request_id="once")
+    await world.add_run(request_id="once", project_id="other")
+    run = await world.run(await world.add_run())
+    assert run.reference == "cells/2", "a refused request takes no number"
+
+
+async def test_the_database_itself_refuses_impossible_jobs(world):
+    job_id = await world.add_run()
+    for change in (
+        "state = 'running'",
+        "state = 'failed'",
+        "attempt = -1",
+        "lapsed = true, attempt = 0, state = 'running'",
+        "cancel_requested = true",
+    ):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            async with world.pool.connection() as connection:
+                await connection.execute(f"UPDATE job SET {change} WHERE job_id = %s", (job_id,))
+
+
+async def test_an_event_is_written_with_its_change_or_not_at_all(world):
+    job_id = await world.add_run()
+
+    async def killed_before_the_commit():
+        async with world.store.transaction() as transaction:
+            job = await transaction.lock(job_id)
+            await transaction.save(job, cancel(job))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await killed_before_the_commit()
+    assert (await world.run(job_id)).info.job.state is State.QUEUED
+    assert await world.states(job_id) == ["queued"]

@@ -1,0 +1,183 @@
+"""The table of hyperparameters against Ultralytics' own file, and what requests may hold."""
+
+import importlib.metadata
+import importlib.util
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from splitrail_trainer.hyperparameters import resolve_evaluation, resolve_training
+from splitrail_trainer.knobs import EVALUATION, REFUSED, TRAINING, ULTRALYTICS_VERSION, Type
+from splitrail_trainer.models import DETECT_MODELS
+
+ULTRALYTICS = importlib.util.find_spec("ultralytics")
+needs_ultralytics = pytest.mark.skipif(ULTRALYTICS is None, reason="needs the Ultralytics package (the pod's) to compare with")
+KNOBS = {knob.name: knob for knob in TRAINING}
+SPELT_OTHERWISE = {"amp": {True: "fp16"}, "freeze": {None: 0}}
+
+
+def package() -> Path:
+    assert ULTRALYTICS is not None
+    assert ULTRALYTICS.origin is not None
+    return Path(ULTRALYTICS.origin).parent
+
+
+@pytest.fixture(scope="module")
+def defaults() -> dict[str, object]:
+    return yaml.safe_load((package() / "cfg" / "default.yaml").read_text())
+
+
+@needs_ultralytics
+def test_every_key_of_ultralytics_is_a_knob_or_refused_with_a_reason(defaults):
+    ours = KNOBS.keys() | REFUSED.keys()
+    assert defaults.keys() - ours == set()
+    assert ours - defaults.keys() <= {"save_dir", "augmentations"}, "names that Ultralytics accepts beside its file"
+    assert KNOBS.keys() & REFUSED.keys() == set()
+
+
+@needs_ultralytics
+@pytest.mark.parametrize("knob", TRAINING, ids=lambda knob: knob.name)
+def test_defaults_are_those_of_ultralytics(knob, defaults):
+    theirs = SPELT_OTHERWISE.get(knob.name, {}).get(defaults[knob.name], defaults[knob.name])
+    assert knob.default == theirs
+    assert type(knob.default) in {Type.INTEGER: {int}, Type.NUMBER: {float}, Type.BOOLEAN: {bool}, Type.ENUM: {str}}[knob.type]
+
+
+@needs_ultralytics
+def test_the_version_is_the_installed_one():
+    names = importlib.metadata.packages_distributions()["ultralytics"]
+    assert ULTRALYTICS_VERSION in {importlib.metadata.version(name) for name in names}
+
+
+@needs_ultralytics
+def test_each_model_family_is_in_the_package():
+    files = {path.stem for path in (package() / "cfg" / "models").rglob("*.yaml")}
+    assert {name[:-1] for name in DETECT_MODELS} <= files
+
+
+def test_nothing_here_imports_torch():
+    program = "import splitrail_trainer.app, sys; sys.exit(len({'torch', 'ultralytics'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("table", [TRAINING, EVALUATION])
+def test_every_knob_has_a_type_a_range_and_help(table):
+    for knob in table:
+        assert knob.help.endswith("."), knob.name
+        assert (knob.minimum is not None) == (knob.type in {Type.INTEGER, Type.NUMBER}), knob.name
+        assert bool(knob.choices) == (knob.type is Type.ENUM), knob.name
+        if knob.minimum is not None and knob.maximum is not None:
+            assert knob.minimum <= knob.default <= knob.maximum, knob.name
+
+
+def problem(**arguments) -> dict[str, str]:
+    return {item.field: item.description for item in resolve_training(arguments).violations}
+
+
+def test_nothing_requested_gives_the_defaults():
+    resolved = resolve_training({})
+    assert resolved.arguments == {knob.name: knob.default for knob in TRAINING}
+    assert (list(resolved.violations), list(resolved.warnings)) == ([], [])
+
+
+def test_whole_numbers_of_json_are_integers():
+    resolved = resolve_training({"epochs": 20.0, "lr0": 0.01, "mosaic": 1})
+    assert resolved.arguments["epochs"] == 20
+    assert isinstance(resolved.arguments["epochs"], int)
+    assert isinstance(resolved.arguments["mosaic"], float)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", True),
+        ("epochs", "20"),
+        ("epochs", 20.5),
+        ("epochs", 0),
+        ("epochs", 1001),
+        ("epochs", math.nan),
+        ("epochs", math.inf),
+        ("epochs", 1e300),
+        ("epochs", None),
+        ("epochs", [20]),
+        ("batch", -1),
+        ("batch", 0),
+        ("imgsz", 100),
+        ("imgsz", 99999),
+        ("box", -5),
+        ("box", math.nan),
+        ("scale", [5, 2]),
+        ("optimizer", "Foo"),
+        ("optimizer", 3),
+        ("deterministic", 1),
+        ("deterministic", "true"),
+        ("amp", "fp8"),
+        ("fraction", 0),
+        ("lr0", False),
+        ("seed", 2**31),
+        ("perspective", {"a": 1}),
+        ("data", "/tmp/x.yaml"),
+        ("split", "test"),
+        ("project", "../../x"),
+        ("workers", 999),
+        ("time", -1),
+        ("pretrained", "http://169.254.169.254/"),
+        ("epoch", 3),
+        ("", 3),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name, value):
+    found = problem(**{name: value})
+    assert list(found) == [f"arguments.{name}"]
+    assert found[f"arguments.{name}"]
+
+
+def test_all_problems_are_named_at_once_and_a_misspelt_name_is_guessed():
+    found = problem(epoch=3, batch=0, model="x")
+    assert found["arguments.epoch"].endswith("did you mean epochs?")
+    assert set(found) == {"arguments.epoch", "arguments.batch", "arguments.model"}
+
+
+def test_close_mosaic_fits_into_the_epochs():
+    assert "at most epochs (5)" in problem(epochs=5, close_mosaic=6)["arguments.close_mosaic"]
+    assert resolve_training({"epochs": 5}).arguments["close_mosaic"] == 0
+    assert resolve_training({"epochs": 10}).arguments["close_mosaic"] == 10
+    assert resolve_training({"epochs": 5, "close_mosaic": 5}).arguments["close_mosaic"] == 5
+
+
+def test_warnings_say_what_is_without_effect():
+    assert "lr0 is ignored" in resolve_training({"lr0": 0.02}).warnings[0]
+    assert resolve_training({"lr0": 0.02, "optimizer": "AdamW"}).warnings == []
+    assert any("warm-up" in text for text in resolve_training({"epochs": 2}).warnings)
+
+
+def test_ultralytics_own_spelling_of_amp():
+    assert resolve_training({"amp": False}).arguments["amp"] == "fp32"
+    assert resolve_training({"amp": True}).arguments["amp"] == "fp16"
+
+
+VALUES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8) | st.lists(st.integers(), max_size=2)
+
+
+@given(st.dictionaries(st.sampled_from([*KNOBS, *REFUSED]) | st.text(max_size=12), VALUES, max_size=6))
+def test_whatever_is_requested_is_either_in_range_or_named(requested):
+    resolved = resolve_training(requested)
+    named = {item.field.removeprefix("arguments.") for item in resolved.violations}
+    assert resolved.arguments.keys() == KNOBS.keys()
+    assert requested.keys() - KNOBS.keys() <= named
+    for name, value in resolved.arguments.items():
+        knob = KNOBS[name]
+        if knob.minimum is not None and knob.maximum is not None:
+            assert not isinstance(value, bool)
+            assert knob.minimum <= value <= knob.maximum
+
+
+def test_an_evaluation_takes_the_size_of_its_run_and_five_arguments():
+    assert resolve_evaluation({}, imgsz=128).arguments == {"imgsz": 128, "batch": 16, "conf": 0.001, "iou": 0.7, "max_det": 300}
+    refused = resolve_evaluation({"half": True, "conf": 2, "imgsz": 33}, imgsz=128).violations
+    assert [item.field for item in refused] == ["arguments.conf", "arguments.half", "arguments.imgsz"]

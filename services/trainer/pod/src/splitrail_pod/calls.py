@@ -1,0 +1,169 @@
+"""The platform's services as a pod sees them: every call of an attempt carries its token, and every answer is sorted into five kinds.
+
+Fenced (stop at once), refused (the request cannot succeed), away (try again), bad answer (try again a few times), or the response.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from splitrail.events.v1 import run_event_pb2
+from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
+from splitrail.split.v1 import dataset_pb2, split_service_pb2, split_service_pb2_grpc
+from splitrail.trainer.v1 import job_service_pb2, job_service_pb2_grpc, run_pb2
+from splitrail_common import log
+from splitrail_common.peers import bearer
+
+from splitrail_pod.failures import FencedError
+from splitrail_pod.retry import AwayError, BadAnswerError, retrying
+
+_log = log.get(__name__)
+R = TypeVar("R")
+_SECONDS = 15.0
+_STREAM_SECONDS = 600.0
+_AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+# RESOURCE_EXHAUSTED is also how gRPC refuses a message that is too large, which no patience makes smaller.
+_BAD = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+class RefusedError(Exception):
+    """A service understood the request and will not do it."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+
+
+def sorted_error(error: grpc.aio.AioRpcError, what: str) -> Exception:
+    """`error` as FencedError, AwayError, BadAnswerError or RefusedError."""
+    code, detail = error.code(), error.details() or ""
+    if code is grpc.StatusCode.ABORTED:
+        return FencedError(detail)
+    if code in _AWAY:
+        return AwayError(f"{what}: {code.name}: {detail}")
+    if code in _BAD:
+        return BadAnswerError(f"{what}: {code.name}: {detail}")
+    return RefusedError(code, f"{what}: {detail}")
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Connections to the three services; they reconnect by themselves."""
+
+    split: grpc.aio.Channel
+    trainer: grpc.aio.Channel
+    metrics: grpc.aio.Channel
+
+
+class Queue:
+    """Where jobs come from."""
+
+    def __init__(self, channel: grpc.aio.Channel, token_file: Path, *, worker: str, queue: str) -> None:
+        self._stub = job_service_pb2_grpc.JobServiceStub(channel)
+        self._token_file = token_file
+        self._request = job_service_pb2.ClaimJobRequest(worker=worker, queue=queue)
+
+    async def claim(self) -> job_service_pb2.ClaimedJob | None:
+        """The next job, or None. Raises AwayError, BadAnswerError, RefusedError, OSError when the token cannot be read."""
+        token = self._token_file.read_text(encoding="utf-8").strip()
+        try:
+            response = await self._stub.ClaimJob(self._request, metadata=bearer(token), timeout=_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise sorted_error(error, "ClaimJob") from error
+        return response.job if response.HasField("job") else None
+
+
+class _Unary(Protocol):
+    def __call__(self, request: Any, *, metadata: Any, timeout: float) -> Awaitable[Any]: ...
+
+
+class AttemptCalls:
+    """What an attempt asks of the services. Calls that return nothing in particular may be repeated without harm.
+
+    All raise FencedError and RefusedError; those which take `patience` retry and raise AwayError or BadAnswerError when it is at an end.
+    """
+
+    def __init__(self, channels: Channels, job: job_service_pb2.ClaimedJob) -> None:
+        self._jobs = job_service_pb2_grpc.JobServiceStub(channels.trainer)
+        self._splits = split_service_pb2_grpc.SplitServiceStub(channels.split)
+        self._metrics = metrics_service_pb2_grpc.MetricsServiceStub(channels.metrics)
+        self._job_id = job.job_id
+        self._attempt = job.attempt
+        self.token = job.attempt_token
+        """The newest token; heartbeats renew it."""
+
+    async def heartbeat(self, timeout_seconds: float) -> bool:
+        """Renews lease and token, once; True when the job is to be cancelled. Also raises AwayError and BadAnswerError."""
+        request = job_service_pb2.HeartbeatRequest(job_id=self._job_id)
+        response = await self._once("Heartbeat", self._jobs.Heartbeat, request, timeout_seconds)
+        if response.attempt_token:
+            self.token = response.attempt_token
+        return bool(response.cancel)
+
+    async def upload_target(self, name: str) -> job_service_pb2.UploadTarget:
+        """Where to put a file of that name, asked once. Also raises AwayError and BadAnswerError."""
+        request = job_service_pb2.CreateUploadsRequest(job_id=self._job_id, names=[name])
+        response = await self._once("CreateUploads", self._jobs.CreateUploads, request)
+        if len(response.targets) != 1:
+            raise BadAnswerError(f"CreateUploads: {len(response.targets)} targets for one name")
+        target: job_service_pb2.UploadTarget = response.targets[0]
+        return target
+
+    async def commit_artifact(self, name: str, kind: run_pb2.ArtifactKind.ValueType, *, size_bytes: int, sha256: str, epoch: int = 0) -> None:
+        """Records an uploaded file, once. Also raises AwayError and BadAnswerError, the latter when the store does not hold the file as announced."""
+        request = job_service_pb2.CommitArtifactRequest(job_id=self._job_id, name=name, kind=kind, size_bytes=size_bytes, sha256=sha256, epoch=epoch)
+        try:
+            await self._once("CommitArtifact", self._jobs.CommitArtifact, request)
+        except RefusedError as error:
+            if error.code is grpc.StatusCode.FAILED_PRECONDITION:
+                raise BadAnswerError(str(error)) from error
+            raise
+
+    async def complete(self, versions: dict[str, str], evaluation: run_pb2.EvaluationResult | None) -> None:
+        """Ends the job well, however long the trainer service is away."""
+        request = job_service_pb2.CompleteJobRequest(job_id=self._job_id, versions=versions, evaluation=evaluation)
+        await self._patiently("CompleteJob", self._jobs.CompleteJob, request, None)
+
+    async def fail(self, cause: run_event_pb2.FailureCause.ValueType, message: str, patience: float) -> bool:
+        """Reports a failure; True when the job will be tried again."""
+        request = job_service_pb2.FailJobRequest(job_id=self._job_id, cause=cause, message=message)
+        response = await self._patiently("FailJob", self._jobs.FailJob, request, patience)
+        return bool(response.retried)
+
+    async def release(self, patience: float) -> None:
+        """Gives the job back."""
+        request = job_service_pb2.ReleaseJobRequest(job_id=self._job_id)
+        await self._patiently("ReleaseJob", self._jobs.ReleaseJob, request, patience)
+
+    async def watermark(self) -> metrics_service_pb2.GetWatermarkResponse:
+        """How far this attempt's events are committed. Raises AioRpcError, as the publisher expects."""
+        request = metrics_service_pb2.GetWatermarkRequest(job_id=self._job_id, attempt=self._attempt)
+        return await self._metrics.GetWatermark(request, metadata=bearer(self.token), timeout=_SECONDS)
+
+    async def manifest(
+        self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType], after_ordinal: int | None
+    ) -> AsyncIterator[split_service_pb2.StreamManifestResponse]:
+        """The manifest's messages after an ordinal, as far as one stream brings them. Also raises AwayError and BadAnswerError in between."""
+        request = split_service_pb2.StreamManifestRequest(split_id=split_id, splits=splits, after_ordinal=after_ordinal)
+        stream = self._splits.StreamManifest(request, metadata=bearer(self.token), timeout=_STREAM_SECONDS)
+        try:
+            async for message in stream:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise sorted_error(error, "StreamManifest") from error
+        finally:
+            stream.cancel()
+
+    async def _once(self, what: str, method: _Unary, request: Any, timeout_seconds: float = _SECONDS) -> Any:
+        try:
+            return await method(request, metadata=bearer(self.token), timeout=timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise sorted_error(error, what) from error
+
+    async def _patiently(self, what: str, method: _Unary, request: Any, patience: float | None) -> Any:
+        async for attempt in retrying(patience):
+            with attempt:
+                return await self._once(what, method, request)
+        raise AssertionError("unreachable: retrying either yields or raises")

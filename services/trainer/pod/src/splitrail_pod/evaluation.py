@@ -1,0 +1,54 @@
+"""The training process's `evaluation` record as the platform's EvaluationResult."""
+
+from splitrail.split.v1 import dataset_pb2
+from splitrail.trainer.v1 import run_pb2
+
+from splitrail_pod.spool import Record
+
+_METRICS = ("mAP50", "mAP50_95", "precision", "recall", "f1")
+_MAX_BYTES = 3 * 1024 * 1024  # gRPC takes messages of 4 MiB
+_SPLITS = {"train": dataset_pb2.SPLIT_TRAIN, "val": dataset_pb2.SPLIT_VAL, "test": dataset_pb2.SPLIT_TEST}
+
+
+def result_of(record: Record) -> run_pb2.EvaluationResult:
+    """The result; classes that do not occur have no metrics. Raises KeyError when the record lacks a canonical metric.
+
+    Of hundreds of classes the curves, and then the confusion matrix, do not fit into a message and are left out: their plots hold them too.
+    """
+    matrix = record["confusion_matrix"]
+    result = run_pb2.EvaluationResult(
+        split=_SPLITS[record["split"]],
+        images=record["images"],
+        objects=record["instances"],
+        overall={name: record["overall"][name] for name in _METRICS},
+        classes=[
+            run_pb2.ClassResult(
+                class_name=one["class_name"],
+                images=one["images"],
+                objects=one["instances"],
+                metrics={name: one[name] for name in _METRICS if one[name] is not None},
+            )
+            for one in record["per_class"]
+        ],
+        confusion_matrix=run_pb2.ConfusionMatrix(
+            class_names=matrix["class_names"][:-1],  # without the background, which is last in the record too
+            counts=matrix["counts"],
+            confidence=matrix["confidence"],
+        ),
+        curves=[
+            run_pb2.Curve(
+                name=curve["name"],
+                x_title=curve["x_title"],
+                y_title=curve["y_title"],
+                x=curve["x"],
+                classes=[run_pb2.ClassCurve(class_name=one["class_name"], y=one["y"]) for one in curve["classes"]],
+            )
+            for curve in record["curves"]
+        ],
+        speed_ms=record["speed"],
+    )
+    if result.ByteSize() > _MAX_BYTES:
+        result.ClearField("curves")
+    if result.ByteSize() > _MAX_BYTES:
+        result.ClearField("confusion_matrix")
+    return result

@@ -1,0 +1,109 @@
+"""The attempt's numbered events: a log in memory, and the translation of spool records into what travels.
+
+The log need not survive the supervisor: a new attempt numbers anew, and the checkpoint carries the history of epochs (see ARCHITECTURE.md).
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Value
+from splitrail.events.v1 import run_event_pb2
+from splitrail.trainer.v1 import job_service_pb2
+
+from splitrail_pod.spool import Record
+
+RunEvent = run_event_pb2.RunEvent
+Stage = run_event_pb2.Stage
+_STAGES = {
+    "preparing": Stage.STAGE_PREPARING,
+    "training": Stage.STAGE_TRAINING,
+    "finalizing": Stage.STAGE_FINALIZING,
+    "evaluating": Stage.STAGE_EVALUATING,
+}
+_LEVELS = {
+    "info": run_event_pb2.LOG_LEVEL_INFO,
+    "warning": run_event_pb2.LOG_LEVEL_WARNING,
+    "error": run_event_pb2.LOG_LEVEL_ERROR,
+}
+
+
+class EventLog:
+    """Events 1, 2, 3, ... of one attempt, in order; the source of its publisher."""
+
+    def __init__(self, job: job_service_pb2.ClaimedJob) -> None:
+        self._job = job
+        self._events: list[RunEvent] = []
+
+    @property
+    def last(self) -> int:
+        """Number of the last event; 0: none."""
+        return len(self._events)
+
+    def append(self, event: RunEvent, at: float | None = None) -> int:
+        """Numbers `event`, which holds a payload only, stamps it with `at` (Unix seconds, default now), and returns its number."""
+        event.job_id, event.attempt, event.project_id = self._job.job_id, self._job.attempt, self._job.project_id
+        event.number = self.last + 1
+        event.event_time.FromNanoseconds(int((time.time() if at is None else at) * 1e9))
+        self._events.append(event)
+        return event.number
+
+    async def read(self, after: int, limit: int) -> Sequence[RunEvent]:
+        """See splitrail_common.publisher.EventSource."""
+        return self._events[after : after + limit]
+
+
+def stage(value: run_event_pb2.Stage.ValueType) -> RunEvent:
+    """The attempt's work has reached another stage."""
+    return RunEvent(stage=run_event_pb2.StageChanged(stage=value))
+
+
+def translate(record: Record) -> RunEvent | None:
+    """The event that a spool record gives rise to by itself, or None; plots become events when they are stored."""
+    match record["kind"]:
+        case "stage":
+            return stage(_STAGES[record["name"]])
+        case "started" | "arguments":
+            return RunEvent(effective_arguments=run_event_pb2.EffectiveArguments(arguments=as_values(record["effective"])))
+        case "epoch":
+            values = {name: float(value) for name, value in record["values"].items()}
+            values["fitness"], values["epoch_seconds"] = float(record["fitness"]), float(record["epoch_seconds"])
+            return RunEvent(epoch=run_event_pb2.EpochCompleted(epoch=record["epoch"], epochs=record["epochs"], values=values))
+        case "final":
+            return RunEvent(final=run_event_pb2.FinalMetrics(values=record["values"]))
+        case "log":
+            return RunEvent(log=run_event_pb2.LogLine(level=_LEVELS[record["level"]], text=record["text"]))
+    return None
+
+
+def reconcile(feed_epoch: int, resume_epoch: int, history: Sequence[Record]) -> list[RunEvent]:
+    """What brings a feed whose effective timeline ends at `feed_epoch` to the checkpoint's `resume_epoch`, of which `history` holds all epochs.
+
+    Epochs beyond the checkpoint are void; epochs that the feed lacks come from the checkpoint.
+    """
+    if feed_epoch > resume_epoch:
+        return [RunEvent(rolled_back=run_event_pb2.RolledBack(epoch=resume_epoch))]
+    missing = (translate(record) for record in history[feed_epoch:resume_epoch])
+    return [event for event in missing if event is not None]
+
+
+def progress(job: job_service_pb2.ClaimedJob, record: Mapping[str, Any]) -> run_event_pb2.BatchProgress:
+    """A batch record of the training process; in an evaluation, which has no epochs, epoch and epochs are 0."""
+    message = run_event_pb2.BatchProgress(
+        job_id=job.job_id,
+        attempt=job.attempt,
+        epoch=record["epoch"] or 0,
+        epochs=record["epochs"] or 0,
+        batch=record["batch"],
+        batches=record["batches"],
+        losses=record["losses"],
+    )
+    if record["eta_seconds"] is not None:
+        message.remaining_seconds = record["eta_seconds"]
+    return message
+
+
+def as_values(arguments: Mapping[str, Any]) -> dict[str, Value]:
+    """Plain values as protobuf ones."""
+    return {name: ParseDict(value, Value()) for name, value in arguments.items()}

@@ -1,0 +1,50 @@
+"""How an attempt can end before its time, in words that the trainer service understands."""
+
+from splitrail.events.v1 import run_event_pb2
+
+from splitrail_pod.training.failures import Cause
+
+FailureCause = run_event_pb2.FailureCause
+MAX_MESSAGE_BYTES = 4096
+_CUT = "[...] "
+_CAUSES: dict[str, FailureCause.ValueType] = {
+    Cause.DATA: FailureCause.FAILURE_CAUSE_DATA,
+    Cause.ARGUMENTS: FailureCause.FAILURE_CAUSE_ARGUMENTS,
+    Cause.NAN: FailureCause.FAILURE_CAUSE_NAN,
+    Cause.ACCELERATOR_MEMORY: FailureCause.FAILURE_CAUSE_ACCELERATOR_MEMORY,
+    Cause.HOST_MEMORY: FailureCause.FAILURE_CAUSE_HOST_MEMORY,
+}
+
+
+class FencedError(Exception):
+    """The platform has told us that this attempt is over: a later one has been claimed, the job has ended, or our token is not accepted any more.
+    Nothing may be written after it."""
+
+
+class AttemptFailedError(Exception):
+    """This attempt cannot succeed; the message is for people: what, where, what to do."""
+
+    def __init__(self, cause: FailureCause.ValueType, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+def cause_of(name: str) -> FailureCause.ValueType:
+    """The cause that a `failed` record names; what has no counterpart (a damaged checkpoint) counts as a defect of the process."""
+    return _CAUSES.get(name, FailureCause.FAILURE_CAUSE_PROCESS)
+
+
+def describe(message: str, last_lines: str) -> str:
+    """The message followed by the end of the log, at most 4 KiB of UTF-8; of a longer log the last part stays."""
+    text = message.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")
+    lines = last_lines.strip()
+    if not lines:
+        return text
+    head = f"{text}\nlast lines:\n"
+    room = MAX_MESSAGE_BYTES - len(head.encode())
+    data = lines.encode("utf-8", "replace")
+    if len(data) <= room:
+        return head + data.decode()
+    if room <= len(_CUT):
+        return text
+    return head + _CUT + data[-(room - len(_CUT)) :].decode("utf-8", "ignore")

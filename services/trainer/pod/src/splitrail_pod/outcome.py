@@ -1,0 +1,66 @@
+"""What the training process has left so far, gathered from its spool."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from splitrail_pod.failures import AttemptFailedError, FailureCause, cause_of
+from splitrail_pod.process import TrainingProcess
+from splitrail_pod.spool import Record
+
+_LAST_LINES = 30
+
+
+class StoppedError(Exception):
+    """The training process has stopped because we ordered it to; what it was working on is discarded."""
+
+
+@dataclass
+class Outcome:
+    """Records that matter at the end."""
+
+    artifacts: list[Record] = field(default_factory=list)
+    plots: list[Record] = field(default_factory=list)
+    evaluation: Record | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    end: Record | None = None
+    """`finished` or `failed`."""
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
+
+    def take(self, record: Record) -> None:
+        """Keeps what is needed of a record."""
+        match record["kind"]:
+            case "artifact":
+                self.artifacts.append(record)
+            case "plot":
+                self.plots.append(record)
+            case "evaluation":
+                self.evaluation = record
+            case "started":
+                self.versions = record["versions"]
+            case "log":
+                self.lines.append(record["text"])
+            case "finished" | "failed":
+                self.end = record
+
+    def last_lines(self, process: TrainingProcess | None) -> str:
+        """The end of the log, and of standard error, where traces and native libraries write."""
+        errors = process.last_lines if process else ""
+        return "\n".join([*self.lines, *errors.splitlines()])
+
+    def judge(self, process: TrainingProcess, status: int) -> None:
+        """Returns when the process has completed its work. Raises StoppedError, AttemptFailedError."""
+        if self.end and self.end["kind"] == "failed":
+            raise AttemptFailedError(cause_of(self.end["cause"]), self.end["message"])
+        if self.end and self.end["result"] == "completed":
+            return
+        if self.end or process.killed:
+            raise StoppedError
+        if status == -9:
+            if process.likely_out_of_memory():
+                raise AttemptFailedError(
+                    FailureCause.FAILURE_CAUSE_HOST_MEMORY,
+                    "the kernel killed the training process for its use of main memory; use a smaller batch or imgsz, or a larger pod",
+                )
+            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_PROCESS, "somebody killed the training process (signal 9)")
+        how = f"by signal {-status}" if status < 0 else f"with status {status}"
+        raise AttemptFailedError(FailureCause.FAILURE_CAUSE_PROCESS, f"the training process ended {how} and without a record of why")

@@ -1,0 +1,112 @@
+"""The training process, seen from outside: started with a clean environment, ordered about on its standard input, killed with all its children."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from splitrail_common import log
+
+from splitrail_pod import host
+from splitrail_pod.training.environment import scrubbed
+
+_log = log.get(__name__)
+_TAIL_BYTES = 8192
+_LINE_BYTES = 64 * 1024
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+class TrainingProcess:
+    """One run of `python -m splitrail_pod.training`. It also ends by itself when the supervisor dies: by parent-death signal, and at the end of its
+    standard input."""
+
+    def __init__(self, process: asyncio.subprocess.Process, on_progress: OnProgress) -> None:
+        self._process = process
+        self._stderr = b""
+        self._kills_before = host.out_of_memory_kills()
+        self.killed = False
+        """We killed it ourselves."""
+        self._readers = [asyncio.create_task(self._read_progress(on_progress)), asyncio.create_task(self._read_errors())]
+
+    @classmethod
+    async def start(cls, specification: Path, cache_directory: Path, on_progress: OnProgress) -> "TrainingProcess":
+        """Starts it in a session of its own, without our environment's secrets and without the current directory on its path."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "splitrail_pod.training",
+            str(specification),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=specification.parent,
+            env=scrubbed(os.environ, cache_directory),
+            start_new_session=True,
+            limit=_LINE_BYTES,
+        )
+        _log.info("training process started", child=process.pid)
+        return cls(process, on_progress)
+
+    @property
+    def ended(self) -> bool:
+        """It has exited: what it wrote to its spool is complete."""
+        return self._process.returncode is not None
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also that of its process group."""
+        return self._process.pid
+
+    @property
+    def last_lines(self) -> str:
+        """The end of its standard error."""
+        return self._stderr.decode("utf-8", "replace")
+
+    async def wait(self) -> int:
+        """Its exit status (negative: the signal that ended it), once it has ended and its pipes are read."""
+        status = await self._process.wait()
+        with contextlib.suppress(ProcessLookupError):  # nothing of its group is left
+            os.killpg(self._process.pid, signal.SIGKILL)  # what it started may still hold the pipes
+        await asyncio.gather(*self._readers)
+        return status
+
+    def order(self, word: str) -> None:
+        """Sends an order: `cancel` or `finish`. One that has ended does not mind."""
+        stdin = self._process.stdin
+        if stdin is not None and self._process.returncode is None:
+            stdin.write(f"{word}\n".encode())
+
+    def kill(self) -> None:
+        """Ends it and its children at once."""
+        if self._process.returncode is None:
+            self.killed = True
+            with contextlib.suppress(ProcessLookupError):  # it ended just now, and asyncio does not know yet
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def likely_out_of_memory(self) -> bool:
+        """The kernel has killed for memory since it started: if it died of signal 9, it probably was the one."""
+        now = host.out_of_memory_kills()
+        return now is not None and self._kills_before is not None and now > self._kills_before
+
+    async def _read_progress(self, on_progress: OnProgress) -> None:
+        stdout = self._process.stdout
+        assert stdout is not None, "started with a pipe"
+        while line := await stdout.readline():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                _log.warning("the training process printed something that is no progress", line=line[:200].decode("utf-8", "replace"))
+                continue
+            on_progress(record)
+
+    async def _read_errors(self) -> None:
+        stderr = self._process.stderr
+        assert stderr is not None, "started with a pipe"
+        while chunk := await stderr.read(_TAIL_BYTES):
+            self._stderr = (self._stderr + chunk)[-_TAIL_BYTES:]

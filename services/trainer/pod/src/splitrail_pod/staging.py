@@ -1,0 +1,191 @@
+"""Staging: the images and labels of the parts that a job needs, in the work directory, proven by the split's digests.
+
+Layout: data/images/<split>/<ordinal, 8 digits><extension>, data/labels/<split>/<ordinal, 8 digits>.txt.
+"""
+
+import asyncio
+import errno
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from splitrail.split.v1 import dataset_pb2, split_service_pb2
+from splitrail_common import digest, log
+
+from splitrail_pod.cache import ContentCache
+from splitrail_pod.calls import AttemptCalls, RefusedError
+from splitrail_pod.concurrency import together
+from splitrail_pod.failures import AttemptFailedError, FailureCause
+from splitrail_pod.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.transfer import CorruptError, Transfer
+
+_log = log.get(__name__)
+Entry = split_service_pb2.ManifestEntry
+SPLIT_NAMES = {dataset_pb2.SPLIT_TRAIN: "train", dataset_pb2.SPLIT_VAL: "val", dataset_pb2.SPLIT_TEST: "test"}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_EXTENSION = re.compile(r"\.[a-z0-9]{1,8}")
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What lies in the work directory."""
+
+    class_names: tuple[str, ...]
+    images: dict[str, int]
+    """Number of images by split name."""
+
+
+@dataclass
+class _Part:
+    """What one part has held so far."""
+
+    assets: list[bytes] = field(default_factory=list)
+    annotations: list[bytes] = field(default_factory=list)
+
+    def digest(self) -> str:
+        return digest.part_digest(digest.hashes_from_bytes(self.assets), digest.hashes_from_bytes(self.annotations))
+
+
+def check_entry(entry: Entry, allowed: Sequence[dataset_pb2.Split.ValueType], after: int | None) -> None:
+    """Refuses what must never be staged, before a byte of it is fetched: another part, a name that is none, an ordinal out of order.
+
+    Raises AttemptFailedError (DATA).
+    """
+    if entry.split not in allowed:
+        raise _unsound(f"image {entry.ordinal} is of part {SPLIT_NAMES.get(entry.split, str(entry.split))}, which this job may not see")
+    if not _SHA256.fullmatch(entry.sha256) or not _EXTENSION.fullmatch(entry.extension):
+        raise _unsound(f"image {entry.ordinal} has hash {entry.sha256!r} and extension {entry.extension!r}")
+    if after is not None and entry.ordinal <= after:
+        raise _unsound(f"image {entry.ordinal} comes after image {after}")
+
+
+def _unsound(message: str) -> AttemptFailedError:
+    return AttemptFailedError(FailureCause.FAILURE_CAUSE_DATA, f"the manifest is not sound: {message}")
+
+
+class Ledger:
+    """What the manifest has announced so far, to be compared with its end."""
+
+    def __init__(self, splits: Sequence[dataset_pb2.Split.ValueType]) -> None:
+        self._parts = {split: _Part() for split in splits}
+        self.last_ordinal: int | None = None
+        self.count = 0
+
+    def add(self, entry: Entry) -> None:
+        """Takes the next entry. Raises AttemptFailedError (DATA)."""
+        check_entry(entry, list(self._parts), self.last_ordinal)
+        part = self._parts[entry.split]
+        part.assets.append(bytes.fromhex(entry.sha256))
+        part.annotations.append(digest.annotation_sha256(entry.packed_annotations))
+        self.last_ordinal = entry.ordinal
+        self.count += 1
+
+    def images(self) -> dict[str, int]:
+        """Number of images by split name."""
+        return {SPLIT_NAMES[split]: len(part.assets) for split, part in self._parts.items()}
+
+    def verify(self, end: split_service_pb2.ManifestEnd) -> None:
+        """Compares number and digests with what the revision says. Raises AttemptFailedError (DATA)."""
+        if end.image_count != self.count:
+            raise _unsound(f"it announces {end.image_count} images and sent {self.count}")
+        for split, part in self._parts.items():
+            name = SPLIT_NAMES[split]
+            promised, found = getattr(end.part_digests, name), part.digest()
+            if found != promised:
+                raise AttemptFailedError(
+                    FailureCause.FAILURE_CAUSE_DATA,
+                    f"the {name} part that was staged has digest {found}, the split revision has {promised}: the data is not what was split",
+                )
+
+
+class Stager:
+    """Stages for one attempt."""
+
+    def __init__(
+        self, calls: AttemptCalls, transfer: Transfer, cache: ContentCache, directory: Path, *, concurrency: int, patience_seconds: float
+    ) -> None:
+        self._calls = calls
+        self._transfer = transfer
+        self._cache = cache
+        self._data = directory / "data"
+        self._concurrency = concurrency
+        self._patience = patience_seconds
+
+    async def stage(self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType]) -> Staged:
+        """Fetches everything and proves it. Raises AttemptFailedError (DATA, DEPENDENCY), FencedError."""
+        for split in splits:
+            for kind in ("images", "labels"):
+                (self._data / kind / SPLIT_NAMES[split]).mkdir(parents=True, exist_ok=True)
+        # Bounded, so that URLs are signed when they are about to be used; gRPC's flow control passes it on to the service.
+        waiting: asyncio.Queue[Entry | None] = asyncio.Queue(4 * self._concurrency)
+        ledger = Ledger(splits)
+        end = split_service_pb2.ManifestEnd()
+
+        async def read() -> None:
+            end.CopyFrom(await self._read(split_id, splits, ledger, waiting))
+            for _ in range(self._concurrency):
+                await waiting.put(None)
+
+        async def fetch() -> None:
+            while (entry := await waiting.get()) is not None:
+                await self._fetch(split_id, splits, entry)
+
+        try:
+            await together(read(), *(fetch() for _ in range(self._concurrency)))
+        except AwayError as error:
+            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"staging gave up after {self._patience:.0f} s: {error}") from error
+        except (BadAnswerError, RefusedError) as error:
+            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"staging is not possible: {error}") from error
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise AttemptFailedError(
+                FailureCause.FAILURE_CAUSE_DEPENDENCY, f"the pod's disk is full: {error}; make room or lower the cache limit"
+            ) from error
+        await asyncio.to_thread(ledger.verify, end)
+        return Staged(tuple(end.class_names), ledger.images())
+
+    async def _read(
+        self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType], ledger: Ledger, waiting: asyncio.Queue[Entry | None]
+    ) -> split_service_pb2.ManifestEnd:
+        """Reads the manifest to its end, opening it again after the last ordinal when it breaks off. Patience counts from the last progress."""
+        while True:
+            before = ledger.last_ordinal
+            try:
+                async for attempt in retrying(self._patience):
+                    with attempt:
+                        async for message in self._calls.manifest(split_id, splits, ledger.last_ordinal):
+                            for entry in message.entries:
+                                ledger.add(entry)
+                                await waiting.put(entry)
+                            if message.HasField("end"):
+                                return message.end
+                        raise BadAnswerError("StreamManifest ended without its last message")
+            except (AwayError, BadAnswerError):
+                if ledger.last_ordinal == before:
+                    raise
+
+    async def _fetch(self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType], entry: Entry) -> None:
+        name, stem = SPLIT_NAMES[entry.split], f"{entry.ordinal:08d}"
+        (self._data / "labels" / name / f"{stem}.txt").write_text(entry.yolo_labels, encoding="utf-8")
+        target = self._data / "images" / name / f"{stem}{entry.extension}"
+        if await self._cache.place(entry.sha256, target):
+            return
+
+        async def sign_again() -> str:
+            after = entry.ordinal - 1 if entry.ordinal else None
+            async for message in self._calls.manifest(split_id, splits, after):
+                for found in message.entries:
+                    if found.ordinal == entry.ordinal:
+                        return found.url
+                break
+            raise BadAnswerError(f"the manifest no longer begins with image {entry.ordinal}")
+
+        partial = self._cache.partial()
+        try:
+            await self._transfer.download(entry.url, partial, sha256=entry.sha256, size_bytes=entry.size_bytes, again=sign_again)
+        except CorruptError as error:
+            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DATA, f"image {entry.ordinal} cannot be had: {error}") from error
+        self._cache.insert(partial, entry.sha256, target)

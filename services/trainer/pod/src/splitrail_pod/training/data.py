@@ -1,0 +1,49 @@
+"""The data of a job as Ultralytics gets it: a data.yaml of our own, and a check that nothing of it was dropped in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from splitrail_pod.training.failures import Cause, JobFailedError
+from splitrail_pod.training.spec import Common
+
+_NAMED = 10  # how many dropped images a message names
+
+
+def write_data_yaml(spec: Common, splits: dict[str, str]) -> Path:
+    """Write `directory`/data.yaml with absolute paths and return it. `splits` maps Ultralytics' keys to split folders.
+
+    Never holds `download:`, and no split beyond those given: Ultralytics would execute the one and might fall back to the other.
+    Raises JobFailedError when a split has no images.
+    """
+    root = spec.directory / "data"
+    for split in set(splits.values()):
+        images = root / "images" / split
+        if not images.is_dir() or not any(images.iterdir()):
+            raise JobFailedError(Cause.DATA, f"the {split} split has no images")
+    for cache in root.rglob("*.cache"):
+        cache.unlink()  # Ultralytics unpickles it
+    path = spec.directory / "data.yaml"
+    content: dict[str, Any] = {"path": str(root), "names": dict(enumerate(spec.class_names))}
+    content |= {key: str(root / "images" / split) for key, split in splits.items()}
+    path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def check_loaded(split: str, *, expected: int, files: Iterable[str], labels: list[dict[str, Any]], fraction: float = 1.0) -> None:
+    """Compare what Ultralytics found (`files`) and kept (`labels`) of a split with what the manifest promised.
+
+    It drops an image that does not decode or whose labels it refuses with nothing but a log line. Raises JobFailedError naming the first of them.
+    """
+    wanted = max(1, round(expected * fraction)) if fraction < 1.0 else expected
+    if len(labels) == wanted:
+        return
+    kept = {Path(label["im_file"]).name for label in labels}
+    dropped = sorted(name for file in files if (name := Path(file).name) not in kept)
+    listed = f": {', '.join(dropped[:_NAMED])}{' and others' if len(dropped) > _NAMED else ''}" if dropped else ""
+    reason = f"Ultralytics refused {len(dropped)} (see the log){listed}" if dropped else "the staged files are not those of the manifest"
+    raise JobFailedError(Cause.DATA, f"the {split} split should have {wanted} images, but {len(labels)} were loaded; {reason}")

@@ -1,0 +1,109 @@
+"""One training: from the specification to results, fresh or resumed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from splitrail_pod.spool import SpoolWriter
+from splitrail_pod.training import checkpoint, outputs
+from splitrail_pod.training.data import write_data_yaml
+from splitrail_pod.training.failures import Cause, JobFailedError
+from splitrail_pod.training.history import best_epoch, write_csv
+from splitrail_pod.training.models import yaml_name
+from splitrail_pod.training.orders import Orders
+from splitrail_pod.training.progress import Progress
+from splitrail_pod.training.spec import Resume, TrainSpec
+from splitrail_pod.training.trainer import SpooledTrainer
+from splitrail_pod.training.untrusted import check_arguments, check_weights, whole_numbers
+
+_MAX_WORKERS = 8
+
+
+def train(spec: TrainSpec, spool: SpoolWriter, progress: Progress, orders: Orders) -> None:
+    """Train to the end and append every record but `failed`. Raises JobFailedError, CancelOrderedError, and what Ultralytics raises."""
+    start = time.monotonic()
+    spec = replace(spec, arguments=whole_numbers(spec.arguments))
+    spool.append({"kind": "stage", "name": "preparing"})
+    run = spec.directory / "run"
+    shutil.rmtree(run, ignore_errors=True)  # the checkpoint decides what is left of an earlier process
+    (run / "weights").mkdir(parents=True)
+    (spec.directory / "checkpoints").mkdir(exist_ok=True)
+    restored = _restore(spec.resume, run) if spec.resume else None
+    platform = _platform_arguments(spec, write_data_yaml(spec, {"train": "train", "val": "val"}), run)
+    if restored:
+        last = str(run / "weights" / "last.pt")
+        overrides = {"resume": last, "model": last} | {name: platform[name] for name in ("data", "save_dir", "device")}
+        platform = {name: value for name, value in platform.items() if name not in {"model", "resume"}}
+    else:
+        overrides = spec.arguments | platform
+        check_arguments(overrides)
+    trainer = SpooledTrainer(spec, overrides, platform=platform, restored=restored, spool=spool, progress=progress, orders=orders)
+    trainer.train()
+    outputs.join_plot_threads()
+    outputs.record_plots(spool, run)
+    outputs.record_artifacts(spool, run)
+    best = best_epoch(trainer.history)
+    spool.append(
+        {
+            "kind": "finished",
+            "result": "completed",
+            "epochs": len(trainer.history),
+            "best_epoch": best,
+            "best_fitness": trainer.history[best - 1]["fitness"] if best else None,
+            "stopped_early": len(trainer.history) < trainer.epochs,
+            "seconds": time.monotonic() - start,
+        }
+    )
+
+
+def _restore(resume: Resume, run: Path) -> checkpoint.Manifest:
+    """Put the checkpoint's weights and results.csv into `run`, checked. Raises JobFailedError."""
+    try:
+        manifest = checkpoint.unpack(resume.checkpoint, run / "weights")
+    except (checkpoint.CheckpointError, OSError) as error:
+        raise JobFailedError(Cause.CHECKPOINT, str(error)) from error
+    if manifest.epoch != resume.epoch:
+        raise JobFailedError(Cause.CHECKPOINT, f"{resume.checkpoint.name} is of epoch {manifest.epoch}, not {resume.epoch}")
+    last = check_weights(run / "weights" / "last.pt")
+    if last.get("epoch") != manifest.epoch - 1 or not last.get("optimizer"):
+        raise JobFailedError(Cause.CHECKPOINT, f"{resume.checkpoint.name}: last.pt is not a resumable one of epoch {manifest.epoch}")
+    if manifest.best == "best.pt":
+        check_weights(run / "weights" / "best.pt")
+    write_csv(run / "results.csv", manifest.history)
+    return manifest
+
+
+def _platform_arguments(spec: TrainSpec, data: Path, run: Path) -> dict[str, Any]:
+    """What the platform sets, whatever was asked for."""
+    return {
+        "task": "detect",
+        "mode": "train",
+        "model": yaml_name(spec.model),
+        "data": str(data),
+        "save_dir": str(run),
+        "project": None,
+        "name": None,
+        "exist_ok": True,
+        "device": spec.device,
+        "seed": spec.seed,
+        "workers": 0 if spec.device == "cpu" else min(_MAX_WORKERS, os.cpu_count() or 1),
+        "resume": False,
+        "pretrained": False,
+        "distill_model": None,
+        "cache": False,
+        "save": True,
+        "save_period": -1,
+        "plots": True,
+        "val": True,
+        "split": "val",
+        "verbose": True,
+        "profile": False,
+        "compile": False,
+        "quantize": None,
+        "cfg": None,
+    }

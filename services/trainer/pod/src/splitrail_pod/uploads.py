@@ -1,0 +1,142 @@
+"""What leaves the pod for the object store: checkpoints while training goes on, artifacts and plots at its end."""
+
+import asyncio
+import random
+from pathlib import Path
+
+from splitrail.events.v1 import run_event_pb2
+from splitrail.trainer.v1 import run_pb2
+from splitrail_common import log
+
+from splitrail_pod.calls import AttemptCalls, RefusedError
+from splitrail_pod.concurrency import together
+from splitrail_pod.events import RunEvent
+from splitrail_pod.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.spool import Record
+from splitrail_pod.transfer import Transfer
+
+_log = log.get(__name__)
+ArtifactKind = run_pb2.ArtifactKind
+_BINARY = "application/octet-stream"
+_ROLES = {
+    "weights_best": (ArtifactKind.ARTIFACT_KIND_BEST_WEIGHTS, _BINARY),
+    "weights_last": (ArtifactKind.ARTIFACT_KIND_LAST_WEIGHTS, _BINARY),
+    "results_csv": (ArtifactKind.ARTIFACT_KIND_RESULTS, "text/csv"),
+    "args": (ArtifactKind.ARTIFACT_KIND_ARGUMENTS, "application/yaml"),
+}
+_PARALLEL = 4
+_LONGEST_PAUSE_SECONDS = 15.0
+_FEW = 5
+
+
+class Uploads:
+    """Puts files under the attempt's prefix."""
+
+    def __init__(self, calls: AttemptCalls, transfer: Transfer, patience_seconds: float) -> None:
+        self._calls = calls
+        self._transfer = transfer
+        self._patience = patience_seconds
+        self._slots = asyncio.Semaphore(_PARALLEL)
+
+    async def put_once(self, name: str, record: Record, content_type: str) -> str:
+        """Uploads the file of a record (`path`, `size_bytes`) once and returns its key. Raises what `AttemptCalls` and `Transfer` raise."""
+        target = await self._calls.upload_target(name)
+        await self._transfer.upload(target.url, Path(record["path"]), size_bytes=record["size_bytes"], content_type=content_type)
+        return target.key
+
+    async def checkpoint_once(self, record: Record) -> None:
+        """Uploads a checkpoint and makes it the resume point, once."""
+        name = f"checkpoint-{record['epoch']:06d}.ckpt"
+        await self.put_once(name, record, _BINARY)
+        await self._calls.commit_artifact(
+            name, ArtifactKind.ARTIFACT_KIND_CHECKPOINT, size_bytes=record["size_bytes"], sha256=record["sha256"], epoch=record["epoch"]
+        )
+
+    async def artifacts(self, records: list[Record]) -> None:
+        """Uploads and commits result files, patiently: the same bytes go to the same key."""
+        await together(*(self._artifact(record) for record in records))
+
+    async def _artifact(self, record: Record) -> None:
+        kind, content_type = _ROLES[record["role"]]
+        async with self._slots:
+            async for attempt in retrying(self._patience):
+                with attempt:
+                    await self.put_once(record["name"], record, content_type)
+                    await self._calls.commit_artifact(record["name"], kind, size_bytes=record["size_bytes"], sha256=record["sha256"])
+
+    async def plots(self, records: list[Record]) -> list[RunEvent]:
+        """Uploads plots, patiently, and returns the events that tell of them, in the order of the records."""
+        return await together(*(self._plot(record) for record in records))
+
+    async def _plot(self, record: Record) -> RunEvent:
+        key = ""
+        async with self._slots:
+            async for attempt in retrying(self._patience):
+                with attempt:
+                    key = await self.put_once(record["name"], record, record["content_type"])
+        return RunEvent(
+            plot=run_event_pb2.PlotStored(
+                name=record["name"],
+                title=record["title"],
+                kind=record["plot"],
+                key=key,
+                content_type=record["content_type"],
+                size_bytes=record["size_bytes"],
+                sha256=record["sha256"],
+            )
+        )
+
+
+class CheckpointUploader:
+    """Takes only the newest checkpoint that has not been sent: when uploads are slower than epochs, or the store is away, older ones are skipped."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self._newest: Record | None = None
+        self._offered = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._refusal: Exception | None = None
+
+    def offer(self, record: Record) -> None:
+        """A `checkpoint` record has come."""
+        self._newest = record
+        self._refusal = None
+        self._settled.clear()
+        self._offered.set()
+
+    async def idle(self) -> None:
+        """Waits until the newest checkpoint is stored and committed. Raises BadAnswerError or RefusedError after several refusals."""
+        await self._settled.wait()
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def run(self) -> None:
+        """Uploads for ever; outages and refusals only delay. Raises FencedError."""
+        failures = refusals = 0
+        while True:
+            await self._offered.wait()
+            record = self._newest
+            assert record is not None, "offered"
+            try:
+                await self._uploads.checkpoint_once(record)
+            except FileNotFoundError:
+                if self._newest is record:
+                    raise
+                continue  # the training process has dropped it, since it has left newer ones
+            except (AwayError, BadAnswerError, RefusedError) as error:
+                failures += 1
+                refusals = 0 if isinstance(error, AwayError) else refusals + 1
+                if refusals >= _FEW and self._newest is record:
+                    self._refusal = error
+                    self._settled.set()
+                pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2 ** min(failures, 6)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+                _log.warning("checkpoint not stored, will retry", epoch=record["epoch"], error=str(error), pause_seconds=round(pause, 1))
+                await asyncio.sleep(pause)
+                continue
+            failures = refusals = 0
+            _log.info("checkpoint stored", epoch=record["epoch"], size_bytes=record["size_bytes"])
+            if self._newest is record:
+                self._offered.clear()
+                self._refusal = None
+                self._settled.set()

@@ -1,0 +1,139 @@
+"""What goes into the training process: specifications, models, the environment; and text that goes out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from splitrail_pod.training import environment, spec
+from splitrail_pod.training.failures import Cause, JobFailedError, explain
+from splitrail_pod.training.history import best_epoch, csv_row, write_csv
+from splitrail_pod.training.logs import clean
+from splitrail_pod.training.models import DETECT_MODELS, yaml_name
+
+TRAIN: dict[str, Any] = {
+    "kind": "train",
+    "directory": "/job",
+    "spool": "/job/spool",
+    "cache_directory": "/cache",
+    "class_names": ["a"],
+    "device": "cpu",
+    "expected": {"train": 2, "val": 1},
+    "arguments": {"epochs": 3},
+    "model": "yolo11s",
+    "seed": 1,
+    "resume": {"checkpoint": "/job/x.ckpt", "epoch": 2},
+}
+EVALUATE = {key: TRAIN[key] for key in ("directory", "spool", "cache_directory", "class_names", "device")} | {
+    "kind": "evaluate",
+    "expected": {"test": 4},
+    "arguments": {"imgsz": 64},
+    "weights": "/job/best.pt",
+}
+
+
+def test_both_kinds_are_read(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(TRAIN))
+    train = spec.load(tmp_path / "spec.json")
+    assert isinstance(train, spec.TrainSpec)
+    assert train.resume == spec.Resume(Path("/job/x.ckpt"), 2)
+    evaluate = spec.parse(EVALUATE)
+    assert isinstance(evaluate, spec.EvaluateSpec)
+    assert evaluate.split == "test"
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (TRAIN | {"model": "../yolov8n.yaml"}, "model"),
+        (TRAIN | {"model": "https://example.org/model.yaml"}, "model"),
+        (TRAIN | {"arguments": {"data": "http://example.org"}}, "arguments"),
+        (TRAIN | {"arguments": {"resume": True}}, "arguments"),
+        (TRAIN | {"expected": {"train": 2, "val": 1, "test": 1}}, "expected"),
+        (TRAIN | {"directory": "job"}, "directory"),
+        (TRAIN | {"device": "cpu,0"}, "device"),
+        (TRAIN | {"class_names": []}, "class_names"),
+        (TRAIN | {"kind": "export"}, "kind"),
+        (EVALUATE | {"expected": {"val": 1, "test": 1}}, "expected"),
+        (EVALUATE | {"expected": {"../x": 1}}, "expected"),
+        (EVALUATE | {"arguments": {"save_json": True}}, "arguments"),
+        ({key: value for key, value in TRAIN.items() if key != "seed"}, "seed"),
+    ],
+)
+def test_a_wrong_specification_names_the_field(tmp_path: Path, raw: dict[str, Any], field: str) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(raw))
+    with pytest.raises((spec.SpecError), match=field):
+        spec.load(tmp_path / "spec.json")
+
+
+def test_only_models_of_the_list_have_a_yaml() -> None:
+    assert len(DETECT_MODELS) == 20
+    assert yaml_name("yolo26x") == "yolo26x.yaml"
+    with pytest.raises(ValueError, match="unknown model"):
+        yaml_name("yolov8n.yaml")
+
+
+def test_what_the_supervisor_uses_imports_no_torch() -> None:
+    program = (
+        "import sys; import splitrail_pod.spool, splitrail_pod.training.spec, splitrail_pod.training.models, "
+        "splitrail_pod.training.checkpoint, splitrail_pod.training.environment, splitrail_pod.training.failures, splitrail_pod.training.history\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'ultralytics', 'numpy', 'matplotlib')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_credentials_do_not_reach_the_training_process() -> None:
+    given = {
+        "PATH": "/bin",
+        "LC_ALL": "C",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "SPLITRAIL_TOKEN": "t",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "ULTRALYTICS_API_KEY": "u",
+    }
+    clean_environment = environment.scrubbed(given, Path("/cache"))
+    assert set(given) & set(clean_environment) == {"PATH", "LC_ALL", "CUDA_VISIBLE_DEVICES"}
+    assert clean_environment["YOLO_OFFLINE"] == "1"
+    assert clean_environment["ULTRALYTICS_SAFE_LOAD"] == "1"
+
+
+def test_log_text_is_plain_and_short() -> None:
+    assert clean("\x1b[34m\x1b[1mtrain: \x1b[0mok\r\x07\n") == "train: ok"
+    assert clean("one\ntwo") == "one\ntwo"
+    long = clean("é" * 5000)
+    assert len(long.encode()) <= 4096
+    assert long.endswith("[...]")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (JobFailedError(Cause.DATA, "x"), Cause.DATA),
+        (MemoryError(), Cause.HOST_MEMORY),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), Cause.HOST_MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), Cause.ACCELERATOR_MEMORY),
+        (RuntimeError("Training failed: NaN persisted for 4 epochs"), Cause.NAN),
+        (RuntimeError("shape mismatch"), Cause.PROCESS),
+        (KeyError("metrics"), Cause.PROCESS),
+    ],
+)
+def test_failures_have_a_cause(error: Exception, cause: Cause) -> None:
+    assert explain(error)[0] is cause
+
+
+def test_results_csv_is_a_function_of_the_history(tmp_path: Path) -> None:
+    history = [
+        {"epoch": 1, "elapsed_seconds": 1.23456789, "values": {"train/box_loss": 4.25304, "lr/pg0": 0.000123456789}, "fitness": 0.2},
+        {"epoch": 2, "elapsed_seconds": 2.5, "values": {"train/box_loss": float("nan"), "lr/pg0": 1e-7}, "fitness": 0.2},
+        {"epoch": 3, "elapsed_seconds": 3.5, "values": {"train/box_loss": 1.0, "lr/pg0": 0.0}, "fitness": float("nan")},
+    ]
+    write_csv(tmp_path / "results.csv", history)
+    expected = "epoch,time,train/box_loss,lr/pg0\n1,1.23457,4.25304,0.000123457\n2,2.5,nan,1e-07\n3,3.5,1,0\n"
+    assert (tmp_path / "results.csv").read_text() == expected
+    assert csv_row(tmp_path / "results.csv") == (3, 3.5)
+    assert best_epoch(history) == 2
+    assert best_epoch(history[2:]) is None

@@ -1,0 +1,80 @@
+"""What the tests of the whole share: the command, the recipe, what the main job left."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from splitrail_local.testing import RunningStack
+
+T = TypeVar("T")
+EPOCHS = 8
+ARGUMENTS = ["imgsz=64", "batch=4", "nbs=4", "optimizer=AdamW", "lr0=0.002", "mosaic=0", "close_mosaic=0", "warmup_epochs=1", "seed=0"]
+"""A recipe that finds some of the shapes after a few epochs of a second each."""
+
+
+def until(condition: Callable[[], T | None], what: str, seconds: float = 120) -> T:
+    """The first true result of `condition`, asked again and again; fails with `what` after the deadline."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.1)
+    pytest.fail(f"not within {seconds:.0f} s: {what}")
+
+
+@dataclass(frozen=True)
+class Command:
+    """The `splitrail` command against the session's gateway."""
+
+    environment: dict[str, str]
+    program: str
+
+    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Runs it to its end and checks the exit code."""
+        done = subprocess.run(
+            [self.program, *arguments], env=self.environment, capture_output=True, text=True, timeout=600, check=False, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == code, f"{arguments}: exit code {done.returncode}, not {code}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        """Runs it with `-o json` and returns what stdout holds."""
+        return json.loads(self.run(*arguments, "-o", "json").stdout)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the main job left: ids for the tests that look at it."""
+
+    source: Path
+    run: dict[str, Any]
+    """JSON of the finished run."""
+    evaluation: dict[str, Any]
+    watched: list[dict[str, Any]]
+    """Every message that a watch through the gateway saw from the start to `closed`, across the kill of the pod."""
+    killed_pid: int
+    staged_for_training: set[str]
+    """SHA-256 of the images that anybody had fetched with a signed URL when training had ended, by S3's own access log."""
+
+
+def fetched_assets(stack: RunningStack) -> set[str]:
+    """SHA-256 of every image fetched so far with a signed URL."""
+    records = [json.loads(line) for line in stack.log("s3log").splitlines()]
+    return {
+        record["key"].rpartition("/")[2]
+        for record in records
+        if record["operation"] == "REST.GET.OBJECT" and record["requester"] == "reader" and "/assets/" in record["key"]
+    }
+
+
+def history(api: httpx.Client, run_id: str) -> list[dict[str, Any]]:
+    """The effective timeline of a run; empty while nobody knows it."""
+    answer = api.get(f"/api/runs/{run_id}/metrics")
+    epochs: list[dict[str, Any]] = answer.json().get("epochs", []) if answer.status_code == 200 else []
+    return epochs

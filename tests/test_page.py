@@ -1,0 +1,113 @@
+"""The page in a real Chromium: runs, a finished run's epochs, a live one across a restart of the gateway, and no token."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from main_job import ARGUMENTS, EPOCHS, Command, Story, until
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from splitrail_local.shapes import generate
+from splitrail_local.testing import RunningStack
+
+pytestmark = [pytest.mark.browser, pytest.mark.integration]
+SHOTS = Path(os.environ.get("SPLITRAIL_SHOTS", "test-output"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+    assert path, "install Debian's package chromium (or Google Chrome) to run the browser tests"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, stack: RunningStack) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if "Content Security Policy" in message.text else None)
+    page.goto(f"{stack.gateway_url}/#token={stack.admin_token}")
+    yield page
+    context.close()
+    assert errors == []
+
+
+def shot(page: Page, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+def test_a_finished_run(story: Story, page: Page):
+    assert "token" not in page.url
+    row = page.locator("tr", has=page.get_by_role("link", name=story.run["reference"], exact=True))
+    expect(row).to_contain_text("succeeded")
+    expect(row).to_contain_text(f"{EPOCHS}/{EPOCHS}")
+    shot(page, "runs")
+    page.get_by_role("link", name=story.run["reference"], exact=True).click()
+    expect(page.locator("table").last.locator("tbody tr")).to_have_count(EPOCHS, timeout=20_000)
+    expect(page.locator("figure img").first).to_be_visible(timeout=20_000)
+    expect(page.locator("main")).to_contain_text("test of cells@v1#1")
+    assert page.locator(".charts canvas").count() >= 4
+    shot(page, "run")
+
+
+def test_a_live_run_heals_when_the_gateway_restarts(story: Story, page: Page, command: Command, stack: RunningStack, api: httpx.Client):
+    run = command.json("train", "data=cells@v1", "model=yolov8n", "epochs=6", *ARGUMENTS, "--detach")
+    page.goto(f"{stack.gateway_url}/#/runs/{run['run_id']}")
+    rows = page.locator("h2:has-text('Epochs') + div tbody tr")
+    expect(rows.first).to_be_visible(timeout=240_000)
+    os.kill(stack.pid("envoy"), signal.SIGKILL)
+    expect(page.locator("#link")).to_have_text("connection lost, trying again…", timeout=20_000)
+    expect(page.locator(".strip")).to_contain_text("succeeded", timeout=400_000)
+    expect(rows).to_have_count(6)
+    assert rows.locator("td:first-child").all_text_contents() == ["6", "5", "4", "3", "2", "1"]
+    until(lambda: page.locator("#link").inner_text() == "", "the link stands again", 20)
+    shot(page, "run-live")
+
+
+def test_hostile_text_is_text(story: Story, page: Page, command: Command, stack: RunningStack, tmp_path: Path):
+    """A class name and a file name that are markup: shown as they are, and nothing of them runs."""
+    hostile = "<img src=x onerror=window.broken=1>"
+    generate(tmp_path / "hostile", images=24, size=64, seed=3)
+    description = (tmp_path / "hostile" / "data.yaml").read_text()
+    (tmp_path / "hostile" / "data.yaml").write_text(description.replace("circle", json.dumps(hostile)))
+    command.run("dataset", "import", str(tmp_path / "hostile"), "--name", "hostile")
+    command.run("split", "create", "hostile@v1", "--ratios", "0.6,0.2,0.2", "--seed", "1", "--stratify")
+    run = command.json("train", "data=hostile@v1", "model=yolov8n", "epochs=1", *ARGUMENTS)
+    page.goto(f"{stack.gateway_url}/#/runs/{run['run_id']}")
+    expect(page.locator(".log")).to_contain_text(hostile, timeout=60_000)
+    assert page.evaluate("window.broken") is None
+
+
+def test_without_a_token_the_page_asks_for_one(browser: Browser, stack: RunningStack):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(stack.gateway_url)
+    page.get_by_label("API token").fill("wrong")
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator("main")).to_contain_text("The token was refused")
+    page.get_by_label("API token").fill(stack.admin_token)
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    context.close()
+
+
+def test_an_address_with_a_token_is_taken_also_by_a_page_that_is_open(browser: Browser, stack: RunningStack):
+    """Only the part after # differs, so the browser does not load the page again."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{stack.gateway_url}/#token=old")
+    expect(page.locator("main")).to_contain_text("The token was refused")
+    page.goto(f"{stack.gateway_url}/#token={stack.admin_token}")
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    assert page.url == f"{stack.gateway_url}/#/"
+    context.close()
