@@ -27,6 +27,7 @@ from splitrail.metrics.v1 import metrics_service_pb2 as api
 from splitrail.metrics.v1 import metrics_service_pb2_grpc
 from splitrail.trainer.v1 import run_pb2, run_service_pb2, run_service_pb2_grpc
 from splitrail_common.access import current_call
+from splitrail_common.concurrency import ended
 from splitrail_common.database import migrate
 from splitrail_common.errors import not_found
 from splitrail_common.messaging import TOKEN_HEADER, connect, event_subject
@@ -206,8 +207,7 @@ class Sender:
         try:
             yield self.publisher
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task)
 
 
 class Platform:
@@ -262,10 +262,9 @@ class Platform:
         tasks = [asyncio.create_task(task) for task in app.tasks]
 
         async def stop() -> None:
-            for task in tasks:
-                task.cancel()
-            for result in await asyncio.gather(*tasks, return_exceptions=True):
-                assert isinstance(result, asyncio.CancelledError), f"ingest ended: {result!r}"
+            failed = [task.exception() for task in tasks if task.done() and not task.cancelled()]
+            assert not failed, f"ingest ended: {failed}"
+            await ended(*tasks)
 
         cleanup.push_async_callback(stop)
         if not self.address:

@@ -17,6 +17,7 @@ from splitrail.trainer.v1 import job_service_pb2, run_service_pb2
 from . import log
 from .access import rules
 from .boundary import Boundary
+from .concurrency import ended
 from .tokens import Verifier
 
 _log = log.get(__name__)
@@ -113,11 +114,3 @@ async def serve(
         await server.stop(grace_seconds)
         await ended(*running, waiting)
         _log.info("stopped")
-
-
-async def ended(*tasks: asyncio.Task[Any]) -> None:
-    """Cancels tasks until they have ended: `asyncio.wait_for` of Python 3.11, which drivers use, can swallow a cancellation (gh-86296)."""
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=1)

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail_common import log
+from splitrail_common.concurrency import ended
 from splitrail_common.ids import new_id
 from splitrail_common.messaging import progress_subject
 from splitrail_common.server import Draining
@@ -44,7 +45,7 @@ class Live:
         try:
             yield
         finally:
-            drain.cancel()
+            await ended(drain)
             await subscription.unsubscribe()
 
     async def committed(self, outcome: Outcome) -> None:

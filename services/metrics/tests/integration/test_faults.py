@@ -13,6 +13,7 @@ import pytest
 from splitrail.events.v1 import run_event_pb2 as events
 from splitrail.metrics.v1 import metrics_service_pb2 as api
 from splitrail.metrics.v1 import metrics_service_pb2_grpc
+from splitrail_common.concurrency import ended
 from splitrail_common.messaging import connect
 from splitrail_common.peers import channel
 from splitrail_metrics.ingest import Ingest
@@ -93,7 +94,7 @@ async def test_a_loss_is_made_good_while_new_events_keep_coming(platform, run_id
             await platform.start(cleanup)
             await platform.committed(pod, reached)
             assert not talking.done()
-            talking.cancel()
+            await ended(talking)
 
 
 class KilledError(Exception):
@@ -125,8 +126,7 @@ async def test_ingest_killed_between_commit_and_acknowledgement(platform, run_id
     task = asyncio.create_task(lone_ingest(live))
     await pod.send(*pod.events[:-1], more)
     await platform.committed(pod)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await ended(task)
     assert numbers(platform, run_id) == list(range(1, 23))
 
 

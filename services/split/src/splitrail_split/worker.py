@@ -8,8 +8,9 @@ import psycopg
 from minio.error import S3Error
 from psycopg_pool import PoolTimeout
 from splitrail_common import ids, log
+from splitrail_common.concurrency import ended
 from splitrail_common.errors import PlatformError
-from splitrail_common.server import Draining, ended
+from splitrail_common.server import Draining
 
 from splitrail_split.domain import Claim, ImportState, Report
 from splitrail_split.import_store import ImportStore, LeaseLostError

@@ -28,9 +28,10 @@ from splitrail.split.v1 import (
     split_service_pb2,
     split_service_pb2_grpc,
 )
+from splitrail_common.concurrency import ended
 from splitrail_common.database import open_pool
 from splitrail_common.peers import bearer
-from splitrail_common.server import Draining, ended, make_server
+from splitrail_common.server import Draining, make_server
 from splitrail_common.tokens import Kind, Signer, Verifier
 from splitrail_local import postgres
 from splitrail_local.testing import RunningStack, running_stack

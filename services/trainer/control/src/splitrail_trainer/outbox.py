@@ -10,6 +10,7 @@ from nats.js import JetStreamContext
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from splitrail_common import log
+from splitrail_common.concurrency import beside, ended
 from splitrail_common.messaging import ensure_stream
 from splitrail_common.peers import bearer
 from splitrail_common.publisher import FeedPublisher
@@ -52,10 +53,7 @@ class Relay:
         try:
             await keep_going(self.step, name="relay", seconds=_LOOK_SECONDS, wake=self._store.events_written)
         finally:
-            turns = list(self._turns.values())
-            for turn in turns:
-                turn.cancel()
-            await asyncio.gather(*turns, return_exceptions=True)
+            await ended(*self._turns.values())
 
     async def step(self) -> None:
         """Starts a turn for each job with waiting events that has none. Raises what a turn has failed with."""
@@ -93,16 +91,7 @@ class Relay:
             job_id=job_id,
             attempt=0,
         )
-        publishing = asyncio.create_task(publisher.run())
-        committing = asyncio.create_task(self._commit(job_id, publisher))
-        try:
-            done, _ = await asyncio.wait((publishing, committing), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            publishing.cancel()
-            committing.cancel()
-            await asyncio.gather(publishing, committing, return_exceptions=True)
+        await beside(self._commit(job_id, publisher), publisher.run())
 
     async def _commit(self, job_id: str, publisher: FeedPublisher) -> None:
         """Deletes what the feed has committed until nothing waits."""

@@ -15,6 +15,7 @@ from splitrail.events.v1 import run_event_pb2
 from splitrail.split.v1 import dataset_pb2
 from splitrail.trainer.v1 import job_service_pb2
 from splitrail_common import log
+from splitrail_common.concurrency import beside, ended, together
 from splitrail_common.errors import PlatformError
 from splitrail_common.messaging import TOKEN_HEADER, progress_subject
 from splitrail_common.publisher import FeedPublisher
@@ -22,7 +23,6 @@ from splitrail_common.publisher import FeedPublisher
 from splitrail_pod import events, host
 from splitrail_pod.cache import ContentCache
 from splitrail_pod.calls import AttemptCalls, Channels, RefusedError
-from splitrail_pod.concurrency import beside, cancelled, together
 from splitrail_pod.evaluation import result_of
 from splitrail_pod.events import EventLog, RunEvent, Stage
 from splitrail_pod.failures import AttemptFailedError, FailureCause, FencedError, describe
@@ -162,7 +162,7 @@ class Attempt:
             else:
                 await self._conclude(work)
         finally:
-            await cancelled(work, *stop)
+            await ended(work, *stop)
 
     async def _work(self) -> None:
         """The job from staging to CompleteJob. Raises AttemptFailedError, StoppedError, FencedError."""
@@ -314,11 +314,11 @@ class Attempt:
         if training or (self._uploading and not self._cancel.is_set()):
             patience = asyncio.create_task(self._stop_patience())
             await asyncio.wait([work, patience], return_when=asyncio.FIRST_COMPLETED)
-            await cancelled(patience)
+            await ended(patience)
         if work.done() and not isinstance(work.exception(), StoppedError) and not self._cancel.is_set():
             await self._conclude(work)
             return
-        await cancelled(work)
+        await ended(work)
         if self._process:
             self._process.kill()
 
@@ -362,7 +362,7 @@ class Attempt:
         await asyncio.wait(sending, timeout=seconds)
         if not all(task.done() and task.exception() is None for task in sending):
             _log.warning("not everything could be sent", seconds=round(seconds, 1), events=self._events.last)
-        await cancelled(*sending)
+        await ended(*sending)
 
     async def _all_committed(self) -> None:
         await self._publisher.wait_committed(self._events.last)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from splitrail.split.v1 import dataset_pb2, split_service_pb2
 from splitrail_common import digest, log
+from splitrail_common.concurrency import together
 
 from splitrail_pod.cache import ContentCache
 from splitrail_pod.calls import AttemptCalls, RefusedError
-from splitrail_pod.concurrency import together
 from splitrail_pod.failures import AttemptFailedError, FailureCause
 from splitrail_pod.retry import AwayError, BadAnswerError, retrying
 from splitrail_pod.transfer import CorruptError, Transfer

@@ -7,9 +7,9 @@ from pathlib import Path
 from splitrail.events.v1 import run_event_pb2
 from splitrail.trainer.v1 import run_pb2
 from splitrail_common import log
+from splitrail_common.concurrency import together
 
 from splitrail_pod.calls import AttemptCalls, RefusedError
-from splitrail_pod.concurrency import together
 from splitrail_pod.events import RunEvent
 from splitrail_pod.retry import AwayError, BadAnswerError, retrying
 from splitrail_pod.spool import Record

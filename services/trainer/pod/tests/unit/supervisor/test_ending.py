@@ -1,11 +1,8 @@
-"""How an attempt ends: causes, messages, tasks side by side."""
-
-import asyncio
+"""How an attempt ends: causes and messages."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail_pod.concurrency import beside, together
 from splitrail_pod.failures import MAX_MESSAGE_BYTES, AttemptFailedError, FailureCause, describe
 from splitrail_pod.outcome import Outcome, StoppedError
 from splitrail_pod.process import TrainingProcess
@@ -61,46 +58,3 @@ def test_what_we_stopped_is_no_failure() -> None:
     with pytest.raises(StoppedError):
         Outcome().judge(Ended(killed=True), -9)
     Outcome(end={"kind": "finished", "result": "completed"}).judge(Ended(), 0)
-
-
-async def test_together_raises_the_first_exception_bare_and_ends_the_others() -> None:
-    ended = asyncio.Event()
-
-    async def forever() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    async def fails() -> None:
-        raise ValueError("first")
-
-    with pytest.raises(ValueError, match="first"):
-        await together(forever(), fails())
-    assert ended.is_set()
-
-
-async def test_together_of_nothing() -> None:
-    assert await together() == []
-
-
-async def test_a_background_task_that_returns_does_not_end_the_main_one_but_one_that_raises_does() -> None:
-    async def returns() -> None:
-        return
-
-    async def fails(after: asyncio.Event) -> None:
-        await after.wait()
-        raise ValueError("background")
-
-    never = asyncio.Event()
-
-    async def main() -> str:
-        for _ in range(5):
-            await asyncio.sleep(0)
-        return "done"
-
-    assert await beside(main(), returns(), fails(never)) == "done"
-    now = asyncio.Event()
-    now.set()
-    with pytest.raises(ValueError, match="background"):
-        await beside(never.wait(), fails(now))

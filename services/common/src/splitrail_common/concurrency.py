@@ -1,10 +1,11 @@
-"""Running coroutines side by side, with the first exception raised as it is (a TaskGroup would wrap it)."""
+"""Running coroutines side by side, with the first exception raised as it is (a TaskGroup would wrap it), and ending them for certain."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_AGAIN_SECONDS = 5.0
 
 
 async def together(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
@@ -18,7 +19,7 @@ async def together(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
             task.result()
         return [task.result() for task in tasks]
     finally:
-        await cancelled(*tasks)
+        await ended(*tasks)
 
 
 async def beside(main: Coroutine[Any, Any, T], *background: Coroutine[Any, Any, None]) -> T:
@@ -33,11 +34,19 @@ async def beside(main: Coroutine[Any, Any, T], *background: Coroutine[Any, Any, 
                 task.result()
         return first.result()
     finally:
-        await cancelled(first, *others)
+        await ended(first, *others)
 
 
-async def cancelled(*tasks: asyncio.Task[Any]) -> None:
-    """Cancels the tasks and waits until they have ended; their results and exceptions no longer matter."""
+async def ended(*tasks: asyncio.Task[Any], again_seconds: float = _AGAIN_SECONDS) -> None:
+    """Cancels the tasks and waits until they have ended; their results and exceptions no longer matter.
+
+    One that still runs after `again_seconds` is cancelled again: up to Python 3.11, `asyncio.wait_for`, which nats-py uses for each request,
+    loses a cancellation that comes together with its result (gh-86296), and a loop around it would go on for ever.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=again_seconds)
     for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        if not task.cancelled():
+            task.exception()  # taken notice of, so that asyncio does not log it as lost
