@@ -4,6 +4,8 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import nats.errors
+import stamina
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
@@ -62,6 +64,13 @@ async def connect(url: str, *, name: str, deadline_seconds: float, inbox_prefix:
             error_cb=on_error,
         )
     return client
+
+
+async def wait_for_stream(jetstream: JetStreamContext, deadline_seconds: float) -> None:
+    """Makes the stream as soon as JetStream is ready, which its server is before it; raises what NATS last said after the deadline."""
+    async for attempt in stamina.retry_context(on=(nats.errors.Error, TimeoutError, OSError), attempts=None, timeout=deadline_seconds, wait_max=2.0):
+        with attempt:
+            await ensure_stream(jetstream)
 
 
 async def ensure_stream(jetstream: JetStreamContext) -> None:

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from splitrail.metrics.v1 import metrics_service_pb2
-from splitrail.split.v1 import dataset_service_pb2, import_service_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_service_pb2, export_service_pb2, import_service_pb2, split_service_pb2
 from splitrail.trainer.v1 import job_service_pb2, run_service_pb2
 
 from . import log
@@ -25,6 +25,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _MAX_HEADER_BYTES = 64 * 1024
 PUBLIC_FILES: tuple[FileDescriptor, ...] = (
     dataset_service_pb2.DESCRIPTOR,
+    export_service_pb2.DESCRIPTOR,
     import_service_pb2.DESCRIPTOR,
     split_service_pb2.DESCRIPTOR,
     run_service_pb2.DESCRIPTOR,

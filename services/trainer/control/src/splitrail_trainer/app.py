@@ -55,7 +55,7 @@ async def run(settings: Settings) -> None:
         client = await messaging.connect(settings.nats_url.get_secret_value(), name="splitrail-trainer", deadline_seconds=deadline)
         stack.push_async_callback(client.close)
         jetstream = client.jetstream()
-        await messaging.ensure_stream(jetstream)
+        await messaging.wait_for_stream(jetstream, deadline)
         split_channel = await stack.enter_async_context(peers.channel(settings.split_address))
         metrics_channel = await stack.enter_async_context(peers.channel(settings.metrics_address))
 

@@ -1,6 +1,7 @@
 """What people and programs do: queue trainings and evaluations, look at them, cancel them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ from .hyperparameters import resolve_evaluation
 from .knobs import Value
 from .records import ArtifactKind, Evaluation, NewEvaluation, NewRun, Part, Run, RunFilter
 from .split_peer import Revision, SplitPeer
-from .store import RequestKnownError, Store
+from .store import RequestKnownError, Store, Transaction
 
 _log = log.get(__name__)
 _URL_LIFETIME = timedelta(minutes=15)
@@ -61,20 +62,34 @@ class Runs:
         self._max_attempts = max_attempts
 
     async def create_run(self, call: Call, wish: RunWish) -> Run:
-        """Pins the data and queues the run; the run of an earlier request with the same id instead, if there is one."""
+        """Pins the data and queues the run; a request that repeats an earlier one with its id gets that one's run.
+
+        Raises INVALID_ARGUMENT when the request_id belongs to another request.
+        """
         project_id = call.scope.require(wish.project_id)
         known = await self._known(project_id, Kind.TRAIN, wish.request_id)
         if known is None:
-            revision = await self._revision(call, wish)
-            if revision.pin.project_id != project_id:
-                raise invalid(Violation("split_id", f"belongs to the project {revision.pin.project_id!r}, not {project_id!r}: set project_id"))
-            for part in (Part.TRAIN, Part.VAL):
-                _require_images(revision, part, "split_id" if wish.split_id else "data")
-            job = self._new_job(project_id, Kind.TRAIN, wish.queue)
-            await self._splits.pin(revision.pin.split_id, job.job_id)
-            new = NewRun(job, revision.pin, wish.model, wish.arguments, wish.resolved, wish.request_id, wish.external_id, wish.labels)
-            known = await self._add_run(new)
-        return await self.run(call.scope, known)
+            new = await self._new_run(call, project_id, wish)
+            try:
+                async with self._queueing(new.data.split_id, new.job) as transaction:
+                    await transaction.add_run(new)
+            except RequestKnownError:
+                known = await self._must_know(new.job, wish.request_id)
+            else:
+                _log.info("run queued", job_id=new.job.job_id, model=new.model, split=new.data.split_reference)
+                return await self.run(call.scope, new.job.job_id)
+        run = await self.run(call.scope, known)
+        _require_same_run(run, wish)
+        return run
+
+    async def _new_run(self, call: Call, project_id: str, wish: RunWish) -> NewRun:
+        revision = await self._revision(call, wish)
+        if revision.pin.project_id != project_id:
+            raise invalid(Violation("split_id", f"belongs to the project {revision.pin.project_id!r}, not {project_id!r}: set project_id"))
+        for part in (Part.TRAIN, Part.VAL):
+            _require_images(revision, part, "split_id" if wish.split_id else "data")
+        job = self._new_job(project_id, Kind.TRAIN, wish.queue)
+        return NewRun(job, revision.pin, wish.model, wish.arguments, wish.resolved, wish.request_id, wish.external_id, wish.labels)
 
     async def _revision(self, call: Call, wish: RunWish) -> Revision:
         if wish.split_id:
@@ -84,14 +99,16 @@ class Runs:
     def _new_job(self, project_id: str, kind: Kind, queue: str) -> Job:
         return Job(new_id(), project_id, kind, queue, max_attempts=self._max_attempts)
 
-    async def _add_run(self, new: NewRun) -> str:
-        try:
-            async with self._store.transaction() as transaction:
-                await transaction.add_run(new)
-        except RequestKnownError:
-            return await self._must_know(new.job, new.request_id)
-        _log.info("run queued", job_id=new.job.job_id, model=new.model, split=new.data.split_reference)
-        return new.job.job_id
+    @asynccontextmanager
+    async def _queueing(self, split_id: str, job: Job) -> AsyncIterator[Transaction]:
+        """A transaction that adds the job, and pins its data before anybody can see it. Raises RequestKnownError.
+
+        The pin comes last, so that a request that loses to another one with its id, or is refused, pins nothing. What fails between the pin and
+        the commit leaves a pin of a job that never was: that revision cannot be deleted, and nothing else is wrong.
+        """
+        async with self._store.transaction() as transaction:
+            yield transaction
+            await self._splits.pin(split_id, job.job_id)
 
     async def _known(self, project_id: str, kind: Kind, request_id: str) -> str | None:
         if not request_id:
@@ -151,18 +168,32 @@ class Runs:
                 await transaction.save(job, after)
 
     async def create_evaluation(self, call: Call, wish: EvaluationWish) -> Evaluation:
-        """Queues an evaluation, unless the run was trained on what it would be judged on; that of an earlier request with the same id instead."""
-        run = await self.run(call.scope, wish.run_id)
-        known = await self._known(run.data.project_id, Kind.EVALUATE, wish.request_id)
-        if known is None:
-            known = await self._add_evaluation(await self._new_evaluation(call, run, wish))
-        return await self.evaluation(call.scope, known)
+        """Queues an evaluation, unless the run was trained on what it would be judged on; a request that repeats an earlier one with its id gets
+        that one's evaluation.
 
-    async def _new_evaluation(self, call: Call, run: Run, wish: EvaluationWish) -> NewEvaluation:
-        imgsz = run.resolved["imgsz"]
-        resolved = resolve_evaluation(wish.arguments, imgsz=int(imgsz))
+        Raises INVALID_ARGUMENT, also when the request_id belongs to another request, and FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY,
+        CONTAMINATED).
+        """
+        run = await self.run(call.scope, wish.run_id)
+        resolved = resolve_evaluation(wish.arguments, imgsz=int(run.resolved["imgsz"]))
         if resolved.violations:
             raise invalid(*resolved.violations)
+        known = await self._known(run.data.project_id, Kind.EVALUATE, wish.request_id)
+        if known is None:
+            new = await self._new_evaluation(call, run, wish, resolved.arguments)
+            try:
+                async with self._queueing(new.split_id, new.job) as transaction:
+                    await transaction.add_evaluation(new)
+            except RequestKnownError:
+                known = await self._must_know(new.job, wish.request_id)
+            else:
+                _log.info("evaluation queued", job_id=new.job.job_id, run_id=new.run_id, split=new.split_reference, part=new.part.value)
+                return await self.evaluation(call.scope, new.job.job_id)
+        evaluation = await self.evaluation(call.scope, known)
+        _require_same_evaluation(evaluation, run, wish, resolved.arguments)
+        return evaluation
+
+    async def _new_evaluation(self, call: Call, run: Run, wish: EvaluationWish, arguments: Mapping[str, Value]) -> NewEvaluation:
         async with self._store.transaction() as transaction:
             weights = await transaction.newest_artifact(run.run_id, wish.weights)
         if weights is None or not run.info.job.ended:  # what a running attempt has left, a later one may replace
@@ -170,10 +201,8 @@ class Runs:
             raise precondition(Reason.ERROR_REASON_RUN_UNFINISHED, f"{run.reference} ({run.info.job.state.value}) {missing}", field="run_id")
         revision = await self._splits.revision(wish.split_id or run.data.split_id, call.token)
         contaminated = await self._judgeable(call, run, revision, wish)
-        job = self._new_job(run.data.project_id, Kind.EVALUATE, run.info.job.queue)
-        await self._splits.pin(revision.pin.split_id, job.job_id)
         return NewEvaluation(
-            job=job,
+            job=self._new_job(run.data.project_id, Kind.EVALUATE, run.info.job.queue),
             run_id=run.run_id,
             weights=wish.weights,
             weights_file=weights.file,
@@ -181,7 +210,7 @@ class Runs:
             split_reference=revision.pin.split_reference,
             part=wish.part,
             contaminated_images=contaminated,
-            arguments=resolved.arguments,
+            arguments=arguments,
             request_id=wish.request_id,
         )
 
@@ -202,15 +231,6 @@ class Runs:
                 field="split",
             )
         return overlap
-
-    async def _add_evaluation(self, new: NewEvaluation) -> str:
-        try:
-            async with self._store.transaction() as transaction:
-                await transaction.add_evaluation(new)
-        except RequestKnownError:
-            return await self._must_know(new.job, new.request_id)
-        _log.info("evaluation queued", job_id=new.job.job_id, run_id=new.run_id, split=new.split_reference, part=new.part.value)
-        return new.job.job_id
 
     async def evaluation(self, scope: Scope, evaluation_id: str) -> Evaluation:
         """One evaluation. Raises NOT_FOUND."""
@@ -238,6 +258,43 @@ class Runs:
     def sign(self, key: str) -> str:
         """A download URL for a person's browser or program."""
         return self._objects.download_url(key, _URL_LIFETIME)
+
+
+def _require_same_run(run: Run, wish: RunWish) -> None:
+    """Refuses a request_id that has made another run than `wish` asks for."""
+    same_data = run.data.split_id == wish.split_id if wish.split_id else run.data.may_be(wish.data)
+    _require_same(
+        run.reference,
+        {
+            "split_id" if wish.split_id else "data": same_data,
+            "model": run.model == wish.model,
+            "arguments": run.arguments == wish.arguments,
+            "queue": run.info.job.queue == wish.queue,
+            "external_id": run.external_id == wish.external_id,
+            "labels": run.labels == wish.labels,
+        },
+    )
+
+
+def _require_same_evaluation(evaluation: Evaluation, run: Run, wish: EvaluationWish, arguments: Mapping[str, Value]) -> None:
+    """Refuses a request_id that has made another evaluation than `wish`, with its arguments resolved, asks for."""
+    _require_same(
+        f"evaluation {evaluation.number} of {evaluation.run_reference}",
+        {
+            "run_id": evaluation.run_id == run.run_id,
+            "weights": evaluation.weights is wish.weights,
+            "split_id": evaluation.split_id == (wish.split_id or run.data.split_id),
+            "split": evaluation.part is wish.part,
+            "arguments": evaluation.arguments == arguments,
+            "force": wish.force or not evaluation.contaminated_images,
+        },
+    )
+
+
+def _require_same(made: str, same: Mapping[str, bool]) -> None:
+    differing = [name for name, is_same in same.items() if not is_same]
+    if differing:
+        raise invalid(Violation("request_id", f"was used for {made} with other {', '.join(differing)}: use a new one"))
 
 
 def _require_images(revision: Revision, part: Part, field: str) -> None:

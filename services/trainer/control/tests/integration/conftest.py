@@ -122,7 +122,7 @@ async def _fill(wire: Wire, import_id: str, folder: Path) -> tuple[str, str]:
 async def split(wire: Wire, dataset_id: str, version_id: str, ratios: tuple[float, float, float], seed: int = 0) -> split_pb2.SplitRevision:
     """A new revision."""
     train, val, test = ratios
-    parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=train, val=val, test=test), seed=seed, stratify=True)
+    parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=train, val=val, test=test), seed=seed)
     request = split_service_pb2.CreateSplitRequest(dataset_id=dataset_id, version_id=version_id, parameters=parameters)
     return (await wire.splits.CreateSplit(request, **wire.user())).split
 

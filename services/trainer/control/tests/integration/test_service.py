@@ -7,6 +7,7 @@ import signal
 import urllib.request
 
 import grpc
+import psycopg
 import pytest
 from google.protobuf import struct_pb2
 from google.rpc import error_details_pb2
@@ -353,7 +354,60 @@ async def test_what_was_trained_on_is_no_test(wire, data, make_split):
     assert pinned.reason == "PINNED"
 
 
-async def test_twenty_requests_with_one_id_make_one_run(wire, data):
+async def pins(services, split_id: str) -> list[str]:
+    """The jobs for which the split service keeps a revision."""
+    async with await psycopg.AsyncConnection.connect(services.dsn("split")) as connection:
+        cursor = await connection.execute("SELECT job_id::text FROM split_pin WHERE split_id = %s", (split_id,))
+        return sorted(row[0] for row in await cursor.fetchall())
+
+
+async def test_twenty_requests_with_one_id_make_one_run_and_one_pin(wire, data, services):
     request = create(data.reference, request_id=new_id())
     answers = await asyncio.gather(*(wire.runs.CreateRun(request, **wire.user()) for _ in range(20)))
-    assert len({answer.run.run_id for answer in answers}) == 1
+    (run_id,) = {answer.run.run_id for answer in answers}
+    assert await pins(services, data.split_id) == [run_id]
+
+
+async def test_a_request_id_belongs_to_one_request_for_a_run(wire, data, make_split, services):
+    fields = {"request_id": new_id(), "queue": f"q{new_id()[-8:]}", "labels": {"team": "vision"}}
+    run = (await wire.runs.CreateRun(create(data.name, **fields), **wire.user())).run
+    later = await make_split(data.dataset_id, data.version_id, (0.6, 0.2, 0.2), seed=1)  # what `cells` now means
+    for repeated in (
+        create(data.name, **fields),
+        create(f"{data.name}@v1", **fields),
+        create(data.reference, **fields),
+        create(data.version_id, **fields),
+        create(split_id=data.split_id, **fields),
+    ):
+        assert (await wire.runs.CreateRun(repeated, **wire.user())).run.run_id == run.run_id
+    for other, differing in (
+        (create(later.reference, **fields), "data"),
+        (create(split_id=later.split_id, **fields), "split_id"),
+        (create(data.name, **fields | {"model": "yolov8s"}), "model"),
+        (create(data.name, **fields | {"arguments": {"epochs": struct_pb2.Value(number_value=4)}}), "arguments"),
+        (create(data.name, **fields | {"queue": "", "labels": {}, "external_id": "x"}), "queue, external_id, labels"),
+    ):
+        answer = await refused(wire.runs.CreateRun(other, **wire.user()))
+        assert (answer.code, answer.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["request_id"])
+        assert f"was used for {run.reference} with other {differing}:" in str(answer)
+    assert (await pins(services, data.split_id), await pins(services, later.split_id)) == ([run.run_id], [])
+
+
+async def test_a_request_id_belongs_to_one_request_for_an_evaluation(wire, data):
+    run, another = await finished(wire, data), await finished(wire, data)
+    fields = {"run_id": run.run_id, "request_id": new_id(), "split": dataset_pb2.SPLIT_VAL, "force": True}
+
+    async def ask(**changed):
+        return await wire.runs.CreateEvaluation(run_service_pb2.CreateEvaluationRequest(**fields | changed), **wire.user())
+
+    made = (await ask()).evaluation
+    assert (await ask(split_id=data.split_id)).evaluation.evaluation_id == made.evaluation_id
+    for changed, differing in (
+        ({"run_id": another.run_id}, "run_id"),
+        ({"split": dataset_pb2.SPLIT_TEST}, "split"),
+        ({"arguments": {"conf": struct_pb2.Value(number_value=0.5)}}, "arguments"),
+        ({"force": False}, "force"),
+    ):
+        answer = await refused(ask(**changed))
+        assert (answer.code, answer.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["request_id"])
+        assert f"was used for evaluation 1 of {run.reference} with other {differing}:" in str(answer)

@@ -126,6 +126,7 @@ def test_whole_numbers_of_json_are_integers():
         ("project", "../../x"),
         ("workers", 999),
         ("time", -1),
+        ("single_cls", True),
         ("pretrained", "http://169.254.169.254/"),
         ("epoch", 3),
         ("", 3),

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,8 @@ class Attempt:
         self._outcome = Outcome()
         self._process: TrainingProcess | None = None
         self._cancel = asyncio.Event()
+        self._defect: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        """What a background task has ended with."""
         self._uploading = False
         self._completing = False
         self._progress: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(1)
@@ -85,7 +87,8 @@ class Attempt:
         """Returns when the attempt is over, however it ended; nothing of it is left on the disk or running."""
         self._directory.mkdir(parents=True)
         try:
-            await beside(self._main(), self._publish(), self._heartbeat(), self._checkpoints.run(), self._report_progress())
+            background = (self._publish(), self._heartbeat(), self._checkpoints.run(), self._report_progress())
+            await beside(self._main(), *(self._watched(one) for one in background))
         except FencedError as error:
             _log.warning("fenced: stopping at once", reason=str(error))
         finally:
@@ -101,6 +104,16 @@ class Attempt:
         return number
 
     # In the background
+
+    async def _watched(self, background: Coroutine[Any, Any, None]) -> None:
+        """Leaves a defect of a background task to `_main`, which reports it while the other tasks still run. Raises FencedError."""
+        try:
+            await background
+        except FencedError:
+            raise
+        except Exception as error:
+            if not self._defect.done():
+                self._defect.set_result(error)
 
     async def _publish(self) -> None:
         try:
@@ -156,11 +169,15 @@ class Attempt:
         work = asyncio.create_task(self._work())
         stop = [asyncio.create_task(self._cancel.wait()), asyncio.create_task(self._pod.draining.wait())]
         try:
-            await asyncio.wait([work, *stop], return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
+            ends: list[asyncio.Future[Any]] = [work, *stop, self._defect]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await self._conclude(work)
+            elif any(task.done() for task in stop):
                 await self._stop(work)
             else:
-                await self._conclude(work)
+                await ended(work)
+                await self._fail_by_defect(self._defect.result())
         finally:
             await ended(work, *stop)
 
@@ -299,9 +316,13 @@ class Attempt:
             raise
         except AttemptFailedError as error:
             await self._fail(error.cause, str(error))
-        except Exception as error:  # a defect of ours: the job must not wait for its lease to run out
-            _log.exception("defect")
-            await self._fail(FailureCause.FAILURE_CAUSE_PROCESS, f"a defect of the pod: {type(error).__name__}: {error}")
+        except Exception as error:
+            await self._fail_by_defect(error)
+
+    async def _fail_by_defect(self, error: Exception) -> None:
+        """A defect of ours: the job must not wait for its lease to run out."""
+        _log.error("defect", exc_info=error)
+        await self._fail(FailureCause.FAILURE_CAUSE_PROCESS, f"a defect of the pod: {type(error).__name__}: {error}")
 
     async def _stop(self, work: asyncio.Task[None]) -> None:
         """Cancelled, or the pod is to end: stops the training between two batches, flushes what can be flushed, and gives the job back."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from splitrail.split.v1 import dataset_pb2, split_service_pb2
 from splitrail_common import digest, log
+from splitrail_common.annotations import to_yolo_rows
 from splitrail_common.concurrency import together
 
 from splitrail_pod.cache import ContentCache
@@ -59,6 +60,14 @@ def check_entry(entry: Entry, allowed: Sequence[dataset_pb2.Split.ValueType], af
         raise _unsound(f"image {entry.ordinal} has hash {entry.sha256!r} and extension {entry.extension!r}")
     if after is not None and entry.ordinal <= after:
         raise _unsound(f"image {entry.ordinal} comes after image {after}")
+
+
+def _label_rows(entry: Entry) -> str:
+    """What Ultralytics reads, made here from the very bytes that the digest covers. Raises AttemptFailedError (DATA)."""
+    try:
+        return to_yolo_rows(entry.packed_annotations)
+    except ValueError as error:
+        raise _unsound(f"image {entry.ordinal}: {error}") from error
 
 
 def _unsound(message: str) -> AttemptFailedError:
@@ -169,7 +178,7 @@ class Stager:
 
     async def _fetch(self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType], entry: Entry) -> None:
         name, stem = SPLIT_NAMES[entry.split], f"{entry.ordinal:08d}"
-        (self._data / "labels" / name / f"{stem}.txt").write_text(entry.yolo_labels, encoding="utf-8")
+        (self._data / "labels" / name / f"{stem}.txt").write_text(_label_rows(entry), encoding="utf-8")
         target = self._data / "images" / name / f"{stem}{entry.extension}"
         if await self._cache.place(entry.sha256, target):
             return

@@ -106,7 +106,8 @@ class CheckpointUploader:
         self._offered.set()
 
     async def idle(self) -> None:
-        """Waits until the newest checkpoint is stored and committed. Raises BadAnswerError or RefusedError after several refusals."""
+        """Waits until the newest checkpoint is stored and committed. Raises BadAnswerError or RefusedError after several refusals, FileNotFoundError
+        when its file is gone."""
         await self._settled.wait()
         if self._refusal is not None:
             raise self._refusal
@@ -120,10 +121,13 @@ class CheckpointUploader:
             assert record is not None, "offered"
             try:
                 await self._uploads.checkpoint_once(record)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
                 if self._newest is record:
-                    raise
-                continue  # the training process has dropped it, since it has left newer ones
+                    # The training process has dropped it, since it has left newer ones, and the spool is about to tell of them. If not, `idle` does.
+                    self._refusal = error
+                    self._offered.clear()
+                    self._settled.set()
+                continue
             except (AwayError, BadAnswerError, RefusedError) as error:
                 failures += 1
                 refusals = 0 if isinstance(error, AwayError) else refusals + 1

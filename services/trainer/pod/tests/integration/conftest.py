@@ -92,7 +92,7 @@ class Platform:
             last = getattr(message, "import")
         assert last is not None
         assert last.state == import_pb2.IMPORT_STATE_SUCCEEDED, last
-        parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=0.6, val=0.2, test=0.2), seed=7, stratify=True)
+        parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=0.6, val=0.2, test=0.2), seed=7)
         made = await self.splits.CreateSplit(
             split_service_pb2.CreateSplitRequest(
                 dataset_id=last.version.dataset_id, version_id=last.version.version_id, parameters=parameters, request_id=new_id()

@@ -101,6 +101,8 @@ def _platform_arguments(spec: TrainSpec, data: Path, run: Path) -> dict[str, Any
         "plots": True,
         "val": True,
         "split": "val",
+        "single_cls": False,
+        "time": None,
         "verbose": True,
         "profile": False,
         "compile": False,

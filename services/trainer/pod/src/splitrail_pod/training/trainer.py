@@ -89,8 +89,6 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         except RuntimeError as error:
             raise JobFailedError(Cause.DATA, str(error)) from error
         data["names"] = dict(enumerate(self._spec.class_names))
-        if self.args.single_cls:
-            data["names"] = {0: "item"}
         return data
 
     def _build_train_pipeline(self) -> None:
@@ -164,8 +162,7 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
     def _on_train_start(self) -> None:
         self._spool.append({"kind": "stage", "name": "training"})
         if self.start_epoch:
-            if not self.args.time:  # whose arithmetic wants the start of this process
-                self.train_time_start -= self.history[-1]["elapsed_seconds"]  # so that results.csv's `time` goes on
+            self.train_time_start -= self.history[-1]["elapsed_seconds"]  # so that results.csv's `time` goes on
             first = self.start_epoch * len(self.train_loader)
             self.plot_idx = [first, first + 1, first + 2]  # the batches to draw; a resumed run never sees those of epoch 1
 
@@ -281,8 +278,6 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         adjusted = {"batch", "max_det", "imgsz", "amp"}
         if self._spec.arguments.get("optimizer", "auto") == "auto":
             adjusted |= {"optimizer", "lr0", "warmup_bias_lr"}
-        if self._spec.arguments.get("time") is not None:
-            adjusted.add("epochs")
         differing = {
             name: (getattr(self.args, name, None), value)
             for name, value in self._spec.arguments.items()

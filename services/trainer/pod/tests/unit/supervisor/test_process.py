@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from splitrail_common.concurrency import ended
 from splitrail_pod.process import TrainingProcess
 from splitrail_pod.retry import AwayError
 from splitrail_pod.uploads import CheckpointUploader
@@ -125,5 +126,31 @@ async def test_only_the_newest_checkpoint_is_uploaded() -> None:
     await asyncio.wait_for(uploader.idle(), 10)
     assert uploads.stored[-1] == 4
     assert not {2, 3} & set(uploads.stored)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await ended(running)
+
+
+class DroppedUploads:
+    """Checkpoints up to `dropped` are no longer on the disk."""
+
+    def __init__(self, dropped: int) -> None:
+        self.stored: list[int] = []
+        self._dropped = dropped
+
+    async def checkpoint_once(self, record: dict[str, int]) -> None:
+        if record["epoch"] <= self._dropped:
+            raise FileNotFoundError(record["epoch"])
+        self.stored.append(record["epoch"])
+
+
+async def test_a_checkpoint_that_was_dropped_before_we_heard_of_a_newer_one_is_no_defect() -> None:
+    uploads = DroppedUploads(4)
+    uploader = CheckpointUploader(uploads)  # type: ignore[arg-type]
+    running = asyncio.create_task(uploader.run())
+    uploader.offer({"epoch": 4, "size_bytes": 1})
+    with pytest.raises(FileNotFoundError):  # for whoever must have it stored
+        await asyncio.wait_for(uploader.idle(), 10)
+    uploader.offer({"epoch": 5, "size_bytes": 1})
+    await asyncio.wait_for(uploader.idle(), 10)
+    assert uploads.stored == [5]
+    assert not running.done()
+    await ended(running)

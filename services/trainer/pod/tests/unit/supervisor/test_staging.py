@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from splitrail.split.v1 import dataset_pb2, split_pb2, split_service_pb2, split_service_pb2_grpc
 from splitrail.trainer.v1 import job_service_pb2
 from splitrail_common import digest
+from splitrail_common.annotations import Annotation, Kind, box_from_yolo, pack
 from splitrail_pod.cache import ContentCache
 from splitrail_pod.calls import AttemptCalls, Channels
 from splitrail_pod.failures import AttemptFailedError, FailureCause, FencedError
@@ -34,7 +35,6 @@ def entry(ordinal: int, split: int = TRAIN, data: bytes | None = None, packed: b
         size_bytes=len(data),
         extension=".jpg",
         packed_annotations=packed,
-        yolo_labels=f"0 0.5 0.5 0.{ordinal + 1} 0.1\n",
     )
 
 
@@ -167,7 +167,7 @@ async def running(place: Place) -> AsyncIterator[AttemptCalls]:
 
 
 def place_with(count: int = 12) -> Place:
-    entries = [entry(number, VAL if number % 4 == 3 else TRAIN) for number in range(count)]
+    entries = [entry(number, VAL if number % 4 == 3 else TRAIN, packed=pack([box_from_yolo(number, 0.5, 0.5, 0.25, 0.1)])) for number in range(count)]
     return Place(entries, end_of(entries), {one.sha256: f"image {one.ordinal}".encode() for one in entries})
 
 
@@ -184,7 +184,8 @@ def check_layout(folder: Path, place: Place) -> None:
         image = folder / "work" / "data" / "images" / part / f"{one.ordinal:08d}.jpg"
         assert image.read_bytes() == place.objects[one.sha256]
         assert stat.S_IMODE(image.stat().st_mode) == 0o444
-        assert (folder / "work" / "data" / "labels" / part / f"{one.ordinal:08d}.txt").read_text() == one.yolo_labels
+        label = (folder / "work" / "data" / "labels" / part / f"{one.ordinal:08d}.txt").read_text()
+        assert label == f"{one.ordinal} 0.500000 0.500000 0.250000 0.100000\n", "what the digest covers"
 
 
 async def test_everything_lies_where_the_training_process_looks_for_it(tmp_path: Path) -> None:
@@ -220,6 +221,15 @@ async def test_other_bytes_than_announced_fail_as_data(tmp_path: Path) -> None:
         await staged(place, tmp_path)
     assert caught.value.cause == FailureCause.FAILURE_CAUSE_DATA
     assert not list((tmp_path / "cache").glob("*.partial"))
+
+
+@pytest.mark.parametrize("packed", [b"", b"\x01\x00", pack([Annotation(0, Kind.POLYGON, (1, 2, 3, 4, 5, 6))])], ids=["nothing", "cut off", "polygon"])
+async def test_annotations_that_are_no_boxes_fail_as_data(tmp_path: Path, packed: bytes) -> None:
+    place = place_with()
+    place.entries[6].packed_annotations = packed
+    with pytest.raises(AttemptFailedError, match="image 6") as caught:
+        await staged(place, tmp_path)
+    assert caught.value.cause == FailureCause.FAILURE_CAUSE_DATA
 
 
 async def test_a_store_that_stays_away_fails_as_dependency(tmp_path: Path) -> None:
