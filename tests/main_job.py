@@ -65,7 +65,12 @@ class Story:
 
 def fetched_assets(stack: RunningStack) -> set[str]:
     """SHA-256 of every image fetched so far with a signed URL."""
-    records = [json.loads(line) for line in stack.log("s3log").splitlines()]
+    return assets_in(stack.log("s3log"))
+
+
+def assets_in(access_log: str) -> set[str]:
+    """What signed URLs were used for, by S3's access log; a last line that is still being written does not count."""
+    records = [json.loads(line) for line in access_log.rpartition("\n")[0].splitlines()]
     return {
         record["key"].rpartition("/")[2]
         for record in records

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from main_job import ARGUMENTS, EPOCHS, Command, Story, fetched_assets, history
+from main_job import ARGUMENTS, EPOCHS, Command, Story, assets_in, fetched_assets, history
 from splitrail_local.testing import RunningStack
 
 pytestmark = [pytest.mark.story, pytest.mark.integration]
@@ -110,10 +110,19 @@ def test_no_byte_of_the_test_split_reached_training(story: Story, stack: Running
     assert parts["TEST"] <= fetched_assets(stack), "the evaluation did fetch it"
 
 
+def test_a_half_written_line_of_the_access_log_is_left_for_later():
+    fetched = [{"operation": "REST.GET.OBJECT", "requester": "reader", "key": f"projects/default/assets/{name}"} for name in "ab"]
+    whole = "".join(json.dumps(record) + "\n" for record in fetched)
+    assert [assets_in(whole[:end]) for end in (0, 10, len(whole) - 20, len(whole) - 1, len(whole))] == [set(), set(), {"a"}, {"a"}, {"a", "b"}]
+
+
 def test_what_a_run_trained_on_is_recorded(story: Story, api: httpx.Client):
     run = story.run
     split = api.get(f"/api/splits/{run['splitId']}").json()["split"]
     assert (run["splitDigest"], run["versionId"]) == (split["digest"], split["versionId"])
+    shown = api.get(f"/api/runs/{run['runId']}/metrics").json()["split"]
+    assert (shown["splitId"], shown["reference"], shown["digest"]) == (run["splitId"], run["splitReference"], run["splitDigest"])
+    assert (shown["datasetId"], shown["versionId"]) == (run["datasetId"], run["versionId"])
     assert run["arguments"]["lr0"] == 0.002
     assert run["resolvedArguments"]["seed"] == 0
     assert {"ultralytics", "torch", "python", "splitrail"} <= set(run["versions"])
@@ -138,6 +147,9 @@ def test_plots_open_with_a_plain_get_and_expire(story: Story, command: Command, 
         assert answer.status_code == 200
         assert hashlib.sha256(answer.content).hexdigest() == plot["sha256"]
         assert "X-Amz-Expires" in plot["url"]
+    beside = api.get(f"/api/runs/{story.run['runId']}/metrics").json()["plots"]
+    assert [plot["sha256"] for plot in beside] == [plot["sha256"] for plot in api.get(f"/api/runs/{story.run['runId']}/plots").json()["plots"]]
+    assert httpx.get(beside[0]["url"]).status_code == 200
     first = plots[0]
     through = api.get(f"/api/runs/{story.run['runId']}/plots/{first['name']}")
     assert hashlib.sha256(through.content).hexdigest() == first["sha256"]

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import shutil
-import socket
 import subprocess
 import time
 import uuid
@@ -35,6 +34,7 @@ from splitrail_common.peers import bearer, channel
 from splitrail_common.publisher import FeedPublisher
 from splitrail_common.server import Servicer, make_server
 from splitrail_common.tokens import Kind, Signer, Verifier
+from splitrail_local.ports import choose_free
 from splitrail_local.programs import script
 from splitrail_local.testing import RunningStack, running_stack
 from splitrail_metrics.app import App, build
@@ -101,9 +101,7 @@ class Broker:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = choose_free(())
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"nats://127.0.0.1:{self.port}"
 
@@ -144,11 +142,13 @@ class Trainer(run_service_pb2_grpc.RunServiceServicer):
 
     async def GetRun(self, request, context):
         project = self._look(self.runs, request.run_id)
-        return run_service_pb2.GetRunResponse(run=run_pb2.Run(run_id=request.run_id, project_id=project))
+        pinned = {"split_id": "s", "split_reference": "cells@v3#2", "split_digest": "d", "dataset_id": "c", "version_id": "v"}
+        return run_service_pb2.GetRunResponse(run=run_pb2.Run(run_id=request.run_id, project_id=project, **pinned))
 
     async def GetEvaluation(self, request, context):
         self._look(self.evaluations, request.evaluation_id)
-        return run_service_pb2.GetEvaluationResponse()
+        judged = run_pb2.Evaluation(evaluation_id=request.evaluation_id, split_id="s", split_reference="cells@v3#2")
+        return run_service_pb2.GetEvaluationResponse(evaluation=judged)
 
 
 class Sender:

@@ -7,9 +7,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from splitrail.events.v1 import run_event_pb2 as events
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
 
-from .domain import CommittedEvent, Feed, PlotRow
+from .domain import CommittedEvent
 from .normalize import Descriptor, Direction, normalize
-from .store import EpochNumbers, History, Summary, Watermark
+from .service import RunMetrics, SignedPlot
+from .store import EpochNumbers, Summary, Watermark
 
 _DIRECTIONS = {
     Direction.NEITHER: metrics_pb2.DIRECTION_UNSPECIFIED,
@@ -75,17 +76,19 @@ def epoch(numbers: EpochNumbers) -> metrics_pb2.Epoch:
     )
 
 
-def history(found: History) -> metrics_service_pb2.GetRunMetricsResponse:
-    """A run's whole history, with its summary."""
-    response = metrics_service_pb2.GetRunMetricsResponse(epochs=[epoch(item) for item in found.epochs])
-    judged = [item for item in found.epochs if item.fitness is not None]
+def run_metrics(found: RunMetrics) -> metrics_service_pb2.GetRunMetricsResponse:
+    """A run's whole history, with its summary, plots and split."""
+    epochs, feed = found.history.epochs, found.history.feed
+    judged = [item for item in epochs if item.fitness is not None]
     best = max(judged, key=lambda item: (item.fitness or 0.0, item.epoch), default=None)
-    last = found.epochs[-1] if found.epochs else None
-    feed: Feed = found.feed
-    response.summary.CopyFrom(summary(Summary(feed.run_id, feed.state, feed.last_seq, feed.last_epoch, best, last)))
-    if found.final is not None:
-        response.final.CopyFrom(feed_event(found.final).final)
-    return response
+    last = epochs[-1] if epochs else None
+    return metrics_service_pb2.GetRunMetricsResponse(
+        epochs=[epoch(item) for item in epochs],
+        summary=summary(Summary(feed.run_id, feed.state, feed.last_seq, feed.last_epoch, best, last)),
+        final=feed_event(found.history.final).final if found.history.final else None,
+        plots=[plot(item) for item in found.plots],
+        split=metrics_pb2.JobSplit(**vars(found.split)),
+    )
 
 
 def summary(item: Summary) -> metrics_pb2.RunSummary:
@@ -100,8 +103,9 @@ def summary(item: Summary) -> metrics_pb2.RunSummary:
     )
 
 
-def plot(row: PlotRow, url: str, expires: datetime) -> metrics_pb2.Plot:
+def plot(signed: SignedPlot) -> metrics_pb2.Plot:
     """A plot of a list."""
+    row = signed.row
     return metrics_pb2.Plot(
         name=row.name,
         title=row.title,
@@ -109,8 +113,8 @@ def plot(row: PlotRow, url: str, expires: datetime) -> metrics_pb2.Plot:
         content_type=row.content_type,
         size_bytes=row.size_bytes,
         sha256=row.sha256,
-        url=url,
-        url_expire_time=timestamp(expires),
+        url=signed.url,
+        url_expire_time=timestamp(signed.expires),
         run_id=row.run_id,
     )
 

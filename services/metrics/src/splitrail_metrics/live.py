@@ -94,17 +94,18 @@ class Live:
     async def _tail(self, run_id: str) -> AsyncIterator[Tail]:
         """The run's tail, kept while it has a watcher."""
         tail = self._tails.setdefault(run_id, Tail(run_id, self._store))
+        if tail.subscribing is None:
+            # A task of its own: it serves every watcher, so it must not end with the one that happened to come first.
+            tail.subscribing = asyncio.create_task(self._nats.subscribe(progress_subject(run_id), cb=tail.on_progress, pending_msgs_limit=256))
         tail.watchers += 1
         try:
-            if tail.watchers == 1:
-                tail.subscription = await self._nats.subscribe(progress_subject(run_id), cb=tail.on_progress, pending_msgs_limit=256)
+            await asyncio.shield(tail.subscribing)
             yield tail
         finally:
             tail.watchers -= 1
             if tail.watchers == 0:
                 del self._tails[run_id]
-                if tail.subscription is not None:
-                    await tail.subscription.unsubscribe()
+                await (await tail.subscribing).unsubscribe()
 
     async def _on_wake(self, message: Msg) -> None:
         replica, *run_ids = message.data.decode("ascii", "replace").split("\n")

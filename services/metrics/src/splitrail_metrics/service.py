@@ -2,13 +2,15 @@
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import grpc
 from splitrail.trainer.v1 import run_service_pb2, run_service_pb2_grpc
 from splitrail_common.access import Call
-from splitrail_common.errors import PlatformError, Reason, not_found
+from splitrail_common.errors import Reason, not_found, precondition
 from splitrail_common.objects import ObjectStore
 from splitrail_common.peers import bearer
 from splitrail_common.tokens import Kind
@@ -17,40 +19,69 @@ from .check import PLOT_TYPES
 from .domain import Feed, PlotRow
 from .store import History, LogPage, Store, Summary, Watermark
 
+T = TypeVar("T")
 URL_LIFETIME = timedelta(minutes=5)
 MAX_INLINE_BYTES = 3 * 1024 * 1024
 """Plots larger than this do not fit into a message; their signed URL has no limit."""
 _TRAINER_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class JobSplit:
+    """The split revision that a job works on; of an evaluation's, only the first two are known."""
+
+    split_id: str
+    reference: str
+    digest: str = ""
+    dataset_id: str = ""
+    version_id: str = ""
+
+
 class JobDirectory:
-    """Asks the trainer service whether a job exists, on behalf of the caller, so that its scoping decides."""
+    """Asks the trainer service for a job, on behalf of the caller, so that its scoping decides."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._runs = run_service_pb2_grpc.RunServiceStub(channel)
 
-    async def knows(self, job_id: str, token: str) -> bool:
-        """True when it is a run or an evaluation that the bearer of `token` may see. Raises grpc.aio.AioRpcError when the trainer does not answer."""
-        return await self._has_run(job_id, token) or await self._has_evaluation(job_id, token)
-
-    async def _has_run(self, job_id: str, token: str) -> bool:
-        try:
-            await self._runs.GetRun(run_service_pb2.GetRunRequest(run_id=job_id), metadata=bearer(token), timeout=_TRAINER_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return False
-            raise
-        return True
-
-    async def _has_evaluation(self, job_id: str, token: str) -> bool:
+    async def split(self, job_id: str, token: str) -> JobSplit | None:
+        """The split of a run or an evaluation; None when the bearer of `token` may see no such job. Raises grpc.aio.AioRpcError when the trainer does
+        not answer."""
+        run_request = run_service_pb2.GetRunRequest(run_id=job_id)
+        if found := await _found(self._runs.GetRun(run_request, metadata=bearer(token), timeout=_TRAINER_SECONDS)):
+            run = found.run
+            return JobSplit(run.split_id, run.split_reference, run.split_digest, run.dataset_id, run.version_id)
         request = run_service_pb2.GetEvaluationRequest(evaluation_id=job_id)
-        try:
-            await self._runs.GetEvaluation(request, metadata=bearer(token), timeout=_TRAINER_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return False
-            raise
-        return True
+        if judged := await _found(self._runs.GetEvaluation(request, metadata=bearer(token), timeout=_TRAINER_SECONDS)):
+            return JobSplit(judged.evaluation.split_id, judged.evaluation.split_reference)
+        return None
+
+
+async def _found(call: Awaitable[T]) -> T | None:
+    """The answer; None for NOT_FOUND."""
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+@dataclass(frozen=True)
+class SignedPlot:
+    """A plot, and a URL for a plain GET until `expires`."""
+
+    row: PlotRow
+    url: str
+    expires: datetime
+
+
+@dataclass(frozen=True)
+class RunMetrics:
+    """A job's numbers and pictures, and the split that they come from."""
+
+    history: History
+    plots: list[SignedPlot]
+    split: JobSplit
 
 
 @dataclass(frozen=True)
@@ -73,30 +104,39 @@ class FeedService:
         """The feed, or None for a job that exists and has not reported yet. Raises NOT_FOUND when the caller may see no such job."""
         feed = await self._store.head(run_id)
         if feed is None or feed.project_id is None:
-            if await self._jobs.knows(run_id, call.token):
-                return None
-            raise not_found("run", run_id)
+            await self._split(call, run_id)
+            return None
         if call.scope.projects is not None and feed.project_id not in call.scope.projects:
             raise not_found("run", run_id)
         return feed
 
-    async def history(self, call: Call, run_id: str) -> History:
-        """All epochs of the effective timeline; empty for a job that has not reported yet."""
-        if await self.admit(call, run_id) is None:
-            return History(Feed(run_id), [], None)
-        return await self._store.history(run_id) or History(Feed(run_id), [], None)
+    async def metrics(self, call: Call, run_id: str) -> RunMetrics:
+        """Epochs of the effective timeline, and plots; none of either for a job that has not reported yet. The trainer, asked for the split in any
+        case, decides whether the caller may see it."""
+        split = await self._split(call, run_id)
+        history = await self._store.history(run_id) or History(Feed(run_id), [], None)
+        return RunMetrics(history, await self._signed_plots(run_id), split)
+
+    async def _split(self, call: Call, run_id: str) -> JobSplit:
+        """Raises NOT_FOUND when the caller may see no such job."""
+        split = await self._jobs.split(run_id, call.token)
+        if split is None:
+            raise not_found("run", run_id)
+        return split
 
     async def summaries(self, call: Call, run_ids: list[str]) -> list[Summary]:
         """Of those that have reported and that the caller may see."""
         return await self._store.summaries(run_ids, call.scope)
 
-    async def plots(self, call: Call, run_id: str) -> tuple[list[tuple[PlotRow, str]], datetime]:
-        """Plots with URLs for a plain GET, and when these expire."""
-        feed = await self.admit(call, run_id)
-        rows = await self._store.plots(run_id) if feed else []
+    async def plots(self, call: Call, run_id: str) -> list[SignedPlot]:
+        """In the order in which they came."""
+        return await self._signed_plots(run_id) if await self.admit(call, run_id) else []
+
+    async def _signed_plots(self, run_id: str) -> list[SignedPlot]:
+        rows = await self._store.plots(run_id)
         expires = datetime.now(UTC) + URL_LIFETIME
         urls = await asyncio.to_thread(lambda: [self._objects.download_url(row.key, URL_LIFETIME, content_type=row.content_type) for row in rows])
-        return list(zip(rows, urls, strict=True)), expires
+        return [SignedPlot(row, url, expires) for row, url in zip(rows, urls, strict=True)]
 
     async def plot_bytes(self, call: Call, run_id: str, name: str) -> PlotBytes:
         """The plot as it was reported. Raises NOT_FOUND also when its object is gone or is not what was reported."""
@@ -105,10 +145,10 @@ class FeedService:
         if row is None or row.content_type not in PLOT_TYPES:
             raise not_found("plot", name)
         if row.size_bytes > MAX_INLINE_BYTES:
-            raise PlatformError(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                Reason.ERROR_REASON_UNSPECIFIED,
+            raise precondition(
+                Reason.ERROR_REASON_PLOT_TOO_LARGE,
                 f"{name} has {row.size_bytes} bytes, more than the {MAX_INLINE_BYTES} that fit here: use the URL from ListPlots",
+                metadata={"name": name, "size_bytes": str(row.size_bytes), "max_bytes": str(MAX_INLINE_BYTES)},
             )
         data = await asyncio.to_thread(self._read, row)
         if data is None:

@@ -41,15 +41,15 @@ class MetricsServicer(metrics_service_pb2_grpc.MetricsServiceServicer):
                     raise _too_slow(response.cursor, self._stall_seconds) from None
 
     async def GetRunMetrics(self, request: api.GetRunMetricsRequest, context: _Context) -> api.GetRunMetricsResponse:
-        return convert.history(await self._feeds.history(current_call(), validate.run_id(request.run_id)))
+        return convert.run_metrics(await self._feeds.metrics(current_call(), validate.run_id(request.run_id)))
 
     async def BatchGetSummaries(self, request: api.BatchGetSummariesRequest, context: _Context) -> api.BatchGetSummariesResponse:
         found = await self._feeds.summaries(current_call(), validate.run_ids(request.run_ids))
         return api.BatchGetSummariesResponse(summaries={item.run_id: convert.summary(item) for item in found})
 
     async def ListPlots(self, request: api.ListPlotsRequest, context: _Context) -> api.ListPlotsResponse:
-        plots, expires = await self._feeds.plots(current_call(), validate.run_id(request.run_id))
-        return api.ListPlotsResponse(plots=[convert.plot(row, url, expires) for row, url in plots])
+        plots = await self._feeds.plots(current_call(), validate.run_id(request.run_id))
+        return api.ListPlotsResponse(plots=[convert.plot(item) for item in plots])
 
     async def GetPlot(self, request: api.GetPlotRequest, context: _Context) -> httpbody_pb2.HttpBody:
         plot = await self._feeds.plot_bytes(current_call(), validate.run_id(request.run_id), validate.plot_name(request.name))

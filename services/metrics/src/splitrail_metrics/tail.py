@@ -28,8 +28,8 @@ class Tail:
     def __init__(self, run_id: str, store: Store) -> None:
         self.run_id = run_id
         self.watchers = 0
-        self.subscription: Subscription | None = None
-        """To the run's progress."""
+        self.subscribing: asyncio.Task[Subscription] | None = None
+        """To the run's progress; done once NATS was told."""
         self.end = 0
         """Last seq that is known here."""
         self.closed = False

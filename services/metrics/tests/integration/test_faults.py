@@ -16,6 +16,7 @@ from splitrail.metrics.v1 import metrics_service_pb2_grpc
 from splitrail_common.concurrency import ended
 from splitrail_common.messaging import connect
 from splitrail_common.peers import channel
+from splitrail_local.ports import choose_free
 from splitrail_metrics.ingest import Ingest
 
 pytestmark = pytest.mark.integration
@@ -239,7 +240,7 @@ class Process:
 
 
 @pytest.fixture
-def process(platform, unused_tcp_port):
-    running = Process(platform, unused_tcp_port)
+def process(platform):
+    running = Process(platform, choose_free(()))
     yield running
     running.stop()

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import httpx
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from splitrail.events.v1 import run_event_pb2 as events
 from splitrail.metrics.v1 import metrics_pb2
 from splitrail.metrics.v1 import metrics_service_pb2 as api
@@ -16,6 +18,8 @@ from splitrail_common.peers import bearer
 from splitrail_metrics.store import PAGE_BYTES
 
 pytestmark = pytest.mark.integration
+SPLIT = metrics_pb2.JobSplit(split_id="s", reference="cells@v3#2", digest="d", dataset_id="c", version_id="v")
+"""What the trainer says of every run."""
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 
 
@@ -26,6 +30,7 @@ async def refused(call):
 
 
 async def test_history_is_the_effective_timeline_bit_for_bit(platform, run_id):
+    platform.trainer.runs[run_id] = "p"
     pod, second, trainer = platform.sender(run_id, 1), platform.sender(run_id, 2), platform.sender(run_id, 0)
     trainer.state(events.JOB_STATE_RUNNING)
     await trainer.send(*trainer.events)
@@ -80,7 +85,7 @@ async def test_history_is_the_effective_timeline_bit_for_bit(platform, run_id):
 async def test_a_run_that_has_not_reported_has_an_empty_history(platform, run_id):
     platform.trainer.runs[run_id] = "p"
     assert await platform.stub.GetRunMetrics(api.GetRunMetricsRequest(run_id=run_id), metadata=platform.admin) == api.GetRunMetricsResponse(
-        summary=metrics_pb2.RunSummary()
+        summary=metrics_pb2.RunSummary(), split=SPLIT
     )
     assert not (await platform.stub.ListPlots(api.ListPlotsRequest(run_id=run_id), metadata=platform.admin)).plots
     assert not (await platform.stub.ListLogLines(api.ListLogLinesRequest(run_id=run_id), metadata=platform.admin)).lines
@@ -127,9 +132,61 @@ async def test_plots_by_url_and_by_bytes(platform, run_id):
     assert (body.content_type, body.data) == ("image/png", PNG)
     for name in ("changed.png", "gone.png", "none.png"):
         assert await refused(fetch(name)) is grpc.StatusCode.NOT_FOUND
-    assert await refused(fetch("huge.png")) is grpc.StatusCode.FAILED_PRECONDITION
+    with pytest.raises(grpc.aio.AioRpcError) as huge:
+        await fetch("huge.png")
+    assert huge.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    info = error_details_pb2.ErrorInfo()
+    assert rpc_status.from_call(huge.value).details[0].Unpack(info)
+    assert info.reason == "PLOT_TOO_LARGE"
+    assert info.metadata == {"name": "huge.png", "size_bytes": "20000000", "max_bytes": str(3 * 1024**2)}
     assert await refused(fetch("../a.png")) is grpc.StatusCode.INVALID_ARGUMENT
     assert await refused(fetch("a.png", platform.user(q="admin"))) is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("judging", [False, True], ids=["run", "evaluation"])
+async def test_metrics_come_with_plots_and_split(platform, run_id, judging):
+    (platform.trainer.evaluations if judging else platform.trainer.runs)[run_id] = "p"
+    pod = platform.sender(run_id, 1)
+    pod.started()
+    pod.add(final=events.FinalMetrics(values={"fitness": 0.75}))
+    ObjectStore(platform.settings()).write(f"attempts/p/{run_id}/1/a.png", PNG)
+    pod.add(plot=plot(run_id, "a.png", PNG))
+    await pod.send(*pod.events)
+    await platform.committed(pod)
+    request = api.GetRunMetricsRequest(run_id=run_id)
+    found = await platform.stub.GetRunMetrics(request, metadata=platform.user(p="viewer"))
+    assert found.final.metrics["fitness"] == 0.75
+    assert found.split == (metrics_pb2.JobSplit(split_id="s", reference="cells@v3#2") if judging else SPLIT)
+    (picture,) = found.plots
+    assert (picture.name, picture.run_id, picture.sha256) == ("a.png", run_id, hashlib.sha256(PNG).hexdigest())
+    assert picture.url_expire_time.ToDatetime(UTC) > datetime.now(UTC)
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(picture.url)).content == PNG
+    assert await refused(platform.stub.GetRunMetrics(request, metadata=platform.user(q="admin"))) is grpc.StatusCode.NOT_FOUND
+
+
+async def test_the_url_of_a_plot_expires(platform, run_id, monkeypatch):
+    ObjectStore(platform.settings()).write(f"attempts/p/{run_id}/1/a.png", PNG)
+    pod = platform.sender(run_id, 1)
+    pod.started()
+    pod.add(plot=plot(run_id, "a.png", PNG))
+    await pod.send(*pod.events)
+    await platform.committed(pod)
+
+    async def listed():
+        (picture,) = (await platform.stub.ListPlots(api.ListPlotsRequest(run_id=run_id), metadata=platform.admin)).plots
+        return picture
+
+    lasting = await listed()
+    monkeypatch.setattr("splitrail_metrics.service.URL_LIFETIME", timedelta(seconds=1))
+    brief = await listed()
+    async with httpx.AsyncClient() as client:
+
+        async def is_refused():
+            return (await client.get(brief.url)).status_code == 403
+
+        await platform.until(is_refused, "the URL has ended")
+        assert (await client.get(lasting.url)).content == PNG, "the object is there: only the time has passed"
 
 
 async def test_log_lines_page_by_page(platform, run_id):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&splitrail/errors/v1/error_reason.proto\x12\x13splitrail.errors.v1*\x85\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12\x1a\n\x16\x45RROR_REASON_NOT_FOUND\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_ALREADY_EXISTS\x10\x03\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_INVALID\x10\x04\x12\x1d\n\x19\x45RROR_REASON_ROLE_MISSING\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_ATTEMPT_FENCED\x10\x06\x12\x1a\n\x16\x45RROR_REASON_JOB_ENDED\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_VERSION_STATE\x10\x08\x12\x1e\n\x1a\x45RROR_REASON_SPLIT_MISSING\x10\t\x12\x1c\n\x18\x45RROR_REASON_SPLIT_EMPTY\x10\n\x12\x1f\n\x1b\x45RROR_REASON_RUN_UNFINISHED\x10\x0b\x12\x1d\n\x19\x45RROR_REASON_CONTAMINATED\x10\x0c\x12\x1f\n\x1b\x45RROR_REASON_UPLOAD_MISSING\x10\r\x12\x1f\n\x1b\x45RROR_REASON_IMPORT_REFUSED\x10\x0e\x12\x17\n\x13\x45RROR_REASON_PINNED\x10\x0f\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x10\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x11\x12!\n\x1d\x45RROR_REASON_WATCHER_TOO_SLOW\x10\x12\x12\x1f\n\x1b\x45RROR_REASON_IMPORT_STARTED\x10\x13\x42K\n\x17\x64\x65v.splitrail.errors.v1P\x01Z.splitrail.dev/gen/splitrail/errors/v1;errorsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&splitrail/errors/v1/error_reason.proto\x12\x13splitrail.errors.v1*\xc3\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12\x1a\n\x16\x45RROR_REASON_NOT_FOUND\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_ALREADY_EXISTS\x10\x03\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_INVALID\x10\x04\x12\x1d\n\x19\x45RROR_REASON_ROLE_MISSING\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_ATTEMPT_FENCED\x10\x06\x12\x1a\n\x16\x45RROR_REASON_JOB_ENDED\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_VERSION_STATE\x10\x08\x12\x1e\n\x1a\x45RROR_REASON_SPLIT_MISSING\x10\t\x12\x1c\n\x18\x45RROR_REASON_SPLIT_EMPTY\x10\n\x12\x1f\n\x1b\x45RROR_REASON_RUN_UNFINISHED\x10\x0b\x12\x1d\n\x19\x45RROR_REASON_CONTAMINATED\x10\x0c\x12\x1f\n\x1b\x45RROR_REASON_UPLOAD_MISSING\x10\r\x12\x1f\n\x1b\x45RROR_REASON_IMPORT_REFUSED\x10\x0e\x12\x17\n\x13\x45RROR_REASON_PINNED\x10\x0f\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x10\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x11\x12!\n\x1d\x45RROR_REASON_WATCHER_TOO_SLOW\x10\x12\x12\x1f\n\x1b\x45RROR_REASON_IMPORT_STARTED\x10\x13\x12\x1f\n\x1b\x45RROR_REASON_PLOT_TOO_LARGE\x10\x14\x12\x1b\n\x17\x45RROR_REASON_BASE_MOVED\x10\x15\x42K\n\x17\x64\x65v.splitrail.errors.v1P\x01Z.splitrail.dev/gen/splitrail/errors/v1;errorsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\027dev.splitrail.errors.v1P\001Z.splitrail.dev/gen/splitrail/errors/v1;errorsv1'
   _globals['_ERRORREASON']._serialized_start=64
-  _globals['_ERRORREASON']._serialized_end=709
+  _globals['_ERRORREASON']._serialized_end=771
 # @@protoc_insertion_point(module_scope)

@@ -39,7 +39,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_JOB_ENDED: _ErrorReason.ValueType  # 7
     """FAILED_PRECONDITION: the job has ended."""
     ERROR_REASON_VERSION_STATE: _ErrorReason.ValueType  # 8
-    """FAILED_PRECONDITION: the version is not committed, or already is and cannot change."""
+    """FAILED_PRECONDITION: the version is not committed, or already is and cannot change, or holds no image and cannot be committed."""
     ERROR_REASON_SPLIT_MISSING: _ErrorReason.ValueType  # 9
     """FAILED_PRECONDITION: the version has no split revision to train on."""
     ERROR_REASON_SPLIT_EMPTY: _ErrorReason.ValueType  # 10
@@ -62,6 +62,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the watcher read too slowly and was closed; open again from the last cursor."""
     ERROR_REASON_IMPORT_STARTED: _ErrorReason.ValueType  # 19
     """FAILED_PRECONDITION: the import has been started and takes no more files."""
+    ERROR_REASON_PLOT_TOO_LARGE: _ErrorReason.ValueType  # 20
+    """FAILED_PRECONDITION: the plot does not fit into a message; its signed URL has no limit. Metadata: name, size_bytes, max_bytes."""
+    ERROR_REASON_BASE_MOVED: _ErrorReason.ValueType  # 21
+    """ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and newest_version_id (empty: none), newest_number,
+    and how many images were added, removed, changed between the two.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo (domain "splitrail"). Programs branch on these, never on message text. The string in ErrorInfo.reason is
@@ -85,7 +91,7 @@ ERROR_REASON_ATTEMPT_FENCED: ErrorReason.ValueType  # 6
 ERROR_REASON_JOB_ENDED: ErrorReason.ValueType  # 7
 """FAILED_PRECONDITION: the job has ended."""
 ERROR_REASON_VERSION_STATE: ErrorReason.ValueType  # 8
-"""FAILED_PRECONDITION: the version is not committed, or already is and cannot change."""
+"""FAILED_PRECONDITION: the version is not committed, or already is and cannot change, or holds no image and cannot be committed."""
 ERROR_REASON_SPLIT_MISSING: ErrorReason.ValueType  # 9
 """FAILED_PRECONDITION: the version has no split revision to train on."""
 ERROR_REASON_SPLIT_EMPTY: ErrorReason.ValueType  # 10
@@ -108,4 +114,10 @@ ERROR_REASON_WATCHER_TOO_SLOW: ErrorReason.ValueType  # 18
 """RESOURCE_EXHAUSTED: the watcher read too slowly and was closed; open again from the last cursor."""
 ERROR_REASON_IMPORT_STARTED: ErrorReason.ValueType  # 19
 """FAILED_PRECONDITION: the import has been started and takes no more files."""
+ERROR_REASON_PLOT_TOO_LARGE: ErrorReason.ValueType  # 20
+"""FAILED_PRECONDITION: the plot does not fit into a message; its signed URL has no limit. Metadata: name, size_bytes, max_bytes."""
+ERROR_REASON_BASE_MOVED: ErrorReason.ValueType  # 21
+"""ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and newest_version_id (empty: none), newest_number,
+and how many images were added, removed, changed between the two.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -286,6 +286,44 @@ class Plot(_message.Message):
 Global___Plot: _TypeAlias = Plot  # noqa: Y015
 
 @_typing.final
+class JobSplit(_message.Message):
+    """The split revision that a job works on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPLIT_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    split_id: _builtins.str
+    """UUIDv7."""
+    reference: _builtins.str
+    """`cells@v3#2`."""
+    digest: _builtins.str
+    """Digest of the revision. Empty for an evaluation, as are the fields that follow: GetSplit has them."""
+    dataset_id: _builtins.str
+    """Dataset of the revision."""
+    version_id: _builtins.str
+    """Version of the revision."""
+    def __init__(
+        self,
+        *,
+        split_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        dataset_id: _builtins.str = ...,
+        version_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "digest", b"digest", "reference", b"reference", "split_id", b"split_id", "version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobSplit: _TypeAlias = JobSplit  # noqa: Y015
+
+@_typing.final
 class MetricDescriptor(_message.Message):
     """What a canonical metric means."""
 

@@ -29,7 +29,7 @@ from splitrail.events.v1 import run_event_pb2 as splitrail_dot_events_dot_v1_dot
 from splitrail.metrics.v1 import metrics_pb2 as splitrail_dot_metrics_dot_v1_dot_metrics__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*splitrail/metrics/v1/metrics_service.proto\x12\x14splitrail.metrics.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a#splitrail/events/v1/run_event.proto\x1a\"splitrail/metrics/v1/metrics.proto\"4\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\"\xfd\x01\n\x10WatchRunResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\x30\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1f.splitrail.metrics.v1.FeedEventH\x00\x12\x36\n\x08progress\x18\x03 \x01(\x0b\x32\".splitrail.events.v1.BatchProgressH\x00\x12\x34\n\theartbeat\x18\x04 \x01(\x0b\x32\x1f.splitrail.metrics.v1.HeartbeatH\x00\x12.\n\x06\x63losed\x18\x05 \x01(\x0b\x32\x1c.splitrail.metrics.v1.ClosedH\x00\x42\t\n\x07message\"\x0b\n\tHeartbeat\"\x18\n\x06\x43losed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"&\n\x14GetRunMetricsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xa3\x01\n\x15GetRunMetricsResponse\x12+\n\x06\x65pochs\x18\x01 \x03(\x0b\x32\x1b.splitrail.metrics.v1.Epoch\x12\x31\n\x07summary\x18\x02 \x01(\x0b\x32 .splitrail.metrics.v1.RunSummary\x12*\n\x05\x66inal\x18\x03 \x01(\x0b\x32\x1b.splitrail.metrics.v1.Epoch\"+\n\x18\x42\x61tchGetSummariesRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\"\xc2\x01\n\x19\x42\x61tchGetSummariesResponse\x12Q\n\tsummaries\x18\x01 \x03(\x0b\x32>.splitrail.metrics.v1.BatchGetSummariesResponse.SummariesEntry\x1aR\n\x0eSummariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .splitrail.metrics.v1.RunSummary:\x02\x38\x01\"\"\n\x10ListPlotsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\">\n\x11ListPlotsResponse\x12)\n\x05plots\x18\x01 \x03(\x0b\x32\x1a.splitrail.metrics.v1.Plot\".\n\x0eGetPlotRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"_\n\x13ListLogLinesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x14ListLogLinesResponse\x12.\n\x05lines\x18\x01 \x03(\x0b\x32\x1f.splitrail.metrics.v1.FeedEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x18\n\x16GetMetricSchemaRequest\"R\n\x17GetMetricSchemaResponse\x12\x37\n\x07metrics\x18\x01 \x03(\x0b\x32&.splitrail.metrics.v1.MetricDescriptor\"6\n\x13GetWatermarkRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"c\n\x14GetWatermarkResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x17\n\x0f\x63urrent_attempt\x18\x02 \x01(\r\x12\x12\n\nlast_epoch\x18\x03 \x01(\r\x12\x0e\n\x06\x63losed\x18\x04 \x01(\x08\x32\xd4\x08\n\x0eMetricsService\x12\x83\x01\n\x08WatchRun\x12%.splitrail.metrics.v1.WatchRunRequest\x1a&.splitrail.metrics.v1.WatchRunResponse\"&\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/runs/{run_id}/watch0\x01\x12\x92\x01\n\rGetRunMetrics\x12*.splitrail.metrics.v1.GetRunMetricsRequest\x1a+.splitrail.metrics.v1.GetRunMetricsResponse\"(\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/runs/{run_id}/metrics\x12\x96\x01\n\x11\x42\x61tchGetSummaries\x12..splitrail.metrics.v1.BatchGetSummariesRequest\x1a/.splitrail.metrics.v1.BatchGetSummariesResponse\" \xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/run-summaries\x12\x84\x01\n\tListPlots\x12&.splitrail.metrics.v1.ListPlotsRequest\x1a\'.splitrail.metrics.v1.ListPlotsResponse\"&\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/runs/{run_id}/plots\x12t\n\x07GetPlot\x12$.splitrail.metrics.v1.GetPlotRequest\x1a\x14.google.api.HttpBody\"-\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/runs/{run_id}/plots/{name}\x12\x8c\x01\n\x0cListLogLines\x12).splitrail.metrics.v1.ListLogLinesRequest\x1a*.splitrail.metrics.v1.ListLogLinesResponse\"%\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/api/runs/{run_id}/logs\x12\x90\x01\n\x0fGetMetricSchema\x12,.splitrail.metrics.v1.GetMetricSchemaRequest\x1a-.splitrail.metrics.v1.GetMetricSchemaResponse\" \xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/metric-schema\x12o\n\x0cGetWatermark\x12).splitrail.metrics.v1.GetWatermarkRequest\x1a*.splitrail.metrics.v1.GetWatermarkResponse\"\x08\xea\xe0\x18\x04\x12\x02\x03\x01\x42N\n\x18\x64\x65v.splitrail.metrics.v1P\x01Z0splitrail.dev/gen/splitrail/metrics/v1;metricsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*splitrail/metrics/v1/metrics_service.proto\x12\x14splitrail.metrics.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a#splitrail/events/v1/run_event.proto\x1a\"splitrail/metrics/v1/metrics.proto\"4\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\"\xfd\x01\n\x10WatchRunResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\x30\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1f.splitrail.metrics.v1.FeedEventH\x00\x12\x36\n\x08progress\x18\x03 \x01(\x0b\x32\".splitrail.events.v1.BatchProgressH\x00\x12\x34\n\theartbeat\x18\x04 \x01(\x0b\x32\x1f.splitrail.metrics.v1.HeartbeatH\x00\x12.\n\x06\x63losed\x18\x05 \x01(\x0b\x32\x1c.splitrail.metrics.v1.ClosedH\x00\x42\t\n\x07message\"\x0b\n\tHeartbeat\"\x18\n\x06\x43losed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"&\n\x14GetRunMetricsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xfd\x01\n\x15GetRunMetricsResponse\x12+\n\x06\x65pochs\x18\x01 \x03(\x0b\x32\x1b.splitrail.metrics.v1.Epoch\x12\x31\n\x07summary\x18\x02 \x01(\x0b\x32 .splitrail.metrics.v1.RunSummary\x12*\n\x05\x66inal\x18\x03 \x01(\x0b\x32\x1b.splitrail.metrics.v1.Epoch\x12)\n\x05plots\x18\x04 \x03(\x0b\x32\x1a.splitrail.metrics.v1.Plot\x12-\n\x05split\x18\x05 \x01(\x0b\x32\x1e.splitrail.metrics.v1.JobSplit\"+\n\x18\x42\x61tchGetSummariesRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\"\xc2\x01\n\x19\x42\x61tchGetSummariesResponse\x12Q\n\tsummaries\x18\x01 \x03(\x0b\x32>.splitrail.metrics.v1.BatchGetSummariesResponse.SummariesEntry\x1aR\n\x0eSummariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .splitrail.metrics.v1.RunSummary:\x02\x38\x01\"\"\n\x10ListPlotsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\">\n\x11ListPlotsResponse\x12)\n\x05plots\x18\x01 \x03(\x0b\x32\x1a.splitrail.metrics.v1.Plot\".\n\x0eGetPlotRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"_\n\x13ListLogLinesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x14ListLogLinesResponse\x12.\n\x05lines\x18\x01 \x03(\x0b\x32\x1f.splitrail.metrics.v1.FeedEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x18\n\x16GetMetricSchemaRequest\"R\n\x17GetMetricSchemaResponse\x12\x37\n\x07metrics\x18\x01 \x03(\x0b\x32&.splitrail.metrics.v1.MetricDescriptor\"6\n\x13GetWatermarkRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"c\n\x14GetWatermarkResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x17\n\x0f\x63urrent_attempt\x18\x02 \x01(\r\x12\x12\n\nlast_epoch\x18\x03 \x01(\r\x12\x0e\n\x06\x63losed\x18\x04 \x01(\x08\x32\xd4\x08\n\x0eMetricsService\x12\x83\x01\n\x08WatchRun\x12%.splitrail.metrics.v1.WatchRunRequest\x1a&.splitrail.metrics.v1.WatchRunResponse\"&\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/runs/{run_id}/watch0\x01\x12\x92\x01\n\rGetRunMetrics\x12*.splitrail.metrics.v1.GetRunMetricsRequest\x1a+.splitrail.metrics.v1.GetRunMetricsResponse\"(\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/runs/{run_id}/metrics\x12\x96\x01\n\x11\x42\x61tchGetSummaries\x12..splitrail.metrics.v1.BatchGetSummariesRequest\x1a/.splitrail.metrics.v1.BatchGetSummariesResponse\" \xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/run-summaries\x12\x84\x01\n\tListPlots\x12&.splitrail.metrics.v1.ListPlotsRequest\x1a\'.splitrail.metrics.v1.ListPlotsResponse\"&\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/runs/{run_id}/plots\x12t\n\x07GetPlot\x12$.splitrail.metrics.v1.GetPlotRequest\x1a\x14.google.api.HttpBody\"-\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/runs/{run_id}/plots/{name}\x12\x8c\x01\n\x0cListLogLines\x12).splitrail.metrics.v1.ListLogLinesRequest\x1a*.splitrail.metrics.v1.ListLogLinesResponse\"%\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/api/runs/{run_id}/logs\x12\x90\x01\n\x0fGetMetricSchema\x12,.splitrail.metrics.v1.GetMetricSchemaRequest\x1a-.splitrail.metrics.v1.GetMetricSchemaResponse\" \xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/metric-schema\x12o\n\x0cGetWatermark\x12).splitrail.metrics.v1.GetWatermarkRequest\x1a*.splitrail.metrics.v1.GetWatermarkResponse\"\x08\xea\xe0\x18\x04\x12\x02\x03\x01\x42N\n\x18\x64\x65v.splitrail.metrics.v1P\x01Z0splitrail.dev/gen/splitrail/metrics/v1;metricsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -66,31 +66,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRUNMETRICSREQUEST']._serialized_start=579
   _globals['_GETRUNMETRICSREQUEST']._serialized_end=617
   _globals['_GETRUNMETRICSRESPONSE']._serialized_start=620
-  _globals['_GETRUNMETRICSRESPONSE']._serialized_end=783
-  _globals['_BATCHGETSUMMARIESREQUEST']._serialized_start=785
-  _globals['_BATCHGETSUMMARIESREQUEST']._serialized_end=828
-  _globals['_BATCHGETSUMMARIESRESPONSE']._serialized_start=831
-  _globals['_BATCHGETSUMMARIESRESPONSE']._serialized_end=1025
-  _globals['_BATCHGETSUMMARIESRESPONSE_SUMMARIESENTRY']._serialized_start=943
-  _globals['_BATCHGETSUMMARIESRESPONSE_SUMMARIESENTRY']._serialized_end=1025
-  _globals['_LISTPLOTSREQUEST']._serialized_start=1027
-  _globals['_LISTPLOTSREQUEST']._serialized_end=1061
-  _globals['_LISTPLOTSRESPONSE']._serialized_start=1063
-  _globals['_LISTPLOTSRESPONSE']._serialized_end=1125
-  _globals['_GETPLOTREQUEST']._serialized_start=1127
-  _globals['_GETPLOTREQUEST']._serialized_end=1173
-  _globals['_LISTLOGLINESREQUEST']._serialized_start=1175
-  _globals['_LISTLOGLINESREQUEST']._serialized_end=1270
-  _globals['_LISTLOGLINESRESPONSE']._serialized_start=1272
-  _globals['_LISTLOGLINESRESPONSE']._serialized_end=1367
-  _globals['_GETMETRICSCHEMAREQUEST']._serialized_start=1369
-  _globals['_GETMETRICSCHEMAREQUEST']._serialized_end=1393
-  _globals['_GETMETRICSCHEMARESPONSE']._serialized_start=1395
-  _globals['_GETMETRICSCHEMARESPONSE']._serialized_end=1477
-  _globals['_GETWATERMARKREQUEST']._serialized_start=1479
-  _globals['_GETWATERMARKREQUEST']._serialized_end=1533
-  _globals['_GETWATERMARKRESPONSE']._serialized_start=1535
-  _globals['_GETWATERMARKRESPONSE']._serialized_end=1634
-  _globals['_METRICSSERVICE']._serialized_start=1637
-  _globals['_METRICSSERVICE']._serialized_end=2745
+  _globals['_GETRUNMETRICSRESPONSE']._serialized_end=873
+  _globals['_BATCHGETSUMMARIESREQUEST']._serialized_start=875
+  _globals['_BATCHGETSUMMARIESREQUEST']._serialized_end=918
+  _globals['_BATCHGETSUMMARIESRESPONSE']._serialized_start=921
+  _globals['_BATCHGETSUMMARIESRESPONSE']._serialized_end=1115
+  _globals['_BATCHGETSUMMARIESRESPONSE_SUMMARIESENTRY']._serialized_start=1033
+  _globals['_BATCHGETSUMMARIESRESPONSE_SUMMARIESENTRY']._serialized_end=1115
+  _globals['_LISTPLOTSREQUEST']._serialized_start=1117
+  _globals['_LISTPLOTSREQUEST']._serialized_end=1151
+  _globals['_LISTPLOTSRESPONSE']._serialized_start=1153
+  _globals['_LISTPLOTSRESPONSE']._serialized_end=1215
+  _globals['_GETPLOTREQUEST']._serialized_start=1217
+  _globals['_GETPLOTREQUEST']._serialized_end=1263
+  _globals['_LISTLOGLINESREQUEST']._serialized_start=1265
+  _globals['_LISTLOGLINESREQUEST']._serialized_end=1360
+  _globals['_LISTLOGLINESRESPONSE']._serialized_start=1362
+  _globals['_LISTLOGLINESRESPONSE']._serialized_end=1457
+  _globals['_GETMETRICSCHEMAREQUEST']._serialized_start=1459
+  _globals['_GETMETRICSCHEMAREQUEST']._serialized_end=1483
+  _globals['_GETMETRICSCHEMARESPONSE']._serialized_start=1485
+  _globals['_GETMETRICSCHEMARESPONSE']._serialized_end=1567
+  _globals['_GETWATERMARKREQUEST']._serialized_start=1569
+  _globals['_GETWATERMARKREQUEST']._serialized_end=1623
+  _globals['_GETWATERMARKRESPONSE']._serialized_start=1625
+  _globals['_GETWATERMARKRESPONSE']._serialized_end=1724
+  _globals['_METRICSSERVICE']._serialized_start=1727
+  _globals['_METRICSSERVICE']._serialized_end=2835
 # @@protoc_insertion_point(module_scope)

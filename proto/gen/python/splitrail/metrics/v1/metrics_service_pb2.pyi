@@ -164,6 +164,8 @@ class GetRunMetricsResponse(_message.Message):
     EPOCHS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
+    PLOTS_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def epochs(self) -> _containers.RepeatedCompositeFieldContainer[_metrics_pb2.Epoch]:
         """By epoch; each exactly once."""
@@ -176,16 +178,26 @@ class GetRunMetricsResponse(_message.Message):
     def final(self) -> _metrics_pb2.Epoch:
         """Metrics of the best checkpoint on val, once there."""
 
+    @_builtins.property
+    def plots(self) -> _containers.RepeatedCompositeFieldContainer[_metrics_pb2.Plot]:
+        """As ListPlots gives them, with signed URLs."""
+
+    @_builtins.property
+    def split(self) -> _metrics_pb2.JobSplit:
+        """What the numbers come from."""
+
     def __init__(
         self,
         *,
         epochs: _abc.Iterable[_metrics_pb2.Epoch] | None = ...,
         summary: _metrics_pb2.RunSummary | None = ...,
         final: _metrics_pb2.Epoch | None = ...,
+        plots: _abc.Iterable[_metrics_pb2.Plot] | None = ...,
+        split: _metrics_pb2.JobSplit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["final", b"final", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["final", b"final", "split", b"split", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "final", b"final", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "final", b"final", "plots", b"plots", "split", b"split", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

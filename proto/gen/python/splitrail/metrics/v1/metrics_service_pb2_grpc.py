@@ -92,7 +92,8 @@ class MetricsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetRunMetrics(self, request, context):
-        """All epochs of the effective timeline, with summary.
+        """All epochs of the effective timeline, with summary, plots and split.
+        Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split, does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +115,7 @@ class MetricsServiceServicer:
 
     def GetPlot(self, request, context):
         """The bytes of a plot.
+        Errors: NOT_FOUND; FAILED_PRECONDITION (PLOT_TOO_LARGE) above 3 MiB.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

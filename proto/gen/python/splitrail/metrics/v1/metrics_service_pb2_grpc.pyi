@@ -40,13 +40,16 @@ class MetricsServiceStub:
     Errors: NOT_FOUND; RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW).
     """
     GetRunMetrics: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetRunMetricsRequest, _metrics_service_pb2.GetRunMetricsResponse]
-    """All epochs of the effective timeline, with summary."""
+    """All epochs of the effective timeline, with summary, plots and split.
+    Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split, does not answer.
+    """
     BatchGetSummaries: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.BatchGetSummariesRequest, _metrics_service_pb2.BatchGetSummariesResponse]
     """Summaries of several runs, for lists. Unknown runs are left out."""
     ListPlots: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.ListPlotsRequest, _metrics_service_pb2.ListPlotsResponse]
     """Plots with signed URLs that open with a plain HTTP GET, and expire."""
     GetPlot: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetPlotRequest, _httpbody_pb2.HttpBody]
     """The bytes of a plot.
+    Errors: NOT_FOUND; FAILED_PRECONDITION (PLOT_TOO_LARGE) above 3 MiB.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -68,13 +71,16 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     Errors: NOT_FOUND; RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW).
     """
     GetRunMetrics: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetRunMetricsRequest, _metrics_service_pb2.GetRunMetricsResponse]  # type: ignore[assignment]
-    """All epochs of the effective timeline, with summary."""
+    """All epochs of the effective timeline, with summary, plots and split.
+    Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split, does not answer.
+    """
     BatchGetSummaries: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.BatchGetSummariesRequest, _metrics_service_pb2.BatchGetSummariesResponse]  # type: ignore[assignment]
     """Summaries of several runs, for lists. Unknown runs are left out."""
     ListPlots: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.ListPlotsRequest, _metrics_service_pb2.ListPlotsResponse]  # type: ignore[assignment]
     """Plots with signed URLs that open with a plain HTTP GET, and expire."""
     GetPlot: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetPlotRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The bytes of a plot.
+    Errors: NOT_FOUND; FAILED_PRECONDITION (PLOT_TOO_LARGE) above 3 MiB.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -105,7 +111,9 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_service_pb2.GetRunMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.GetRunMetricsResponse, _abc.Awaitable[_metrics_service_pb2.GetRunMetricsResponse]]:
-        """All epochs of the effective timeline, with summary."""
+        """All epochs of the effective timeline, with summary, plots and split.
+        Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split, does not answer.
+        """
 
     @_abc_1.abstractmethod
     def BatchGetSummaries(
@@ -130,6 +138,7 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
         """The bytes of a plot.
+        Errors: NOT_FOUND; FAILED_PRECONDITION (PLOT_TOO_LARGE) above 3 MiB.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
