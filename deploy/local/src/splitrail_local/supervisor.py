@@ -1,10 +1,12 @@
 """supervisord: its configuration, and its control over XML-RPC on a private unix socket."""
 
+import configparser
 import shlex
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
@@ -71,6 +73,26 @@ def write_configuration(state: State, parts: Sequence[Part], root_user: bool) ->
     )
     programs = [_program(state, part, priority) for priority, part in enumerate(parts, start=1)]
     write_private(state.root / "supervisord.conf", header + "".join(programs))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What it takes to recognise a stack's supervisord and to speak with it."""
+
+    stack_id: str
+    password: str
+    control_socket: Path
+
+
+def read_identity(root: Path) -> Identity | None:
+    """The identity in the supervisord.conf of a state folder; None when there is none that can be read."""
+    written = configparser.RawConfigParser()
+    try:
+        written.read(root / "supervisord.conf")
+        server = written["unix_http_server"]
+        return Identity(written["supervisord"]["identifier"], server["password"], Path(server["file"].replace("%%", "%")))
+    except (configparser.Error, KeyError, UnicodeDecodeError):
+        return None
 
 
 def _program(state: State, part: Part, priority: int) -> str:
