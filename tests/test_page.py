@@ -6,15 +6,17 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from main_job import ARGUMENTS, EPOCHS, Command, Story, until
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from splitrail_local.shapes import generate
 from splitrail_local.testing import RunningStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
+WEB = Path(__file__).resolve().parent.parent / "gateway" / "web"
 SHOTS = Path(os.environ.get("SPLITRAIL_SHOTS", "test-output"))
 
 
@@ -86,6 +88,39 @@ def test_hostile_text_is_text(story: Story, page: Page, command: Command, stack:
     page.goto(f"{stack.gateway_url}/#/runs/{run['run_id']}")
     expect(page.locator(".log")).to_contain_text(hostile, timeout=60_000)
     assert page.evaluate("window.broken") is None
+
+
+def test_the_best_epoch_is_the_one_that_the_services_choose(browser: Browser):
+    """The highest finite fitness, of equals the latest. No recipe brings such a run about for certain, so the gateway is played here."""
+    epochs = [
+        {"epoch": number, "epochs": 3, "metrics": {"fitness": fitness, "mAP50": number / 10}} for number, fitness in enumerate([0.5, 0.5, "NaN"], 1)
+    ]
+    events = [*({"epoch": epoch} for epoch in epochs), {"state": {"state": "JOB_STATE_SUCCEEDED"}}]
+    feed = [
+        *({"cursor": str(seq), "event": {"seq": str(seq), **event}} for seq, event in enumerate(events, 1)),
+        {"cursor": "4", "closed": {"reason": "ended"}},
+    ]
+    answers = {
+        "/api/runs/run-1": json.dumps({"run": {"runId": "run-1", "reference": "cells/1", "epochs": 3, "job": {"state": "JOB_STATE_RUNNING"}}}),
+        "/api/runs/run-1/watch": "".join(json.dumps(message) + "\n" for message in feed),
+    }
+
+    def gateway(route: Route) -> None:
+        path = urlsplit(route.request.url).path
+        if path.startswith("/api/"):
+            route.fulfill(body=answers.get(path, "{}"))
+        else:
+            route.fulfill(path=WEB / ("index.html" if path == "/" else path[1:]))
+
+    context = browser.new_context()
+    context.route("**/*", gateway)
+    page = context.new_page()
+    page.goto("http://splitrail.test/#token=any")
+    page.goto("http://splitrail.test/#/runs/run-1")
+    expect(page.locator(".strip")).to_contain_text("succeeded")
+    expect(page.locator(".strip div", has_text="best epoch").locator("b")).to_have_text("2")
+    expect(page.locator(".strip div", has_text="best val mAP50").first.locator("b")).to_have_text("0.200")
+    context.close()
 
 
 def test_without_a_token_the_page_asks_for_one(browser: Browser, stack: RunningStack):

@@ -16,6 +16,12 @@ export async function showRun(main, runId, signal, onLink) {
   await Promise.all([view.showPlots(), view.showEvaluations()]);
 }
 
+const fitness = (epoch) => Number(epoch.metrics?.fitness);
+
+/** Of epochs in order, the one of the highest finite fitness, of equals the latest: the services' own rule (RunSummary.best), on what has come so far. */
+const bestEpoch = (epochs) => epochs.filter((epoch) => Number.isFinite(fitness(epoch)))
+  .reduce((best, epoch) => (best && fitness(best) > fitness(epoch) ? best : epoch), null);
+
 class RunView {
   constructor(run, charts, signal) {
     Object.assign(this, { run, charts, signal, epochs: [], pictures: new Map(), state: run.job?.state, attempt: run.job?.attempt ?? 0, stage: "", dirty: false });
@@ -65,7 +71,7 @@ class RunView {
   draw() {
     const done = this.epochs.at(-1)?.epoch ?? 0;
     const ended = !["JOB_STATE_RUNNING", "JOB_STATE_QUEUED"].includes(this.state);
-    const best = this.epochs.reduce((a, b) => (a && Number(a.metrics?.fitness) >= Number(b.metrics?.fitness) ? a : b), null);
+    const best = bestEpoch(this.epochs);
     const tile = (label, value) => el("div", {}, el("span", {}, label), el("b", {}, value));
     this.strip.replaceChildren(tile("state", stateBadge(this.state)), tile("epoch", `${done}/${this.run.epochs}`), tile("best val mAP50", figure(best?.metrics?.mAP50)),
       tile("best val mAP50-95", figure(best?.metrics?.mAP50_95)), tile("best epoch", best ? String(best.epoch) : "–"), tile("attempt", String(this.attempt || "–")),

@@ -22,6 +22,7 @@ from splitrail.trainer.v1.run_pb2 import Artifact, Evaluation, Run
 from .client import AsyncClient
 from .connection import DEFAULT_PROJECT, Connection, find_connection
 from .errors import ImportFailedError, JobFailedError, RefusedError, SplitrailError, UnreachableError, UsageError, Violation
+from .export import ExportProgress, ExportResult
 from .sync import Client
 from .transfer import ImportProgress, ImportResult
 
@@ -34,6 +35,8 @@ __all__ = [
     "DatasetVersion",
     "Epoch",
     "Evaluation",
+    "ExportProgress",
+    "ExportResult",
     "FeedEvent",
     "Import",
     "ImportFailedError",

@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.message import Message
 from splitrail.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from splitrail.split.v1.dataset_service_pb2_grpc import DatasetServiceStub
+from splitrail.split.v1.export_service_pb2_grpc import ExportServiceStub
 from splitrail.split.v1.import_service_pb2_grpc import ImportServiceStub
 from splitrail.split.v1.split_service_pb2_grpc import SplitServiceStub
 from splitrail.trainer.v1.run_service_pb2_grpc import RunServiceStub
@@ -19,6 +20,7 @@ from .errors import UnreachableError, from_rpc
 if TYPE_CHECKING:  # the asynchronous face of the stubs exists for type checkers only
     from splitrail.metrics.v1.metrics_service_pb2_grpc import MetricsServiceAsyncStub
     from splitrail.split.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub
+    from splitrail.split.v1.export_service_pb2_grpc import ExportServiceAsyncStub
     from splitrail.split.v1.import_service_pb2_grpc import ImportServiceAsyncStub
     from splitrail.split.v1.split_service_pb2_grpc import SplitServiceAsyncStub
     from splitrail.trainer.v1.run_service_pb2_grpc import RunServiceAsyncStub
@@ -67,6 +69,7 @@ class Channel:
             self._channel = grpc.aio.insecure_channel(connection.target, options=options)
         self._metadata = (("authorization", f"Bearer {connection.token}"),)
         self.datasets: DatasetServiceAsyncStub = DatasetServiceStub(self._channel)
+        self.exports: ExportServiceAsyncStub = ExportServiceStub(self._channel)
         self.imports: ImportServiceAsyncStub = ImportServiceStub(self._channel)
         self.splits: SplitServiceAsyncStub = SplitServiceStub(self._channel)
         self.runs: RunServiceAsyncStub = RunServiceStub(self._channel)

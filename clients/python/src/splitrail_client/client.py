@@ -6,17 +6,29 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
-from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, import_service_pb2, split_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, export_service_pb2, import_pb2, import_service_pb2, split_pb2, split_service_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 
 from .channel import LONG_DEADLINE_SECONDS, Channel
 from .connection import DEFAULT_PROJECT, Connection
-from .errors import JobFailedError, RefusedError
-from .references import dataset_name, evaluation_reference, new_request_id, split_name, split_ratios, split_value, to_values
+from .errors import JobFailedError, RefusedError, UsageError
+from .export import FORMATS, Export, ExportProgress, ExportResult
+from .references import (
+    SplitWishes,
+    dataset_name,
+    evaluation_reference,
+    group_by,
+    new_request_id,
+    split_method,
+    split_name,
+    split_ratios,
+    split_value,
+    to_values,
+)
 from .transfer import ImportOrder, ImportProgress, ImportResult, Transfer
 from .watching import OnInterruption, watch_run
 
@@ -73,6 +85,34 @@ class AsyncClient:
         order = ImportOrder(folder, self.project, name or dataset_name(folder), strict, dry_run)
         return await Transfer(self.channel, order, progress or _ignore).run()
 
+    async def export(
+        self,
+        reference: str,
+        folder: str | PathLike[str],
+        *,
+        format: str = "yolo",
+        parts: Sequence[str] = (),
+        include_unlabelled: bool = False,
+        progress: Callable[[ExportProgress], None] | None = None,
+    ) -> ExportResult:
+        """Writes the version that `cells@v3#2` means as a folder, `yolo` (`yolo train data=data.yaml` works there) or `coco`.
+
+        `parts` (`["test"]`): only these; `include_unlabelled`: also images in no part. The folder is new, empty, or the same export, broken off.
+        Raises UsageError for any other folder, RefusedError for a part that has no images.
+        """
+        if format not in FORMATS:
+            raise UsageError(f"{format!r} is no format of exports: use {' or '.join(FORMATS)}")
+        resolved = await self._resolve(reference)
+        request = export_service_pb2.ExportVersionRequest(
+            dataset_id=resolved.version.dataset_id,
+            version_id=resolved.version.version_id,
+            split_id=resolved.split_id,
+            splits=[split_value(part) for part in ([parts] if isinstance(parts, str) else parts)],
+            format=FORMATS[format],
+            include_unlabelled=include_unlabelled,
+        )
+        return await Export(self.channel, request, Path(folder), progress or _ignore).run()
+
     async def problems(self, import_id: str) -> list[import_pb2.Problem]:
         """All problems of an import, by path and line."""
         request = import_service_pb2.ListProblemsRequest(import_id=import_id)
@@ -87,18 +127,61 @@ class AsyncClient:
         """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means."""
         return (await self._resolve(reference)).version
 
-    async def split(
-        self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), *, seed: int = 0, stratify: bool = True
-    ) -> split_pb2.SplitRevision:
+    async def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]) -> split_pb2.SplitRevision:
         """Splits a version into train, val and test, and makes that its current split. Equal arguments give an equal split anywhere."""
         version = await self.version(reference)
         request = split_service_pb2.CreateSplitRequest(
             dataset_id=version.dataset_id,
             version_id=version.version_id,
-            parameters=split_pb2.SplitParameters(ratios=split_ratios(ratios), seed=seed, stratify=stratify),
+            parameters=await self._split_parameters(ratios, wishes),
             request_id=new_request_id(),
+            keep_current="folds" in wishes,
         )
         return (await self.channel.call(self.channel.splits.CreateSplit, request, seconds=LONG_DEADLINE_SECONDS)).split
+
+    async def preview_split(
+        self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]
+    ) -> split_pb2.SplitRevision:
+        """What `split` would make, with its certificate; nothing is stored, so it has neither id nor number."""
+        version = await self.version(reference)
+        parameters = await self._split_parameters(ratios, wishes)
+        request = split_service_pb2.PreviewSplitRequest(dataset_id=version.dataset_id, version_id=version.version_id, parameters=parameters)
+        return (await self.channel.call(self.channel.splits.PreviewSplit, request, seconds=LONG_DEADLINE_SECONDS)).split
+
+    async def _split_parameters(self, ratios: Sequence[float], wishes: SplitWishes) -> split_pb2.SplitParameters:
+        base = await self.get_split(wishes["base"]) if wishes.get("base") else None
+        folds = wishes.get("folds")
+        return split_pb2.SplitParameters(
+            ratios=split_ratios(ratios),
+            seed=wishes.get("seed", 0),
+            method=split_method(wishes.get("method", "stratified")),
+            group_by=[group_by(rule) for rule in wishes.get("group_by", ())],
+            base_split_id=base.split_id if base else "",
+            pins=[split_pb2.Pin(path=path, split=split_value(part)) for path, part in wishes.get("pins", {}).items()],
+            folds=split_pb2.Folds(count=folds[0], index=folds[1]) if folds else None,
+        )
+
+    async def splits(self, reference: str) -> list[split_pb2.SplitRevision]:
+        """All revisions of a version, newest first."""
+        version = await self.version(reference)
+        request = split_service_pb2.ListSplitsRequest(dataset_id=version.dataset_id, version_id=version.version_id)
+        return [item async for page in self._pages(self.channel.splits.ListSplits, request) for item in page.splits]
+
+    async def compare_splits(self, reference: str, before: str) -> split_service_pb2.CompareSplitsResponse:
+        """What is elsewhere in one revision than in an earlier one: counts, and every image that moved."""
+        now, earlier = await self.get_split(reference), await self.get_split(before)
+        request = split_service_pb2.CompareSplitsRequest(split_id=now.split_id, before_split_id=earlier.split_id)
+        whole = split_service_pb2.CompareSplitsResponse()
+        async for page in self._pages(self.channel.splits.CompareSplits, request):
+            whole.moves[:] = page.moves
+            whole.assets.extend(page.assets)
+        return whole
+
+    async def leaks(self, reference: str, max_distance: int | None = None) -> list[split_service_pb2.Leak]:
+        """Near-duplicates in different parts of a revision, closest first, with signed URLs of both images."""
+        revision = await self.get_split(reference)
+        request = split_service_pb2.FindLeaksRequest(split_id=revision.split_id, max_distance=max_distance)
+        return [item async for page in self._pages(self.channel.splits.FindLeaks, request) for item in page.leaks]
 
     async def get_split(self, reference: str) -> split_pb2.SplitRevision:
         """The split that `cells@v3#2` means; without number, the version's current one."""
@@ -314,5 +397,5 @@ def ending(job: run_pb2.Job) -> str:
     return "failed" + (f" ({cause})" if job.cause else "") + (f": {job.message}" if job.message else "")
 
 
-def _ignore(_: ImportProgress) -> None:
+def _ignore(_: ImportProgress | ExportProgress) -> None:
     return None

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from google.protobuf import struct_pb2
 from splitrail.split.v1 import dataset_pb2, split_pb2
@@ -20,6 +20,7 @@ _INTEGER = re.compile(r"^[+-]?[0-9]+$")
 _NUMBER = re.compile(r"^[+-]?([0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|inf|infinity|nan)$", re.IGNORECASE)
 _EXACT = 2**53  # beyond it, protobuf's Value cannot hold an integer
 _WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "none": None, "null": None}
+_METHODS = {"stratified": split_pb2.SPLIT_METHOD_STRATIFIED, "random": split_pb2.SPLIT_METHOD_RANDOM, "hash": split_pb2.SPLIT_METHOD_HASH}
 _SPLITS = {"train": dataset_pb2.SPLIT_TRAIN, "val": dataset_pb2.SPLIT_VAL, "test": dataset_pb2.SPLIT_TEST}
 
 
@@ -81,6 +82,48 @@ def parse_ratios(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"ratios must be numbers like 0.7,0.15,0.15; got {text!r}") from None
+
+
+class SplitWishes(TypedDict, total=False):
+    """What a split can be asked for besides its ratios."""
+
+    seed: int
+    method: str
+    """stratified (the default), random or hash."""
+    group_by: Sequence[str]
+    """Rules; images that share one of them stay together. See `group_by`."""
+    base: str
+    """A revision (`cells@v1#2`) of an earlier version whose images keep their parts."""
+    pins: Mapping[str, str]
+    """Path -> train, val or test: images whose part is given."""
+    folds: tuple[int, int]
+    """(count, index): one fold of a cross-validation. It does not become the current split."""
+
+
+def split_method(name: str) -> split_pb2.SplitMethod.ValueType:
+    """The enum of `stratified`, `random` or `hash`. Raises UsageError."""
+    if name not in _METHODS:
+        raise UsageError(f"{name!r} is no way to split: use {', '.join(_METHODS)}")
+    return _METHODS[name]
+
+
+def method_name(value: split_pb2.SplitMethod.ValueType) -> str:
+    """`stratified`, `random`, `hash` or `imported`."""
+    return split_pb2.SplitMethod.Name(value).removeprefix("SPLIT_METHOD_").lower()
+
+
+def group_by(rule: str) -> split_pb2.GroupBy:
+    """`folder`, `metadata:site`, `name:^(.+)_` (a regular expression) or `near:4` (bits) as the message. Raises UsageError."""
+    kind, _, value = rule.partition(":")
+    if rule == "folder":
+        return split_pb2.GroupBy(folder=True)
+    if kind == "metadata" and value:
+        return split_pb2.GroupBy(metadata_key=value)
+    if kind == "name" and value:
+        return split_pb2.GroupBy(filename_pattern=value)
+    if kind == "near" and value.isdecimal() and len(value) < 4:
+        return split_pb2.GroupBy(near_duplicate_distance=int(value))
+    raise UsageError(f"{rule!r} is no rule to group by: use folder, metadata:KEY, name:PATTERN or near:BITS")
 
 
 def parse_assignments(words: Sequence[str]) -> dict[str, str]:

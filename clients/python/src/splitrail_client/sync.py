@@ -1,18 +1,21 @@
 """The client for scripts and notebooks: the same calls, waiting. An event loop runs in a thread of its own."""
 
+import asyncio
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 
 from .client import AsyncClient, EvaluationLike, RunLike
+from .export import ExportProgress, ExportResult
+from .references import SplitWishes
 from .transfer import ImportProgress, ImportResult
 from .watching import OnInterruption
 
@@ -51,6 +54,21 @@ class Client:
         """See AsyncClient.import_dataset."""
         return self._portal.call(lambda: self._client.import_dataset(path, name, strict=strict, dry_run=dry_run, progress=progress))
 
+    def export(
+        self,
+        reference: str,
+        folder: str | PathLike[str],
+        *,
+        format: str = "yolo",
+        parts: Sequence[str] = (),
+        include_unlabelled: bool = False,
+        progress: Callable[[ExportProgress], None] | None = None,
+    ) -> ExportResult:
+        """See AsyncClient.export."""
+        return self._portal.call(
+            lambda: self._client.export(reference, folder, format=format, parts=parts, include_unlabelled=include_unlabelled, progress=progress)
+        )
+
     def problems(self, import_id: str) -> list[import_pb2.Problem]:
         """See AsyncClient.problems."""
         return self._portal.call(self._client.problems, import_id)
@@ -63,9 +81,25 @@ class Client:
         """See AsyncClient.version."""
         return self._portal.call(self._client.version, reference)
 
-    def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), *, seed: int = 0, stratify: bool = True) -> split_pb2.SplitRevision:
+    def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]) -> split_pb2.SplitRevision:
         """See AsyncClient.split."""
-        return self._portal.call(lambda: self._client.split(reference, ratios, seed=seed, stratify=stratify))
+        return self._portal.call(lambda: self._client.split(reference, ratios, **wishes))
+
+    def preview_split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]) -> split_pb2.SplitRevision:
+        """See AsyncClient.preview_split."""
+        return self._portal.call(lambda: self._client.preview_split(reference, ratios, **wishes))
+
+    def splits(self, reference: str) -> list[split_pb2.SplitRevision]:
+        """See AsyncClient.splits."""
+        return self._portal.call(self._client.splits, reference)
+
+    def compare_splits(self, reference: str, before: str) -> split_service_pb2.CompareSplitsResponse:
+        """See AsyncClient.compare_splits."""
+        return self._portal.call(self._client.compare_splits, reference, before)
+
+    def leaks(self, reference: str, max_distance: int | None = None) -> list[split_service_pb2.Leak]:
+        """See AsyncClient.leaks."""
+        return self._portal.call(self._client.leaks, reference, max_distance)
 
     def get_split(self, reference: str) -> split_pb2.SplitRevision:
         """See AsyncClient.get_split."""
@@ -102,9 +136,15 @@ class Client:
     ) -> Generator[metrics_pb2.FeedEvent, None, None]:
         """See AsyncClient.watch. Giving up the iteration ends the watch, not the run."""
         watching = self._client.watch(run, after_seq=after_seq, on_progress=on_progress, on_interruption=on_interruption)
+        reading = asyncio.Lock()  # the loop's: a generator that runs, or unwinds from being cancelled, cannot be closed
 
         async def following() -> metrics_pb2.FeedEvent | None:
-            return await anext(watching, None)
+            async with reading:
+                return await anext(watching, None)
+
+        async def ending() -> None:
+            async with reading:
+                await watching.aclose()
 
         try:
             while True:
@@ -119,7 +159,7 @@ class Client:
                 yield event
         finally:
             if self._close.alive:  # else the loop has ended, and the watch with it
-                self._portal.call(watching.aclose)
+                self._portal.call(ending)
 
     def metrics(self, run: RunLike) -> metrics_service_pb2.GetRunMetricsResponse:
         """See AsyncClient.metrics."""

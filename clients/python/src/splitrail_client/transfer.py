@@ -22,10 +22,10 @@ FILES_PER_REQUEST = 1000
 UPLOADS_AT_ONCE = 8
 _PIECE_BYTES = 256 * 1024
 _TRIES = 6
-_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _LIMITS = httpx.Limits(max_connections=UPLOADS_AT_ONCE, max_keepalive_connections=UPLOADS_AT_ONCE)
 # This machine is reached without a proxy, whatever the environment says.
-_DIRECT: dict[str, httpx.AsyncBaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+DIRECT: dict[str, httpx.AsyncBaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Transfer:
     async def _send(self, import_id: str, source: Source, files: Sequence[HashedFile]) -> None:
         """Announces all files, a page at a time, and uploads what each page lacks. What comes twice is sent once."""
         self._total = len(files)
-        async with httpx.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, mounts=_DIRECT) as http:
+        async with httpx.AsyncClient(timeout=TIMEOUT, limits=_LIMITS, mounts=DIRECT) as http:
             for start in range(0, len(files), FILES_PER_REQUEST):
                 page = files[start : start + FILES_PER_REQUEST]
                 by_content = {item.sha256: item for item in page}

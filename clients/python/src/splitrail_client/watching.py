@@ -41,7 +41,7 @@ class Patience:
     longest_pause: float = 10.0
 
 
-class _Interruptions:
+class Interruptions:
     """Counts tries since the last message, and pauses between them. Opening again is safe: it only reads."""
 
     def __init__(self, patience: Patience, on_interruption: OnInterruption | None) -> None:
@@ -71,7 +71,7 @@ def _passes(error: SplitrailError) -> bool:
     return error.code is None or error.code in _PASSING_CODES or (error.code in BROKEN_CODES and not error.reason)
 
 
-async def _unbroken(messages: AsyncIterator[Answer], silence: float) -> AsyncGenerator[Answer, None]:
+async def unbroken(messages: AsyncIterator[Answer], silence: float) -> AsyncGenerator[Answer, None]:
     """The messages of one stream; UnreachableError after too long a silence."""
     while True:
         try:
@@ -98,7 +98,7 @@ async def watch_run(
     Raises RefusedError (no such run, no right to see it), and what broke the connection when it stays broken for `patience.give_up` seconds.
     """
     patience = patience or Patience()
-    interruptions = _Interruptions(patience, on_interruption)
+    interruptions = Interruptions(patience, on_interruption)
     cursor = after_seq
     while True:
         problem: SplitrailError = UnreachableError("the stream ended before the run did", code=grpc.StatusCode.UNAVAILABLE)
@@ -106,7 +106,7 @@ async def watch_run(
         try:
             async with (
                 aclosing(channel.stream(channel.metrics.WatchRun, request)) as stream,
-                aclosing(_unbroken(stream, patience.silence)) as messages,
+                aclosing(unbroken(stream, patience.silence)) as messages,
             ):
                 async for message in messages:
                     kind = message.WhichOneof("message")
@@ -139,14 +139,14 @@ async def watch_import(
 ) -> AsyncGenerator[import_pb2.Import, None]:
     """The import each time it changes, the last time as SUCCEEDED or FAILED. Errors as of `watch_run`."""
     patience = patience or Patience()
-    interruptions = _Interruptions(patience, on_interruption)
+    interruptions = Interruptions(patience, on_interruption)
     while True:
         problem: SplitrailError = UnreachableError("the stream ended before the import did", code=grpc.StatusCode.UNAVAILABLE)
         request = import_service_pb2.WatchImportRequest(import_id=import_id)
         try:
             async with (
                 aclosing(channel.stream(channel.imports.WatchImport, request)) as stream,
-                aclosing(_unbroken(stream, patience.silence)) as messages,
+                aclosing(unbroken(stream, patience.silence)) as messages,
             ):
                 async for message in messages:
                     interruptions.message_came()

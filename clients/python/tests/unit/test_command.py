@@ -1,10 +1,14 @@
 """The command itself: exit codes, what goes where, and what is understood before any service is asked."""
 
+import asyncio
 import json
+import signal
 import socket
+import sys
 import threading
+import time
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc
 import pytest
@@ -14,9 +18,11 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2, metrics_service_pb2_grpc
+from splitrail.split.v1 import dataset_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2, run_service_pb2_grpc
-from splitrail_client import connect
+from splitrail_client import AsyncClient, Client, connect
 from splitrail_client.cli import cli
+from splitrail_client.connection import Connection
 
 
 class Runs(run_service_pb2_grpc.RunServiceServicer):
@@ -26,6 +32,7 @@ class Runs(run_service_pb2_grpc.RunServiceServicer):
         self.created = []
         self.refusal = None
         self.state = run_event_pb2.JOB_STATE_SUCCEEDED
+        self.class_names = ["rbc", "wbc"]
 
     def CreateRun(self, request, context):
         if self.refusal is not None:
@@ -41,6 +48,9 @@ class Runs(run_service_pb2_grpc.RunServiceServicer):
     def GetRun(self, request, context):
         return run_service_pb2.GetRunResponse(run=self._run())
 
+    def GetEvaluation(self, request, context):
+        return run_service_pb2.GetEvaluationResponse(evaluation=evaluation(self.class_names))
+
     def ListRuns(self, request, context):
         if request.page_token:
             return run_service_pb2.ListRunsResponse(runs=[run_pb2.Run(run_id="run-0", reference="cells/\x1b[2J0")])
@@ -50,6 +60,20 @@ class Runs(run_service_pb2_grpc.RunServiceServicer):
         return run_pb2.Run(
             run_id="run-1", reference="cells/1", model="yolov8n", epochs=2, job=run_pb2.Job(state=self.state, message="it broke", cause=6)
         )
+
+
+def evaluation(class_names):
+    side = len(class_names) + 1
+    matrix = run_pb2.ConfusionMatrix(class_names=class_names, counts=range(1000, 1000 + side * side), confidence=0.25)
+    return run_pb2.Evaluation(
+        evaluation_id="evaluation-1",
+        run_reference="cells/1",
+        number=1,
+        split=dataset_pb2.SPLIT_TEST,
+        split_reference="cells@v1#1",
+        job=run_pb2.Job(state=run_event_pb2.JOB_STATE_SUCCEEDED),
+        result=run_pb2.EvaluationResult(overall={"mAP50": 0.5}, confusion_matrix=matrix),
+    )
 
 
 class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
@@ -197,6 +221,34 @@ def test_lists_go_through_all_pages_and_show_text_as_text(invoke):
     assert [item["reference"] for item in json.loads(invoke("run", "ls", "--limit", "1", "-o", "json").stdout)] == ["cells/1"]
 
 
+def test_an_evaluation_shows_its_confusion_matrix_where_it_can_be_read(invoke, runs):
+    done = invoke("eval", "get", "evaluation-1")
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-6] == "confusion matrix, confidence from 0.25: rows are predicted, columns true"
+    assert [line.split()[-3:] for line in lines[-5:-2]] == [["rbc", "wbc", "background"], ["1000", "1001", "1002"], ["1003", "1004", "1005"]]
+
+
+def test_columns_of_a_wide_confusion_matrix_are_numbered(invoke, runs):
+    runs.class_names = [f"a class of a long name {number}" for number in range(9)]
+    lines = invoke("eval", "get", "evaluation-1").stdout.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("PREDICTED"))
+    assert lines[head].split()[3:] == [str(number) for number in range(1, 11)]
+    assert lines[head + 1].split() == ["1", *runs.class_names[0].split(), *(str(count) for count in range(1000, 1010))]
+    assert lines[head + 10].split() == ["10", "background", *(str(count) for count in range(1090, 1100))]
+
+
+@pytest.mark.parametrize("class_names", [[f"c{number}" for number in range(21)], ["x" * 150, "y"]])
+def test_a_confusion_matrix_that_nobody_could_read_is_only_pointed_at(invoke, runs, class_names):
+    runs.class_names = class_names
+    done = invoke("eval", "get", "evaluation-1")
+    assert done.exit_code == 0, done.stderr
+    assert "1000" not in done.stdout
+    assert f"confusion matrix of {len(class_names)} classes: splitrail eval get cells/1/eval/1 -o json" in done.stderr
+    document = json.loads(invoke("eval", "get", "evaluation-1", "-o", "json").stdout)
+    assert [len(row) for row in document["confusion_matrix"]["counts"]] == [len(class_names) + 1] * (len(class_names) + 1)
+
+
 def test_the_synchronous_client_reads_as_short(runs):
     with serving(runs) as url, connect(url, "secret") as client:
         run = client.train(data="cells@v1", model="yolov8n", epochs=2)
@@ -208,6 +260,48 @@ def test_the_synchronous_client_reads_as_short(runs):
         left = client.watch("cells/1")
         assert next(left).seq == 1
     left.close()  # after its client: nothing remains to be ended
+
+
+class Interrupted(AsyncClient):
+    """Ctrl-C comes while the second event is waited for, and the watch takes its time to unwind."""
+
+    unwound = False
+
+    async def watch(self, run, **_):
+        yield metrics_pb2.FeedEvent(seq=1)
+        self._press_ctrl_c()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._where_the_main_thread_waits()
+            for _ in range(10):
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+            self.unwound = True
+
+    def _press_ctrl_c(self):
+        waiting = self._where_the_main_thread_waits()
+        while sys._current_frames()[threading.main_thread().ident] is waiting:
+            time.sleep(0.05)  # a signal that comes just before a wait does not end the wait: so again while it lasts
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(0.05)
+
+    def _where_the_main_thread_waits(self):
+        deadline = time.monotonic() + 10
+        while (frame := sys._current_frames()[threading.main_thread().ident]).f_code.co_name != "wait":
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return frame
+
+
+def test_ctrl_c_while_waiting_for_an_event_is_ctrl_c_and_ends_the_watch():
+    interrupted = Interrupted(Connection("http://127.0.0.1:1", "secret", "test"))
+    with Client(interrupted) as client:
+        watching = client.watch("cells/1")
+        assert next(watching).seq == 1
+        with pytest.raises(KeyboardInterrupt):
+            next(watching)
+        assert interrupted.unwound
 
 
 def test_a_client_that_nobody_closes_ends_with_its_last_reference(runs):

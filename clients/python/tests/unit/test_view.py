@@ -100,7 +100,14 @@ def test_the_best_epoch_is_that_of_the_highest_fitness(view, make_epoch):
     view.apply(make_epoch(7, 4, 5, fitness=math.nan))
     assert view.best is not None
     assert view.best.epoch == 3
+    view.apply(make_epoch(8, 5, 5, fitness=math.inf))
+    assert view.best.epoch == 3
     assert View("x").best is None
+
+
+def test_of_epochs_of_equal_fitness_the_latest_is_the_best_as_the_services_have_it(view, make_epoch):
+    view.apply(make_epoch(7, 4, 5, fitness=view.rows[3].metrics["fitness"]))
+    assert view.best.epoch == 4
 
 
 def test_other_tasks_losses_have_their_columns():
@@ -146,7 +153,11 @@ def test_a_log_gets_one_line_a_step_and_a_terminal_the_whole_table(make_epoch, m
 def evaluation():
     classes = [run_pb2.ClassResult(class_name="[red]rbc", images=5, objects=9, metrics={"mAP50": 0.5}), run_pb2.ClassResult(class_name="wbc")]
     matrix = run_pb2.ConfusionMatrix(class_names=["rbc", "wbc"], counts=range(9), confidence=0.25)
-    result = run_pb2.EvaluationResult(images=55, objects=240, overall={"mAP50": 0.873, "mAP50_95": 0.6}, classes=classes, confusion_matrix=matrix)
+    points = [run_pb2.ClassCurve(class_name="[red]rbc", y=[1.0, 0.25])]
+    curve = run_pb2.Curve(name="precision_recall", x_title="Recall", y_title="Precision", x=[0.0, 1.0], classes=points)
+    result = run_pb2.EvaluationResult(
+        images=55, objects=240, overall={"mAP50": 0.873, "mAP50_95": 0.6}, classes=classes, confusion_matrix=matrix, curves=[curve]
+    )
     job = run_pb2.Job(state=events.JOB_STATE_SUCCEEDED)
     return run_pb2.Evaluation(
         run_reference="cells/1", split_reference="cells@v1#1", number=2, split=dataset_pb2.SPLIT_TEST, result=result, contaminated_images=3, job=job
@@ -169,11 +180,40 @@ def test_documents_of_evaluations(evaluation):
     assert (made["reference"], made["split"], made["overall"]["mAP50"], made["contaminated_images"]) == ("cells/1/eval/2", "test", 0.873, 3)
     assert made["confusion_matrix"]["counts"] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
     assert made["classes"][0] == {"class": "[red]rbc", "images": 5, "objects": 9, "mAP50": 0.5}
+    assert made["curves"] == [
+        {
+            "name": "precision_recall",
+            "x_title": "Recall",
+            "y_title": "Precision",
+            "x": [0.0, 1.0],
+            "classes": [{"class": "[red]rbc", "y": [1.0, 0.25]}],
+        }
+    ]
+
+
+def test_a_class_may_be_called_background(evaluation):
+    evaluation.result.confusion_matrix.class_names[1] = "background"
+    assert documents.evaluation(evaluation)["confusion_matrix"]["counts"] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_the_confusion_matrix_has_a_row_for_each_predicted_class(evaluation):
+    evaluation.result.confusion_matrix.class_names[0] = "[red]rbc\x1b[2J"
+    lines = [line.split() for line in drawn(tables.confusion_matrix(evaluation.result.confusion_matrix)).splitlines()]
+    assert lines == [
+        ["PREDICTED", "\\", "TRUE", "[red]rbc[2J", "wbc", "background"],
+        ["[red]rbc[2J", "0", "1", "2"],
+        ["wbc", "3", "4", "5"],
+        ["background", "6", "7", "8"],
+    ]
 
 
 def test_problems_read_as_a_place_and_a_sentence():
-    assert tables.problem_line(import_pb2.Problem(path="labels/a.txt", line=3, message="class 7")) == "labels/a.txt:3 class 7"
-    assert tables.problem_line(import_pb2.Problem(path="a.jpg", message="bad", image_excluded=True)) == "a.jpg bad (image left out)"
+    assert tables.problem_line(import_pb2.Problem(path="labels/a.txt", line=3, message="class 7")) == "labels/a.txt:3: class 7"
+    assert tables.problem_line(import_pb2.Problem(path="a.jpg", message="bad", image_excluded=True)) == "a.jpg: bad (image left out)"
+    of_an_annotation = import_pb2.Problem(path="a.json", object=3, message="no box")
+    assert tables.problem_line(of_an_annotation) == "a.json, annotation 3: no box"
+    assert (documents.problem(of_an_annotation)["line"], documents.problem(of_an_annotation)["object"]) == (None, 3)
+    assert tables.problem_line(import_pb2.Problem(message="holds what cells@v1 holds", note=True)) == "holds what cells@v1 holds"
 
 
 def test_split_tables_hold_counts_of_each_part_and_class():

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from splitrail.split.v1 import (
     dataset_service_pb2,
     dataset_service_pb2_grpc,
+    export_service_pb2,
+    export_service_pb2_grpc,
     import_service_pb2,
     import_service_pb2_grpc,
     split_service_pb2,
@@ -19,6 +21,8 @@ from splitrail_common.server import Draining, Servicer, serve
 from splitrail_common.tokens import Verifier
 
 from splitrail_split.contents import Contents
+from splitrail_split.exports.service import Exports
+from splitrail_split.exports.servicer import ExportServicer
 from splitrail_split.import_store import ImportStore
 from splitrail_split.importing import Importer
 from splitrail_split.imports import Imports
@@ -27,7 +31,9 @@ from splitrail_split.servicer import DatasetServicer, ImportServicer, SplitServi
 from splitrail_split.settings import Settings
 from splitrail_split.split_store import SplitStore
 from splitrail_split.splits import Splits
+from splitrail_split.staging import Staging
 from splitrail_split.store import DatasetStore, Tables
+from splitrail_split.thumbnails import Thumbnails
 from splitrail_split.worker import ImportQueue, ImportWorkers
 
 
@@ -56,22 +62,26 @@ async def build(settings: Settings, draining: Draining) -> AsyncIterator[App]:
             tables = Tables(pool)
             dataset_store = DatasetStore(tables, settings.array_cache_bytes)
             split_store = SplitStore(tables)
-            import_store = ImportStore(tables, dataset_store)
+            import_store = ImportStore(tables, dataset_store, split_store)
             queue = ImportQueue()
             datasets = Datasets(dataset_store, split_store)
+            thumbnails = Thumbnails(datasets, dataset_store, objects)
             splits = Splits(split_store, dataset_store, datasets, objects)
-            imports = Imports(import_store, dataset_store, objects, queue, draining)
+            exports = Exports(datasets, splits, dataset_store, objects)
+            imports = Imports(import_store, dataset_store, Staging(objects), queue, draining)
             importer = Importer(import_store, Contents(import_store, objects, executor))
             workers = ImportWorkers(
                 import_store, importer, queue, draining, workers=settings.import_workers, lease_seconds=settings.import_lease_seconds
             )
-            yield App(_servicers(DatasetServicer(datasets, objects), ImportServicer(imports), SplitServicer(splits)), workers)
-
+            servicers = _servicers(
+                DatasetServicer(datasets, thumbnails, objects), ImportServicer(imports), SplitServicer(splits, objects), ExportServicer(exports)
+            )
+            yield App(servicers, workers)
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _servicers(datasets: DatasetServicer, imports: ImportServicer, splits: SplitServicer) -> list[Servicer]:
+def _servicers(datasets: DatasetServicer, imports: ImportServicer, splits: SplitServicer, exports: ExportServicer) -> list[Servicer]:
     return [
         Servicer(
             dataset_service_pb2.DESCRIPTOR.services_by_name["DatasetService"],
@@ -84,6 +94,10 @@ def _servicers(datasets: DatasetServicer, imports: ImportServicer, splits: Split
         Servicer(
             split_service_pb2.DESCRIPTOR.services_by_name["SplitService"],
             lambda server: split_service_pb2_grpc.add_SplitServiceServicer_to_server(splits, server),
+        ),
+        Servicer(
+            export_service_pb2.DESCRIPTOR.services_by_name["ExportService"],
+            lambda server: export_service_pb2_grpc.add_ExportServiceServicer_to_server(exports, server),
         ),
     ]
 

@@ -18,13 +18,22 @@ OBJECTS = "objects"
 """(N,) uint32: objects of each image."""
 CLASS_IDS = "class_ids"
 """(sum of objects,) uint16: class of each object, image after image, ascending within an image."""
+PERCEPTUAL_HASH = "perceptual_hash"
+"""(N,) uint64: what each image shows, in 64 bits (see formats/images.py)."""
+LINK_FIRST, LINK_SECOND, LINK_DISTANCE = "link_first", "link_second", "link_distance"
+"""(L,) uint32, uint32, uint8: near-duplicates (see near.py), closest first."""
+NEXT_FRAME = "next_frame"
+"""(N,) int32: the ordinal of the video frame after each image, -1 for none."""
 SOURCE_SPLIT = "source_split"
 """(N,) uint8: the part in which the source had each image, 0 for none. Only where the source had parts."""
 
-_DTYPES = {CONTENT: "u1", ANNOTATION: "u1", LABEL_STATE: "u1", OBJECTS: "<u4", CLASS_IDS: "<u2", SOURCE_SPLIT: "u1"}
+_DTYPES = {
+    CONTENT: "u1", ANNOTATION: "u1", LABEL_STATE: "u1", OBJECTS: "<u4", CLASS_IDS: "<u2", SOURCE_SPLIT: "u1", PERCEPTUAL_HASH: "<u8",
+    LINK_FIRST: "<u4", LINK_SECOND: "<u4", LINK_DISTANCE: "u1", NEXT_FRAME: "<i4",
+}  # fmt: skip
 _HASHES = (CONTENT, ANNOTATION)
 
-Array = npt.NDArray[np.unsignedinteger]
+Array = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,26 @@ def class_counts(matrix: Labels, n_classes: int) -> tuple[list[int], list[int]]:
     pairs = np.unique(image * max(1, n_classes) + matrix.class_ids)
     images = np.bincount(pairs % max(1, n_classes), minlength=n_classes)
     return images.tolist(), objects.tolist()
+
+
+def find(contents: Array, others: Array) -> npt.NDArray[np.int64]:
+    """(N,) the row of `others` (M, 32) that equals each row of `contents` (N, 32), -1 where none does. Rows of `others` are distinct."""
+    found = np.full(len(contents), -1, dtype=np.int64)
+    if not len(others):
+        return found
+    theirs = _first_words(others)
+    order = np.argsort(theirs, kind="stable")
+    at = np.minimum(np.searchsorted(theirs[order], _first_words(contents)), len(order) - 1)
+    # Eight equal bytes are a suspicion; the whole hash decides. Different contents that begin alike lie side by side.
+    open_ = np.arange(len(contents))
+    while open_.size:
+        candidates = order[at[open_]]
+        equal = (contents[open_] == others[candidates]).all(axis=1)
+        found[open_[equal]] = candidates[equal]
+        alike = (contents[open_, :8] == others[candidates, :8]).all(axis=1) & ~equal & (at[open_] + 1 < len(order))
+        open_ = open_[alike]
+        at[open_] += 1
+    return found
 
 
 def count_common(contents: Array, others: Sequence[Array]) -> int:

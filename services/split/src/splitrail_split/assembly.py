@@ -3,16 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from psycopg.types.json import Jsonb
+from splitrail_common.annotations import LabelState, labels_csr
 
 from splitrail_split import arrays, digest
-from splitrail_split.annotations import LabelState, labels_csr
 from splitrail_split.contents import Fault, Inspected
-from splitrail_split.domain import PARTS, Claim, Finding, Report, SourceFile
+from splitrail_split.domain import PARTS, Claim, Finding, Method, Report, SourceFile, SplitParameters
 from splitrail_split.formats import Code, ParsedDataset, ParsedImage, Problem, Severity
+from splitrail_split.frames import next_frames
 from splitrail_split.import_store import NewVersion
+from splitrail_split.near import Links, links
+from splitrail_split.revision import Inputs, make_revision
+from splitrail_split.split_store import NewRevision
 
 MAX_FINDINGS = 100_000
 """Findings kept; all are counted."""
@@ -44,7 +50,7 @@ def judge(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspect
     stems = {PurePosixPath(path).stem for path in images if path not in kept_paths}
     bad = [fault_finding(path, inspected.bad[sha256], excluded=True) for path, sha256 in images.items() if sha256 in inspected.bad]
     found = [_finding(problem, images, kept_paths, stems) for problem in parsed.problems]
-    findings = sorted([*bad, *repeated, *found], key=lambda one: (one.path, one.line or 0))
+    findings = sorted([*bad, *repeated, *found], key=lambda one: (one.path, one.line or 0, one.object or 0))
     notes = sum(count for code, count in parsed.problem_counts.items() if Problem("", None, code, "").severity is Severity.NOTE)
     problems = sum(parsed.problem_counts.values()) - notes + len(bad) + len(repeated)
     return Judged(kept, Report(findings[:MAX_FINDINGS], problems, notes, len(images) - len(kept)))
@@ -59,7 +65,7 @@ def _finding(problem: Problem, images: Mapping[str, bytes], kept: set[str], excl
     path = PurePosixPath(problem.path)
     excluded = (problem.path in images and problem.path not in kept) or (problem.code in _WHOLE_FILE and path.stem in excluded_stems)
     note = problem.severity is Severity.NOTE
-    return Finding(printable(problem.path), problem.line, problem.code, printable(problem.message), excluded and not note, note)
+    return Finding(printable(problem.path), problem.line, problem.code, printable(problem.message), excluded and not note, note, problem.object)
 
 
 def _without_repeats(items: Sequence[ParsedImage], contents: Mapping[str, bytes]) -> tuple[list[ParsedImage], list[Finding]]:
@@ -90,12 +96,19 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
     annotation = digest.hashes_from_bytes([digest.annotation_sha256(item.annotations) for item in items])
     states = np.fromiter((item.label_state for item in items), dtype=np.uint8, count=len(items))
     class_images, class_objects = arrays.class_counts(labels, len(parsed.class_names))
+    hashes = np.fromiter((asset.perceptual_hash for asset in assets), dtype=np.int64, count=len(assets)).view(np.uint64)
+    alike = links(hashes)
     columns: dict[str, npt.NDArray[np.generic]] = {
         arrays.CONTENT: content,
         arrays.ANNOTATION: annotation,
         arrays.LABEL_STATE: states,
         arrays.OBJECTS: np.diff(indptr),
         arrays.CLASS_IDS: class_ids,
+        arrays.PERCEPTUAL_HASH: hashes,
+        arrays.LINK_FIRST: alike.first,
+        arrays.LINK_SECOND: alike.second,
+        arrays.LINK_DISTANCE: alike.distance,
+        arrays.NEXT_FRAME: next_frames([item.path for item in items], [item.metadata for item in items]),
     }
     if parsed.source_splits:
         parts = (PARTS.get(parsed.source_splits.get(item.path, ""), 0) for item in items)
@@ -111,9 +124,13 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
         digest=digest.version_digest(content, annotation, states, parsed.class_names),
         columns={name: arrays.encode(name, values) for name, values in columns.items()},
         rows=[
-            (ordinal, asset.sha256, item.path, asset.width, asset.height, asset.size_bytes, asset.format, int(item.label_state), item.annotations, "")
+            (
+                *(ordinal, asset.sha256, item.path, asset.width, asset.height, asset.size_bytes, asset.format),
+                *(int(item.label_state), item.annotations, "", Jsonb(dict(item.metadata))),
+            )
             for ordinal, (item, asset) in enumerate(zip(items, assets, strict=True))
         ],
+        imported_split=imported(columns, labels, parsed.class_names) if parsed.source_splits else None,
         report={
             "import_id": claim.import_id,
             "format": claim.format,
@@ -121,3 +138,25 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
             "excluded_count": judged.report.excluded_count,
         },
     )
+
+
+def imported(columns: Mapping[str, npt.NDArray[Any]], labels: arrays.Labels, class_names: Sequence[str]) -> NewRevision | None:
+    """The parts in which the source had the images, as a revision; None when all that anybody looked at are in one part: nobody has split them."""
+    looked_at = columns[arrays.LABEL_STATE] != LabelState.UNLABELLED
+    vector = np.where(looked_at, columns[arrays.SOURCE_SPLIT], 0).astype(np.uint8)
+    sizes = np.bincount(vector, minlength=len(PARTS) + 1)[1:]
+    if np.count_nonzero(sizes) < 2:
+        return None
+    train, val, test = (float(size) for size in sizes / sizes.sum())
+    left_out = int(np.count_nonzero(looked_at & (vector == 0)))
+    inputs = Inputs(
+        content=columns[arrays.CONTENT],
+        annotation=columns[arrays.ANNOTATION],
+        label_state=columns[arrays.LABEL_STATE],
+        labels=labels,
+        class_names=class_names,
+        links=Links(columns[arrays.LINK_FIRST], columns[arrays.LINK_SECOND], columns[arrays.LINK_DISTANCE]),
+        next_frame=columns[arrays.NEXT_FRAME],
+        findings=[f"{left_out} labelled images are in no part of the source"] if left_out else [],
+    )
+    return make_revision(inputs, SplitParameters((train, val, test), 0, Method.IMPORTED), vector=vector)

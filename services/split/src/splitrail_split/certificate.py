@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -107,6 +108,11 @@ def certify(
         random_empty_cells=len(_empty_cells(drawn_images, ratio)),
         unmet=tuple(_unmet(_three(sizes), _three(wanted), images, ratio, class_names)),
     )
+
+
+def half_width(objects: int) -> float:
+    """Half the width of the 95 % interval of a proportion of so many objects at worst, 1.96 * sqrt(1/4 / n) (Wald); 0 without any."""
+    return 0.98 / math.sqrt(objects) if objects else 0.0
 
 
 def _three(values: Sequence[int] | npt.NDArray[np.integer]) -> tuple[int, int, int]:

@@ -22,7 +22,8 @@ HASH_MISMATCH = "hash_mismatch"
 UPLOAD_MISSING = "upload_missing"
 """The uploaded bytes are gone."""
 
-_BATCH = 64
+BATCH = 64
+"""Contents judged at once."""
 _LOOKUP = 10_000
 _REMOVED = 1000
 
@@ -66,14 +67,25 @@ class Contents:
         for chunk in _chunks(list(paths), _LOOKUP):
             inspected.good.update(await self._store.known(claim.project_id, chunk))
         processed = sum(paths[sha256] for sha256 in inspected.good)
-        for chunk in _chunks([sha256 for sha256 in paths if sha256 not in inspected.good], _BATCH):
-            results = await self._on_threads(partial(self._image, claim), chunk)
-            new = [result for result in results if isinstance(result, KnownAsset)]
-            inspected.good.update((asset.sha256, asset) for asset in new)
-            inspected.bad.update((sha256, result) for sha256, result in zip(chunk, results, strict=True) if isinstance(result, Fault))
+        for chunk in _chunks([sha256 for sha256 in paths if sha256 not in inspected.good], BATCH):
+            judged = await self.judge(claim.project_id, chunk, keep=not claim.dry_run)
+            inspected.good.update(judged.good)
+            inspected.bad.update(judged.bad)
             processed += sum(paths[sha256] for sha256 in chunk)
-            await self._store.add_assets(claim, [] if claim.dry_run else new, processed)
+            await self._store.add_assets(claim, [] if claim.dry_run else list(judged.good.values()), processed)
         return inspected
+
+    async def judge(self, project_id: str, contents: Sequence[bytes], *, keep: bool) -> Inspected:
+        """Judges staged images, a batch at a time; with `keep`, the good ones are stored where assets lie, for the caller to record.
+
+        Raises UNAVAILABLE when the object store does not answer.
+        """
+        results = await self._on_threads(partial(self._image, project_id, keep), contents)
+        pairs = list(zip(contents, results, strict=True))
+        return Inspected(
+            good={sha256: result for sha256, result in pairs if isinstance(result, KnownAsset)},
+            bad={sha256: result for sha256, result in pairs if isinstance(result, Fault)},
+        )
 
     async def spool(self, claim: Claim, files: Sequence[SourceFile], folder: Path) -> tuple[dict[str, Path], dict[str, Fault]]:
         """Annotation files, verified, as local files: parsing reads them one by one, and they need not fit into memory.
@@ -82,7 +94,7 @@ class Contents:
         """
         contents = {file.sha256: folder / file.sha256.hex() for file in files}
         faults: dict[bytes, Fault] = {}
-        for chunk in _chunks(list(contents), _BATCH):
+        for chunk in _chunks(list(contents), BATCH):
             results = await self._on_threads(partial(self._annotation, claim, contents), chunk)
             faults.update((sha256, fault) for sha256, fault in zip(chunk, results, strict=True) if fault is not None)
         good = {file.path: contents[file.sha256] for file in files if file.sha256 not in faults}
@@ -108,18 +120,18 @@ class Contents:
         loop = asyncio.get_running_loop()
         return await asyncio.gather(*(loop.run_in_executor(self._executor, function, item) for item in items))
 
-    def _image(self, claim: Claim, sha256: bytes) -> KnownAsset | Fault:
+    def _image(self, project_id: str, keep: bool, sha256: bytes) -> KnownAsset | Fault:
         """Blocking: verifies and decodes one content, and stores what was verified (the staged object could change meanwhile)."""
-        data = self._verified(claim.project_id, sha256, MAX_IMAGE_BYTES)
+        data = self._verified(project_id, sha256, MAX_IMAGE_BYTES)
         if isinstance(data, Fault):
             return data
         try:
             info = images.inspect(data)
         except images.ImageError as problem:
             return Fault(Code.BAD_IMAGE, str(problem))
-        if not claim.dry_run:
-            self._objects.write(asset_key(claim.project_id, sha256), data, f"image/{info.format.lower()}")
-        return KnownAsset(sha256, info.width, info.height, len(data), info.format)
+        if keep:
+            self._objects.write(asset_key(project_id, sha256), data, f"image/{info.format.lower()}")
+        return KnownAsset(sha256, info.width, info.height, len(data), info.format, info.perceptual_hash)
 
     def _annotation(self, claim: Claim, targets: dict[bytes, Path], sha256: bytes) -> Fault | None:
         data = self._verified(claim.project_id, sha256, MAX_ANNOTATION_BYTES)

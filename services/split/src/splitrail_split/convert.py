@@ -5,10 +5,12 @@ from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2
+from splitrail_common import annotations, paging
 
-from splitrail_split import annotations, domain
-from splitrail_split.certificate import Certificate
-from splitrail_split.imports import ImportView, PresignedUpload
+from splitrail_split import domain
+from splitrail_split.certificate import Certificate, half_width
+from splitrail_split.leaks import Leaks
+from splitrail_split.split_store import NewRevision
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
@@ -54,6 +56,8 @@ def version(found: domain.Version) -> dataset_pb2.DatasetVersion:
         problem_count=found.problem_count,
         current_split_id=found.current_split_id or "",
         dataset_name=found.dataset_name,
+        class_ids=found.class_ids,
+        base_version_id=found.base_version_id or "",
     )
 
 
@@ -71,6 +75,7 @@ def asset(found: domain.Asset, part: int, url: str) -> dataset_pb2.Asset:
         annotations=[_annotation(one) for one in annotations.unpack(found.annotations)] if found.annotations is not None else (),
         url=url,
         external_id=found.external_id,
+        metadata=found.metadata,
     )
 
 
@@ -85,7 +90,37 @@ def parameters(given: domain.SplitParameters) -> split_pb2.SplitParameters:
     """How a split was made."""
     train, val, test = given.ratios
     ratios = split_pb2.SplitRatios(train=train, val=val, test=test)
-    return split_pb2.SplitParameters(ratios=ratios, seed=given.seed, stratify=given.stratify)
+    folds = split_pb2.Folds(count=given.folds.count, index=given.folds.index) if given.folds else None
+    return split_pb2.SplitParameters(
+        ratios=ratios,
+        seed=given.seed,
+        method=METHODS[given.method],
+        group_by=[group_by(one) for one in given.group_by],
+        base_split_id=given.base_split_id,
+        pins=[split_pb2.Pin(**{one.by: one.value}, split=dataset_pb2.Split.ValueType(one.part)) for one in given.pins],
+        folds=folds,
+    )
+
+
+METHODS = {
+    domain.Method.STRATIFIED: split_pb2.SPLIT_METHOD_STRATIFIED,
+    domain.Method.RANDOM: split_pb2.SPLIT_METHOD_RANDOM,
+    domain.Method.HASH: split_pb2.SPLIT_METHOD_HASH,
+    domain.Method.IMPORTED: split_pb2.SPLIT_METHOD_IMPORTED,
+}
+
+
+def group_by(given: domain.GroupBy) -> split_pb2.GroupBy:
+    """A rule by which images are grouped."""
+    match given.kind:
+        case domain.GroupKind.METADATA:
+            return split_pb2.GroupBy(metadata_key=str(given.value))
+        case domain.GroupKind.FOLDER:
+            return split_pb2.GroupBy(folder=True)
+        case domain.GroupKind.FILENAME:
+            return split_pb2.GroupBy(filename_pattern=str(given.value))
+        case domain.GroupKind.NEAR_DUPLICATES:
+            return split_pb2.GroupBy(near_duplicate_distance=int(given.value))
 
 
 def part_digests(digests: Sequence[str]) -> split_pb2.PartDigests:
@@ -112,8 +147,33 @@ def revision(found: domain.Revision) -> split_pb2.SplitRevision:
     )
 
 
-def certificate(made: Certificate, class_names: Sequence[str], ratios: Sequence[float], findings: Sequence[str]) -> split_pb2.SplitCertificate:
-    """What a split achieves, with findings besides those of the certificate."""
+def preview(version: domain.Version, made: NewRevision) -> split_pb2.SplitRevision:
+    """A revision that is not stored: it has neither id nor number."""
+    return split_pb2.SplitRevision(
+        version_id=version.version_id,
+        dataset_id=version.dataset_id,
+        project_id=version.project_id,
+        parameters=parameters(made.parameters),
+        algorithm_version=made.algorithm_version,
+        digest=made.digest,
+        part_digests=part_digests(made.part_digests),
+        certificate=split_pb2.SplitCertificate.FromString(made.certificate),
+    )
+
+
+def comparison(found: domain.Comparison) -> split_service_pb2.CompareSplitsResponse:
+    """What moved between two revisions."""
+    part = dataset_pb2.Split.ValueType
+    moves = [split_service_pb2.Move(before=part(before), now=part(now), images=images) for (before, now), images in sorted(found.moves.items())]
+    rows = zip(found.assets, found.before, found.now, strict=True)
+    assets = [split_service_pb2.MovedAsset(asset=asset(one, now, ""), before=part(before)) for one, before, now in rows]
+    count = paging.fitting(assets)
+    token = paging.encode([found.assets[count - 1].ordinal]) if found.more or count < len(assets) else ""
+    return split_service_pb2.CompareSplitsResponse(moves=moves, assets=assets[:count], next_page_token=token)
+
+
+def certificate(made: Certificate, class_names: Sequence[str], ratios: Sequence[float], leaks: Leaks) -> split_pb2.SplitCertificate:
+    """What a split achieves, still without words."""
     objects = made.boxes.sum(axis=0)
     totals = made.images.sum(axis=1)
     parts = [dataset_pb2.Split.ValueType(number) for number in domain.PARTS.values()]
@@ -137,6 +197,7 @@ def certificate(made: Certificate, class_names: Sequence[str], ratios: Sequence[
                     objects=int(made.boxes[row, column]),
                     ideal_images=float(made.ideal[row, column]),
                     deviation=abs(int(made.images[row, column]) / int(totals[row]) - ratios[column]) if totals[row] else 0.0,
+                    expected_half_width=half_width(int(made.boxes[row, column])),
                 )
                 for column, part in enumerate(parts)
             ],
@@ -149,21 +210,25 @@ def certificate(made: Certificate, class_names: Sequence[str], ratios: Sequence[
         worst_class=class_names[made.worst.class_id] if made.worst else "",
         max_deviation=made.max_deviation_fraction,
         random_max_deviation=made.random_max_deviation_fraction,
-        findings=[*made.unmet, *findings],
+        max_deviation_images=made.max_deviation_images,
+        empty_cells=len(made.empty_cells),
+        random_empty_cells=made.random_empty_cells,
+        duplicate_pairs=leaks.duplicate_pairs,
+        near_duplicate_pairs=leaks.near_pairs,
+        neighbour_frame_pairs=leaks.parted_frame_pairs,
+        frame_pairs=leaks.frame_pairs,
     )
 
 
 def manifest_entry(found: domain.Asset, part: int, url: str) -> split_service_pb2.ManifestEntry:
     """What a pod needs of an image; `found` carries its annotations."""
-    packed = found.annotations or b""
     return split_service_pb2.ManifestEntry(
         ordinal=found.ordinal,
         split=dataset_pb2.Split.ValueType(part),
         sha256=found.sha256.hex(),
         size_bytes=found.size_bytes,
         extension=domain.EXTENSIONS[found.format],
-        packed_annotations=packed,
-        yolo_labels=annotations.to_yolo_rows(packed),
+        packed_annotations=found.annotations or b"",
         url=url,
     )
 
@@ -171,16 +236,22 @@ def manifest_entry(found: domain.Asset, part: int, url: str) -> split_service_pb
 def problem(found: domain.Finding) -> import_pb2.Problem:
     """A finding of an import."""
     return import_pb2.Problem(
-        path=found.path, line=found.line, code=found.code, message=found.message, image_excluded=found.image_excluded, note=found.note
+        path=found.path,
+        line=found.line,
+        object=found.object,
+        code=found.code,
+        message=found.message,
+        image_excluded=found.image_excluded,
+        note=found.note,
     )
 
 
-def upload(found: PresignedUpload) -> import_pb2.Upload:
+def upload(found: domain.PresignedUpload) -> import_pb2.Upload:
     """Where to put a content."""
     return import_pb2.Upload(sha256=found.sha256.hex(), url=found.url, expire_time=timestamp(found.expire_time))
 
 
-def import_(view: ImportView) -> import_pb2.Import:
+def import_(view: domain.ImportView) -> import_pb2.Import:
     """An import with its report, as far as there is one."""
     found = view.found
     return import_pb2.Import(

@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
-from splitrail_split.formats import Format
+from splitrail_split.formats import Format, spot
 
 
 class Task(IntEnum):
@@ -84,11 +84,13 @@ class Version:
     digest: str
     commit_time: datetime | None
     current_split_id: str | None
+    class_ids: list[int]
+    base_version_id: str | None
 
     @property
     def reference(self) -> str:
-        """`cells@v3`."""
-        return f"{self.dataset_name}@v{self.number}"
+        """`cells@v3`; drafts have no number."""
+        return f"{self.dataset_name}@v{self.number}" if self.number else f"{self.dataset_name} (draft {self.version_id})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,52 @@ class Asset:
     format: str
     label_state: int
     external_id: str
+    metadata: dict[str, str]
     annotations: bytes | None
+
+
+class Method(StrEnum):
+    """How the images of a split that nothing else decides are placed."""
+
+    STRATIFIED = "stratified"
+    RANDOM = "random"
+    HASH = "hash"
+    IMPORTED = "imported"
+    """As the source had them: only imports make such a revision."""
+
+
+class GroupKind(StrEnum):
+    """What makes images one group."""
+
+    METADATA = "metadata"
+    FOLDER = "folder"
+    FILENAME = "filename"
+    NEAR_DUPLICATES = "near_duplicates"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBy:
+    """A rule by which images are grouped. value: the metadata's key, the pattern, or the distance."""
+
+    kind: GroupKind
+    value: str | int = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An image whose part is given; by is sha256, external_id or path."""
+
+    by: str
+    value: str
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """Fold `index` of `count`."""
+
+    count: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +160,37 @@ class SplitParameters:
 
     ratios: tuple[float, float, float]
     seed: int
-    stratify: bool
+    method: Method = Method.STRATIFIED
+    group_by: tuple[GroupBy, ...] = ()
+    base_split_id: str = ""
+    pins: tuple[Pin, ...] = ()
+    folds: Folds | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As stored; the seed as text, because JSON's numbers end at 2**53 for many readers."""
-        return {"ratios": list(self.ratios), "seed": str(self.seed), "stratify": self.stratify}
+        return {
+            "ratios": list(self.ratios),
+            "seed": str(self.seed),
+            "method": self.method.value,
+            "group_by": [[one.kind.value, one.value] for one in self.group_by],
+            "base_split_id": self.base_split_id,
+            "pins": [[one.by, one.value, one.part] for one in self.pins],
+            "folds": [self.folds.count, self.folds.index] if self.folds else None,
+        }
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "SplitParameters":
         """From `to_json`."""
         train, val, test = stored["ratios"]
-        return cls((train, val, test), int(stored["seed"]), stored["stratify"])
+        return cls(
+            (train, val, test),
+            int(stored["seed"]),
+            Method(stored["method"]),
+            tuple(GroupBy(GroupKind(kind), value) for kind, value in stored["group_by"]),
+            stored["base_split_id"],
+            tuple(Pin(*one) for one in stored["pins"]),
+            Folds(*stored["folds"]) if stored["folds"] else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +216,17 @@ class Revision:
     def reference(self) -> str:
         """`cells@v3#2`."""
         return f"{self.dataset_name}@v{self.version_number}#{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What moved between two revisions: images by (part before, part now), and a page of those that moved with their parts before."""
+
+    moves: dict[tuple[int, int], int]
+    assets: list[Asset]
+    before: list[int]
+    now: list[int]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +280,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem, or a note, of an import's report."""
+    """A problem, or a note, of an import's report; `line` and `object` as in `formats.Problem`."""
 
     path: str
     line: int | None
@@ -210,10 +288,10 @@ class Finding:
     message: str
     image_excluded: bool
     note: bool
+    object: int | None = None
 
     def __str__(self) -> str:
-        where = self.path if self.line is None else f"{self.path}:{self.line}"
-        return f"{where}: {self.message}" if where else self.message
+        return f"{spot(self.path, self.line, self.object)}: {self.message}" if self.path else self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +302,24 @@ class Report:
     problem_count: int = 0
     note_count: int = 0
     excluded_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUpload:
+    """Where a client puts one content."""
+
+    sha256: bytes
+    url: str
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImportView:
+    """An import with the version it made and the beginning of its report."""
+
+    found: Import
+    version: Version | None
+    findings: Sequence[Finding]
 
 
 @dataclass(frozen=True, slots=True)

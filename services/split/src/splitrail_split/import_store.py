@@ -13,9 +13,10 @@ from splitrail_common.access import Scope
 from splitrail_common.database import Connection
 
 from splitrail_split.domain import Claim, Finding, Import, ImportState, Report, SourceFile
-from splitrail_split.store import DatasetStore, Tables
+from splitrail_split.split_store import NewRevision, SplitStore
+from splitrail_split.store import DatasetStore, Row, Tables
 
-_PROBLEM_TYPES = ("uuid", "int4", "text", "int4", "text", "text", "bool", "bool")
+_PROBLEM_TYPES = ("uuid", "int4", "text", "int4", "int4", "text", "text", "bool", "bool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class KnownAsset:
     height: int
     size_bytes: int
     format: str
+    perceptual_hash: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class NewVersion:
     columns: dict[str, bytes]
     rows: Sequence[tuple[Any, ...]]
     report: dict[str, Any]
+    imported_split: NewRevision | None = None
+    """The parts that the source had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,10 @@ class TaskMismatchError(Exception):
 class ImportStore:
     """What is stored of imports."""
 
-    def __init__(self, tables: Tables, datasets: DatasetStore) -> None:
+    def __init__(self, tables: Tables, datasets: DatasetStore, splits: SplitStore) -> None:
         self._tables = tables
         self._datasets = datasets
+        self._splits = splits
 
     async def create(self, project_id: str, request_id: str, dataset_name: str, task: int) -> str:
         """The id of a new import, or of the one that the same request_id opened and that has not failed."""
@@ -144,6 +149,7 @@ class ImportStore:
             "widths": [asset.width for asset in assets],
             "heights": [asset.height for asset in assets],
             "formats": [asset.format for asset in assets],
+            "perceptual_hashes": [asset.perceptual_hash for asset in assets],
         }
         async with self._tables.pool.connection() as connection, connection.transaction():
             progress = {"import_id": claim.import_id, "owner": claim.owner, "processed": processed}
@@ -160,10 +166,8 @@ class ImportStore:
         """
         async with self._tables.pool.connection() as connection, connection.transaction():
             await self._lock_own(connection, claim)
-            name = {"project_id": claim.project_id, "name": claim.dataset_name}
-            await self._tables.run_in(connection, "insert_dataset", {**name, "dataset_id": ids.new_id(), "task": claim.task})
-            dataset = await self._tables.one_in(connection, "lock_dataset", name)
-            if dataset is None or dataset["task"] != claim.task:
+            dataset = await self._lock_dataset(connection, claim)
+            if dataset["task"] != claim.task:
                 raise TaskMismatchError(claim.dataset_name)
             newest = await self._tables.one_in(connection, "find_version", {"dataset_id": dataset["dataset_id"], "number": 0})
             if newest is not None and newest["digest"] == new.digest:
@@ -173,9 +177,14 @@ class ImportStore:
             else:
                 version_id = ids.new_id()
                 number = dataset["latest_version"] + 1
-                row = _version_row(claim, new, report, dataset_id=dataset["dataset_id"], version_id=version_id, number=number)
-                await self._datasets.insert_version(connection, row, new.columns, new.rows)
-                await self._tables.run_in(connection, "set_latest_version", {"dataset_id": dataset["dataset_id"], "number": number})
+                dataset_id = dataset["dataset_id"]
+                class_ids, next_id = await self._datasets.stable_class_ids(connection, dataset_id, new.class_names, dataset["next_class_id"])
+                row = _version_row(claim, new, report, dataset_id=dataset_id, version_id=version_id, number=number)
+                await self._datasets.insert_version(connection, {**row, "class_ids": class_ids, "base_version_id": None}, new.columns, new.rows)
+                latest = {"dataset_id": dataset_id, "number": number, "next_class_id": next_id}
+                await self._tables.run_in(connection, "set_latest_version", latest)
+                if new.imported_split is not None:
+                    await self._splits.add_in(connection, version_id, new.imported_split, keep_current=False)
             await self._end(connection, claim, ImportState.SUCCEEDED, report, version_id=version_id)
             return version_id
 
@@ -213,6 +222,14 @@ class ImportStore:
         async with self._tables.pool.connection() as connection:
             return await self._tables.run_in(connection, "abandon_imports", {"age": age, "failure": failure})
 
+    async def _lock_dataset(self, connection: Connection, claim: Claim) -> Row:
+        """The dataset of the import, made if need be, and made again if it is deleted in between."""
+        name = {"project_id": claim.project_id, "name": claim.dataset_name}
+        while True:
+            await self._tables.run_in(connection, "insert_dataset", {**name, "dataset_id": ids.new_id(), "task": claim.task})
+            if dataset := await self._tables.one_in(connection, "lock_dataset", name):
+                return dataset
+
     async def _lock_own(self, connection: Connection, claim: Claim) -> None:
         if await self._tables.one_in(connection, "lock_own_import", {"import_id": claim.import_id, "owner": claim.owner}) is None:
             raise LeaseLostError(claim.import_id)
@@ -223,7 +240,7 @@ class ImportStore:
         async with connection.cursor() as cursor, cursor.copy(self._tables.sql["copy_problems"]) as copy:
             copy.set_types(_PROBLEM_TYPES)
             for number, found in enumerate(report.findings, start=1):
-                fields = (found.path, found.line, found.code, found.message, found.image_excluded, found.note)
+                fields = (found.path, found.line, found.object, found.code, found.message, found.image_excluded, found.note)
                 await copy.write_row((UUID(claim.import_id), number, *fields))
         values = {
             "import_id": claim.import_id,
@@ -238,7 +255,7 @@ class ImportStore:
 
 
 def _fields(found: Finding) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in ("path", "line", "code", "message", "image_excluded", "note")}
+    return {name: getattr(found, name) for name in ("path", "line", "object", "code", "message", "image_excluded", "note")}
 
 
 def _version_row(claim: Claim, new: NewVersion, report: Report, *, dataset_id: str, version_id: str, number: int) -> dict[str, Any]:

@@ -3,53 +3,30 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from splitrail_common.access import Scope
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition, unavailable
-from splitrail_common.objects import ObjectStore
 from splitrail_common.server import Draining
 
 from splitrail_split import formats
-from splitrail_split.domain import FORMAT_NUMBERS, Finding, Import, ImportState, SourceFile, Version, staging_key
+from splitrail_split.domain import FORMAT_NUMBERS, Finding, Import, ImportState, ImportView, PresignedUpload, SourceFile
 from splitrail_split.import_store import ImportStore
+from splitrail_split.staging import Staging
 from splitrail_split.store import DatasetStore
 from splitrail_split.worker import ImportQueue
 
-UPLOAD_LIFETIME = timedelta(hours=1)
 SHOWN_FINDINGS = 1000
 _WATCH_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 10.0
-_LISTED_FROM = 500
-"""So many contents are looked up by listing what is staged, fewer one by one."""
-
-
-@dataclass(frozen=True, slots=True)
-class PresignedUpload:
-    """Where a client puts one content."""
-
-    sha256: bytes
-    url: str
-    expire_time: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ImportView:
-    """An import with the version it made and the beginning of its report."""
-
-    found: Import
-    version: Version | None
-    findings: Sequence[Finding]
 
 
 class Imports:
     """What callers do with imports."""
 
-    def __init__(self, store: ImportStore, datasets: DatasetStore, objects: ObjectStore, queue: ImportQueue, draining: Draining) -> None:
+    def __init__(self, store: ImportStore, datasets: DatasetStore, staging: Staging, queue: ImportQueue, draining: Draining) -> None:
         self._store = store
         self._datasets = datasets
-        self._objects = objects
+        self._staging = staging
         self._queue = queue
         self._draining = draining
 
@@ -83,16 +60,7 @@ class Imports:
         if found.state != ImportState.OPEN or not await self._store.put_files(import_id, files):
             raise _begun(import_id)
         await self._store.settled(found.project_id)
-        missing = await self._missing(found.project_id, files)
-        expires = datetime.now(UTC) + UPLOAD_LIFETIME
-
-        def signed() -> list[PresignedUpload]:
-            return [
-                PresignedUpload(sha256, self._objects.upload_url(staging_key(found.project_id, sha256), UPLOAD_LIFETIME), expires)
-                for sha256 in missing
-            ]
-
-        return await asyncio.to_thread(signed)
+        return await self._staging.uploads(found.project_id, await self._missing(found.project_id, files))
 
     async def start(self, scope: Scope, import_id: str, format_number: int, *, strict: bool, dry_run: bool) -> ImportView:
         """Queues the import once everything is there. Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (UPLOAD_MISSING)."""
@@ -154,15 +122,7 @@ class Imports:
         """Contents that must be uploaded: images that are no asset yet, and annotation files, unless they are staged with the announced size."""
         known = await self._store.known(project_id, [file.sha256 for file in files if file.is_image])
         sizes = {file.sha256: file.size_bytes for file in files if not (file.is_image and file.sha256 in known)}
-        if len(sizes) < _LISTED_FROM:
-            stored = await asyncio.gather(*(asyncio.to_thread(self._objects.stat, staging_key(project_id, sha256)) for sha256 in sizes))
-            staged = {one.key: one.size_bytes for one in stored if one}
-        else:
-            staged = await asyncio.to_thread(self._staged, project_id)
-        return [sha256 for sha256, size in sizes.items() if staged.get(staging_key(project_id, sha256)) != size]
-
-    def _staged(self, project_id: str) -> dict[str, int]:
-        return {one.key: one.size_bytes for one in self._objects.list(f"staging/{project_id}/")}
+        return await self._staging.missing(project_id, sizes)
 
 
 def _begun(import_id: str) -> PlatformError:

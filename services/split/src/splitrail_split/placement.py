@@ -1,4 +1,4 @@
-"""Divide units of equal weight among k splits, so that every class comes near its share: the batched stratification.
+"""Divide single images among k splits, so that every class comes near its share: the batched stratification.
 
 Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011) hands out one image at a time, rarest class first. Here all images whose rarest class is
 the same are settled at once: what each split still lacks of the class says how many of them it gets, and systematic sampling along a
@@ -8,7 +8,7 @@ sort by label set spreads the other classes. What rounding and classes without i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,6 @@ class Units:
     """n units to place. classes[indptr[i]:indptr[i + 1]] are the distinct classes of unit i, ascending.
 
     boxes (n,): objects. keys (n,) uint64: seeded hashes of the content; words (n, 4) uint64: the content itself, distinct.
-    images (nnz,): in how many of the unit's images each class occurs; empty stands for one each.
     """
 
     n_classes: int
@@ -37,13 +36,11 @@ class Units:
     boxes: npt.NDArray[np.integer]
     keys: npt.NDArray[np.uint64]
     words: npt.NDArray[np.uint64]
-    images: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def take(self, where: npt.NDArray[np.int64]) -> Units:
         """The units at these positions, in this order."""
-        indptr, pairs = take_rows(self.indptr, where)
-        images = self.images[pairs] if self.images.size else self.images
-        return Units(self.n_classes, indptr, self.classes[pairs], self.boxes[where], self.keys[where], self.words[where], images)
+        indptr, entries = take_rows(self.indptr, where)
+        return Units(self.n_classes, indptr, self.classes[entries], self.boxes[where], self.keys[where], self.words[where])
 
 
 def take_rows(indptr: npt.NDArray[np.int64], where: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -4,17 +4,20 @@
 SELECT 1 AS found FROM project WHERE project_id = :project_id;
 
 -- name: get_dataset
-SELECT dataset_id::text, project_id, name, task, external_id, labels, create_time, latest_version
+SELECT dataset_id::text, project_id, name, task, external_id, labels, create_time,
+       (SELECT coalesce(max(number), 0) FROM version v WHERE v.dataset_id = dataset.dataset_id) AS latest_version
 FROM dataset
 WHERE dataset_id = :dataset_id AND (:scope::text[] IS NULL OR project_id = ANY(:scope));
 
 -- name: find_dataset
-SELECT dataset_id::text, project_id, name, task, external_id, labels, create_time, latest_version
+SELECT dataset_id::text, project_id, name, task, external_id, labels, create_time,
+       (SELECT coalesce(max(number), 0) FROM version v WHERE v.dataset_id = dataset.dataset_id) AS latest_version
 FROM dataset
 WHERE project_id = :project_id AND name = :name AND (:scope::text[] IS NULL OR project_id = ANY(:scope));
 
 -- name: list_datasets
-SELECT dataset_id::text, project_id, name, task, external_id, labels, create_time, latest_version
+SELECT dataset_id::text, project_id, name, task, external_id, labels, create_time,
+       (SELECT coalesce(max(number), 0) FROM version v WHERE v.dataset_id = dataset.dataset_id) AS latest_version
 FROM dataset
 WHERE (:scope::text[] IS NULL OR project_id = ANY(:scope))
   AND (:project_id = '' OR project_id = :project_id)
@@ -32,21 +35,29 @@ ON CONFLICT ON CONSTRAINT dataset_name_unique DO NOTHING;
 
 -- name: lock_dataset
 -- Whoever adds a version holds this row, so that numbers have neither gaps nor doubles.
-SELECT dataset_id::text, task, latest_version
+SELECT dataset_id::text, task, latest_version, next_class_id
 FROM dataset
 WHERE project_id = :project_id AND name = :name
 FOR UPDATE;
 
 -- name: get_version
+-- A version, or a draft that is not one yet (state 1).
 SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
-       empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text
+       empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text, class_ids,
+       base_version_id::text
 FROM version v JOIN dataset d USING (dataset_id)
-WHERE version_id = :version_id AND (:scope::text[] IS NULL OR v.project_id = ANY(:scope));
+WHERE version_id = :version_id AND (:scope::text[] IS NULL OR v.project_id = ANY(:scope))
+UNION ALL
+SELECT version_id::text, v.dataset_id::text, v.project_id, d.name, 0, 1, class_names, image_count, object_count,
+       empty_count, unlabelled_count, 0, class_images, class_objects, '', NULL, NULL, class_ids, base_version_id::text
+FROM draft v JOIN dataset d USING (dataset_id)
+WHERE version_id = :version_id AND committed_version_id IS NULL AND (:scope::text[] IS NULL OR v.project_id = ANY(:scope));
 
 -- name: find_version
 -- By number; number 0 finds the newest committed one (state 2).
 SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
-       empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text
+       empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text, class_ids,
+       base_version_id::text
 FROM version v JOIN dataset d USING (dataset_id)
 WHERE v.dataset_id = :dataset_id
   AND CASE WHEN :number = 0 THEN state = 2 ELSE number = :number END
@@ -55,7 +66,8 @@ LIMIT 1;
 
 -- name: list_versions
 SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
-       empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text
+       empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text, class_ids,
+       base_version_id::text
 FROM version v JOIN dataset d USING (dataset_id)
 WHERE v.dataset_id = :dataset_id AND (:before::int IS NULL OR number < :before)
 ORDER BY number DESC
@@ -63,12 +75,19 @@ LIMIT :limit;
 
 -- name: insert_version!
 INSERT INTO version (version_id, dataset_id, project_id, number, state, class_names, image_count, object_count, empty_count, unlabelled_count,
-                     problem_count, class_images, class_objects, digest, report, commit_time)
+                     problem_count, class_images, class_objects, digest, report, commit_time, class_ids, base_version_id)
 VALUES (:version_id, :dataset_id, :project_id, :number, 2, :class_names, :image_count, :object_count, :empty_count, :unlabelled_count,
-        :problem_count, :class_images, :class_objects, :digest, :report, now());
+        :problem_count, :class_images, :class_objects, :digest, :report, now(), :class_ids, :base_version_id);
 
 -- name: set_latest_version!
-UPDATE dataset SET latest_version = :number WHERE dataset_id = :dataset_id;
+UPDATE dataset SET latest_version = :number, next_class_id = :next_class_id WHERE dataset_id = :dataset_id;
+
+-- name: class_ids_by_name
+-- The stable id that each class name last had in a version of the dataset.
+SELECT DISTINCT ON (name) name, class_id
+FROM version, unnest(class_names, class_ids) AS c (name, class_id)
+WHERE dataset_id = :dataset_id AND name = ANY(:names)
+ORDER BY name, number DESC;
 
 -- name: insert_array!
 INSERT INTO version_array (version_id, name, data) VALUES (:version_id, :name, :data);
@@ -77,12 +96,12 @@ INSERT INTO version_array (version_id, name, data) VALUES (:version_id, :name, :
 SELECT data FROM version_array WHERE version_id = :version_id AND name = :name;
 
 -- name: copy_version_assets!
-COPY version_asset (version_id, ordinal, sha256, path, width, height, size_bytes, format, label_state, annotations, external_id)
+COPY version_asset (version_id, ordinal, sha256, path, width, height, size_bytes, format, label_state, annotations, external_id, metadata)
 FROM STDIN (FORMAT BINARY);
 
 -- name: page_assets
 -- One page by ordinal: no filter that the index does not serve.
-SELECT ordinal, sha256, path, width, height, size_bytes, format, label_state, external_id,
+SELECT ordinal, sha256, path, width, height, size_bytes, format, label_state, external_id, metadata,
        CASE WHEN :annotations THEN annotations END AS annotations
 FROM version_asset
 WHERE version_id = :version_id AND ordinal > :after
@@ -90,19 +109,37 @@ ORDER BY ordinal
 LIMIT :limit;
 
 -- name: get_assets
-SELECT ordinal, sha256, path, width, height, size_bytes, format, label_state, external_id,
+SELECT ordinal, sha256, path, width, height, size_bytes, format, label_state, external_id, metadata,
        CASE WHEN :annotations THEN annotations END AS annotations
 FROM version_asset
 WHERE version_id = :version_id AND ordinal = ANY(:ordinals)
 ORDER BY ordinal;
 
+-- name: search_assets
+-- One page by ordinal of the images that match. :chosen, when given, has a bit for each ordinal, the lowest bit of a byte first.
+SELECT ordinal, sha256, path, width, height, size_bytes, format, label_state, external_id, metadata,
+       CASE WHEN :annotations THEN annotations END AS annotations
+FROM version_asset
+WHERE version_id = :version_id AND ordinal > :after
+  AND starts_with(path, :path_prefix) AND metadata @> :metadata
+  AND (:chosen::bytea IS NULL OR get_bit(:chosen::bytea, ordinal) = 1)
+ORDER BY ordinal
+LIMIT :limit;
+
+-- name: dataset_holds
+-- Whether any version of a dataset has this content.
+SELECT 1 AS found FROM version_asset JOIN version USING (version_id) WHERE dataset_id = :dataset_id AND sha256 = :sha256 LIMIT 1;
+
 -- name: known_assets
 -- Which of these contents the project holds.
-SELECT sha256, width, height, size_bytes, format FROM asset WHERE project_id = :project_id AND sha256 = ANY(:contents);
+SELECT sha256, width, height, size_bytes, format, perceptual_hash FROM asset WHERE project_id = :project_id AND sha256 = ANY(:contents);
 
 -- name: insert_assets!
-INSERT INTO asset (project_id, sha256, size_bytes, width, height, format)
-SELECT :project_id, * FROM unnest(:contents::bytea[], :sizes::bigint[], :widths::int[], :heights::int[], :formats::text[])
+-- A project with assets is swept.
+WITH swept AS (INSERT INTO asset_sweep (project_id) VALUES (:project_id) ON CONFLICT DO NOTHING)
+INSERT INTO asset (project_id, sha256, size_bytes, width, height, format, perceptual_hash)
+SELECT :project_id, *
+FROM unnest(:contents::bytea[], :sizes::bigint[], :widths::int[], :heights::int[], :formats::text[], :perceptual_hashes::bigint[])
 ON CONFLICT DO NOTHING;
 
 -- name: get_split
@@ -126,7 +163,7 @@ ORDER BY s.number DESC
 LIMIT :limit;
 
 -- name: next_split_number
-UPDATE version SET latest_split = latest_split + 1 WHERE version_id = :version_id RETURNING latest_split;
+UPDATE version SET latest_split = latest_split + 1 WHERE version_id = :version_id RETURNING latest_split, dataset_id::text, project_id, current_split_id::text;
 
 -- name: insert_split!
 INSERT INTO split_revision (split_id, version_id, dataset_id, project_id, number, request_id, parameters, algorithm_version, vector, digest,
@@ -255,10 +292,10 @@ WITH done AS (DELETE FROM import_file WHERE import_id = :import_id)
 UPDATE import SET unstage_after = NULL WHERE import_id = :import_id;
 
 -- name: copy_problems!
-COPY import_problem (import_id, number, path, line, code, message, image_excluded, note) FROM STDIN (FORMAT BINARY);
+COPY import_problem (import_id, number, path, line, object, code, message, image_excluded, note) FROM STDIN (FORMAT BINARY);
 
 -- name: list_problems
-SELECT number, path, line, code, message, image_excluded, note
+SELECT number, path, line, object, code, message, image_excluded, note
 FROM import_problem
 WHERE import_id = :import_id AND number > :after
 ORDER BY number
@@ -277,3 +314,18 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended('staging/' || :project_id, 
 SELECT DISTINCT f.sha256
 FROM import_file f JOIN import i USING (import_id)
 WHERE i.project_id = :project_id AND i.state IN (1, 2, 3) AND f.sha256 = ANY(:contents);
+
+-- name: list_paths
+SELECT path FROM version_asset WHERE version_id = :version_id ORDER BY ordinal;
+
+-- name: list_metadata
+SELECT coalesce(metadata ->> :key, '') AS value FROM version_asset WHERE version_id = :version_id ORDER BY ordinal;
+
+-- name: find_by_sha256
+SELECT sha256 AS value, ordinal FROM version_asset WHERE version_id = :version_id AND sha256 = ANY(:values::bytea[]);
+
+-- name: find_by_external_id
+SELECT external_id AS value, ordinal FROM version_asset WHERE version_id = :version_id AND external_id = ANY(:values::text[]);
+
+-- name: find_by_path
+SELECT path AS value, ordinal FROM version_asset WHERE version_id = :version_id AND path = ANY(:values::text[]);

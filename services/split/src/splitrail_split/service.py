@@ -1,5 +1,6 @@
 """Use cases of datasets and versions: find, list, resolve what people write, page through images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ class AssetQuery:
     part: int
     class_name: str
     label_state: int
+    path_prefix: str
+    metadata: Mapping[str, str]
     annotations: bool
     after: int
     limit: int
@@ -101,17 +104,29 @@ class Datasets:
         return found, split_id
 
     async def assets(self, scope: Scope, version: Version, query: AssetQuery) -> AssetPage:
-        """A page of images by ordinal. Filters read the version's packed columns, so a page costs the same at any depth.
+        """A page of images by ordinal. Filters read the version's packed columns, so a page costs the same at any depth; those of path and metadata
+        read rows, from the last page's end on.
 
         Raises NOT_FOUND for the split, FAILED_PRECONDITION (SPLIT_MISSING), INVALID_ARGUMENT for the class.
         """
         vector = await self._vector(scope, version, query)
         chosen = await self._chosen(version, query, vector)
-        if chosen is None:
+        if query.path_prefix or query.metadata:
+            assets = await self._store.search_assets(
+                version.version_id,
+                after=query.after,
+                limit=query.limit + 1,
+                annotations=query.annotations,
+                path_prefix=query.path_prefix,
+                metadata=query.metadata,
+                chosen=chosen,
+            )
+        elif chosen is None:
             assets = await self._store.page_assets(version.version_id, after=query.after, limit=query.limit + 1, annotations=query.annotations)
         else:
-            start = int(np.searchsorted(chosen, query.after, side="right"))
-            ordinals = chosen[start : start + query.limit + 1]
+            found = np.flatnonzero(chosen)
+            start = int(np.searchsorted(found, query.after, side="right"))
+            ordinals = found[start : start + query.limit + 1]
             assets = await self._store.get_assets(version.version_id, ordinals, annotations=query.annotations)
         page = assets[: query.limit]
         parts = [int(vector[asset.ordinal]) for asset in page] if vector is not None else [0] * len(page)
@@ -129,8 +144,8 @@ class Datasets:
                 raise not_found("split", split_id)
         return await self._store.vector(split_id)
 
-    async def _chosen(self, version: Version, query: AssetQuery, vector: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.intp] | None:
-        """Ordinals that pass the filters; None without filters."""
+    async def _chosen(self, version: Version, query: AssetQuery, vector: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.bool_] | None:
+        """(N,) the images that pass the filters of packed columns; None without such filters."""
         masks: list[npt.NDArray[np.bool_]] = []
         if query.part and vector is not None:
             masks.append(vector == query.part)
@@ -141,7 +156,7 @@ class Datasets:
                 raise invalid(Violation("class_name", f"{version.reference} has no class {query.class_name[:100]!r}"))
             labels = await self._store.labels(version.version_id)
             masks.append(arrays.images_with_class(labels, version.class_names.index(query.class_name)))
-        return np.flatnonzero(np.logical_and.reduce(masks)) if masks else None
+        return np.logical_and.reduce(masks) if masks else None
 
 
 def require_committed(version: Version) -> None:

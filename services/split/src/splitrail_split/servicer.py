@@ -6,13 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import grpc
+from google.api import httpbody_pb2
 from splitrail.split.v1 import (
-    dataset_service_pb2 as datasets_pb,
-)
-from splitrail.split.v1 import (
+    dataset_pb2,
     dataset_service_pb2_grpc,
     import_service_pb2_grpc,
     split_service_pb2_grpc,
+)
+from splitrail.split.v1 import (
+    dataset_service_pb2 as datasets_pb,
 )
 from splitrail.split.v1 import (
     import_service_pb2 as imports_pb,
@@ -26,14 +28,17 @@ from splitrail_common.errors import Violation, invalid
 from splitrail_common.objects import ObjectStore
 
 from splitrail_split import convert, validate
-from splitrail_split.domain import asset_key
+from splitrail_split.domain import Asset, asset_key
 from splitrail_split.imports import Imports
 from splitrail_split.service import AssetPage, AssetQuery, Datasets
-from splitrail_split.splits import Splits
+from splitrail_split.splits import LeakPage, Splits
+from splitrail_split.thumbnails import Thumbnails
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 ASSET_URL_LIFETIME = timedelta(minutes=15)
+THUMBNAIL_CACHING = "private, max-age=31536000, immutable"
+"""A header of the gateway's answer: the address names the content, so it never changes; and only who may see it keeps it."""
 
 
 def _scope() -> Scope:
@@ -43,8 +48,9 @@ def _scope() -> Scope:
 class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     """DatasetService."""
 
-    def __init__(self, datasets: Datasets, objects: ObjectStore) -> None:
+    def __init__(self, datasets: Datasets, thumbnails: Thumbnails, objects: ObjectStore) -> None:
         self._datasets = datasets
+        self._thumbnails = thumbnails
         self._objects = objects
 
     async def GetDataset(self, request: datasets_pb.GetDatasetRequest, context: Context) -> datasets_pb.GetDatasetResponse:
@@ -84,6 +90,8 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
             part=validate.part("split", request.split),
             class_name=request.class_name,
             label_state=validate.label_state(request.label_state),
+            path_prefix=validate.path_prefix(request.path_prefix),
+            metadata=validate.metadata_filter(request.metadata),
             annotations=request.include_annotations,
             after=after,
             limit=size,
@@ -96,6 +104,12 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
             version = await self._datasets.newest(_scope(), validate.uuid("dataset_id", dataset_id))
         page = await self._datasets.assets(_scope(), version, query)
         return await asyncio.to_thread(self._page, page, urls=request.include_urls)
+
+    async def GetThumbnail(self, request: datasets_pb.GetThumbnailRequest, context: Context) -> httpbody_pb2.HttpBody:
+        dataset_id, sha256 = validate.uuid("dataset_id", request.dataset_id), validate.sha256("sha256", request.sha256)
+        made = await self._thumbnails.get(_scope(), dataset_id, sha256)
+        await context.send_initial_metadata((("cache-control", THUMBNAIL_CACHING),))
+        return httpbody_pb2.HttpBody(content_type="image/jpeg", data=made)
 
     def _page(self, page: AssetPage, *, urls: bool) -> datasets_pb.ListAssetsResponse:
         """Signing and unpacking a thousand images takes a moment: on a thread."""
@@ -153,8 +167,9 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
 class SplitServicer(split_service_pb2_grpc.SplitServiceServicer):
     """SplitService."""
 
-    def __init__(self, splits: Splits) -> None:
+    def __init__(self, splits: Splits, objects: ObjectStore) -> None:
         self._splits = splits
+        self._objects = objects
 
     async def CreateSplit(self, request: splits_pb.CreateSplitRequest, context: Context) -> splits_pb.CreateSplitResponse:
         revision = await self._splits.create(
@@ -163,8 +178,41 @@ class SplitServicer(split_service_pb2_grpc.SplitServiceServicer):
             validate.uuid("version_id", request.version_id),
             validate.split_parameters(request.parameters),
             validate.request_id(request.request_id),
+            keep_current=request.keep_current,
         )
         return splits_pb.CreateSplitResponse(split=convert.revision(revision))
+
+    async def PreviewSplit(self, request: splits_pb.PreviewSplitRequest, context: Context) -> splits_pb.PreviewSplitResponse:
+        version, made = await self._splits.preview(
+            _scope(),
+            validate.optional_uuid("dataset_id", request.dataset_id),
+            validate.uuid("version_id", request.version_id),
+            validate.split_parameters(request.parameters),
+        )
+        return splits_pb.PreviewSplitResponse(split=convert.preview(version, made))
+
+    async def CompareSplits(self, request: splits_pb.CompareSplitsRequest, context: Context) -> splits_pb.CompareSplitsResponse:
+        size, after = validate.page_after(request, first=-1)
+        split_id, before = validate.uuid("split_id", request.split_id), validate.uuid("before_split_id", request.before_split_id)
+        found = await self._splits.compare(_scope(), split_id, before, after, size)
+        return convert.comparison(found)
+
+    async def FindLeaks(self, request: splits_pb.FindLeaksRequest, context: Context) -> splits_pb.FindLeaksResponse:
+        size, after = validate.page_after(request, first=0)
+        page = await self._splits.leaks(_scope(), validate.uuid("split_id", request.split_id), validate.max_distance(request), after, size)
+        return await asyncio.to_thread(self._leaks, page, after)
+
+    def _leaks(self, page: LeakPage, after: int) -> splits_pb.FindLeaksResponse:
+        """Signing takes a moment: on a thread."""
+
+        def shown(asset: Asset) -> dataset_pb2.Asset:
+            url = self._objects.download_url(asset_key(page.project_id, asset.sha256), ASSET_URL_LIFETIME)
+            return convert.asset(asset, int(page.vector[asset.ordinal]), url)
+
+        found = [splits_pb.Leak(first=shown(first), second=shown(second), distance=distance) for first, second, distance in page.pairs]
+        count = paging.fitting(found)
+        token = paging.encode([after + count]) if page.more or count < len(found) else ""
+        return splits_pb.FindLeaksResponse(leaks=found[:count], next_page_token=token)
 
     async def GetSplit(self, request: splits_pb.GetSplitRequest, context: Context) -> splits_pb.GetSplitResponse:
         dataset_id = validate.optional_uuid("dataset_id", request.dataset_id)

@@ -7,7 +7,7 @@ from splitrail_split.formats.images import EXTENSIONS as IMAGE_EXTENSIONS
 
 ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
 IGNORED_EXTENSIONS = frozenset({".md", ".rst", ".csv", ".html"})
-IGNORED_NAMES = frozenset({"license", "licence", "readme", "notice", "copying", "citation", ".gitignore", ".gitkeep", ".ds_store"})
+IGNORED_NAMES = frozenset({"split.lock.json", "license", "licence", "readme", "notice", "copying", "citation", ".gitignore", ".gitkeep", ".ds_store"})
 
 MAX_PATH_BYTES = 1024
 MAX_SEGMENT_BYTES = 255

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common.access import Scope
+from splitrail_common.database import Connection
 from splitrail_common.errors import not_found
 
 from splitrail_split.domain import Revision, SplitParameters, Version
@@ -56,33 +57,38 @@ class SplitStore:
         parameters = {"version_id": version_id, "before": before, "limit": limit}
         return [_revision(row) for row in await self._tables.rows("list_splits", parameters)]
 
-    async def add(self, version: Version, new: NewRevision) -> None:
-        """Stores a revision under the next number and makes it the current one. Raises RequestUsedError."""
+    async def add(self, version: Version, new: NewRevision, *, keep_current: bool) -> None:
+        """Stores a revision under the next number and makes it the current one, unless there is one to keep. Raises RequestUsedError."""
         try:
             async with self._tables.pool.connection() as connection, connection.transaction():
-                numbered = await self._tables.one_in(connection, "next_split_number", {"version_id": version.version_id})
-                if numbered is None:
-                    raise not_found("version", version.version_id)
-                values: dict[str, Any] = {
-                    "split_id": new.split_id,
-                    "version_id": version.version_id,
-                    "dataset_id": version.dataset_id,
-                    "project_id": version.project_id,
-                    "number": numbered["latest_split"],
-                    "request_id": new.request_id,
-                    "parameters": Jsonb(new.parameters.to_json()),
-                    "algorithm_version": new.algorithm_version,
-                    "vector": new.vector,
-                    "digest": new.digest,
-                    "part_digests": new.part_digests,
-                    "certificate": new.certificate,
-                }
-                await self._tables.run_in(connection, "insert_split", values)
-                await self._tables.run_in(connection, "set_current_split", {"version_id": version.version_id, "split_id": new.split_id})
+                await self.add_in(connection, version.version_id, new, keep_current=keep_current)
         except psycopg.errors.UniqueViolation as error:
             if error.diag.constraint_name == "split_request_unique":
                 raise RequestUsedError from error
             raise
+
+    async def add_in(self, connection: Connection, version_id: str, new: NewRevision, *, keep_current: bool) -> None:
+        """As `add`, within a transaction."""
+        numbered = await self._tables.one_in(connection, "next_split_number", {"version_id": version_id})
+        if numbered is None:
+            raise not_found("version", version_id)
+        values: dict[str, Any] = {
+            "split_id": new.split_id,
+            "version_id": version_id,
+            "dataset_id": numbered["dataset_id"],
+            "project_id": numbered["project_id"],
+            "number": numbered["latest_split"],
+            "request_id": new.request_id,
+            "parameters": Jsonb(new.parameters.to_json()),
+            "algorithm_version": new.algorithm_version,
+            "vector": new.vector,
+            "digest": new.digest,
+            "part_digests": new.part_digests,
+            "certificate": new.certificate,
+        }
+        await self._tables.run_in(connection, "insert_split", values)
+        if not (keep_current and numbered["current_split_id"]):
+            await self._tables.run_in(connection, "set_current_split", {"version_id": version_id, "split_id": new.split_id})
 
     async def pin(self, scope: Scope, split_id: str, job_id: str) -> bool:
         """Marks a revision as used by a job; False when there is none."""

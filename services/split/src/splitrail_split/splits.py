@@ -9,19 +9,19 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 from splitrail.split.v1 import split_service_pb2
-from splitrail_common import ids
 from splitrail_common.access import Scope
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition
 from splitrail_common.objects import ObjectStore
 from splitrail_common.tokens import Caller
 
-from splitrail_split import arrays, convert, digest, stratify
-from splitrail_split.annotations import LabelState
-from splitrail_split.certificate import certify
-from splitrail_split.domain import PART_NAMES, PARTS, Asset, Revision, SplitParameters, Version, asset_key
+from splitrail_split import arrays, convert, leaks
+from splitrail_split.domain import PART_NAMES, PARTS, Asset, Comparison, Revision, SplitParameters, Version, asset_key
+from splitrail_split.inputs import SplitInputs
+from splitrail_split.revision import make_revision
 from splitrail_split.service import Datasets, require_committed, split_missing
 from splitrail_split.split_store import NewRevision, RequestUsedError, SplitStore
 from splitrail_split.store import DatasetStore
+from splitrail_split.stratify import SPLITS
 
 MANIFEST_URL_LIFETIME = timedelta(hours=1)
 _MANIFEST_ROWS = 500
@@ -37,13 +37,13 @@ class Overlap:
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
-    """What assigning needs of a version."""
+class LeakPage:
+    """Pairs of images in different parts with their distances; `more` when others follow."""
 
-    content: arrays.Array
-    annotation: arrays.Array
-    label_state: arrays.Array
-    labels: arrays.Labels
+    project_id: str
+    pairs: list[tuple[Asset, Asset, int]]
+    vector: npt.NDArray[np.uint8]
+    more: bool
 
 
 class Splits:
@@ -54,34 +54,40 @@ class Splits:
         self._columns_of = dataset_store
         self._datasets = datasets
         self._objects = objects
+        self._inputs = SplitInputs(store, dataset_store)
 
-    async def create(self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters, request_id: str) -> Revision:
-        """Splits a version and makes the revision the current one; the same request_id gives the same revision.
+    async def create(
+        self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters, request_id: str, *, keep_current: bool
+    ) -> Revision:
+        """Splits a version and makes the revision the current one, unless that is to be kept; the same request_id gives the same revision.
 
-        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_EMPTY), INVALID_ARGUMENT when the request_id belongs to another request.
+        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_EMPTY), INVALID_ARGUMENT, also when the request_id belongs to another request.
         """
         version = await self._datasets.version(scope, dataset_id, version_id)
-        require_committed(version)
         if earlier := await self._earlier(scope, version, parameters, request_id):
             return earlier
-        columns = _Columns(
-            await self._columns_of.array(version_id, arrays.CONTENT),
-            await self._columns_of.array(version_id, arrays.ANNOTATION),
-            await self._columns_of.array(version_id, arrays.LABEL_STATE),
-            await self._columns_of.labels(version_id),
-        )
-        if version.unlabelled_count == version.image_count:
-            raise precondition(
-                Reason.ERROR_REASON_SPLIT_EMPTY, f"nobody has labelled an image of {version.reference}: there is nothing to split", field="version_id"
-            )
-        new = await asyncio.to_thread(make_revision, version, columns, parameters, request_id)
+        new = await self._make(scope, version, parameters, request_id)
         try:
-            await self._store.add(version, new)
+            await self._store.add(version, new, keep_current=keep_current)
         except RequestUsedError:
             if earlier := await self._earlier(scope, version, parameters, request_id):
                 return earlier
             raise not_found("split", request_id) from None
         return await self.get(scope, new.split_id)
+
+    async def preview(self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters) -> tuple[Version, NewRevision]:
+        """What `create` would store. Raises as it does."""
+        version = await self._datasets.version(scope, dataset_id, version_id)
+        return version, await self._make(scope, version, parameters, "")
+
+    async def _make(self, scope: Scope, version: Version, parameters: SplitParameters, request_id: str) -> NewRevision:
+        require_committed(version)
+        if version.unlabelled_count == version.image_count:
+            raise precondition(
+                Reason.ERROR_REASON_SPLIT_EMPTY, f"nobody has labelled an image of {version.reference}: there is nothing to split", field="version_id"
+            )
+        inputs = await self._inputs.load(scope, version, parameters)
+        return await asyncio.to_thread(make_revision, inputs, parameters, request_id)
 
     async def _earlier(self, scope: Scope, version: Version, parameters: SplitParameters, request_id: str) -> Revision | None:
         split_id = await self._store.find_by_request(version.project_id, request_id) if request_id else None
@@ -139,6 +145,46 @@ class Splits:
 
         return await asyncio.to_thread(count)
 
+    async def compare(self, scope: Scope, split_id: str, before_split_id: str, after: int, limit: int) -> Comparison:
+        """What of `before_split_id` is elsewhere in `split_id`, by content; images from ordinal `after` on, up to `limit`. Raises NOT_FOUND."""
+        now, before = await self.get(scope, split_id), await self.get(scope, before_split_id)
+        vector, earlier = await self._columns_of.vector(split_id), await self._columns_of.vector(before_split_id)
+        content = await self._columns_of.array(now.version_id, arrays.CONTENT)
+        content_before = await self._columns_of.array(before.version_id, arrays.CONTENT)
+
+        def match() -> tuple[npt.NDArray[np.uint8], dict[tuple[int, int], int]]:
+            row = arrays.find(content, content_before)
+            was = np.where(row >= 0, earlier[row], 0).astype(np.uint8) if len(earlier) else np.zeros(len(content), dtype=np.uint8)
+            cells = np.bincount(was * (SPLITS + 1) + vector, minlength=(SPLITS + 1) ** 2)
+            gone = np.ones(len(earlier), dtype=np.bool_)
+            gone[row[row >= 0]] = False
+            moves = {divmod(cell, SPLITS + 1): int(count) for cell, count in enumerate(cells) if count}
+            for part, count in enumerate(np.bincount(earlier[gone], minlength=SPLITS + 1)):
+                if count:
+                    moves[part, 0] = moves.get((part, 0), 0) + int(count)
+            moves.pop((0, 0), None)
+            return was, moves
+
+        was, moves = await asyncio.to_thread(match)
+        moved = np.flatnonzero(was != vector)
+        page = moved[np.searchsorted(moved, after, side="right") :][: limit + 1]
+        assets = await self._columns_of.get_assets(now.version_id, page[:limit], annotations=False)
+        ordinals = [asset.ordinal for asset in assets]
+        return Comparison(moves, assets, was[ordinals].tolist(), vector[ordinals].tolist(), len(page) > limit)
+
+    async def leaks(self, scope: Scope, split_id: str, max_distance: int, after: int, limit: int) -> LeakPage:
+        """Near-duplicates in different parts, closest first, from number `after` on. Raises NOT_FOUND."""
+        found = await self.get(scope, split_id)
+        vector = await self._columns_of.vector(split_id)
+        links = (await self._inputs.links(found.version_id)).within(max_distance)
+        crossing = np.flatnonzero(leaks.crossing(vector, links.first, links.second))
+        page = crossing[after : after + limit]
+        ordinals = np.unique(np.concatenate([links.first[page], links.second[page]]))
+        assets = {asset.ordinal: asset for asset in await self._columns_of.get_assets(found.version_id, ordinals, annotations=False)}
+        rows = zip(links.first[page].tolist(), links.second[page].tolist(), links.distance[page].tolist(), strict=True)
+        pairs = [(assets[first], assets[second], distance) for first, second, distance in rows]
+        return LeakPage(found.project_id, pairs, vector, len(crossing) > after + limit)
+
     async def manifest(
         self, caller: Caller, scope: Scope, split_id: str, parts: Sequence[int], after: int
     ) -> AsyncIterator[split_service_pb2.StreamManifestResponse]:
@@ -171,40 +217,6 @@ class Splits:
             messages[-1].entries.append(entry)
             held += size
         return messages
-
-
-def make_revision(version: Version, columns: _Columns, parameters: SplitParameters, request_id: str) -> NewRevision:
-    """Assigns, judges and digests: pure, seconds for a million images. Images that nobody has labelled are in no part."""
-    looked_at = columns.label_state != LabelState.UNLABELLED
-    n_classes = len(version.class_names)
-    labels = columns.labels
-    # Unlabelled images hold no objects, so leaving them out leaves class_ids as they are.
-    counts = np.diff(labels.indptr)[looked_at]
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    mode: stratify.Mode = "stratified" if parameters.stratify else "random"
-    vector = np.zeros(len(looked_at), dtype=np.uint8)
-    content = columns.content[looked_at].astype(np.uint8, copy=False)
-    ratios, seed = parameters.ratios, parameters.seed
-    vector[looked_at] = stratify.assign(content, indptr, labels.class_ids, n_classes=n_classes, ratios=ratios, seed=seed, mode=mode)
-    made = certify(vector, labels.indptr, labels.class_ids, n_classes=n_classes, ratios=ratios, class_names=version.class_names, seed=seed)
-    findings = []
-    if version.unlabelled_count:
-        findings.append(f"{version.unlabelled_count} images that nobody has labelled are in no part of the split")
-    parts = [vector == number for number in PARTS.values()]
-    train, val, test = (
-        digest.part_digest(columns.content[mask].astype(np.uint8, copy=False), columns.annotation[mask].astype(np.uint8, copy=False))
-        for mask in parts
-    )
-    return NewRevision(
-        split_id=ids.new_id(),
-        parameters=parameters,
-        algorithm_version=str(stratify.ALGORITHM_VERSION),
-        vector=arrays.encode_vector(vector),
-        digest=digest.revision_digest(train, val, test, version.class_names),
-        part_digests=[train, val, test],
-        certificate=convert.certificate(made, version.class_names, parameters.ratios, findings).SerializeToString(deterministic=True),
-        request_id=request_id,
-    )
 
 
 def _allow(caller: Caller, split_id: str, parts: Sequence[int]) -> None:

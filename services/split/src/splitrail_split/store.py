@@ -1,22 +1,24 @@
 """Datasets, versions and their images in Postgres. Reads take the caller's scope, or the id of what a scoped read has found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+from psycopg.types.json import Jsonb
 from splitrail_common.access import Scope
 from splitrail_common.database import Connection, Pool, Queries
 from splitrail_common.errors import not_found
 
 from splitrail_split import arrays
 from splitrail_split.domain import Asset, Dataset, Version
+from splitrail_split.versions.classes import stable_ids
 
 Row = dict[str, Any]
 Parameters = dict[str, Any]
 
-_ASSET_TYPES = ("uuid", "int4", "bytea", "text", "int4", "int4", "int8", "text", "int2", "bytea", "text")
+_ASSET_TYPES = ("uuid", "int4", "bytea", "text", "int4", "int4", "int8", "text", "int2", "bytea", "text", "jsonb")
 
 
 class Tables:
@@ -110,6 +112,33 @@ class DatasetStore:
         parameters = {"version_id": version_id, "ordinals": ordinals.tolist(), "annotations": annotations}
         return [Asset(**row) for row in await self.tables.rows("get_assets", parameters)]
 
+    async def search_assets(
+        self,
+        version_id: str,
+        *,
+        after: int,
+        limit: int,
+        annotations: bool,
+        path_prefix: str,
+        metadata: Mapping[str, str],
+        chosen: npt.NDArray[np.bool_] | None,
+    ) -> list[Asset]:
+        """Images with ordinals above `after` that match everything; chosen (N,): only these."""
+        parameters = {
+            "version_id": version_id,
+            "after": after,
+            "limit": limit,
+            "annotations": annotations,
+            "path_prefix": path_prefix,
+            "metadata": Jsonb(dict(metadata)),
+            "chosen": None if chosen is None else np.packbits(chosen, bitorder="little").tobytes(),
+        }
+        return [Asset(**row) for row in await self.tables.rows("search_assets", parameters)]
+
+    async def dataset_holds(self, dataset_id: str, sha256: bytes) -> bool:
+        """True when a version of the dataset has an image with this content."""
+        return await self.tables.one("dataset_holds", {"dataset_id": dataset_id, "sha256": sha256}) is not None
+
     async def array(self, version_id: str, name: str) -> arrays.Array:
         """A column of a committed version; read-only. Raises LookupError when the version has none of that name."""
 
@@ -125,6 +154,20 @@ class DatasetStore:
         """The classes of a version's objects."""
         return arrays.labels(await self.array(version_id, arrays.OBJECTS), await self.array(version_id, arrays.CLASS_IDS))
 
+    async def paths(self, version_id: str) -> list[str]:
+        """The path of every image, by ordinal."""
+        return [row["path"] for row in await self.tables.rows("list_paths", {"version_id": version_id})]
+
+    async def metadata(self, version_id: str, key: str) -> list[str]:
+        """Every image's metadata under a key, by ordinal; empty where it has none."""
+        return [row["value"] for row in await self.tables.rows("list_metadata", {"version_id": version_id, "key": key})]
+
+    async def find_ordinals(self, version_id: str, by: str, values: Sequence[str]) -> list[tuple[str, int]]:
+        """(value, ordinal) of the images with one of these values of sha256 (hex), external_id or path."""
+        wanted = [bytes.fromhex(value) for value in values] if by == "sha256" else list(values)
+        rows = await self.tables.rows(f"find_by_{by}", {"version_id": version_id, "values": wanted})
+        return [(row["value"].hex() if by == "sha256" else row["value"], row["ordinal"]) for row in rows]
+
     async def vector(self, split_id: str) -> npt.NDArray[np.uint8]:
         """The split vector of a revision; read-only. Raises NOT_FOUND when it was deleted meanwhile."""
 
@@ -135,6 +178,11 @@ class DatasetStore:
             return arrays.decode_vector(row["vector"])
 
         return (await self._cache.get(split_id, "vector", load)).astype(np.uint8, copy=False)
+
+    async def stable_class_ids(self, connection: Connection, dataset_id: str, names: Sequence[str], next_id: int) -> tuple[list[int], int]:
+        """The stable ids of classes by their names, and the next free one; the caller holds the dataset's row."""
+        rows = await self.tables.rows_in(connection, "class_ids_by_name", {"dataset_id": dataset_id, "names": list(names)})
+        return stable_ids(names, {row["name"]: row["class_id"] for row in rows}, next_id)
 
     async def insert_version(self, connection: Connection, version: Row, columns: dict[str, bytes], rows: Sequence[tuple[Any, ...]]) -> None:
         """Stores a committed version: its row, its columns, and one row an image in the order of `version_asset`'s columns after version_id."""

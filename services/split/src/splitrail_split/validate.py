@@ -5,15 +5,26 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2
 from splitrail_common import ids, paging
 from splitrail_common.errors import Violation, invalid
 
 from splitrail_split import sources
-from splitrail_split.domain import FORMATS, PART_NAMES, SourceFile, SplitParameters, Task
+from splitrail_split.domain import FORMATS, PART_NAMES, Folds, GroupBy, GroupKind, Method, Pin, SourceFile, SplitParameters, Task
+from splitrail_split.near import MAX_DISTANCE
+from splitrail_split.stratify import fold_ratios
 
 MAX_FILES = 1000
 MAX_REQUEST_ID = 128
+MAX_METADATA_FILTERS = 16
+MAX_PATTERN = 512
+MAX_FOLDS = 20
+METHODS = {
+    split_pb2.SPLIT_METHOD_UNSPECIFIED: Method.STRATIFIED,
+    split_pb2.SPLIT_METHOD_STRATIFIED: Method.STRATIFIED,
+    split_pb2.SPLIT_METHOD_RANDOM: Method.RANDOM,
+    split_pb2.SPLIT_METHOD_HASH: Method.HASH,
+}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOLERANCE = 1e-6
 
@@ -98,6 +109,34 @@ def label_state(value: int) -> int:
     return value
 
 
+def path_prefix(value: str) -> str:
+    """The beginning of paths, as a filter."""
+    if len(value.encode()) > sources.MAX_PATH_BYTES or "\0" in value:
+        raise invalid(Violation("path_prefix", f"at most {sources.MAX_PATH_BYTES} bytes, none of them NUL"))
+    return value
+
+
+def metadata_filter(values: Sequence[str]) -> dict[str, str]:
+    """Metadata as a filter, each `key=value`."""
+    if len(values) > MAX_METADATA_FILTERS:
+        raise invalid(Violation("metadata", f"at most {MAX_METADATA_FILTERS}, not {len(values)}"))
+    found: dict[str, str] = {}
+    for index, one in enumerate(values):
+        key, equals, value = one.partition("=")
+        if not equals or not key or "\0" in one:
+            raise invalid(Violation(f"metadata[{index}]", f"{one[:100]!r} is not of the form key=value"))
+        if found.setdefault(key, value) != value:
+            raise invalid(Violation(f"metadata[{index}]", f"{key[:100]!r} cannot have two values at once"))
+    return found
+
+
+def sha256(field: str, value: str) -> bytes:
+    """A content's hash."""
+    if not _SHA256.fullmatch(value):
+        raise invalid(Violation(field, "must be 64 lower-case hexadecimal digits"))
+    return bytes.fromhex(value)
+
+
 def page_before(request: Paged) -> tuple[int, int | None]:
     """Size and cursor of a page of numbered things, newest first."""
     key = _cursor(request, (int,))
@@ -126,7 +165,7 @@ def _cursor(request: Paged, kinds: tuple[type, ...]) -> list[str | int] | None:
 
 
 def split_parameters(parameters: split_pb2.SplitParameters) -> SplitParameters:
-    """Ratios in [0, 1] that add up to 1."""
+    """Ratios in [0, 1] that add up to 1, and whatever else decides. With folds, train and val are what the number of folds makes of them."""
     if not parameters.HasField("ratios"):
         raise invalid(Violation("parameters.ratios", "is needed: fractions of train, val and test, for example 0.7, 0.15, 0.15"))
     given = parameters.ratios
@@ -141,7 +180,66 @@ def split_parameters(parameters: split_pb2.SplitParameters) -> SplitParameters:
     total = math.fsum(ratios)
     if abs(total - 1) > _TOLERANCE:
         raise invalid(Violation("parameters.ratios", f"must add up to 1, these add up to {total:g}"))
-    return SplitParameters(ratios, parameters.seed, parameters.stratify)
+    if parameters.method not in METHODS:
+        raise invalid(Violation("parameters.method", f"{_name(split_pb2.SplitMethod, parameters.method)} is not a way to split"))
+    method = METHODS[parameters.method]
+    group_by = tuple(_group_by(index, one) for index, one in enumerate(parameters.group_by))
+    base_split_id = optional_uuid("parameters.base_split_id", parameters.base_split_id)
+    pins = tuple(_pin(index, one) for index, one in enumerate(parameters.pins))
+    folds = _folds(parameters.folds) if parameters.HasField("folds") else None
+    if method is Method.HASH and group_by:
+        raise invalid(Violation("parameters.group_by", "the hash looks at each image alone: leave groups out, or take another method"))
+    if folds:
+        if base_split_id or pins or method is Method.HASH:
+            raise invalid(Violation("parameters.folds", "not together with base_split_id, pins or the hash"))
+        ratios = fold_ratios(folds.count, ratios[2])
+    return SplitParameters(ratios, parameters.seed, method, group_by, base_split_id, pins, folds)
+
+
+def _group_by(index: int, given: split_pb2.GroupBy) -> GroupBy:
+    where = f"parameters.group_by[{index}]"
+    match given.WhichOneof("by"):
+        case "metadata_key" if given.metadata_key and "\0" not in given.metadata_key:
+            return GroupBy(GroupKind.METADATA, given.metadata_key)
+        case "folder" if given.folder:
+            return GroupBy(GroupKind.FOLDER)
+        case "filename_pattern" if given.filename_pattern and len(given.filename_pattern) <= MAX_PATTERN:
+            return GroupBy(GroupKind.FILENAME, given.filename_pattern)
+        case "near_duplicate_distance" if given.near_duplicate_distance <= MAX_DISTANCE:
+            return GroupBy(GroupKind.NEAR_DUPLICATES, given.near_duplicate_distance)
+        case "near_duplicate_distance":
+            raise invalid(Violation(f"{where}.near_duplicate_distance", f"must be 0 to {MAX_DISTANCE}, not {given.near_duplicate_distance}"))
+    raise invalid(
+        Violation(where, f"needs metadata_key, folder: true, filename_pattern (at most {MAX_PATTERN} characters) or near_duplicate_distance")
+    )
+
+
+def _pin(index: int, given: split_pb2.Pin) -> Pin:
+    where = f"parameters.pins[{index}]"
+    by = given.WhichOneof("asset")
+    value = str(getattr(given, by)) if by else ""
+    if not by or not value or "\0" in value:
+        raise invalid(Violation(where, "needs one of sha256, external_id, path"))
+    if by == "sha256" and not _SHA256.fullmatch(value):
+        raise invalid(Violation(f"{where}.sha256", "must be 64 lower-case hexadecimal digits"))
+    return Pin(by, value, required_part(f"{where}.split", given.split))
+
+
+def _folds(given: split_pb2.Folds) -> Folds:
+    if not 2 <= given.count <= MAX_FOLDS:
+        raise invalid(Violation("parameters.folds.count", f"must be 2 to {MAX_FOLDS}, not {given.count}"))
+    if given.index >= given.count:
+        raise invalid(Violation("parameters.folds.index", f"must be 0 to {given.count - 1}, not {given.index}"))
+    return Folds(given.count, given.index)
+
+
+def max_distance(request: split_service_pb2.FindLeaksRequest) -> int:
+    """Bits in which perceptual hashes may differ."""
+    if not request.HasField("max_distance"):
+        return MAX_DISTANCE
+    if request.max_distance > MAX_DISTANCE:
+        raise invalid(Violation("max_distance", f"must be 0 to {MAX_DISTANCE}, not {request.max_distance}"))
+    return int(request.max_distance)
 
 
 def source_files(files: Sequence[import_pb2.SourceFile]) -> list[SourceFile]:

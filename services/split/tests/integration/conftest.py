@@ -193,7 +193,11 @@ class Api:
         self, version_id: str, ratios=(0.7, 0.15, 0.15), seed: int = 42, stratify: bool = True, request_id: str = ""
     ) -> split_pb2.SplitRevision:
         train, val, test = ratios
-        parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=train, val=val, test=test), seed=seed, stratify=stratify)
+        parameters = split_pb2.SplitParameters(
+            ratios=split_pb2.SplitRatios(train=train, val=val, test=test),
+            seed=seed,
+            method=split_pb2.SPLIT_METHOD_STRATIFIED if stratify else split_pb2.SPLIT_METHOD_RANDOM,
+        )
         request = split_service_pb2.CreateSplitRequest(version_id=version_id, parameters=parameters, request_id=request_id)
         return (await self.call(self.splits.CreateSplit, request)).split
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-import os
+import json
 from pathlib import Path
 
 import grpc
@@ -83,9 +83,15 @@ async def test_label_states_and_classes_filter_images(api, sources):
 
 
 async def test_voc_as_large_as_the_blood_cells(api, sources):
-    """BCCD (364 images, 3 classes, 2 boxes without area) itself when SPLITRAIL_TEST_BCCD names its folder, else a set that is like it."""
-    folder = os.environ.get("SPLITRAIL_TEST_BCCD")
-    files = sources.folder(Path(folder)) if folder else sources.voc(364, degenerate=2)
+    await assert_blood_cells(api, sources.voc(364, degenerate=2))
+
+
+async def test_the_blood_cells_themselves(api, sources, bccd: Path):
+    await assert_blood_cells(api, sources.folder(bccd))
+
+
+async def assert_blood_cells(api, files):
+    """364 images, 3 classes, 2 boxes without area."""
     ended = await api.bring(files)
     assert (ended.state, ended.format) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_VOC)
     assert (ended.version.image_count, list(ended.version.class_names)) == (364, ["Platelets", "RBC", "WBC"])
@@ -98,6 +104,17 @@ async def test_coco_that_names_absent_images(api, sources):
     ended = await api.bring(sources.coco(6, absent=2))
     assert (ended.state, ended.format, ended.version.image_count) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_COCO, 6)
     assert [p.code for p in ended.problems] == ["image_absent", "image_absent"]
+
+
+async def test_a_problem_of_a_coco_file_names_its_annotation_and_no_line(api, sources):
+    files = sources.coco(4)
+    document = json.loads(files["annotations/instances.json"])
+    document["annotations"][2] |= {"id": 4711, "bbox": [4, 4, 0, 20]}
+    files["annotations/instances.json"] = json.dumps(document).encode()
+    ended = await api.bring(files)
+    places = [(p.path, p.object, p.HasField("line"), p.code) for p in ended.problems if p.HasField("object")]
+    assert places == [("annotations/instances.json", 3, False, "no_area")]
+    assert "(id 4711)" in ended.problems[0].message
 
 
 async def test_problems_are_paged_in_order(api, sources):

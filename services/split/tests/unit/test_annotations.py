@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_split import formats
-from splitrail_split.annotations import (
+from splitrail_common.annotations import (
     SCALE,
     Annotation,
     AnnotationError,
@@ -19,6 +18,7 @@ from splitrail_split.annotations import (
     to_yolo_rows,
     unpack,
 )
+from splitrail_split import formats
 
 any_annotation = st.builds(
     Annotation,

@@ -3,8 +3,8 @@
 import hashlib
 
 import pytest
+from splitrail_common.annotations import LabelState
 from splitrail_split import arrays, formats
-from splitrail_split.annotations import LabelState
 from splitrail_split.assembly import assemble, judge, printable
 from splitrail_split.contents import Fault, Inspected
 from splitrail_split.domain import Claim, SourceFile
@@ -20,7 +20,7 @@ def source(contents: dict[str, str], labels: dict[str, bytes]):
     bad = {path for path, word in contents.items() if word == "bad"}
     files = [SourceFile(path, sha256, 10, is_image=True) for path, sha256 in hashes.items()]
     inspected = Inspected(
-        good={sha256: KnownAsset(sha256, 100, 50, 10, "JPEG") for path, sha256 in hashes.items() if path not in bad},
+        good={sha256: KnownAsset(sha256, 100, 50, 10, "JPEG", 0) for path, sha256 in hashes.items() if path not in bad},
         bad={hashes[path]: Fault("bad_image", "does not decode") for path in bad},
     )
     sizes = {path: (100, 50) for path in contents if path not in bad}

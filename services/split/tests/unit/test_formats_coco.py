@@ -3,8 +3,10 @@
 import json
 
 import pytest
-from splitrail_split.annotations import LabelState, unpack
+from splitrail_common.annotations import LabelState, unpack
 from splitrail_split.formats import Code, Format, Severity, parse
+from splitrail_split.formats.reading import MAX_JSON_BYTES
+from splitrail_split.sources import MAX_ANNOTATION_BYTES
 
 IMAGES = {"train/a.jpg": (200, 100), "train/b.jpg": (200, 100)}
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
@@ -21,7 +23,8 @@ def one(data, images=IMAGES, path="annotations/instances_train2017.json"):
 
 
 def found(parsed):
-    return [(problem.path, problem.line, problem.code) for problem in parsed.problems]
+    assert all(problem.line is None for problem in parsed.problems), "an annotation is no line"
+    return [(problem.path, problem.object, problem.code) for problem in parsed.problems]
 
 
 BOX = {"bbox": [20, 10, 100, 50]}
@@ -138,8 +141,33 @@ def test_masks_crowds_and_polygons_without_boxes_are_notes():
     assert {problem.severity for problem in parsed.problems} == {Severity.NOTE}
     assert sorted(parsed.problem_counts) == [Code.ATTRIBUTES_DROPPED, Code.POLYGON_TO_BOX]
     assert len(unpack(parsed.items[0].annotations)) == 2
-    rle = one(coco(BOX, {"segmentation": {"counts": "abc", "size": [100, 200]}}))
-    assert Code.COLUMNS in rle.problem_counts
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ({"counts": "abc", "size": [100, 200]}, "left out: it has no bbox, and its segmentation is a run-length mask"),
+        ([[10, 10, 30, 10]], "left out: it has no bbox, and its segmentation is no list of polygons"),
+    ],
+)
+def test_a_mask_that_gives_no_box_is_not_counted_as_kept(segmentation, message):
+    parsed = one(coco(BOX, {"segmentation": segmentation}))
+    assert found(parsed) == [("annotations/instances_train2017.json", 2, Code.COLUMNS)]
+    assert message in parsed.problems[0].message
+    flat = one(coco(BOX, {"segmentation": [[10, 10, 30, 10, 20, 10]]}))
+    assert found(flat) == [("annotations/instances_train2017.json", 2, Code.NO_AREA)]
+
+
+def test_an_annotation_is_named_by_its_place_and_its_own_id():
+    (problem,) = one(coco(BOX, {"id": "box-17", "bbox": [20, 10, 0, 50]})).problems
+    assert str(problem).startswith("annotations/instances_train2017.json, annotation 2: ")
+    assert problem.message.endswith("(id 'box-17')")
+    (problem,) = one(coco(BOX, {"id": None, "bbox": [20, 10, 0, 50]})).problems
+    assert "(id" not in problem.message
+
+
+def test_a_json_file_may_be_as_large_as_an_annotation_file():
+    assert MAX_JSON_BYTES == MAX_ANNOTATION_BYTES
 
 
 def test_annotations_of_bad_images_are_left_out_in_silence():

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_split.annotations import LabelState, unpack
+from splitrail_common.annotations import LabelState, unpack
 from splitrail_split.formats import Code, Format, Severity, UnknownFormatError, detect, parse
 from splitrail_split.formats.model import MAX_KEPT_PROBLEMS
 

@@ -1,10 +1,9 @@
 """Pascal VOC: layouts, bad input, and real data where it is there."""
 
-import os
 from pathlib import Path
 
 import pytest
-from splitrail_split.annotations import LabelState, labels_csr, unpack
+from splitrail_common.annotations import LabelState, labels_csr, unpack
 from splitrail_split.formats import Code, Format, detect, parse
 from splitrail_split.formats.images import EXTENSIONS, inspect
 
@@ -18,7 +17,8 @@ def an_object(name="cat", box=("20", "10", "120", "60")):
 
 
 def xml(*objects, head=SIZE, filename="a.jpg"):
-    return f"<annotation><filename>{filename}</filename>{head}{''.join(objects)}</annotation>".encode()
+    """Each object on a line of its own, the first on line 2."""
+    return "\n".join((f"<annotation><filename>{filename}</filename>{head}", *objects, "</annotation>")).encode()
 
 
 def one(data, images=IMAGES, **extra):
@@ -57,8 +57,23 @@ def test_without_xml_unlabelled_and_without_objects_empty():
 )
 def test_a_bad_object_is_named_and_the_good_ones_stay(bad, code):
     parsed = one(xml(an_object(), bad))
-    assert found(parsed) == [("Annotations/a.xml", 2, code)]
+    assert found(parsed) == [("Annotations/a.xml", 3, code)]
     assert len(unpack(parsed.items[0].annotations)) == (2 if code is Code.CLIPPED else 1)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_problem_names_the_line_on_which_its_object_starts(newline, encoding):
+    lines = [
+        "<annotation>",
+        "  <!-- <object> -->",
+        "  <part><object/></part><object",
+        "  ><name>cat</name></object>",
+        "",
+        "  <object><name><![CDATA[<object>]]></name></object>",
+        "</annotation>",
+    ]
+    assert found(one(newline.join(lines).encode(encoding)))[:2] == [("Annotations/a.xml", line, Code.COLUMNS) for line in (3, 6)]
 
 
 @pytest.mark.parametrize(
@@ -121,20 +136,20 @@ def test_image_sets():
     assert parsed.problem_counts[Code.SPLIT_CONFLICT] == 1
 
 
-if BCCD := os.environ.get("SPLITRAIL_BCCD"):  # the folder of the BCCD dataset: real data that not every machine has
-
-    def test_real_data():
-        files, sizes = {}, {}
-        for path in sorted(Path(BCCD).rglob("*")):
-            if path.is_file():
-                name = path.relative_to(BCCD).as_posix()
-                if path.suffix in EXTENSIONS:
-                    sizes[name] = inspect(path.read_bytes())[:2]
-                else:
-                    files[name] = path.read_bytes
-        parsed = parse(detect([*files, *sizes]), files, sizes)
-        assert len(parsed.items) == 364
-        assert parsed.class_names == ["Platelets", "RBC", "WBC"]
-        assert parsed.problem_counts == {Code.NO_AREA: 2}
-        assert sorted(set(parsed.source_splits.values())) == ["test", "train", "val"]
-        assert len(labels_csr([item.annotations for item in parsed.items])[1]) == 4886
+def test_real_data(bccd: Path):
+    files, sizes = {}, {}
+    for path in sorted(bccd.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(bccd).as_posix()
+            if path.suffix in EXTENSIONS:
+                sizes[name] = inspect(path.read_bytes())[:2]
+            else:
+                files[name] = path.read_bytes
+    parsed = parse(detect([*files, *sizes]), files, sizes)
+    assert len(parsed.items) == 364
+    assert parsed.class_names == ["Platelets", "RBC", "WBC"]
+    assert parsed.problem_counts == {Code.NO_AREA: 2}
+    for problem in parsed.problems:
+        assert files[problem.path]().splitlines()[problem.line - 1].strip() == b"<object>"
+    assert sorted(set(parsed.source_splits.values())) == ["test", "train", "val"]
+    assert len(labels_csr([item.annotations for item in parsed.items])[1]) == 4886

@@ -1,7 +1,7 @@
 """YOLO text labels: layouts and bad input."""
 
 import pytest
-from splitrail_split.annotations import LabelState, unpack
+from splitrail_common.annotations import LabelState, unpack
 from splitrail_split.formats import Code, Format, Severity, parse
 
 A = {"images/a.jpg": (100, 100)}
@@ -191,6 +191,14 @@ def test_splits_of_data_yaml():
 
 
 def test_an_image_in_two_splits_stays_in_training():
-    parsed = one(GOOD, b"names: [cat]\ntrain: images\nval: images\n")
+    parsed = one(GOOD, b"names: [cat]\ntrain: images\ntest: images\n")
     assert parsed.source_splits == {"images/a.jpg": "train"}
     assert found(parsed) == [("data.yaml", None, Code.SPLIT_CONFLICT)]
+
+
+def test_a_val_that_is_train_itself_is_no_split():
+    files = {"labels/a.txt": GOOD, "held/labels/b.txt": GOOD}
+    sizes = {"images/a.jpg": (10, 10), "held/images/b.jpg": (10, 10)}
+    for more, expected in ((b"", {}), (b"test: held/images\n", {"images/a.jpg": "train", "held/images/b.jpg": "test"})):
+        parsed = parse(Format.YOLO, {**files, "data.yaml": b"names: [cat]\ntrain: images\nval: images\n" + more}, sizes)
+        assert (parsed.source_splits, parsed.problems) == (expected, [])

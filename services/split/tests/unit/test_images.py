@@ -15,7 +15,7 @@ def encoded(format_, size=(31, 17), **options):
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
 def test_size_and_format(format_):
-    assert inspect(encoded(format_)) == (31, 17, format_)
+    assert inspect(encoded(format_))[:3] == (31, 17, format_)
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(1, (31, 17)), (3, (31, 17)), (6, (17, 31)), (8, (17, 31)), (99, (31, 17))])
@@ -29,7 +29,7 @@ def test_a_jpeg_with_further_frames_is_a_jpeg():
     first, second = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), "red")
     out = io.BytesIO()
     first.save(out, "MPO", save_all=True, append_images=[second])
-    assert inspect(out.getvalue()) == (8, 8, "JPEG")
+    assert inspect(out.getvalue())[:3] == (8, 8, "JPEG")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from splitrail_split.certificate import certify
 from splitrail_split.shares import ONE, apportion
-from splitrail_split.stratify import TEST, TRAIN, VAL, assign, ratio_shares, split_sizes
+from splitrail_split.stratify import TEST, TRAIN, VAL, Images, assign, ratio_shares, split_sizes
 
 ALL_RATIOS = [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15), (1, 0, 0), (0, 0, 1), (0.5, 0, 0.5), (0.0, 0.9, 0.1), (1 / 3, 1 / 3, 1 / 3), (0.98, 0.01, 0.01)]
 
@@ -46,7 +46,7 @@ seeds = st.integers(-(2**70), 2**70)
 @given(sets(), ratios_drawn, seeds, modes)
 def test_sizes_are_exact_and_zero_stays_empty(drawn, ratios, seed, mode):
     names, labels, classes = drawn
-    splits = assign(content_of(names), *csr(labels), n_classes=classes, ratios=ratios, seed=seed, mode=mode)
+    splits = assign(Images(content_of(names), *csr(labels), classes), ratios=ratios, seed=seed, mode=mode)
     assert splits.dtype == np.uint8
     assert np.bincount(splits, minlength=4).tolist() == [0, *split_sizes(len(names), ratios)]
     for split, ratio in zip((TRAIN, VAL, TEST), ratios, strict=True):
@@ -56,18 +56,18 @@ def test_sizes_are_exact_and_zero_stays_empty(drawn, ratios, seed, mode):
 @given(sets(duplicates=True), ratios_drawn, seeds, modes, st.randoms())
 def test_order_of_rows_and_of_objects_does_not_matter(drawn, ratios, seed, mode, random):
     names, labels, classes = drawn
-    first = assign(content_of(names), *csr(labels), n_classes=classes, ratios=ratios, seed=seed, mode=mode)
+    first = assign(Images(content_of(names), *csr(labels), classes), ratios=ratios, seed=seed, mode=mode)
     order = list(range(len(names)))
     random.shuffle(order)
     mixed = [random.sample(labels[i], len(labels[i])) for i in order]
-    splits = assign(content_of([names[i] for i in order]), *csr(mixed), n_classes=classes, ratios=ratios, seed=seed, mode=mode)
+    splits = assign(Images(content_of([names[i] for i in order]), *csr(mixed), classes), ratios=ratios, seed=seed, mode=mode)
     assert splits.tolist() == first[order].tolist()
 
 
 @given(sets(duplicates=True), ratios_drawn, seeds, modes)
 def test_equal_content_stays_together_and_sizes_are_as_close_as_it_allows(drawn, ratios, seed, mode):
     names, labels, classes = drawn
-    splits = assign(content_of(names), *csr(labels), n_classes=classes, ratios=ratios, seed=seed, mode=mode)
+    splits = assign(Images(content_of(names), *csr(labels), classes), ratios=ratios, seed=seed, mode=mode)
     where = {}
     for name, split in zip(names, splits.tolist(), strict=True):
         assert where.setdefault(name, split) == split
@@ -84,7 +84,7 @@ def test_equal_content_stays_together_and_sizes_are_as_close_as_it_allows(drawn,
 @given(sets(duplicates=True), ratios_drawn, st.integers(0, 5), modes)
 def test_certificate_equals_a_naive_recount(drawn, ratios, seed, mode):
     names, labels, classes = drawn
-    splits = assign(content_of(names), *csr(labels), n_classes=classes, ratios=ratios, seed=seed, mode=mode)
+    splits = assign(Images(content_of(names), *csr(labels), classes), ratios=ratios, seed=seed, mode=mode)
     certificate = certify(splits, *csr(labels), n_classes=classes, ratios=ratios)
     images, objects = np.zeros((classes, 3), int), np.zeros((classes, 3), int)
     background, sizes = [0, 0, 0], [0, 0, 0]
@@ -133,11 +133,11 @@ def test_bad_ratios_are_refused(ratios):
 def test_arrays_that_do_not_fit_are_refused():
     content = content_of([1, 2])
     with pytest.raises(ValueError, match="class ids"):
-        assign(content, np.array([0, 1, 2]), np.array([0, 5]), n_classes=2, ratios=(1, 0, 0), seed=0)
+        Images(content, np.array([0, 1, 2]), np.array([0, 5]), 2)
     with pytest.raises(ValueError, match="indptr"):
-        assign(content, np.array([0, 2, 1]), np.array([0, 1]), n_classes=2, ratios=(1, 0, 0), seed=0)
+        Images(content, np.array([0, 2, 1]), np.array([0, 1]), 2)
     with pytest.raises(ValueError, match="content"):
-        assign(content[:, :16], np.array([0, 1, 2]), np.array([0, 1]), n_classes=2, ratios=(1, 0, 0), seed=0)
+        Images(content[:, :16], np.array([0, 1, 2]), np.array([0, 1]), 2)
 
 
 def generated(kind, n=4000):
@@ -171,7 +171,7 @@ def test_every_class_is_within_about_an_image_of_its_share(kind, ratios):
     matrix = generated(kind)
     n, classes = matrix.shape
     indptr, ids = np.concatenate([[0], np.cumsum(matrix.sum(1))]), np.nonzero(matrix)[1]
-    splits = assign(np.random.default_rng(1).integers(0, 256, (n, 32), dtype=np.uint8), indptr, ids, n_classes=classes, ratios=ratios, seed=3)
+    splits = assign(Images(np.random.default_rng(1).integers(0, 256, (n, 32), dtype=np.uint8), indptr, ids, classes), ratios=ratios, seed=3)
     assert np.bincount(splits, minlength=4)[1:].tolist() == split_sizes(n, ratios)
     certificate = certify(splits, indptr, ids, n_classes=classes, ratios=ratios)
     assert certificate.max_deviation_images < 1.5
@@ -181,14 +181,14 @@ def test_every_class_is_within_about_an_image_of_its_share(kind, ratios):
 def test_objects_are_spread_among_images_with_equal_classes():
     rng = np.random.default_rng(0)
     labels = [[0] * int(rng.integers(1, 12)) for _ in range(1000)]
-    splits = assign(content_of(range(1000)), *csr(labels), n_classes=1, ratios=(0.8, 0.1, 0.1), seed=1)
+    splits = assign(Images(content_of(range(1000)), *csr(labels), 1), ratios=(0.8, 0.1, 0.1), seed=1)
     boxes = certify(splits, *csr(labels), n_classes=1, ratios=(0.8, 0.1, 0.1)).boxes[0]
     assert np.abs(boxes / boxes.sum() - (0.8, 0.1, 0.1)).max() < 0.002
 
 
 def test_the_seed_matters_and_is_all_that_does():
     content, labels = content_of(range(50)), csr([[i % 3] for i in range(50)])
-    results = {tuple(assign(content, *labels, n_classes=3, ratios=(0.6, 0.2, 0.2), seed=seed).tolist()) for seed in range(8)}
+    results = {tuple(assign(Images(content, *labels, 3), ratios=(0.6, 0.2, 0.2), seed=seed).tolist()) for seed in range(8)}
     assert len(results) == 8
 
 
@@ -196,11 +196,11 @@ def test_the_seed_matters_and_is_all_that_does():
 def test_known_answer_in_another_process(hash_seed):
     """The answer is part of the contract of ALGORITHM_VERSION: raise the version when this changes."""
     program = (
-        "import hashlib, numpy as np; from splitrail_split.stratify import assign\n"
+        "import hashlib, numpy as np; from splitrail_split.stratify import Images, assign\n"
         "content = np.array([list(hashlib.sha256(bytes([i])).digest()) for i in range(24)], dtype=np.uint8)\n"
         "labels = [[i % 4] * (1 + i % 2) + [(i // 5) % 4] for i in range(24)]\n"
         "indptr = np.cumsum([0, *map(len, labels)]); ids = np.array(sum(labels, []))\n"
-        "print(''.join(map(str, assign(content, indptr, ids, n_classes=4, ratios=(0.5, 0.25, 0.25), seed=42))))"
+        "print(''.join(map(str, assign(Images(content, indptr, ids, 4), ratios=(0.5, 0.25, 0.25), seed=42))))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
     answer = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60)
@@ -212,7 +212,7 @@ def test_known_answer_in_another_process(hash_seed):
 def test_sizes_of_heavy_groups_are_near_the_best_possible(weights, ratios):
     """Compared with all divisions of the groups."""
     names = [group for group, weight in enumerate(weights) for _ in range(weight)]
-    splits = assign(content_of(names), *csr([[] for _ in names]), n_classes=1, ratios=ratios, seed=0)
+    splits = assign(Images(content_of(names), *csr([[] for _ in names]), 1), ratios=ratios, seed=0)
     wanted = split_sizes(len(names), ratios)
     got = sum(abs(size - want) for size, want in zip(np.bincount(splits, minlength=4)[1:].tolist(), wanted, strict=True))
     reachable = {(0, 0, 0)}

@@ -5,9 +5,10 @@ import importlib.metadata
 import click
 import stamina.instrumentation
 
-from .data import dataset, split
+from .data import dataset
 from .evaluations import evaluate
 from .runs import run
+from .splits import split
 from .training import schema, train
 
 

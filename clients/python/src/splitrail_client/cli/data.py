@@ -1,22 +1,19 @@
-"""`splitrail dataset` and `splitrail split`."""
+"""`splitrail dataset`."""
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from splitrail.split.v1 import import_pb2, split_pb2
+from splitrail.split.v1 import import_pb2
 
 from ..client import AsyncClient
 from ..errors import ImportFailedError
-from ..references import parse_ratios
+from ..export import FORMATS, ExportResult
 from ..source import Source
 from ..text import counted, human_size, plain
 from ..transfer import ImportProgress, ImportResult
 from . import documents, tables
 from .options import CommandError, Session, with_session
+from .phases import shown_phases
 
 _SHOWN_PROBLEMS = 20
 
@@ -39,10 +36,17 @@ def import_(session: Session, path: Path, name: str | None, strict: bool, dry_ru
     """
 
     async def work(client: AsyncClient) -> tuple[import_pb2.Import, list[import_pb2.Problem], ImportResult | None, ImportFailedError | None]:
-        with _progress(session) as report:
+        with shown_phases(session) as phases:
+
+            def report(progress: ImportProgress) -> None:
+                if progress.source is not None:
+                    session.say(_found(progress.source))
+                else:
+                    phases.show(progress.phase, progress.done, progress.total)
+
             result, failure = None, None
             try:
-                result = await client.import_dataset(path, name, strict=strict, dry_run=dry_run, progress=report.take)
+                result = await client.import_dataset(path, name, strict=strict, dry_run=dry_run, progress=report)
                 done = result.report
             except ImportFailedError as error:
                 failure, done = error, error.report
@@ -80,47 +84,49 @@ def _summary(result: ImportResult, *, dry_run: bool) -> str:
     return f"{result.reference} {images}, {classes}, {problems}{left_out}"
 
 
-class _Phases:
-    """Shows an import's phases: bars on a terminal, a line at the start of each elsewhere."""
-
-    def __init__(self, session: Session, bars: Progress | None) -> None:
-        self._session = session
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-        self._said: Counter[str] = Counter()
-
-    def take(self, progress: ImportProgress) -> None:
-        if progress.source is not None:
-            self._session.say(_found(progress.source))
-            return
-        if self._bars is None:
-            self._said[progress.phase] += 1
-            if self._said[progress.phase] == 1:
-                self._session.say(f"{progress.phase} ...")
-            return
-        if progress.phase not in self._tasks:
-            for task in self._tasks.values():
-                self._bars.update(task, visible=False)
-            self._tasks[progress.phase] = self._bars.add_task(progress.phase, total=None)
-        self._bars.update(self._tasks[progress.phase], completed=progress.done, total=progress.total or None)
-
-
-@contextmanager
-def _progress(session: Session) -> Iterator[_Phases]:
-    if not session.err.is_terminal:
-        yield _Phases(session, None)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=session.err, transient=True) as bars:
-        yield _Phases(session, bars)
-
-
 def _found(source: Source) -> str:
     annotations = len(source.files) - source.image_count
     size = human_size(source.size_bytes)
     found = f"{source.root}: {source.format}, {counted(source.image_count, 'image')}, {counted(annotations, 'annotation file')}, {size}"
     left_out = ", ".join(f"{count} {kind}" for kind, count in source.left_out.most_common(5))
     return plain(found + (f"; not sent: {left_out}" if left_out else ""))
+
+
+@dataset.command("export")
+@click.argument("reference", metavar="REF")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="yolo", show_default=True, help="Layout of the folder.")
+@click.option("--split", "parts", multiple=True, type=click.Choice(["train", "val", "test"]), help="Only this part; may be repeated. Default: all.")
+@click.option("--include-unlabelled", is_flag=True, help="Also images in no part of the split, above all those that nobody has labelled.")
+@with_session
+def export(session: Session, reference: str, folder: Path, *, format_: str, parts: tuple[str, ...], include_unlabelled: bool) -> None:
+    """Write the version REF (cells@v1, or cells@v1#2 for that split) into the new folder FOLDER.
+
+    `yolo train data=FOLDER/data.yaml` works with it as it is, and importing it gives the same digests. What is there already is not fetched again,
+    so an interrupted export is resumed by running it again.
+    """
+
+    async def work(client: AsyncClient) -> ExportResult:
+        with shown_phases(session) as phases:
+            return await client.export(
+                reference,
+                folder,
+                format=format_,
+                parts=parts,
+                include_unlabelled=include_unlabelled,
+                progress=lambda progress: phases.show("exporting", progress.done, progress.total),
+            )
+
+    try:
+        result = session.run(work)
+    except KeyboardInterrupt:
+        session.say("interrupted: run the same command again to go on where it stopped")
+        raise click.exceptions.Exit(130) from None
+    if session.json:
+        session.document(documents.export_report(result))
+    else:
+        written = f"{counted(result.written_files, 'file')} written ({human_size(result.written_bytes)})"
+        session.answer(f"{result.reference} in {result.folder}: {counted(result.end.image_count, 'image')}, {written}")
 
 
 @dataset.command("ls")
@@ -134,44 +140,3 @@ def list_datasets(session: Session) -> None:
         session.out.print(tables.datasets(items))
     else:
         session.say("no datasets yet: splitrail dataset import PATH")
-
-
-@click.group()
-def split() -> None:
-    """Split a version into train, val and test."""
-
-
-@split.command("create")
-@click.argument("reference", metavar="REF")
-@click.option("--ratios", default="0.7,0.15,0.15", show_default=True, metavar="TRAIN,VAL,TEST", help="Fractions; they add up to 1.")
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="The same seed gives the same split anywhere.")
-@click.option("--stratify/--no-stratify", default=True, show_default=True, help="Balance all classes of every image.")
-@with_session
-def create_split(session: Session, reference: str, ratios: str, seed: int, stratify: bool) -> None:
-    """Split the version REF (cells@v1) and make that its current split."""
-    _show_split(session, session.run(lambda client: client.split(reference, parse_ratios(ratios), seed=seed, stratify=stratify)))
-
-
-@split.command("get")
-@click.argument("reference", metavar="REF")
-@with_session
-def get_split(session: Session, reference: str) -> None:
-    """Show a split: cells@v1 (the current one) or cells@v1#2."""
-    _show_split(session, session.run(lambda client: client.get_split(reference)))
-
-
-def _show_split(session: Session, item: split_pb2.SplitRevision) -> None:
-    if session.json:
-        session.document(documents.split(item))
-        return
-    ratios, certificate = item.parameters.ratios, item.certificate
-    kind = "stratified" if item.parameters.stratify else "random"
-    session.answer(f"{item.reference} {kind}, {ratios.train:g}/{ratios.val:g}/{ratios.test:g}, seed {item.parameters.seed}")
-    session.out.print(tables.split_counts(item))
-    if certificate.worst_class:
-        session.answer(
-            f"largest deviation {certificate.max_deviation:.2%} ({certificate.worst_class}); at random {certificate.random_max_deviation:.2%}"
-        )
-    for finding in certificate.findings:
-        session.answer(f"note: {finding}")
-    session.answer(f"digest {item.digest}")

@@ -6,10 +6,11 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 
-from ..references import from_value, split_name
+from ..export import ExportResult
+from ..references import from_value, method_name, split_name
 from ..transfer import ImportResult
 
 Document = dict[str, Any]
@@ -47,6 +48,7 @@ def problem(item: import_pb2.Problem) -> Document:
     return {
         "path": item.path,
         "line": item.line if item.HasField("line") else None,
+        "object": item.object if item.HasField("object") else None,
         "code": item.code,
         "message": item.message,
         "image_excluded": item.image_excluded,
@@ -79,6 +81,48 @@ def import_report(report: import_pb2.Import, problems: Sequence[import_pb2.Probl
     }
 
 
+def export_report(result: ExportResult) -> Document:
+    end = result.end
+    return {
+        "reference": result.reference,
+        "folder": str(result.folder),
+        "files": end.file_count,
+        "images": end.image_count,
+        "written_files": result.written_files,
+        "written_bytes": result.written_bytes,
+        "version_digest": end.version_digest,
+        "split_digest": end.split_digest,
+        "part_digests": {"train": end.part_digests.train, "val": end.part_digests.val, "test": end.part_digests.test},
+    }
+
+
+def _group_by(rule: split_pb2.GroupBy) -> str:
+    """As it is written for `--group-by`."""
+    kind = rule.WhichOneof("by")
+    names = {"metadata_key": "metadata", "filename_pattern": "name", "near_duplicate_distance": "near"}
+    return "folder" if kind == "folder" else f"{names[kind or 'metadata_key']}:{getattr(rule, kind or 'metadata_key')}"
+
+
+def part_name(value: dataset_pb2.Split.ValueType) -> str | None:
+    """`train`, `val` or `test`; None for an image in no part, or not there."""
+    return split_name(value) if value else None
+
+
+def comparison(found: split_service_pb2.CompareSplitsResponse) -> Document:
+    return {
+        "moves": [{"before": part_name(move.before), "now": part_name(move.now), "images": move.images} for move in found.moves],
+        "assets": [
+            {"path": one.asset.path, "sha256": one.asset.sha256, "before": part_name(one.before), "now": part_name(one.asset.split)}
+            for one in found.assets
+        ],
+    }
+
+
+def leak(item: split_service_pb2.Leak) -> Document:
+    first, second = ({"path": one.path, "sha256": one.sha256, "split": part_name(one.split), "url": one.url} for one in (item.first, item.second))
+    return {"distance": item.distance, "first": first, "second": second}
+
+
 def split(item: split_pb2.SplitRevision) -> Document:
     ratios, certificate = item.parameters.ratios, item.certificate
     return {
@@ -90,7 +134,11 @@ def split(item: split_pb2.SplitRevision) -> Document:
         "part_digests": {"train": item.part_digests.train, "val": item.part_digests.val, "test": item.part_digests.test},
         "ratios": {"train": ratios.train, "val": ratios.val, "test": ratios.test},
         "seed": item.parameters.seed,
-        "stratify": item.parameters.stratify,
+        "method": method_name(item.parameters.method),
+        "group_by": [_group_by(rule) for rule in item.parameters.group_by],
+        "base_split_id": item.parameters.base_split_id,
+        "pins": [{"asset": str(getattr(pin, pin.WhichOneof("asset") or "path")), "split": split_name(pin.split)} for pin in item.parameters.pins],
+        "folds": {"count": item.parameters.folds.count, "index": item.parameters.folds.index} if item.parameters.HasField("folds") else None,
         "algorithm_version": item.algorithm_version,
         "parts": [
             {
@@ -111,6 +159,7 @@ def split(item: split_pb2.SplitRevision) -> Document:
                         "ideal_images": part.ideal_images,
                         "objects": part.objects,
                         "deviation": part.deviation,
+                        "expected_half_width": part.expected_half_width,
                     }
                     for part in balance.parts
                 },
@@ -119,7 +168,17 @@ def split(item: split_pb2.SplitRevision) -> Document:
         ],
         "worst_class": certificate.worst_class,
         "max_deviation": certificate.max_deviation,
+        "max_deviation_images": certificate.max_deviation_images,
         "random_max_deviation": certificate.random_max_deviation,
+        "empty_cells": certificate.empty_cells,
+        "random_empty_cells": certificate.random_empty_cells,
+        "groups": certificate.group_count,
+        "parted_groups": certificate.parted_groups,
+        "kept_images": certificate.kept_images,
+        "duplicate_pairs": certificate.duplicate_pairs,
+        "near_duplicate_pairs": list(certificate.near_duplicate_pairs),
+        "neighbour_frame_pairs": certificate.neighbour_frame_pairs,
+        "frame_pairs": certificate.frame_pairs,
         "findings": list(certificate.findings),
         "create_time": time_text(item.create_time),
     }
@@ -209,9 +268,14 @@ def evaluation_reference(item: run_pb2.Evaluation) -> str:
     return f"{item.run_reference}/eval/{item.number}"
 
 
+def confusion_counts(matrix: run_pb2.ConfusionMatrix) -> list[list[float]]:
+    """Rows are predicted, columns true; of both the last is the background, whatever the classes are called. Empty when there is no matrix."""
+    side = len(matrix.class_names) + 1
+    return [list(matrix.counts[start : start + side]) for start in range(0, len(matrix.counts), side)]
+
+
 def evaluation(item: run_pb2.Evaluation) -> Document:
     result, matrix = item.result, item.result.confusion_matrix
-    side = len(matrix.class_names) + (0 if "background" in matrix.class_names else 1)
     return {
         "evaluation_id": item.evaluation_id,
         "reference": evaluation_reference(item),
@@ -233,8 +297,18 @@ def evaluation(item: run_pb2.Evaluation) -> Document:
         "confusion_matrix": {
             "class_names": list(matrix.class_names),
             "confidence": matrix.confidence,
-            "counts": [list(matrix.counts[start : start + side]) for start in range(0, len(matrix.counts), side)],
+            "counts": confusion_counts(matrix),
         },
+        "curves": [
+            {
+                "name": curve.name,
+                "x_title": curve.x_title,
+                "y_title": curve.y_title,
+                "x": list(curve.x),
+                "classes": [{"class": one.class_name, "y": list(one.y)} for one in curve.classes],
+            }
+            for curve in result.curves
+        ],
         "speed_ms": dict(sorted(result.speed_ms.items())),
     }
 

@@ -1,5 +1,7 @@
 """`splitrail eval`."""
 
+import sys
+
 import click
 from splitrail.events.v1 import run_event_pb2
 from splitrail.trainer.v1 import run_pb2
@@ -7,10 +9,13 @@ from splitrail.trainer.v1 import run_pb2
 from ..client import AsyncClient, ending
 from ..errors import JobFailedError
 from ..references import split_name
+from ..text import counted
 from . import documents, tables
 from .following import detached, follow
 from .options import CommandError, Session, with_session
 from .view import View
+
+_MATRIX_CLASSES = 20  # a larger confusion matrix is nothing to read
 
 
 @click.group("eval")
@@ -104,5 +109,22 @@ def _show(session: Session, item: run_pb2.Evaluation) -> None:
         return
     session.answer(tables.evaluation_headline(item))
     session.out.print(tables.evaluation_result(item))
+    _show_matrix(session, item)
     session.say(f"plots: splitrail run plots {name}")
     session.answer(f"{split_name(item.split)} mAP50 = {tables.fraction(item.result.overall.get('mAP50'))}")
+
+
+def _show_matrix(session: Session, item: run_pb2.Evaluation) -> None:
+    """Prints the confusion matrix, or where to find one of many classes or wider than the terminal, which would cut counts."""
+    matrix = item.result.confusion_matrix
+    if not matrix.counts:  # it did not fit into the message: there is the plot
+        return
+    if len(matrix.class_names) <= _MATRIX_CLASSES:
+        unbounded = session.out.options.update(width=sys.maxsize)
+        for made in (tables.confusion_matrix(matrix), tables.confusion_matrix(matrix, numbered=True)):
+            if session.out.measure(made, options=unbounded).maximum <= session.out.width:
+                session.answer(f"confusion matrix, confidence from {matrix.confidence:g}: rows are predicted, columns true")
+                session.out.print(made)
+                return
+    name = documents.evaluation_reference(item)
+    session.say(f"confusion matrix of {counted(len(matrix.class_names), 'class', 'classes')}: splitrail eval get {name} -o json")

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 from splitrail.metrics.v1 import metrics_pb2
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 
-from ..references import from_value, split_name
+from ..references import from_value, method_name, split_name
 from ..text import counted, plain
 from . import documents
 
@@ -56,9 +56,11 @@ def elapsed(job: run_pb2.Job) -> float | None:
 
 
 def problem_line(item: import_pb2.Problem) -> str:
-    """`labels/a.txt:3 class 7 is not one of the 3 names`."""
+    """`labels/a.txt:3: class 7 is not one of the 3 names`, `instances.json, annotation 3: box without area`."""
     place = f"{item.path}:{item.line}" if item.HasField("line") else item.path
-    return f"{place} {item.message}" + (" (image left out)" if item.image_excluded else "")
+    if item.HasField("object"):
+        place = f"{item.path}, annotation {item.object}"
+    return (f"{place}: " if place else "") + item.message + (" (image left out)" if item.image_excluded else "")
 
 
 def datasets(items: Sequence[dataset_pb2.Dataset]) -> Table:
@@ -81,6 +83,37 @@ def split_counts(item: split_pb2.SplitRevision) -> Table:
         made.add_row(*cells(balance.class_name, *counts, f"{worst:.1%}"))
     if any(part.background_images for part in item.certificate.parts):
         made.add_row(*cells("without objects", *(part.background_images for part in item.certificate.parts), ""), style="dim")
+    return made
+
+
+def splits(items: Sequence[split_pb2.SplitRevision]) -> Table:
+    made = table("SPLIT", "METHOD", "TRAIN", "VAL", "TEST", "SEED", "DEVIATION", "DIGEST", right=["TRAIN", "VAL", "TEST", "SEED", "DEVIATION"])
+    for item in items:
+        sizes = [part.images for part in item.certificate.parts]
+        kind, off = method_name(item.parameters.method), f"{item.certificate.max_deviation:.1%}"
+        made.add_row(*cells(item.reference, kind, *sizes, item.parameters.seed, off, item.digest[:12]))
+    return made
+
+
+def moves(items: Sequence[split_service_pb2.Move]) -> Table:
+    """How many images went where; those that are in no part, or not in the version, show a dash."""
+    made = table("BEFORE", "NOW", "IMAGES", right=["IMAGES"])
+    for item in items:
+        style = "" if item.before == item.now else "bold"
+        made.add_row(*cells(documents.part_name(item.before) or "–", documents.part_name(item.now) or "–", item.images), style=style)
+    return made
+
+
+def moved_line(item: split_service_pb2.MovedAsset) -> str:
+    """`images/a.jpg: val -> test`."""
+    return f"{item.asset.path}: {documents.part_name(item.before) or '–'} -> {documents.part_name(item.asset.split) or '–'}"
+
+
+def leaks(items: Sequence[split_service_pb2.Leak]) -> Table:
+    made = table("BITS", "PART", "IMAGE", "PART", "LOOKS LIKE", right=["BITS"])
+    for item in items:
+        first, second = item.first, item.second
+        made.add_row(*cells(item.distance, documents.part_name(first.split), first.path, documents.part_name(second.split), second.path))
     return made
 
 
@@ -125,6 +158,19 @@ def evaluation_headline(item: run_pb2.Evaluation) -> str:
     forced = f"; forced: {counted(item.contaminated_images, 'image')} of them were trained on" if item.contaminated_images else ""
     sizes = f"{counted(item.result.images, 'image')}, {counted(item.result.objects, 'object')}"
     return f"{documents.evaluation_reference(item)}: {item.run_reference} on the {part} split of {item.split_reference} ({sizes}{forced})"
+
+
+def confusion_matrix(matrix: run_pb2.ConfusionMatrix, *, numbered: bool = False) -> Table:
+    """Counts. Rows are predicted, columns true; the last row is what was missed, the last column what was seen where nothing is.
+
+    `numbered`: columns are headed by the numbers of their rows, which takes less room.
+    """
+    names = [plain(name) for name in (*matrix.class_names, "background")]
+    columns = [str(number) for number in range(1, len(names) + 1)] if numbered else names
+    made = table("PREDICTED \\ TRUE", *columns, right=columns)
+    for column, name, row in zip(columns, names, documents.confusion_counts(matrix), strict=True):
+        made.add_row(*cells(f"{column} {name}" if numbered else name, *(f"{count:.0f}" for count in row)))
+    return made
 
 
 def schema(items: Sequence[run_service_pb2.ArgumentDescriptor]) -> Table:

@@ -79,9 +79,9 @@ class View:
 
     @property
     def best(self) -> metrics_pb2.Epoch | None:
-        """The epoch of the highest fitness."""
-        rated = [row for row in self.rows.values() if not math.isnan(row.metrics.get("fitness", math.nan))]
-        return max(rated, key=lambda row: row.metrics["fitness"], default=None)
+        """The epoch of the highest finite fitness, of equals the latest: the services' own rule (RunSummary.best), on what has come so far."""
+        rated = [row for row in self.rows.values() if math.isfinite(row.metrics.get("fitness", math.nan))]
+        return max(rated, key=lambda row: (row.metrics["fitness"], row.epoch), default=None)
 
     @property
     def remaining_seconds(self) -> float | None:

@@ -21,6 +21,7 @@ from splitrail_split.formats.model import (
     Severity,
     Source,
     SourceSplit,
+    spot,
 )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "UnknownFormatError",
     "detect",
     "parse",
+    "spot",
 ]
 
 _CLAIMS: Mapping[Format, Callable[[Sequence[str]], int]] = {

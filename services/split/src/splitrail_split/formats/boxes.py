@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from splitrail_split.annotations import MAX_CLASS_ID, Annotation, AnnotationError, LabelState, box_from_yolo, overhang, pack
-from splitrail_split.formats.model import Code, ParsedImage, Problems, SourceSplit
+from splitrail_common.annotations import MAX_CLASS_ID, Annotation, AnnotationError, LabelState, box_from_yolo, overhang, pack
+
+from splitrail_split.formats.model import Code, ParsedImage, Place, Problems, SourceSplit
 
 CLIP_TOLERANCE = 1e-4
 """Boxes that reach less than this beyond the image (a fraction of its side) are cut without a word: rounding, not a mistake."""
@@ -17,10 +18,6 @@ _SPLIT_NAMES: dict[str, SourceSplit] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test",
 }  # fmt: skip
 _CODES = {"not_finite": Code.NOT_FINITE, "no_area": Code.NO_AREA, "outside": Code.OUTSIDE}
-
-
-Place = tuple[str, int | None]
-"""A file, and a line or object in it: see `Problem`."""
 
 Four = tuple[float, float, float, float]
 
@@ -34,28 +31,29 @@ class Labels:
         self.dropped = 0
         """Objects that were left out."""
 
-    def box(self, at: Place, class_id: int, cxcywh: Four) -> None:
-        """Add a box given by centre and size in fractions of the image; what is wrong with it becomes a problem of this file and line."""
+    def box(self, at: Place, class_id: int, cxcywh: Four) -> bool:
+        """Add a box given by centre and size in fractions of the image; what is wrong with it becomes a problem of this place. False: left out."""
         try:
             annotation = box_from_yolo(class_id, *cxcywh)
         except AnnotationError as error:
             self.drop(at, _CODES[error.reason], str(error))
-            return
+            return False
         if (beyond := overhang(*cxcywh)) > CLIP_TOLERANCE:
-            self._problems.add(*at, Code.CLIPPED, f"box reaches {beyond:.2%} beyond the image: cut to it")
+            self._problems.add_at(at, Code.CLIPPED, f"box reaches {beyond:.2%} beyond the image: cut to it")
         if annotation in self._found:
-            self._problems.add(*at, Code.DUPLICATE_BOX, "the same box of the same class occurs before: counted once")
+            self._problems.add_at(at, Code.DUPLICATE_BOX, "the same box of the same class occurs before: counted once")
         self._found[annotation] = None
+        return True
 
-    def corners(self, at: Place, class_id: int, x1y1x2y2: Four) -> None:
+    def corners(self, at: Place, class_id: int, x1y1x2y2: Four) -> bool:
         """As `box`, from left, top, right and bottom."""
         x1, y1, x2, y2 = x1y1x2y2
-        self.box(at, class_id, ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
+        return self.box(at, class_id, ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
 
     def drop(self, at: Place, code: Code, message: str) -> None:
         """Report an object and leave it out."""
         self.dropped += 1
-        self._problems.add(*at, code, message)
+        self._problems.add_at(at, code, message)
 
     def image(self, path: str, classes: list[int] | None = None) -> ParsedImage | None:
         """The image with its reviewed labels; None when it had objects and none could be used: it must not pass for a background.

@@ -22,7 +22,7 @@ from splitrail_split.formats.boxes import (
     split_of_word,
     unlabelled,
 )
-from splitrail_split.formats.model import Code, ParsedDataset, Problems, Source, SourceSplit
+from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import number, read_json, shown
 
 _OTHER_TASKS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info")
@@ -105,8 +105,8 @@ def _file(state: _State, path: str, data: dict[str, object]) -> None:
     for index, annotation in _entries(state, path, data, "annotations"):
         _annotation(state, file, index, annotation)
     if file.polygons:
-        message = f"{len(file.polygons)} polygons without a box are kept as their bounding boxes"
-        state.problems.add(path, file.polygons[0], Code.POLYGON_TO_BOX, message)
+        message = f"{len(file.polygons)} objects without a bbox are kept as the bounding boxes of their polygons"
+        state.problems.add(path, None, Code.POLYGON_TO_BOX, message, file.polygons[0])
     if file.extras:
         state.problems.add(path, None, Code.ATTRIBUTES_DROPPED, f"masks and keypoints of {file.extras} objects are not kept, their boxes are")
     if file.crowds:
@@ -124,7 +124,8 @@ def _entries(state: _State, path: str, data: dict[str, object], key: str) -> lis
         if isinstance(entry, dict):
             entries.append((index, entry))
         else:
-            state.problems.add(path, index, Code.UNREADABLE, f"{key}[{index}] is {shown(entry)}, not an object")
+            message = f"entry {index} of {key} is {shown(entry)}, not an object"
+            state.problems.add(path, None, Code.UNREADABLE, message, index if key == "annotations" else None)
     return entries
 
 
@@ -133,22 +134,22 @@ def _id(value: object) -> Id | None:
 
 
 def _categories(state: _State, file: _File, entries: list[tuple[int, dict[str, object]]]) -> None:
-    usable: list[tuple[int, Id, str]] = []
+    usable: list[tuple[Id, str]] = []
     for index, entry in entries:
         id_, name = _id(entry.get("id")), entry.get("name")
         if id_ is None or not isinstance(name, str) or not name.strip():
-            message = f"category with id {shown(entry.get('id'))} and name {shown(name)}: both are needed"
-            state.problems.add(file.path, index, Code.CLASS_UNKNOWN, message)
+            message = f"category {index} of the list has the id {shown(entry.get('id'))} and the name {shown(name)}: both are needed"
+            state.problems.add(file.path, None, Code.CLASS_UNKNOWN, message)
         else:
-            usable.append((index, id_, name.strip()))
+            usable.append((id_, name.strip()))
     seen: set[str] = set()
-    for index, id_, name in sorted(usable, key=lambda one: (isinstance(one[1], str), one[1] if isinstance(one[1], int) else 0, str(one[1]))):
+    for id_, name in sorted(usable, key=lambda one: (isinstance(one[0], str), one[0] if isinstance(one[0], int) else 0, str(one[0]))):
         if name in seen or id_ in file.class_of:
             message = f"category {shown(id_)} {shown(name)} repeats an id or a name: equal names are one class, of equal ids the first counts"
-            state.problems.add(file.path, index, Code.DUPLICATE_CLASS, message)
+            state.problems.add(file.path, None, Code.DUPLICATE_CLASS, message)
         seen.add(name)
         if name not in state.classes and len(state.classes) >= MAX_CLASSES:
-            state.problems.add(file.path, index, Code.CLASS_RANGE, f"class {shown(name)} is beyond the first {MAX_CLASSES}")
+            state.problems.add(file.path, None, Code.CLASS_RANGE, f"class {shown(name)} is beyond the first {MAX_CLASSES}")
         else:
             file.class_of.setdefault(id_, state.classes.id_of(name))
 
@@ -158,25 +159,25 @@ def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, objec
     for index, entry in entries:
         id_, name = _id(entry.get("id")), entry.get("file_name")
         if id_ is None or not isinstance(name, str) or not name.strip():
-            message = f"image with id {shown(entry.get('id'))} and file_name {shown(name)}: both are needed"
-            state.problems.add(file.path, index, Code.IMAGE_ABSENT, message)
+            message = f"image {index} of the list has the id {shown(entry.get('id'))} and the file_name {shown(name)}: both are needed"
+            state.problems.add(file.path, None, Code.IMAGE_ABSENT, message)
             continue
         if id_ in file.images:
-            state.problems.add(file.path, index, Code.DUPLICATE_IMAGE, f"image id {shown(id_)} occurs before: the first one counts")
+            state.problems.add(file.path, None, Code.DUPLICATE_IMAGE, f"image id {shown(id_)} occurs before: the first one counts")
             continue
         file.images[id_] = None
         path = state.images.by_file_name(name.strip(), file.path, file.split)
         if path is None:
-            state.problems.add(file.path, index, Code.IMAGE_ABSENT, f"names the image {shown(name)}, which is not among the files")
+            state.problems.add(file.path, None, Code.IMAGE_ABSENT, f"names the image {shown(name)}, which is not among the files")
         if path is None or path in state.source.bad_images:
             continue
         if path in paths:
-            state.problems.add(file.path, index, Code.DUPLICATE_IMAGE, f"{path} is listed twice: its annotations are put together")
+            state.problems.add(file.path, None, Code.DUPLICATE_IMAGE, f"{path} is listed twice: its annotations are put together")
         paths.add(path)
         width, height = number(entry.get("width")), number(entry.get("height"))
         pixels, odd = frame((width, height) if width is not None and height is not None else None, state.source.image_sizes[path])
         if odd:
-            state.problems.add(file.path, index, Code.SIZE_MISMATCH, f"image {shown(name)} {odd}")
+            state.problems.add(file.path, None, Code.SIZE_MISMATCH, f"image {shown(name)} {odd}")
         file.images[id_] = (path, pixels)
         state.labels.setdefault(path, Labels(state.problems))
         if file.split is not None:
@@ -184,10 +185,11 @@ def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, objec
 
 
 def _annotation(state: _State, file: _File, index: int, entry: dict[str, object]) -> None:
-    image_id, category = _id(entry.get("image_id")), _id(entry.get("category_id"))
+    own_id, image_id, category = _id(entry.get("id")), _id(entry.get("image_id")), _id(entry.get("category_id"))
+    at = Place(file.path, object=index, own_id="" if own_id is None else shown(own_id))
     if image_id is None or image_id not in file.images:
         message = f"annotation for the image id {shown(entry.get('image_id'))}, which the file does not list"
-        state.problems.add(file.path, index, Code.IMAGE_ABSENT, message)
+        state.problems.add_at(at, Code.IMAGE_ABSENT, message)
         return
     placed = file.images[image_id]
     if placed is None:
@@ -199,25 +201,30 @@ def _annotation(state: _State, file: _File, index: int, entry: dict[str, object]
         return
     if category is None or category not in file.class_of:
         message = f"category id {shown(entry.get('category_id'))} is not declared"
-        labels.drop((file.path, index), Code.CLASS_UNKNOWN, message)
+        labels.drop(at, Code.CLASS_UNKNOWN, message)
         return
-    segmented = bool(entry.get("segmentation"))
-    box = entry.get("bbox")
-    if box in (None, []) and segmented:
-        box = _polygon_box(entry["segmentation"])
-        file.polygons.append(index)
-    elif segmented or entry.get("keypoints"):
-        file.extras += 1
+    segmentation, box = entry.get("segmentation"), entry.get("bbox")
+    outlined = box in (None, []) and bool(segmentation)
+    if outlined:
+        box = _polygon_box(segmentation)
+        if box is None:
+            what = "a run-length mask" if isinstance(segmentation, dict) else "no list of polygons"
+            labels.drop(at, Code.COLUMNS, f"left out: it has no bbox, and its segmentation is {what}")
+            return
     if not isinstance(box, list) or len(box) != 4:
-        labels.drop((file.path, index), Code.COLUMNS, "bbox is not a list of four numbers [x, y, width, height]")
+        labels.drop(at, Code.COLUMNS, "bbox is not a list of four numbers [x, y, width, height]")
         return
     numbers = [number(value) if not isinstance(value, str) else None for value in box]
     x, y, w, h = numbers
     if x is None or y is None or w is None or h is None:
-        labels.drop((file.path, index), Code.NOT_A_NUMBER, f"bbox has {shown(box[numbers.index(None)])} where a number belongs")
+        labels.drop(at, Code.NOT_A_NUMBER, f"bbox has {shown(box[numbers.index(None)])} where a number belongs")
         return
-    fractions = ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)
-    labels.box((file.path, index), file.class_of[category], fractions)
+    if not labels.box(at, file.class_of[category], ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)):
+        return
+    if outlined:
+        file.polygons.append(index)
+    elif segmentation or entry.get("keypoints"):
+        file.extras += 1
 
 
 def _polygon_box(segmentation: object) -> list[float] | None:

@@ -6,7 +6,10 @@ import io
 import warnings
 from typing import NamedTuple
 
+import imagehash
+import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.Image import Transpose
 
 MAX_PIXELS = 100_000_000
 """Default cap on width x height: decoding needs about four bytes a pixel."""
@@ -16,7 +19,12 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # Pillow opens MPO, what phones write as .jpg with further frames, as part of JPEG
 _ORIENTATION = 0x0112
+_HASHED_PIXELS = 64
 _TURNED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
+_TRANSPOSED = {
+    2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 class ImageInfo(NamedTuple):
@@ -25,6 +33,8 @@ class ImageInfo(NamedTuple):
     width: int
     height: int
     format: str
+    perceptual_hash: int
+    """Signed 64 bits; see `_perceptual_hash`."""
 
 
 class ImageError(ValueError):
@@ -50,7 +60,8 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
                     raise ImageError("too_many_pixels", f"{width} x {height} pixels exceed the limit of {max_pixels}")
                 name = image.format or ""
                 image.load()
-                turned = _orientation(image) in _TURNED
+                orientation = _orientation(image)
+                perceptual_hash = _perceptual_hash(image, orientation)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -59,9 +70,21 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
         raise ImageError("not_an_image", "the bytes are not a JPEG, PNG, BMP, WebP or TIFF image") from error
     except Exception as error:  # Pillow's decoders raise what they please on hostile bytes: OSError, SyntaxError, struct.error, ...
         raise ImageError("truncated", f"the image does not decode: {type(error).__name__}: {error}") from error
-    if turned:
+    if orientation in _TURNED:
         width, height = height, width
-    return ImageInfo(width, height, "JPEG" if name == "MPO" else name)
+    return ImageInfo(width, height, "JPEG" if name == "MPO" else name, perceptual_hash)
+
+
+def _perceptual_hash(image: Image.Image, orientation: int | None) -> int:
+    """ImageHash's DCT hash: 64 bits, as a signed number, of which near-duplicates (re-encoded, resized, brightened) differ in few.
+
+    The image is averaged down first: what is finer than 32 x 32 pixels does not enter it, and resizing all of it would cost as much as decoding.
+    """
+    plain = image if image.mode in ("RGB", "L") else image.convert("RGB")
+    small = plain.reduce(max(1, min(image.size) // _HASHED_PIXELS))
+    if (shown_as := _TRANSPOSED.get(orientation or 1)) is not None:
+        small = small.transpose(shown_as)
+    return int.from_bytes(np.packbits(imagehash.phash(small).hash).tobytes(), "big", signed=True)
 
 
 def _orientation(image: Image.Image) -> int | None:

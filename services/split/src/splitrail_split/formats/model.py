@@ -6,9 +6,9 @@ import enum
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from splitrail_split.annotations import LabelState
+from splitrail_common.annotations import LabelState
 
 Loader = bytes | Callable[[], bytes]
 """The bytes of a file, or how to get them."""
@@ -66,22 +66,38 @@ class Code(enum.StrEnum):
 _NOTES = frozenset({Code.POLYGON_TO_BOX, Code.ATTRIBUTES_DROPPED, Code.DOWNLOAD_IGNORED, Code.FILE_IGNORED})
 
 
+def spot(path: str, line: int | None, object: int | None) -> str:
+    """A place for people: `labels/a.txt:3`, `instances.json, annotation 3`, or the path alone."""
+    if object is not None:
+        return f"{path}, annotation {object}"
+    return path if line is None else f"{path}:{line}"
+
+
+class Place(NamedTuple):
+    """Where a source describes an object: see `Problem`. `own_id` is what the source itself calls it, as text for messages."""
+
+    path: str
+    line: int | None = None
+    object: int | None = None
+    own_id: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding. `line` is a 1-based line of a text file or, for XML and JSON, the 1-based index of the object; None for a whole file."""
+    """One finding. `line`: of a text file, from 1. `object`: position of an annotation in a JSON file's list, from 1. The whole file: neither."""
 
     path: str
     line: int | None
     code: Code
     message: str
+    object: int | None = None
 
     @property
     def severity(self) -> Severity:
         return Severity.NOTE if self.code in _NOTES else Severity.PROBLEM
 
     def __str__(self) -> str:
-        where = self.path if self.line is None else f"{self.path}:{self.line}"
-        return f"{where}: {self.message}"
+        return f"{spot(self.path, self.line, self.object)}: {self.message}"
 
 
 @dataclass(slots=True)
@@ -91,10 +107,14 @@ class Problems:
     kept: list[Problem] = field(default_factory=list)
     counts: Counter[Code] = field(default_factory=Counter)
 
-    def add(self, path: str, line: int | None, code: Code, message: str) -> None:
+    def add(self, path: str, line: int | None, code: Code, message: str, object: int | None = None) -> None:
         self.counts[code] += 1
         if len(self.kept) < MAX_KEPT_PROBLEMS:
-            self.kept.append(Problem(path, line, code, message))
+            self.kept.append(Problem(path, line, code, message, object))
+
+    def add_at(self, at: Place, code: Code, message: str) -> None:
+        """As `add`, with the object's own id in the message."""
+        self.add(at.path, at.line, code, f"{message} (id {at.own_id})" if at.own_id else message, at.object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +124,8 @@ class ParsedImage:
     path: str
     annotations: bytes
     label_state: LabelState
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What the source says about the image: `sequence` for the video it is a frame of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from xml.etree.ElementTree import Element, ParseError
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
 import yaml
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from defusedxml.ElementTree import DefusedXMLParser
 
 from splitrail_split.formats.model import Code, Problems, Source
 
 MAX_YAML_BYTES = 1 << 20
 MAX_TEXT_BYTES = 32 << 20
 MAX_XML_BYTES = 32 << 20
-MAX_JSON_BYTES = 1 << 30
+MAX_JSON_BYTES = 512 << 20
+"""As large as any annotation file may be announced: `sources.MAX_ANNOTATION_BYTES`."""
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -57,13 +59,44 @@ def read_yaml(source: Source, path: str, problems: Problems) -> dict[str, object
     return {str(key): item for key, item in value.items() if isinstance(key, str)}
 
 
-def read_xml(source: Source, path: str, problems: Problems) -> Element | None:
-    """The root of an XML file; None, with a problem, when it does not parse or declares entities."""
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An XML file: its root, and the line, from 1, on which each child of the root starts."""
+
+    root: Element
+    lines: dict[Element, int]
+
+
+class _NumberedBuilder(TreeBuilder):
+    """Builds the tree of a parser and notes where the root's children start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parser = DefusedXMLParser(target=self)
+        self.lines: dict[Element, int] = {}
+        self._depth = 0
+
+    def start(self, tag: str, attributes: dict[str, str], /) -> Element:
+        element = super().start(tag, attributes)
+        if self._depth == 1:
+            self.lines[element] = self.parser.parser.CurrentLineNumber
+        self._depth += 1
+        return element
+
+    def end(self, tag: str, /) -> Element:
+        self._depth -= 1
+        return super().end(tag)
+
+
+def read_xml(source: Source, path: str, problems: Problems) -> Document | None:
+    """An XML file; None, with a problem, when it does not parse or declares entities."""
     data = _capped(source, path, problems, MAX_XML_BYTES)
     if data is None:
         return None
+    builder = _NumberedBuilder()
     try:
-        root: Element = fromstring(data)
+        builder.parser.feed(data)
+        root = builder.parser.close()
     except ParseError as error:
         problems.add(path, error.position[0], Code.UNREADABLE, f"not readable as XML: {error}")
     except DefusedXmlException as error:
@@ -71,7 +104,7 @@ def read_xml(source: Source, path: str, problems: Problems) -> Element | None:
     except (LookupError, ValueError) as error:  # an encoding that does not exist or does not fit the bytes
         problems.add(path, None, Code.NOT_UTF8, f"XML in an encoding that cannot be read: {error}")
     else:
-        return root
+        return Document(root, builder.lines)
     return None
 
 

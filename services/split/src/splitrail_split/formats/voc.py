@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element
 
 from splitrail_split.formats.boxes import MAX_CLASSES, Four, ImagesByName, Labels, SourceSplits, frame, unlabelled
-from splitrail_split.formats.model import Code, ParsedDataset, ParsedImage, Problems, Source, SourceSplit
-from splitrail_split.formats.reading import number, read_text, read_xml, shown
+from splitrail_split.formats.model import Code, ParsedDataset, ParsedImage, Place, Problems, Source, SourceSplit
+from splitrail_split.formats.reading import Document, number, read_text, read_xml, shown
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _SETS: dict[str, SourceSplit] = {"train": "train", "val": "val", "test": "test", "trainval": "train"}
@@ -21,7 +21,7 @@ _SETS: dict[str, SourceSplit] = {"train": "train", "val": "val", "test": "test",
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    line: int
+    at: Place
     name: str
     corners: Four
 
@@ -48,19 +48,19 @@ def parse(source: Source) -> ParsedDataset:
     found: dict[str, _File] = {}
     refused: set[str] = set()
     for path in sorted(path for path in source.files if path.lower().endswith(".xml")):
-        root = read_xml(source, path, problems)
-        if root is None:
+        document = read_xml(source, path, problems)
+        if document is None:
             if (image := images.by_stem(PurePosixPath(path).stem, path)) is not None:
                 refused.add(image)
             continue
-        image = _image_of(root, path, images, problems)
+        image = _image_of(document.root, path, images, problems)
         if image is None or image in source.bad_images:
             continue
         if image in found:
             problems.add(path, None, Code.DUPLICATE_IMAGE, f"is for {image}, which {found[image].path} describes already: this file is left out")
             continue
         labels = Labels(problems)
-        found[image] = _File(path, labels, _objects(root, path, source.image_sizes[image], labels, problems))
+        found[image] = _File(path, labels, _objects(document, path, source.image_sizes[image], labels, problems))
     names = sorted({one.name for file in found.values() for one in file.objects})
     if len(names) > MAX_CLASSES:
         problems.add("", None, Code.CLASS_RANGE, f"{len(names)} classes: the first {MAX_CLASSES} are kept")
@@ -81,9 +81,9 @@ def parse(source: Source) -> ParsedDataset:
 def _item(image: str, file: _File, class_of: dict[str, int], problems: Problems) -> ParsedImage | None:
     for one in file.objects:
         if one.name in class_of:
-            file.labels.corners((file.path, one.line), class_of[one.name], one.corners)
+            file.labels.corners(one.at, class_of[one.name], one.corners)
         else:
-            file.labels.drop((file.path, one.line), Code.CLASS_RANGE, f"class {shown(one.name)} is beyond the first {MAX_CLASSES}")
+            file.labels.drop(one.at, Code.CLASS_RANGE, f"class {shown(one.name)} is beyond the first {MAX_CLASSES}")
     item = file.labels.image(image)
     if item is None:
         problems.add(image, None, Code.BAD_IMAGE, f"left out: none of the {file.labels.dropped} objects in {file.path} can be used")
@@ -106,19 +106,20 @@ def _image_of(root: Element, path: str, images: ImagesByName, problems: Problems
     return image
 
 
-def _objects(root: Element, path: str, actual: tuple[int, int], labels: Labels, problems: Problems) -> list[_Object]:
-    """Objects with corners in fractions of the image. Their line is the index of the object in the file, from 1."""
-    size = root.find("size")
+def _objects(document: Document, path: str, actual: tuple[int, int], labels: Labels, problems: Problems) -> list[_Object]:
+    """Objects with corners in fractions of the image."""
+    size = document.root.find("size")
     width, height = (number(size.findtext(tag) if size is not None else None) for tag in ("width", "height"))
     declared = (width, height) if width is not None and height is not None else None
     (w, h), odd = frame(declared, actual)
     if odd:
         problems.add(path, None, Code.SIZE_MISMATCH, odd)
     objects = []
-    for index, element in enumerate(root.iterfind("object"), start=1):
+    for element in document.root.iterfind("object"):
+        at = Place(path, document.lines[element])
         name = (element.findtext("name") or "").strip()
         if not name:
-            labels.drop((path, index), Code.CLASS_UNKNOWN, "object without a <name>")
+            labels.drop(at, Code.CLASS_UNKNOWN, "object without a <name>")
             continue
         box = element.find("bndbox")
         texts = [box.findtext(tag) if box is not None else None for tag in _CORNERS]
@@ -127,11 +128,11 @@ def _objects(root: Element, path: str, actual: tuple[int, int], labels: Labels, 
         if x1 is None or y1 is None or x2 is None or y2 is None:
             wrong = corners.index(None)
             if texts[wrong] is None:
-                labels.drop((path, index), Code.COLUMNS, f"object without <{_CORNERS[wrong]}> in a <bndbox>")
+                labels.drop(at, Code.COLUMNS, f"object without <{_CORNERS[wrong]}> in a <bndbox>")
             else:
-                labels.drop((path, index), Code.NOT_A_NUMBER, f"<{_CORNERS[wrong]}> is {shown(texts[wrong])}, not a number")
+                labels.drop(at, Code.NOT_A_NUMBER, f"<{_CORNERS[wrong]}> is {shown(texts[wrong])}, not a number")
             continue
-        objects.append(_Object(index, name, (x1 / w, y1 / h, x2 / w, y2 / h)))
+        objects.append(_Object(at, name, (x1 / w, y1 / h, x2 / w, y2 / h)))
     return objects
 
 

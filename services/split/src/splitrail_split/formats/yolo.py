@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from splitrail_split.formats.boxes import MAX_CLASSES, ClassNames, Four, ImagesByName, Labels, SourceSplits, folder_split, split_of_word, unlabelled
 from splitrail_split.formats.images import EXTENSIONS
-from splitrail_split.formats.model import Code, ParsedDataset, Problems, Source, SourceSplit
+from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import number, read_text, read_yaml, shown
 
 _NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
@@ -182,29 +182,28 @@ def _label_file(source: Source, path: str, declared: _Declared, problems: Proble
         fields = row.split()
         if not fields:
             continue
+        at = Place(path, line)
         values = [number(one) for one in fields]
         if None in values:
             wrong = fields[values.index(None)]
-            labels.drop((path, line), Code.NOT_A_NUMBER, f"{shown(wrong)} is not a number")
+            labels.drop(at, Code.NOT_A_NUMBER, f"{shown(wrong)} is not a number")
             continue
         numbers = [value for value in values if value is not None]
         class_id = _class_id(numbers[0], declared)
         if class_id is None:
             known = "0 and above" if declared.open_ended else f"0 to {len(declared.class_of) - 1}"
-            labels.drop((path, line), Code.CLASS_RANGE, f"class {shown(fields[0])} is not one of the classes {known}")
-        elif len(numbers) == 5:
-            labels.box((path, line), class_id, _four(numbers))
-        elif declared.keypoint_columns and len(numbers) == 5 + declared.keypoint_columns:
-            keypoints.append(line)
-            labels.box((path, line), class_id, _four(numbers))
+            labels.drop(at, Code.CLASS_RANGE, f"class {shown(fields[0])} is not one of the classes {known}")
+        elif len(numbers) in (5, 5 + declared.keypoint_columns):
+            if labels.box(at, class_id, _four(numbers)) and len(numbers) > 5:
+                keypoints.append(line)
         elif len(numbers) >= 7 and len(numbers) % 2 == 1:
-            polygons.append(line)
             xs, ys = numbers[1::2], numbers[2::2]
             # min and max pass over NaN: the sum does not.
             odd = sum(numbers[1:]) * 0
-            labels.corners((path, line), class_id, (min(xs) + odd, min(ys) + odd, max(xs) + odd, max(ys) + odd))
+            if labels.corners(at, class_id, (min(xs) + odd, min(ys) + odd, max(xs) + odd, max(ys) + odd)):
+                polygons.append(line)
         else:
-            labels.drop((path, line), Code.COLUMNS, f"{len(numbers)} columns: a box has 5 (class cx cy w h), a polygon an odd number from 7")
+            labels.drop(at, Code.COLUMNS, f"{len(numbers)} columns: a box has 5 (class cx cy w h), a polygon an odd number from 7")
     if polygons:
         problems.add(path, polygons[0], Code.POLYGON_TO_BOX, f"{len(polygons)} polygons or oriented boxes are kept as their bounding boxes")
     if keypoints:
@@ -230,14 +229,9 @@ def _source_splits(source: Source, declared: _Declared, path: str, data: dict[st
     """Splits from data.yaml's train, val (or valid) and test: folders, .txt lists, or several of them; without any, from folder names."""
     splits = SourceSplits()
     images = ImagesByName([*source.image_sizes, *source.bad_images])
-    for key, entry in data.items():
-        split = split_of_word(key) if key in ("train", "val", "valid", "validation", "test") else None
-        if split is None:
-            continue
-        for target in entry if isinstance(entry, list) else [entry]:
-            if not isinstance(target, str) or not target.strip():
-                continue
-            for image in _images_of(source, target.strip(), _Data(path, data.get("path")), images, problems):
+    for split, targets in _split_targets(data).items():
+        for target in targets:
+            for image in _images_of(source, target, _Data(path, data.get("path")), images, problems):
                 if image in source.image_sizes:
                     splits.put(image, split)
     if not splits.of:
@@ -246,6 +240,22 @@ def _source_splits(source: Source, declared: _Declared, path: str, data: dict[st
                 splits.put(image, named)
     splits.report(path, problems)
     declared.splits = splits.of
+
+
+def _split_targets(data: dict[str, object]) -> dict[SourceSplit, list[str]]:
+    """What data.yaml gives as train, val and test. Ultralytics demands a val: one that is train itself says that there is none, as in coco128.yaml,
+    and without test there is no split then.
+    """
+    targets: dict[SourceSplit, list[str]] = {}
+    for key, entry in data.items():
+        split = split_of_word(key) if key in ("train", "val", "valid", "validation", "test") else None
+        if split is not None:
+            given = entry if isinstance(entry, list) else [entry]
+            targets.setdefault(split, []).extend(one.strip() for one in given if isinstance(one, str) and one.strip())
+    if targets.get("val") and targets["val"] == targets.get("train"):
+        del targets["val"]
+        return targets if targets.get("test") else {}
+    return targets
 
 
 def _images_of(source: Source, target: str, data: _Data, images: ImagesByName, problems: Problems) -> list[str]:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n splitrail/split/v1/dataset.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x02\n\x07\x44\x61taset\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x04task\x18\x04 \x01(\x0e\x32\x18.splitrail.split.v1.Task\x12\x13\n\x0b\x65xternal_id\x18\x05 \x01(\t\x12\x37\n\x06labels\x18\x06 \x03(\x0b\x32\'.splitrail.split.v1.Dataset.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elatest_version\x18\x08 \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xba\x03\n\x0e\x44\x61tasetVersion\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x12\n\nproject_id\x18\x03 \x01(\t\x12\x0e\n\x06number\x18\x04 \x01(\r\x12/\n\x05state\x18\x05 \x01(\x0e\x32 .splitrail.split.v1.VersionState\x12\x13\n\x0b\x63lass_names\x18\x06 \x03(\t\x12\x13\n\x0bimage_count\x18\x07 \x01(\x04\x12\x14\n\x0cobject_count\x18\x08 \x01(\x04\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12/\n\x0b\x63ommit_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x0c\x63lass_counts\x18\x0b \x03(\x0b\x32\x1e.splitrail.split.v1.ClassCount\x12\x13\n\x0b\x65mpty_count\x18\x0c \x01(\x04\x12\x18\n\x10unlabelled_count\x18\r \x01(\x04\x12\x15\n\rproblem_count\x18\x0e \x01(\x04\x12\x18\n\x10\x63urrent_split_id\x18\x0f \x01(\t\x12\x14\n\x0c\x64\x61taset_name\x18\x10 \x01(\t\"A\n\nClassCount\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\x0e\n\x06images\x18\x02 \x01(\x04\x12\x0f\n\x07objects\x18\x03 \x01(\x04\"\x9f\x02\n\x05\x41sset\x12\x0f\n\x07ordinal\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\r\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x33\n\x0blabel_state\x18\x07 \x01(\x0e\x32\x1e.splitrail.split.v1.LabelState\x12(\n\x05split\x18\x08 \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12\x33\n\x0b\x61nnotations\x18\t \x03(\x0b\x32\x1e.splitrail.split.v1.Annotation\x12\x0b\n\x03url\x18\n \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x0b \x01(\t\"O\n\nAnnotation\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\r\x12&\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x17.splitrail.split.v1.BoxH\x00\x42\x07\n\x05shape\"H\n\x03\x42ox\x12\x10\n\x08\x63\x65nter_x\x18\x01 \x01(\x01\x12\x10\n\x08\x63\x65nter_y\x18\x02 \x01(\x01\x12\r\n\x05width\x18\x03 \x01(\x01\x12\x0e\n\x06height\x18\x04 \x01(\x01*o\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x0f\n\x0bTASK_DETECT\x10\x01\x12\x10\n\x0cTASK_SEGMENT\x10\x02\x12\r\n\tTASK_POSE\x10\x03\x12\x0c\n\x08TASK_OBB\x10\x04\x12\x11\n\rTASK_CLASSIFY\x10\x05*v\n\nLabelState\x12\x1b\n\x17LABEL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16LABEL_STATE_UNLABELLED\x10\x01\x12\x15\n\x11LABEL_STATE_EMPTY\x10\x02\x12\x18\n\x14LABEL_STATE_LABELLED\x10\x03*c\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13VERSION_STATE_DRAFT\x10\x01\x12\x1b\n\x17VERSION_STATE_COMMITTED\x10\x02*N\n\x05Split\x12\x15\n\x11SPLIT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSPLIT_TRAIN\x10\x01\x12\r\n\tSPLIT_VAL\x10\x02\x12\x0e\n\nSPLIT_TEST\x10\x03\x42H\n\x16\x64\x65v.splitrail.split.v1P\x01Z,splitrail.dev/gen/splitrail/split/v1;splitv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n splitrail/split/v1/dataset.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x02\n\x07\x44\x61taset\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x04task\x18\x04 \x01(\x0e\x32\x18.splitrail.split.v1.Task\x12\x13\n\x0b\x65xternal_id\x18\x05 \x01(\t\x12\x37\n\x06labels\x18\x06 \x03(\x0b\x32\'.splitrail.split.v1.Dataset.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elatest_version\x18\x08 \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe6\x03\n\x0e\x44\x61tasetVersion\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x12\n\nproject_id\x18\x03 \x01(\t\x12\x0e\n\x06number\x18\x04 \x01(\r\x12/\n\x05state\x18\x05 \x01(\x0e\x32 .splitrail.split.v1.VersionState\x12\x13\n\x0b\x63lass_names\x18\x06 \x03(\t\x12\x13\n\x0bimage_count\x18\x07 \x01(\x04\x12\x14\n\x0cobject_count\x18\x08 \x01(\x04\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12/\n\x0b\x63ommit_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x0c\x63lass_counts\x18\x0b \x03(\x0b\x32\x1e.splitrail.split.v1.ClassCount\x12\x13\n\x0b\x65mpty_count\x18\x0c \x01(\x04\x12\x18\n\x10unlabelled_count\x18\r \x01(\x04\x12\x15\n\rproblem_count\x18\x0e \x01(\x04\x12\x18\n\x10\x63urrent_split_id\x18\x0f \x01(\t\x12\x14\n\x0c\x64\x61taset_name\x18\x10 \x01(\t\x12\x11\n\tclass_ids\x18\x11 \x03(\r\x12\x17\n\x0f\x62\x61se_version_id\x18\x12 \x01(\t\"A\n\nClassCount\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\x0e\n\x06images\x18\x02 \x01(\x04\x12\x0f\n\x07objects\x18\x03 \x01(\x04\"\x8b\x03\n\x05\x41sset\x12\x0f\n\x07ordinal\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\r\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x33\n\x0blabel_state\x18\x07 \x01(\x0e\x32\x1e.splitrail.split.v1.LabelState\x12(\n\x05split\x18\x08 \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12\x33\n\x0b\x61nnotations\x18\t \x03(\x0b\x32\x1e.splitrail.split.v1.Annotation\x12\x0b\n\x03url\x18\n \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x0b \x01(\t\x12\x39\n\x08metadata\x18\x0c \x03(\x0b\x32\'.splitrail.split.v1.Asset.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xec\x01\n\nAnnotation\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\r\x12&\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x17.splitrail.split.v1.BoxH\x00\x12.\n\x07polygon\x18\x03 \x01(\x0b\x32\x1b.splitrail.split.v1.PolygonH\x00\x12\x32\n\tkeypoints\x18\x04 \x01(\x0b\x32\x1d.splitrail.split.v1.KeypointsH\x00\x12\x37\n\x0coriented_box\x18\x05 \x01(\x0b\x32\x1f.splitrail.split.v1.OrientedBoxH\x00\x42\x07\n\x05shape\"H\n\x03\x42ox\x12\x10\n\x08\x63\x65nter_x\x18\x01 \x01(\x01\x12\x10\n\x08\x63\x65nter_y\x18\x02 \x01(\x01\x12\r\n\x05width\x18\x03 \x01(\x01\x12\x0e\n\x06height\x18\x04 \x01(\x01\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"4\n\x07Polygon\x12)\n\x06points\x18\x01 \x03(\x0b\x32\x19.splitrail.split.v1.Point\"_\n\tKeypoints\x12$\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x17.splitrail.split.v1.Box\x12,\n\x06points\x18\x02 \x03(\x0b\x32\x1c.splitrail.split.v1.Keypoint\"h\n\x08Keypoint\x12(\n\x05point\x18\x01 \x01(\x0b\x32\x19.splitrail.split.v1.Point\x12\x32\n\nvisibility\x18\x02 \x01(\x0e\x32\x1e.splitrail.split.v1.Visibility\"9\n\x0bOrientedBox\x12*\n\x07\x63orners\x18\x01 \x03(\x0b\x32\x19.splitrail.split.v1.Point*o\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x0f\n\x0bTASK_DETECT\x10\x01\x12\x10\n\x0cTASK_SEGMENT\x10\x02\x12\r\n\tTASK_POSE\x10\x03\x12\x0c\n\x08TASK_OBB\x10\x04\x12\x11\n\rTASK_CLASSIFY\x10\x05*v\n\nLabelState\x12\x1b\n\x17LABEL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16LABEL_STATE_UNLABELLED\x10\x01\x12\x15\n\x11LABEL_STATE_EMPTY\x10\x02\x12\x18\n\x14LABEL_STATE_LABELLED\x10\x03*c\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13VERSION_STATE_DRAFT\x10\x01\x12\x1b\n\x17VERSION_STATE_COMMITTED\x10\x02*t\n\nVisibility\x12\x1a\n\x16VISIBILITY_UNSPECIFIED\x10\x00\x12\x1b\n\x17VISIBILITY_NOT_LABELLED\x10\x01\x12\x15\n\x11VISIBILITY_HIDDEN\x10\x02\x12\x16\n\x12VISIBILITY_VISIBLE\x10\x03*N\n\x05Split\x12\x15\n\x11SPLIT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSPLIT_TRAIN\x10\x01\x12\r\n\tSPLIT_VAL\x10\x02\x12\x0e\n\nSPLIT_TEST\x10\x03\x42H\n\x16\x64\x65v.splitrail.split.v1P\x01Z,splitrail.dev/gen/splitrail/split/v1;splitv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,26 +35,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1P\001Z,splitrail.dev/gen/splitrail/split/v1;splitv1'
   _globals['_DATASET_LABELSENTRY']._loaded_options = None
   _globals['_DATASET_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_TASK']._serialized_start=1350
-  _globals['_TASK']._serialized_end=1461
-  _globals['_LABELSTATE']._serialized_start=1463
-  _globals['_LABELSTATE']._serialized_end=1581
-  _globals['_VERSIONSTATE']._serialized_start=1583
-  _globals['_VERSIONSTATE']._serialized_end=1682
-  _globals['_SPLIT']._serialized_start=1684
-  _globals['_SPLIT']._serialized_end=1762
+  _globals['_ASSET_METADATAENTRY']._loaded_options = None
+  _globals['_ASSET_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_TASK']._serialized_start=2007
+  _globals['_TASK']._serialized_end=2118
+  _globals['_LABELSTATE']._serialized_start=2120
+  _globals['_LABELSTATE']._serialized_end=2238
+  _globals['_VERSIONSTATE']._serialized_start=2240
+  _globals['_VERSIONSTATE']._serialized_end=2339
+  _globals['_VISIBILITY']._serialized_start=2341
+  _globals['_VISIBILITY']._serialized_end=2457
+  _globals['_SPLIT']._serialized_start=2459
+  _globals['_SPLIT']._serialized_end=2537
   _globals['_DATASET']._serialized_start=90
   _globals['_DATASET']._serialized_end=391
   _globals['_DATASET_LABELSENTRY']._serialized_start=346
   _globals['_DATASET_LABELSENTRY']._serialized_end=391
   _globals['_DATASETVERSION']._serialized_start=394
-  _globals['_DATASETVERSION']._serialized_end=836
-  _globals['_CLASSCOUNT']._serialized_start=838
-  _globals['_CLASSCOUNT']._serialized_end=903
-  _globals['_ASSET']._serialized_start=906
-  _globals['_ASSET']._serialized_end=1193
-  _globals['_ANNOTATION']._serialized_start=1195
-  _globals['_ANNOTATION']._serialized_end=1274
-  _globals['_BOX']._serialized_start=1276
-  _globals['_BOX']._serialized_end=1348
+  _globals['_DATASETVERSION']._serialized_end=880
+  _globals['_CLASSCOUNT']._serialized_start=882
+  _globals['_CLASSCOUNT']._serialized_end=947
+  _globals['_ASSET']._serialized_start=950
+  _globals['_ASSET']._serialized_end=1345
+  _globals['_ASSET_METADATAENTRY']._serialized_start=1298
+  _globals['_ASSET_METADATAENTRY']._serialized_end=1345
+  _globals['_ANNOTATION']._serialized_start=1348
+  _globals['_ANNOTATION']._serialized_end=1584
+  _globals['_BOX']._serialized_start=1586
+  _globals['_BOX']._serialized_end=1658
+  _globals['_POINT']._serialized_start=1660
+  _globals['_POINT']._serialized_end=1689
+  _globals['_POLYGON']._serialized_start=1691
+  _globals['_POLYGON']._serialized_end=1743
+  _globals['_KEYPOINTS']._serialized_start=1745
+  _globals['_KEYPOINTS']._serialized_end=1840
+  _globals['_KEYPOINT']._serialized_start=1842
+  _globals['_KEYPOINT']._serialized_end=1946
+  _globals['_ORIENTEDBOX']._serialized_start=1948
+  _globals['_ORIENTEDBOX']._serialized_end=2005
 # @@protoc_insertion_point(module_scope)

@@ -108,6 +108,34 @@ VERSION_STATE_COMMITTED: VersionState.ValueType  # 2
 """Immutable."""
 Global___VersionState: _TypeAlias = VersionState  # noqa: Y015
 
+class _Visibility:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VisibilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Visibility.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VISIBILITY_UNSPECIFIED: _Visibility.ValueType  # 0
+    """Not used."""
+    VISIBILITY_NOT_LABELLED: _Visibility.ValueType  # 1
+    """Nobody has said where it is."""
+    VISIBILITY_HIDDEN: _Visibility.ValueType  # 2
+    """Labelled, but hidden by something."""
+    VISIBILITY_VISIBLE: _Visibility.ValueType  # 3
+    """Labelled and visible."""
+
+class Visibility(_Visibility, metaclass=_VisibilityEnumTypeWrapper):
+    """What is known of a keypoint. The numbers are those of COCO, plus one."""
+
+VISIBILITY_UNSPECIFIED: Visibility.ValueType  # 0
+"""Not used."""
+VISIBILITY_NOT_LABELLED: Visibility.ValueType  # 1
+"""Nobody has said where it is."""
+VISIBILITY_HIDDEN: Visibility.ValueType  # 2
+"""Labelled, but hidden by something."""
+VISIBILITY_VISIBLE: Visibility.ValueType  # 3
+"""Labelled and visible."""
+Global___Visibility: _TypeAlias = Visibility  # noqa: Y015
+
 class _Split:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -232,6 +260,8 @@ class DatasetVersion(_message.Message):
     PROBLEM_COUNT_FIELD_NUMBER: _builtins.int
     CURRENT_SPLIT_ID_FIELD_NUMBER: _builtins.int
     DATASET_NAME_FIELD_NUMBER: _builtins.int
+    CLASS_IDS_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_ID_FIELD_NUMBER: _builtins.int
     version_id: _builtins.str
     """UUIDv7."""
     dataset_id: _builtins.str
@@ -239,7 +269,7 @@ class DatasetVersion(_message.Message):
     project_id: _builtins.str
     """The project that owns it."""
     number: _builtins.int
-    """1, 2, 3, ... within the dataset: `cells@v3`."""
+    """1, 2, 3, ... within the dataset: `cells@v3`. 0 for a draft."""
     state: Global___VersionState.ValueType
     """Whether it can still change."""
     image_count: _builtins.int
@@ -247,7 +277,7 @@ class DatasetVersion(_message.Message):
     object_count: _builtins.int
     """Number of annotated objects."""
     digest: _builtins.str
-    """Hex SHA-256 over the sorted (asset hash, annotation hash, label state) and the class names."""
+    """Hex SHA-256 over the sorted (asset hash, annotation hash, label state) and the class names. Empty for a draft."""
     empty_count: _builtins.int
     """Images that were reviewed and hold nothing."""
     unlabelled_count: _builtins.int
@@ -258,6 +288,8 @@ class DatasetVersion(_message.Message):
     """The pointer "current split": the revision that `cells@v3` without `#n` means. Empty when there is none."""
     dataset_name: _builtins.str
     """The dataset's name, for display."""
+    base_version_id: _builtins.str
+    """The version that it was begun with; empty for an import, a draft that began without one, or when that version was deleted."""
     @_builtins.property
     def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ordered class names; the position is the class id."""
@@ -269,6 +301,10 @@ class DatasetVersion(_message.Message):
     @_builtins.property
     def class_counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassCount]:
         """Images and objects of each class, in the order of class_names."""
+
+    @_builtins.property
+    def class_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Stable id of the class at each position of class_names: the same class has the same one in every version of the dataset, whatever it is called there."""
 
     def __init__(
         self,
@@ -289,10 +325,12 @@ class DatasetVersion(_message.Message):
         problem_count: _builtins.int = ...,
         current_split_id: _builtins.str = ...,
         dataset_name: _builtins.str = ...,
+        class_ids: _abc.Iterable[_builtins.int] | None = ...,
+        base_version_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "class_names", b"class_names", "commit_time", b"commit_time", "current_split_id", b"current_split_id", "dataset_id", b"dataset_id", "dataset_name", b"dataset_name", "digest", b"digest", "empty_count", b"empty_count", "image_count", b"image_count", "number", b"number", "object_count", b"object_count", "problem_count", b"problem_count", "project_id", b"project_id", "state", b"state", "unlabelled_count", b"unlabelled_count", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version_id", b"base_version_id", "class_counts", b"class_counts", "class_ids", b"class_ids", "class_names", b"class_names", "commit_time", b"commit_time", "current_split_id", b"current_split_id", "dataset_id", b"dataset_id", "dataset_name", b"dataset_name", "digest", b"digest", "empty_count", b"empty_count", "image_count", b"image_count", "number", b"number", "object_count", b"object_count", "problem_count", b"problem_count", "project_id", b"project_id", "state", b"state", "unlabelled_count", b"unlabelled_count", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -334,6 +372,26 @@ class Asset(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ORDINAL_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
@@ -345,6 +403,7 @@ class Asset(_message.Message):
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     ordinal: _builtins.int
     """Position in the version, dense from 0."""
     sha256: _builtins.str
@@ -369,6 +428,10 @@ class Asset(_message.Message):
     def annotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Annotation]:
         """Its objects, when asked for."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller or the source says about the image: the video it is a frame of (`sequence`), the site, the patient. Splits can be grouped by it."""
+
     def __init__(
         self,
         *,
@@ -383,10 +446,11 @@ class Asset(_message.Message):
         annotations: _abc.Iterable[Global___Annotation] | None = ...,
         url: _builtins.str = ...,
         external_id: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "external_id", b"external_id", "height", b"height", "label_state", b"label_state", "ordinal", b"ordinal", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes", "split", b"split", "url", b"url", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "external_id", b"external_id", "height", b"height", "label_state", b"label_state", "metadata", b"metadata", "ordinal", b"ordinal", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes", "split", b"split", "url", b"url", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -400,23 +464,41 @@ class Annotation(_message.Message):
 
     CLASS_ID_FIELD_NUMBER: _builtins.int
     BOX_FIELD_NUMBER: _builtins.int
+    POLYGON_FIELD_NUMBER: _builtins.int
+    KEYPOINTS_FIELD_NUMBER: _builtins.int
+    ORIENTED_BOX_FIELD_NUMBER: _builtins.int
     class_id: _builtins.int
     """Class id: position in the version's class_names."""
     @_builtins.property
     def box(self) -> Global___Box:
-        """An upright box."""
+        """An upright box: TASK_DETECT."""
+
+    @_builtins.property
+    def polygon(self) -> Global___Polygon:
+        """An outline: TASK_SEGMENT."""
+
+    @_builtins.property
+    def keypoints(self) -> Global___Keypoints:
+        """A box with keypoints: TASK_POSE."""
+
+    @_builtins.property
+    def oriented_box(self) -> Global___OrientedBox:
+        """A rotated box: TASK_OBB."""
 
     def __init__(
         self,
         *,
         class_id: _builtins.int = ...,
         box: Global___Box | None = ...,
+        polygon: Global___Polygon | None = ...,
+        keypoints: Global___Keypoints | None = ...,
+        oriented_box: Global___OrientedBox | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "shape", b"shape"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "keypoints", b"keypoints", "oriented_box", b"oriented_box", "polygon", b"polygon", "shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "class_id", b"class_id", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "class_id", b"class_id", "keypoints", b"keypoints", "oriented_box", b"oriented_box", "polygon", b"polygon", "shape", b"shape"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_shape: _TypeAlias = _typing.Literal["box"]  # noqa: Y015
+    _WhichOneofReturnType_shape: _TypeAlias = _typing.Literal["box", "polygon", "keypoints", "oriented_box"]  # noqa: Y015
     _WhichOneofArgType_shape: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_shape) -> _WhichOneofReturnType_shape | None: ...
 
@@ -455,3 +537,135 @@ class Box(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Box: _TypeAlias = Box  # noqa: Y015
+
+@_typing.final
+class Point(_message.Message):
+    """A point, as fractions of the image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    x: _builtins.float
+    """From the left."""
+    y: _builtins.float
+    """From the top."""
+    def __init__(
+        self,
+        *,
+        x: _builtins.float = ...,
+        y: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Point: _TypeAlias = Point  # noqa: Y015
+
+@_typing.final
+class Polygon(_message.Message):
+    """An outline: the line from each point to the next, and from the last to the first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___Point]:
+        """At least 3, not all on one line."""
+
+    def __init__(
+        self,
+        *,
+        points: _abc.Iterable[Global___Point] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Polygon: _TypeAlias = Polygon  # noqa: Y015
+
+@_typing.final
+class Keypoints(_message.Message):
+    """A box with keypoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOX_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def box(self) -> Global___Box:
+        """Around the object."""
+
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___Keypoint]:
+        """As many, and in the same order, for every object of a version."""
+
+    def __init__(
+        self,
+        *,
+        box: Global___Box | None = ...,
+        points: _abc.Iterable[Global___Keypoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Keypoints: _TypeAlias = Keypoints  # noqa: Y015
+
+@_typing.final
+class Keypoint(_message.Message):
+    """One keypoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINT_FIELD_NUMBER: _builtins.int
+    VISIBILITY_FIELD_NUMBER: _builtins.int
+    visibility: Global___Visibility.ValueType
+    """Whether it is labelled."""
+    @_builtins.property
+    def point(self) -> Global___Point:
+        """Where it is; 0, 0 when it is not labelled."""
+
+    def __init__(
+        self,
+        *,
+        point: Global___Point | None = ...,
+        visibility: Global___Visibility.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["point", b"point"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["point", b"point", "visibility", b"visibility"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Keypoint: _TypeAlias = Keypoint  # noqa: Y015
+
+@_typing.final
+class OrientedBox(_message.Message):
+    """A rotated box."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORNERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def corners(self) -> _containers.RepeatedCompositeFieldContainer[Global___Point]:
+        """Its four corners, in the order around it. One that was cut at the image's edge need not be rectangular."""
+
+    def __init__(
+        self,
+        *,
+        corners: _abc.Iterable[Global___Point] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corners", b"corners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrientedBox: _TypeAlias = OrientedBox  # noqa: Y015

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from splitrail.auth.v1 import access_pb2 as splitrail_dot_auth_dot_v1_dot_access__pb2
 from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(splitrail/split/v1/dataset_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\"\'\n\x11GetDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"B\n\x12GetDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Dataset\"s\n\x13ListDatasetsRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x05 \x01(\t\"^\n\x14ListDatasetsResponse\x12-\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1b.splitrail.split.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x11GetVersionRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\"I\n\x12GetVersionResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\"P\n\x13ListVersionsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x14ListVersionsResponse\x12\x34\n\x08versions\x18\x01 \x03(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x15ResolveVersionRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\"_\n\x16ResolveVersionResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12\x10\n\x08split_id\x18\x02 \x01(\t\"\x9a\x02\n\x11ListAssetsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x10\n\x08split_id\x18\x03 \x01(\t\x12(\n\x05split\x18\x04 \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12\x12\n\nclass_name\x18\x05 \x01(\t\x12\x33\n\x0blabel_state\x18\x06 \x01(\x0e\x32\x1e.splitrail.split.v1.LabelState\x12\x1b\n\x13include_annotations\x18\x07 \x01(\x08\x12\x14\n\x0cinclude_urls\x18\x08 \x01(\x08\x12\x11\n\tpage_size\x18\t \x01(\r\x12\x12\n\npage_token\x18\n \x01(\t\"X\n\x12ListAssetsResponse\x12)\n\x06\x61ssets\x18\x01 \x03(\x0b\x32\x19.splitrail.split.v1.Asset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa9\x07\n\x0e\x44\x61tasetService\x12\x85\x01\n\nGetDataset\x12%.splitrail.split.v1.GetDatasetRequest\x1a&.splitrail.split.v1.GetDatasetResponse\"(\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/datasets/{dataset_id}\x12~\n\x0cListDatasets\x12\'.splitrail.split.v1.ListDatasetsRequest\x1a(.splitrail.split.v1.ListDatasetsResponse\"\x1b\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/datasets\x12\x9e\x01\n\nGetVersion\x12%.splitrail.split.v1.GetVersionRequest\x1a&.splitrail.split.v1.GetVersionResponse\"A\xea\xe0\x18\x05\x08\x01\x12\x01\x01\x82\xd3\xe4\x93\x02\x32\x12\x30/api/datasets/{dataset_id}/versions/{version_id}\x12\x94\x01\n\x0cListVersions\x12\'.splitrail.split.v1.ListVersionsRequest\x1a(.splitrail.split.v1.ListVersionsResponse\"1\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02%\x12#/api/datasets/{dataset_id}/versions\x12\x8c\x01\n\x0eResolveVersion\x12).splitrail.split.v1.ResolveVersionRequest\x1a*.splitrail.split.v1.ResolveVersionResponse\"#\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/datasets:resolve\x12\xc7\x01\n\nListAssets\x12%.splitrail.split.v1.ListAssetsRequest\x1a&.splitrail.split.v1.ListAssetsResponse\"j\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02^\x12\x37/api/datasets/{dataset_id}/versions/{version_id}/assetsZ#\x12!/api/datasets/{dataset_id}/assetsBH\n\x16\x64\x65v.splitrail.split.v1P\x01Z,splitrail.dev/gen/splitrail/split/v1;splitv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(splitrail/split/v1/dataset_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\"\xfe\x01\n\x14\x43reateDatasetRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x04task\x18\x03 \x01(\x0e\x32\x18.splitrail.split.v1.Task\x12\x13\n\x0b\x65xternal_id\x18\x04 \x01(\t\x12\x44\n\x06labels\x18\x05 \x03(\x0b\x32\x34.splitrail.split.v1.CreateDatasetRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x15\x43reateDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Dataset\"*\n\x14\x44\x65leteDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteDatasetResponse\"\'\n\x11GetDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"B\n\x12GetDatasetResponse\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Dataset\"s\n\x13ListDatasetsRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x05 \x01(\t\"^\n\x14ListDatasetsResponse\x12-\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1b.splitrail.split.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x11GetVersionRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\"I\n\x12GetVersionResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\"P\n\x13ListVersionsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x14ListVersionsResponse\x12\x34\n\x08versions\x18\x01 \x03(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x15ResolveVersionRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\"_\n\x16ResolveVersionResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12\x10\n\x08split_id\x18\x02 \x01(\t\"\xc1\x02\n\x11ListAssetsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x10\n\x08split_id\x18\x03 \x01(\t\x12(\n\x05split\x18\x04 \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12\x12\n\nclass_name\x18\x05 \x01(\t\x12\x33\n\x0blabel_state\x18\x06 \x01(\x0e\x32\x1e.splitrail.split.v1.LabelState\x12\x1b\n\x13include_annotations\x18\x07 \x01(\x08\x12\x14\n\x0cinclude_urls\x18\x08 \x01(\x08\x12\x11\n\tpage_size\x18\t \x01(\r\x12\x12\n\npage_token\x18\n \x01(\t\x12\x13\n\x0bpath_prefix\x18\x0b \x01(\t\x12\x10\n\x08metadata\x18\x0c \x03(\t\"X\n\x12ListAssetsResponse\x12)\n\x06\x61ssets\x18\x01 \x03(\x0b\x32\x19.splitrail.split.v1.Asset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x13GetThumbnailRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t2\xd5\n\n\x0e\x44\x61tasetService\x12\x84\x01\n\rCreateDataset\x12(.splitrail.split.v1.CreateDatasetRequest\x1a).splitrail.split.v1.CreateDatasetResponse\"\x1e\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x12\"\r/api/datasets:\x01*\x12\x85\x01\n\nGetDataset\x12%.splitrail.split.v1.GetDatasetRequest\x1a&.splitrail.split.v1.GetDatasetResponse\"(\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/datasets/{dataset_id}\x12~\n\x0cListDatasets\x12\'.splitrail.split.v1.ListDatasetsRequest\x1a(.splitrail.split.v1.ListDatasetsResponse\"\x1b\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/datasets\x12\x8e\x01\n\rDeleteDataset\x12(.splitrail.split.v1.DeleteDatasetRequest\x1a).splitrail.split.v1.DeleteDatasetResponse\"(\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02\x1c*\x1a/api/datasets/{dataset_id}\x12\x9e\x01\n\nGetVersion\x12%.splitrail.split.v1.GetVersionRequest\x1a&.splitrail.split.v1.GetVersionResponse\"A\xea\xe0\x18\x05\x08\x01\x12\x01\x01\x82\xd3\xe4\x93\x02\x32\x12\x30/api/datasets/{dataset_id}/versions/{version_id}\x12\x94\x01\n\x0cListVersions\x12\'.splitrail.split.v1.ListVersionsRequest\x1a(.splitrail.split.v1.ListVersionsResponse\"1\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02%\x12#/api/datasets/{dataset_id}/versions\x12\x8c\x01\n\x0eResolveVersion\x12).splitrail.split.v1.ResolveVersionRequest\x1a*.splitrail.split.v1.ResolveVersionResponse\"#\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/datasets:resolve\x12\xc7\x01\n\nListAssets\x12%.splitrail.split.v1.ListAssetsRequest\x1a&.splitrail.split.v1.ListAssetsResponse\"j\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02^\x12\x37/api/datasets/{dataset_id}/versions/{version_id}/assetsZ#\x12!/api/datasets/{dataset_id}/assets\x12\x91\x01\n\x0cGetThumbnail\x12\'.splitrail.split.v1.GetThumbnailRequest\x1a\x14.google.api.HttpBody\"B\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x36\x12\x34/api/datasets/{dataset_id}/assets/{sha256}/thumbnailBH\n\x16\x64\x65v.splitrail.split.v1P\x01Z,splitrail.dev/gen/splitrail/split/v1;splitv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +36,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.split.v1.dataset_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1P\001Z,splitrail.dev/gen/splitrail/split/v1;splitv1'
+  _globals['_CREATEDATASETREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_CREATEDATASETREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_DATASETSERVICE'].methods_by_name['CreateDataset']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['CreateDataset']._serialized_options = b'\352\340\030\002\010\002\202\323\344\223\002\022\"\r/api/datasets:\001*'
   _globals['_DATASETSERVICE'].methods_by_name['GetDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['GetDataset']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\034\022\032/api/datasets/{dataset_id}'
   _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\017\022\r/api/datasets'
+  _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._serialized_options = b'\352\340\030\002\010\003\202\323\344\223\002\034*\032/api/datasets/{dataset_id}'
   _globals['_DATASETSERVICE'].methods_by_name['GetVersion']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['GetVersion']._serialized_options = b'\352\340\030\005\010\001\022\001\001\202\323\344\223\0022\0220/api/datasets/{dataset_id}/versions/{version_id}'
   _globals['_DATASETSERVICE'].methods_by_name['ListVersions']._loaded_options = None
@@ -47,30 +54,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETSERVICE'].methods_by_name['ResolveVersion']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\027\022\025/api/datasets:resolve'
   _globals['_DATASETSERVICE'].methods_by_name['ListAssets']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['ListAssets']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002^\0227/api/datasets/{dataset_id}/versions/{version_id}/assetsZ#\022!/api/datasets/{dataset_id}/assets'
-  _globals['_GETDATASETREQUEST']._serialized_start=160
-  _globals['_GETDATASETREQUEST']._serialized_end=199
-  _globals['_GETDATASETRESPONSE']._serialized_start=201
-  _globals['_GETDATASETRESPONSE']._serialized_end=267
-  _globals['_LISTDATASETSREQUEST']._serialized_start=269
-  _globals['_LISTDATASETSREQUEST']._serialized_end=384
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=386
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=480
-  _globals['_GETVERSIONREQUEST']._serialized_start=482
-  _globals['_GETVERSIONREQUEST']._serialized_end=541
-  _globals['_GETVERSIONRESPONSE']._serialized_start=543
-  _globals['_GETVERSIONRESPONSE']._serialized_end=616
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=618
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=698
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=700
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=801
-  _globals['_RESOLVEVERSIONREQUEST']._serialized_start=803
-  _globals['_RESOLVEVERSIONREQUEST']._serialized_end=865
-  _globals['_RESOLVEVERSIONRESPONSE']._serialized_start=867
-  _globals['_RESOLVEVERSIONRESPONSE']._serialized_end=962
-  _globals['_LISTASSETSREQUEST']._serialized_start=965
-  _globals['_LISTASSETSREQUEST']._serialized_end=1247
-  _globals['_LISTASSETSRESPONSE']._serialized_start=1249
-  _globals['_LISTASSETSRESPONSE']._serialized_end=1337
-  _globals['_DATASETSERVICE']._serialized_start=1340
-  _globals['_DATASETSERVICE']._serialized_end=2277
+  _globals['_DATASETSERVICE'].methods_by_name['GetThumbnail']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['GetThumbnail']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\0026\0224/api/datasets/{dataset_id}/assets/{sha256}/thumbnail'
+  _globals['_CREATEDATASETREQUEST']._serialized_start=188
+  _globals['_CREATEDATASETREQUEST']._serialized_end=442
+  _globals['_CREATEDATASETREQUEST_LABELSENTRY']._serialized_start=397
+  _globals['_CREATEDATASETREQUEST_LABELSENTRY']._serialized_end=442
+  _globals['_CREATEDATASETRESPONSE']._serialized_start=444
+  _globals['_CREATEDATASETRESPONSE']._serialized_end=513
+  _globals['_DELETEDATASETREQUEST']._serialized_start=515
+  _globals['_DELETEDATASETREQUEST']._serialized_end=557
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=559
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=582
+  _globals['_GETDATASETREQUEST']._serialized_start=584
+  _globals['_GETDATASETREQUEST']._serialized_end=623
+  _globals['_GETDATASETRESPONSE']._serialized_start=625
+  _globals['_GETDATASETRESPONSE']._serialized_end=691
+  _globals['_LISTDATASETSREQUEST']._serialized_start=693
+  _globals['_LISTDATASETSREQUEST']._serialized_end=808
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=810
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=904
+  _globals['_GETVERSIONREQUEST']._serialized_start=906
+  _globals['_GETVERSIONREQUEST']._serialized_end=965
+  _globals['_GETVERSIONRESPONSE']._serialized_start=967
+  _globals['_GETVERSIONRESPONSE']._serialized_end=1040
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=1042
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=1122
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1124
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1225
+  _globals['_RESOLVEVERSIONREQUEST']._serialized_start=1227
+  _globals['_RESOLVEVERSIONREQUEST']._serialized_end=1289
+  _globals['_RESOLVEVERSIONRESPONSE']._serialized_start=1291
+  _globals['_RESOLVEVERSIONRESPONSE']._serialized_end=1386
+  _globals['_LISTASSETSREQUEST']._serialized_start=1389
+  _globals['_LISTASSETSREQUEST']._serialized_end=1710
+  _globals['_LISTASSETSRESPONSE']._serialized_start=1712
+  _globals['_LISTASSETSRESPONSE']._serialized_end=1800
+  _globals['_GETTHUMBNAILREQUEST']._serialized_start=1802
+  _globals['_GETTHUMBNAILREQUEST']._serialized_end=1859
+  _globals['_DATASETSERVICE']._serialized_start=1862
+  _globals['_DATASETSERVICE']._serialized_end=3227
 # @@protoc_insertion_point(module_scope)

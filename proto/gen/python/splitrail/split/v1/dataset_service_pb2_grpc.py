@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from splitrail.split.v1 import dataset_service_pb2 as splitrail_dot_split_dot_v1_dot_dataset__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -35,6 +36,11 @@ class DatasetServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.CreateDataset = channel.unary_unary(
+                '/splitrail.split.v1.DatasetService/CreateDataset',
+                request_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.CreateDatasetRequest.SerializeToString,
+                response_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.CreateDatasetResponse.FromString,
+                _registered_method=True)
         self.GetDataset = channel.unary_unary(
                 '/splitrail.split.v1.DatasetService/GetDataset',
                 request_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.GetDatasetRequest.SerializeToString,
@@ -44,6 +50,11 @@ class DatasetServiceStub:
                 '/splitrail.split.v1.DatasetService/ListDatasets',
                 request_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsRequest.SerializeToString,
                 response_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsResponse.FromString,
+                _registered_method=True)
+        self.DeleteDataset = channel.unary_unary(
+                '/splitrail.split.v1.DatasetService/DeleteDataset',
+                request_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.DeleteDatasetRequest.SerializeToString,
+                response_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.DeleteDatasetResponse.FromString,
                 _registered_method=True)
         self.GetVersion = channel.unary_unary(
                 '/splitrail.split.v1.DatasetService/GetVersion',
@@ -65,11 +76,24 @@ class DatasetServiceStub:
                 request_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListAssetsRequest.SerializeToString,
                 response_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListAssetsResponse.FromString,
                 _registered_method=True)
+        self.GetThumbnail = channel.unary_unary(
+                '/splitrail.split.v1.DatasetService/GetThumbnail',
+                request_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.GetThumbnailRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class DatasetServiceServicer:
     """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED.
     """
+
+    def CreateDataset(self, request, context):
+        """Makes an empty dataset. Imports make theirs by themselves. The same request_id returns the same dataset.
+        Errors: NOT_FOUND for the project; ALREADY_EXISTS when the name or the external_id is taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def GetDataset(self, request, context):
         """One dataset by id.
@@ -80,6 +104,14 @@ class DatasetServiceServicer:
 
     def ListDatasets(self, request, context):
         """Datasets, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDataset(self, request, context):
+        """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else names are removed soon after.
+        Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +139,16 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAssets(self, request, context):
-        """Images of a version by ordinal, filtered by split, class and label state.
+        """Images of a version by ordinal, filtered by split, class, label state, folder and metadata.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetThumbnail(self, request, context):
+        """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes: browsers may keep it.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +157,11 @@ class DatasetServiceServicer:
 
 def add_DatasetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'CreateDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDataset,
+                    request_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.CreateDatasetRequest.FromString,
+                    response_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.CreateDatasetResponse.SerializeToString,
+            ),
             'GetDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDataset,
                     request_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.GetDatasetRequest.FromString,
@@ -125,6 +171,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.ListDatasets,
                     request_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsRequest.FromString,
                     response_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsResponse.SerializeToString,
+            ),
+            'DeleteDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDataset,
+                    request_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.DeleteDatasetRequest.FromString,
+                    response_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.DeleteDatasetResponse.SerializeToString,
             ),
             'GetVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVersion,
@@ -146,6 +197,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     request_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListAssetsRequest.FromString,
                     response_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListAssetsResponse.SerializeToString,
             ),
+            'GetThumbnail': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetThumbnail,
+                    request_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.GetThumbnailRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'splitrail.split.v1.DatasetService', rpc_method_handlers)
@@ -157,6 +213,33 @@ def add_DatasetServiceServicer_to_server(servicer, server):
 class DatasetService:
     """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED.
     """
+
+    @staticmethod
+    def CreateDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/splitrail.split.v1.DatasetService/CreateDataset',
+            splitrail_dot_split_dot_v1_dot_dataset__service__pb2.CreateDatasetRequest.SerializeToString,
+            splitrail_dot_split_dot_v1_dot_dataset__service__pb2.CreateDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetDataset(request,
@@ -202,6 +285,33 @@ class DatasetService:
             '/splitrail.split.v1.DatasetService/ListDatasets',
             splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsRequest.SerializeToString,
             splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/splitrail.split.v1.DatasetService/DeleteDataset',
+            splitrail_dot_split_dot_v1_dot_dataset__service__pb2.DeleteDatasetRequest.SerializeToString,
+            splitrail_dot_split_dot_v1_dot_dataset__service__pb2.DeleteDatasetResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -310,6 +420,33 @@ class DatasetService:
             '/splitrail.split.v1.DatasetService/ListAssets',
             splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListAssetsRequest.SerializeToString,
             splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListAssetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetThumbnail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/splitrail.split.v1.DatasetService/GetThumbnail',
+            splitrail_dot_split_dot_v1_dot_dataset__service__pb2.GetThumbnailRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 from splitrail.split.v1 import dataset_service_pb2 as _dataset_service_pb2
 import abc as _abc_1
@@ -33,10 +34,18 @@ class DatasetServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DatasetServiceAsyncStub: ...
+    CreateDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.CreateDatasetRequest, _dataset_service_pb2.CreateDatasetResponse]
+    """Makes an empty dataset. Imports make theirs by themselves. The same request_id returns the same dataset.
+    Errors: NOT_FOUND for the project; ALREADY_EXISTS when the name or the external_id is taken.
+    """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_service_pb2.GetDatasetResponse]
     """One dataset by id."""
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]
     """Datasets, newest first."""
+    DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]
+    """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else names are removed soon after.
+    Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
+    """
     GetVersion: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetVersionRequest, _dataset_service_pb2.GetVersionResponse]
     """One version by id."""
     ListVersions: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ListVersionsRequest, _dataset_service_pb2.ListVersionsResponse]
@@ -44,17 +53,30 @@ class DatasetServiceStub:
     ResolveVersion: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ResolveVersionRequest, _dataset_service_pb2.ResolveVersionResponse]
     """Turns what people write (`cells`, `cells@v3`, `cells@v3#2`) into ids."""
     ListAssets: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ListAssetsRequest, _dataset_service_pb2.ListAssetsResponse]
-    """Images of a version by ordinal, filtered by split, class and label state."""
+    """Images of a version by ordinal, filtered by split, class, label state, folder and metadata."""
+    GetThumbnail: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetThumbnailRequest, _httpbody_pb2.HttpBody]
+    """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes: browsers may keep it.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
 
 @_typing.type_check_only
 class DatasetServiceAsyncStub(DatasetServiceStub):
     """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    CreateDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.CreateDatasetRequest, _dataset_service_pb2.CreateDatasetResponse]  # type: ignore[assignment]
+    """Makes an empty dataset. Imports make theirs by themselves. The same request_id returns the same dataset.
+    Errors: NOT_FOUND for the project; ALREADY_EXISTS when the name or the external_id is taken.
+    """
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_service_pb2.GetDatasetResponse]  # type: ignore[assignment]
     """One dataset by id."""
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """Datasets, newest first."""
+    DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
+    """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else names are removed soon after.
+    Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
+    """
     GetVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetVersionRequest, _dataset_service_pb2.GetVersionResponse]  # type: ignore[assignment]
     """One version by id."""
     ListVersions: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListVersionsRequest, _dataset_service_pb2.ListVersionsResponse]  # type: ignore[assignment]
@@ -62,10 +84,25 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     ResolveVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ResolveVersionRequest, _dataset_service_pb2.ResolveVersionResponse]  # type: ignore[assignment]
     """Turns what people write (`cells`, `cells@v3`, `cells@v3#2`) into ids."""
     ListAssets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListAssetsRequest, _dataset_service_pb2.ListAssetsResponse]  # type: ignore[assignment]
-    """Images of a version by ordinal, filtered by split, class and label state."""
+    """Images of a version by ordinal, filtered by split, class, label state, folder and metadata."""
+    GetThumbnail: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetThumbnailRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes: browsers may keep it.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED."""
+
+    @_abc_1.abstractmethod
+    def CreateDataset(
+        self,
+        request: _dataset_service_pb2.CreateDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.CreateDatasetResponse, _abc.Awaitable[_dataset_service_pb2.CreateDatasetResponse]]:
+        """Makes an empty dataset. Imports make theirs by themselves. The same request_id returns the same dataset.
+        Errors: NOT_FOUND for the project; ALREADY_EXISTS when the name or the external_id is taken.
+        """
 
     @_abc_1.abstractmethod
     def GetDataset(
@@ -82,6 +119,16 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_service_pb2.ListDatasetsResponse, _abc.Awaitable[_dataset_service_pb2.ListDatasetsResponse]]:
         """Datasets, newest first."""
+
+    @_abc_1.abstractmethod
+    def DeleteDataset(
+        self,
+        request: _dataset_service_pb2.DeleteDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.DeleteDatasetResponse, _abc.Awaitable[_dataset_service_pb2.DeleteDatasetResponse]]:
+        """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else names are removed soon after.
+        Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
+        """
 
     @_abc_1.abstractmethod
     def GetVersion(
@@ -113,6 +160,17 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.ListAssetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_service_pb2.ListAssetsResponse, _abc.Awaitable[_dataset_service_pb2.ListAssetsResponse]]:
-        """Images of a version by ordinal, filtered by split, class and label state."""
+        """Images of a version by ordinal, filtered by split, class, label state, folder and metadata."""
+
+    @_abc_1.abstractmethod
+    def GetThumbnail(
+        self,
+        request: _dataset_service_pb2.GetThumbnailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes: browsers may keep it.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -30,11 +30,15 @@ class _SourceFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceFo
     SOURCE_FORMAT_UNSPECIFIED: _SourceFormat.ValueType  # 0
     """Not known (yet), or: detect it."""
     SOURCE_FORMAT_YOLO: _SourceFormat.ValueType  # 1
-    """images/ and labels/*.txt with data.yaml."""
+    """images/ and labels/*.txt with data.yaml; for TASK_CLASSIFY a folder for each class, perhaps within train/, val/ and test/."""
     SOURCE_FORMAT_VOC: _SourceFormat.ValueType  # 2
     """JPEGImages/ and Annotations/*.xml."""
     SOURCE_FORMAT_COCO: _SourceFormat.ValueType  # 3
     """Images and one or more COCO JSON files."""
+    SOURCE_FORMAT_CVAT: _SourceFormat.ValueType  # 4
+    """Images and CVAT's own XML (`CVAT for images 1.1`, `CVAT for video 1.1`)."""
+    SOURCE_FORMAT_LABEL_STUDIO: _SourceFormat.ValueType  # 5
+    """Images and Label Studio's JSON export."""
 
 class SourceFormat(_SourceFormat, metaclass=_SourceFormatEnumTypeWrapper):
     """The layout that a source of images and annotations follows."""
@@ -42,11 +46,15 @@ class SourceFormat(_SourceFormat, metaclass=_SourceFormatEnumTypeWrapper):
 SOURCE_FORMAT_UNSPECIFIED: SourceFormat.ValueType  # 0
 """Not known (yet), or: detect it."""
 SOURCE_FORMAT_YOLO: SourceFormat.ValueType  # 1
-"""images/ and labels/*.txt with data.yaml."""
+"""images/ and labels/*.txt with data.yaml; for TASK_CLASSIFY a folder for each class, perhaps within train/, val/ and test/."""
 SOURCE_FORMAT_VOC: SourceFormat.ValueType  # 2
 """JPEGImages/ and Annotations/*.xml."""
 SOURCE_FORMAT_COCO: SourceFormat.ValueType  # 3
 """Images and one or more COCO JSON files."""
+SOURCE_FORMAT_CVAT: SourceFormat.ValueType  # 4
+"""Images and CVAT's own XML (`CVAT for images 1.1`, `CVAT for video 1.1`)."""
+SOURCE_FORMAT_LABEL_STUDIO: SourceFormat.ValueType  # 5
+"""Images and Label Studio's JSON export."""
 Global___SourceFormat: _TypeAlias = SourceFormat  # noqa: Y015
 
 class _ImportState:
@@ -87,7 +95,7 @@ Global___ImportState: _TypeAlias = ImportState  # noqa: Y015
 
 @_typing.final
 class SourceFile(_message.Message):
-    """A file of the source."""
+    """A file of the source. One .zip or .tar file may be all of a source: it is expanded by the service, and what it holds is the source."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -159,10 +167,11 @@ class Problem(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     IMAGE_EXCLUDED_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """File it was found in."""
     line: _builtins.int
-    """Line, from 1, or the position of the object in an XML or JSON file, from 1; absent when the whole file is meant."""
+    """Line of a text file, from 1; absent when no one line is meant."""
     code: _builtins.str
     """Stable code: `bad_image`, `class_range`, `no_area`, ..."""
     message: _builtins.str
@@ -171,6 +180,8 @@ class Problem(_message.Message):
     """The image was left out because of it."""
     note: _builtins.bool
     """Worth knowing, but nothing was lost that the platform could hold: `strict` does not refuse it, problem_count does not count it."""
+    object: _builtins.int
+    """Position of the annotation in a COCO file's list of annotations, from 1; absent when none is meant."""
     def __init__(
         self,
         *,
@@ -180,14 +191,20 @@ class Problem(_message.Message):
         message: _builtins.str = ...,
         image_excluded: _builtins.bool = ...,
         note: _builtins.bool = ...,
+        object: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_line", b"_line", "line", b"line"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_line", b"_line", "_object", b"_object", "line", b"line", "object", b"object"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_line", b"_line", "code", b"code", "image_excluded", b"image_excluded", "line", b"line", "message", b"message", "note", b"note", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_line", b"_line", "_object", b"_object", "code", b"code", "image_excluded", b"image_excluded", "line", b"line", "message", b"message", "note", b"note", "object", b"object", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__line: _TypeAlias = _typing.Literal["line"]  # noqa: Y015
     _WhichOneofArgType__line: _TypeAlias = _typing.Literal["_line", b"_line"]  # noqa: Y015
+    _WhichOneofReturnType__object: _TypeAlias = _typing.Literal["object"]  # noqa: Y015
+    _WhichOneofArgType__object: _TypeAlias = _typing.Literal["_object", b"_object"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__line) -> _WhichOneofReturnType__line | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__object) -> _WhichOneofReturnType__object | None: ...
 
 Global___Problem: _TypeAlias = Problem  # noqa: Y015
 
@@ -221,9 +238,9 @@ class Import(_message.Message):
     state: Global___ImportState.ValueType
     """Where it stands."""
     format: Global___SourceFormat.ValueType
-    """Layout that was detected."""
+    """Layout that was detected; of an archive, once it is expanded."""
     file_count: _builtins.int
-    """Files announced."""
+    """Files announced; of an archive, once it is expanded, what it holds."""
     image_count: _builtins.int
     """Of which images."""
     processed_count: _builtins.int

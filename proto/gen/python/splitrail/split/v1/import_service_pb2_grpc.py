@@ -88,7 +88,8 @@ class ImportServiceServicer:
 
     def StartImport(self, request, context):
         """Starts the import once everything is uploaded. Repeating it is harmless.
-        Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files or the format is not recognized.
+        Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format is not recognized, or an archive
+        is not the only file. What is wrong with the content of an archive ends the import as FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,8 @@ class ImportServiceStub:
     """
     StartImport: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.StartImportRequest, _import_service_pb2.StartImportResponse]
     """Starts the import once everything is uploaded. Repeating it is harmless.
-    Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files or the format is not recognized.
+    Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format is not recognized, or an archive
+    is not the only file. What is wrong with the content of an archive ends the import as FAILED.
     """
     GetImport: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.GetImportRequest, _import_service_pb2.GetImportResponse]
     """The import and its report."""
@@ -63,7 +64,8 @@ class ImportServiceAsyncStub(ImportServiceStub):
     """
     StartImport: _aio.UnaryUnaryMultiCallable[_import_service_pb2.StartImportRequest, _import_service_pb2.StartImportResponse]  # type: ignore[assignment]
     """Starts the import once everything is uploaded. Repeating it is harmless.
-    Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files or the format is not recognized.
+    Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format is not recognized, or an archive
+    is not the only file. What is wrong with the content of an archive ends the import as FAILED.
     """
     GetImport: _aio.UnaryUnaryMultiCallable[_import_service_pb2.GetImportRequest, _import_service_pb2.GetImportResponse]  # type: ignore[assignment]
     """The import and its report."""
@@ -100,7 +102,8 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_import_service_pb2.StartImportResponse, _abc.Awaitable[_import_service_pb2.StartImportResponse]]:
         """Starts the import once everything is uploaded. Repeating it is harmless.
-        Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files or the format is not recognized.
+        Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format is not recognized, or an archive
+        is not the only file. What is wrong with the content of an archive ends the import as FAILED.
         """
 
     @_abc_1.abstractmethod

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from splitrail.split.v1 import dataset_pb2 as _dataset_pb2
 import builtins as _builtins
 import sys
@@ -20,6 +21,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _SplitMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SplitMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SplitMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPLIT_METHOD_UNSPECIFIED: _SplitMethod.ValueType  # 0
+    """Means stratified."""
+    SPLIT_METHOD_STRATIFIED: _SplitMethod.ValueType  # 1
+    """Balances all classes of every image; sizes are exact."""
+    SPLIT_METHOD_RANDOM: _SplitMethod.ValueType  # 2
+    """Draws; sizes are exact."""
+    SPLIT_METHOD_HASH: _SplitMethod.ValueType  # 3
+    """By each image's content and the seed alone: an image's part never depends on the others. Meets the ratios on average. Takes no groups."""
+    SPLIT_METHOD_IMPORTED: _SplitMethod.ValueType  # 4
+    """As the source had them. Only imports make such a revision."""
+
+class SplitMethod(_SplitMethod, metaclass=_SplitMethodEnumTypeWrapper):
+    """How the images that nothing else decides are placed."""
+
+SPLIT_METHOD_UNSPECIFIED: SplitMethod.ValueType  # 0
+"""Means stratified."""
+SPLIT_METHOD_STRATIFIED: SplitMethod.ValueType  # 1
+"""Balances all classes of every image; sizes are exact."""
+SPLIT_METHOD_RANDOM: SplitMethod.ValueType  # 2
+"""Draws; sizes are exact."""
+SPLIT_METHOD_HASH: SplitMethod.ValueType  # 3
+"""By each image's content and the seed alone: an image's part never depends on the others. Meets the ratios on average. Takes no groups."""
+SPLIT_METHOD_IMPORTED: SplitMethod.ValueType  # 4
+"""As the source had them. Only imports make such a revision."""
+Global___SplitMethod: _TypeAlias = SplitMethod  # noqa: Y015
+
 @_typing.final
 class SplitParameters(_message.Message):
     """How images are assigned."""
@@ -28,29 +61,153 @@ class SplitParameters(_message.Message):
 
     RATIOS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
-    STRATIFY_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    BASE_SPLIT_ID_FIELD_NUMBER: _builtins.int
+    PINS_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """Any value; the same seed, parameters and version give the same split on every machine."""
-    stratify: _builtins.bool
-    """Balance all classes of every image; otherwise a random split."""
+    method: Global___SplitMethod.ValueType
+    """How free images are placed; unspecified: stratified."""
+    base_split_id: _builtins.str
+    """A revision, of any version of the dataset, whose images keep their parts (known by SHA-256); only the others are placed, so that the whole comes near
+    the ratios. It wins over ratios and groups: a new image linked to one in test goes to test. Empty: none.
+    """
     @_builtins.property
     def ratios(self) -> Global___SplitRatios:
         """Fractions of train, val and test, each in [0, 1], sum 1 (within 1e-6). A part with 0 stays empty."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupBy]:
+        """Images that share one of these stay together. Equal content always does."""
+
+    @_builtins.property
+    def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pin]:
+        """Images whose parts are given. They win over base_split_id."""
+
+    @_builtins.property
+    def folds(self) -> Global___Folds:
+        """Makes the revision one fold of a cross-validation. Not together with base_split_id, pins or the hash."""
 
     def __init__(
         self,
         *,
         ratios: Global___SplitRatios | None = ...,
         seed: _builtins.int = ...,
-        stratify: _builtins.bool = ...,
+        method: Global___SplitMethod.ValueType = ...,
+        group_by: _abc.Iterable[Global___GroupBy] | None = ...,
+        base_split_id: _builtins.str = ...,
+        pins: _abc.Iterable[Global___Pin] | None = ...,
+        folds: Global___Folds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ratios", b"ratios"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["folds", b"folds", "ratios", b"ratios"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ratios", b"ratios", "seed", b"seed", "stratify", b"stratify"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_split_id", b"base_split_id", "folds", b"folds", "group_by", b"group_by", "method", b"method", "pins", b"pins", "ratios", b"ratios", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SplitParameters: _TypeAlias = SplitParameters  # noqa: Y015
+
+@_typing.final
+class GroupBy(_message.Message):
+    """What makes images one group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_KEY_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    FILENAME_PATTERN_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATE_DISTANCE_FIELD_NUMBER: _builtins.int
+    metadata_key: _builtins.str
+    """Images with an equal value under this key of their metadata."""
+    folder: _builtins.bool
+    """Images in the same folder, when true."""
+    filename_pattern: _builtins.str
+    """Images whose file name (without folders and extension) this regular expression (RE2) finds equal text in: its first group, else all it matches.
+    Where it matches nothing, the image is in no group.
+    """
+    near_duplicate_distance: _builtins.int
+    """Images linked by perceptual hashes that differ in at most so many of 64 bits: 0 to 6."""
+    def __init__(
+        self,
+        *,
+        metadata_key: _builtins.str = ...,
+        folder: _builtins.bool = ...,
+        filename_pattern: _builtins.str = ...,
+        near_duplicate_distance: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "filename_pattern", b"filename_pattern", "folder", b"folder", "metadata_key", b"metadata_key", "near_duplicate_distance", b"near_duplicate_distance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "filename_pattern", b"filename_pattern", "folder", b"folder", "metadata_key", b"metadata_key", "near_duplicate_distance", b"near_duplicate_distance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_by: _TypeAlias = _typing.Literal["metadata_key", "folder", "filename_pattern", "near_duplicate_distance"]  # noqa: Y015
+    _WhichOneofArgType_by: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_by) -> _WhichOneofReturnType_by | None: ...
+
+Global___GroupBy: _TypeAlias = GroupBy  # noqa: Y015
+
+@_typing.final
+class Pin(_message.Message):
+    """An image whose part is given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.str
+    """Hex SHA-256 of its bytes."""
+    external_id: _builtins.str
+    """The caller's identifier."""
+    path: _builtins.str
+    """Its path in the version."""
+    split: _dataset_pb2.Split.ValueType
+    """Where it belongs."""
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.str = ...,
+        external_id: _builtins.str = ...,
+        path: _builtins.str = ...,
+        split: _dataset_pb2.Split.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "external_id", b"external_id", "path", b"path", "sha256", b"sha256"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "external_id", b"external_id", "path", b"path", "sha256", b"sha256", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_asset: _TypeAlias = _typing.Literal["sha256", "external_id", "path"]  # noqa: Y015
+    _WhichOneofArgType_asset: _TypeAlias = _typing.Literal["asset", b"asset"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_asset) -> _WhichOneofReturnType_asset | None: ...
+
+Global___Pin: _TypeAlias = Pin  # noqa: Y015
+
+@_typing.final
+class Folds(_message.Message):
+    """A cross-validation: test is held out, the rest is divided into `count` folds; the revision has fold `index` as val and the others as train."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """2 to 20."""
+    index: _builtins.int
+    """0 to count - 1."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Folds: _TypeAlias = Folds  # noqa: Y015
 
 @_typing.final
 class SplitRatios(_message.Message):
@@ -198,12 +355,40 @@ class SplitCertificate(_message.Message):
     MAX_DEVIATION_FIELD_NUMBER: _builtins.int
     RANDOM_MAX_DEVIATION_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
+    MAX_DEVIATION_IMAGES_FIELD_NUMBER: _builtins.int
+    EMPTY_CELLS_FIELD_NUMBER: _builtins.int
+    RANDOM_EMPTY_CELLS_FIELD_NUMBER: _builtins.int
+    GROUP_COUNT_FIELD_NUMBER: _builtins.int
+    PARTED_GROUPS_FIELD_NUMBER: _builtins.int
+    DUPLICATE_PAIRS_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATE_PAIRS_FIELD_NUMBER: _builtins.int
+    NEIGHBOUR_FRAME_PAIRS_FIELD_NUMBER: _builtins.int
+    FRAME_PAIRS_FIELD_NUMBER: _builtins.int
+    KEPT_IMAGES_FIELD_NUMBER: _builtins.int
     worst_class: _builtins.str
     """Class with the largest deviation (see ClassBalance.deviation); empty without classes."""
     max_deviation: _builtins.float
     """Largest deviation over classes and parts."""
     random_max_deviation: _builtins.float
     """The same for a random split of the same sizes and seed."""
+    max_deviation_images: _builtins.float
+    """The largest deviation in images instead of fractions."""
+    empty_cells: _builtins.int
+    """(class, part) cells without an image, of classes that have some and parts with a ratio above 0."""
+    random_empty_cells: _builtins.int
+    """The same for the random split."""
+    group_count: _builtins.int
+    """Groups of two images or more."""
+    parted_groups: _builtins.int
+    """Of these, groups in several parts: what base_split_id and pins have parted."""
+    duplicate_pairs: _builtins.int
+    """Pairs of equal content in two parts."""
+    neighbour_frame_pairs: _builtins.int
+    """Pairs of video frames (file names that number on, or neighbours in a sequence) in two parts."""
+    frame_pairs: _builtins.int
+    """All such pairs of frames."""
+    kept_images: _builtins.int
+    """Images that kept the part that base_split_id or pins gave."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartSummary]:
         """One for each of train, val, test."""
@@ -216,6 +401,10 @@ class SplitCertificate(_message.Message):
     def findings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Wishes that could not be met, and how many images are in no part, in words."""
 
+    @_builtins.property
+    def near_duplicate_pairs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Near-duplicates in two parts, by distance: [0] for equal perceptual hashes, [6] for six of 64 bits. Links that join clusters are counted, not all pairs."""
+
     def __init__(
         self,
         *,
@@ -225,10 +414,20 @@ class SplitCertificate(_message.Message):
         max_deviation: _builtins.float = ...,
         random_max_deviation: _builtins.float = ...,
         findings: _abc.Iterable[_builtins.str] | None = ...,
+        max_deviation_images: _builtins.float = ...,
+        empty_cells: _builtins.int = ...,
+        random_empty_cells: _builtins.int = ...,
+        group_count: _builtins.int = ...,
+        parted_groups: _builtins.int = ...,
+        duplicate_pairs: _builtins.int = ...,
+        near_duplicate_pairs: _abc.Iterable[_builtins.int] | None = ...,
+        neighbour_frame_pairs: _builtins.int = ...,
+        frame_pairs: _builtins.int = ...,
+        kept_images: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "findings", b"findings", "max_deviation", b"max_deviation", "parts", b"parts", "random_max_deviation", b"random_max_deviation", "worst_class", b"worst_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "duplicate_pairs", b"duplicate_pairs", "empty_cells", b"empty_cells", "findings", b"findings", "frame_pairs", b"frame_pairs", "group_count", b"group_count", "kept_images", b"kept_images", "max_deviation", b"max_deviation", "max_deviation_images", b"max_deviation_images", "near_duplicate_pairs", b"near_duplicate_pairs", "neighbour_frame_pairs", b"neighbour_frame_pairs", "parted_groups", b"parted_groups", "parts", b"parts", "random_empty_cells", b"random_empty_cells", "random_max_deviation", b"random_max_deviation", "worst_class", b"worst_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -311,6 +510,7 @@ class ClassPart(_message.Message):
     OBJECTS_FIELD_NUMBER: _builtins.int
     IDEAL_IMAGES_FIELD_NUMBER: _builtins.int
     DEVIATION_FIELD_NUMBER: _builtins.int
+    EXPECTED_HALF_WIDTH_FIELD_NUMBER: _builtins.int
     split: _dataset_pb2.Split.ValueType
     """Which part."""
     images: _builtins.int
@@ -321,6 +521,8 @@ class ClassPart(_message.Message):
     """Images that the ratios ask for (not rounded)."""
     deviation: _builtins.float
     """|images / images of the class - ratio|."""
+    expected_half_width: _builtins.float
+    """Half the width of the 95 % interval to expect of a proportion (such as recall) measured on these objects, at worst: 0.98 / sqrt(objects). 0 without any."""
     def __init__(
         self,
         *,
@@ -329,10 +531,11 @@ class ClassPart(_message.Message):
         objects: _builtins.int = ...,
         ideal_images: _builtins.float = ...,
         deviation: _builtins.float = ...,
+        expected_half_width: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviation", b"deviation", "ideal_images", b"ideal_images", "images", b"images", "objects", b"objects", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviation", b"deviation", "expected_half_width", b"expected_half_width", "ideal_images", b"ideal_images", "images", b"images", "objects", b"objects", "split", b"split"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,12 +30,15 @@ class CreateSplitRequest(_message.Message):
     VERSION_ID_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    KEEP_CURRENT_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset."""
     version_id: _builtins.str
     """The version, which must be committed."""
     request_id: _builtins.str
     """The caller's identifier of this request, at most 128 characters."""
+    keep_current: _builtins.bool
+    """Leaves the version's current revision as it is, if it has one."""
     @_builtins.property
     def parameters(self) -> _split_pb2.SplitParameters:
         """How to split."""
@@ -47,10 +50,11 @@ class CreateSplitRequest(_message.Message):
         version_id: _builtins.str = ...,
         parameters: _split_pb2.SplitParameters | None = ...,
         request_id: _builtins.str = ...,
+        keep_current: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "parameters", b"parameters", "request_id", b"request_id", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "keep_current", b"keep_current", "parameters", b"parameters", "request_id", b"request_id", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -79,6 +83,286 @@ class CreateSplitResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateSplitResponse: _TypeAlias = CreateSplitResponse  # noqa: Y015
+
+@_typing.final
+class PreviewSplitRequest(_message.Message):
+    """Asks what a revision would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """The dataset."""
+    version_id: _builtins.str
+    """The version, which must be committed."""
+    @_builtins.property
+    def parameters(self) -> _split_pb2.SplitParameters:
+        """How to split."""
+
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+        version_id: _builtins.str = ...,
+        parameters: _split_pb2.SplitParameters | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "parameters", b"parameters", "version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewSplitRequest: _TypeAlias = PreviewSplitRequest  # noqa: Y015
+
+@_typing.final
+class PreviewSplitResponse(_message.Message):
+    """What it would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPLIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def split(self) -> _split_pb2.SplitRevision:
+        """Without split_id, number, reference and create_time."""
+
+    def __init__(
+        self,
+        *,
+        split: _split_pb2.SplitRevision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["split", b"split"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewSplitResponse: _TypeAlias = PreviewSplitResponse  # noqa: Y015
+
+@_typing.final
+class CompareSplitsRequest(_message.Message):
+    """Asks what moved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPLIT_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_SPLIT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    split_id: _builtins.str
+    """The revision to look at."""
+    before_split_id: _builtins.str
+    """The revision to compare with, before."""
+    page_size: _builtins.int
+    """At most this many images; default 100, maximum 1000."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        split_id: _builtins.str = ...,
+        before_split_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_split_id", b"before_split_id", "page_size", b"page_size", "page_token", b"page_token", "split_id", b"split_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareSplitsRequest: _TypeAlias = CompareSplitsRequest  # noqa: Y015
+
+@_typing.final
+class CompareSplitsResponse(_message.Message):
+    """What moved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVES_FIELD_NUMBER: _builtins.int
+    ASSETS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___Move]:
+        """One for each pair of parts that images moved between or stayed in."""
+
+    @_builtins.property
+    def assets(self) -> _containers.RepeatedCompositeFieldContainer[Global___MovedAsset]:
+        """Images that are in another part now, by ordinal."""
+
+    def __init__(
+        self,
+        *,
+        moves: _abc.Iterable[Global___Move] | None = ...,
+        assets: _abc.Iterable[Global___MovedAsset] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "moves", b"moves", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareSplitsResponse: _TypeAlias = CompareSplitsResponse  # noqa: Y015
+
+@_typing.final
+class Move(_message.Message):
+    """How many images went from one part to another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    before: _dataset_pb2.Split.ValueType
+    """Before; unspecified: in no part, or not in that version."""
+    now: _dataset_pb2.Split.ValueType
+    """Now; unspecified: in no part, or not in this version any more."""
+    images: _builtins.int
+    """Images."""
+    def __init__(
+        self,
+        *,
+        before: _dataset_pb2.Split.ValueType = ...,
+        now: _dataset_pb2.Split.ValueType = ...,
+        images: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "images", b"images", "now", b"now"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Move: _TypeAlias = Move  # noqa: Y015
+
+@_typing.final
+class MovedAsset(_message.Message):
+    """An image that moved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    before: _dataset_pb2.Split.ValueType
+    """Where it was; unspecified: in no part, or not in that version."""
+    @_builtins.property
+    def asset(self) -> _dataset_pb2.Asset:
+        """As it is in the newer revision's version."""
+
+    def __init__(
+        self,
+        *,
+        asset: _dataset_pb2.Asset | None = ...,
+        before: _dataset_pb2.Split.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "before", b"before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MovedAsset: _TypeAlias = MovedAsset  # noqa: Y015
+
+@_typing.final
+class FindLeaksRequest(_message.Message):
+    """Asks for near-duplicates in different parts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPLIT_ID_FIELD_NUMBER: _builtins.int
+    MAX_DISTANCE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    split_id: _builtins.str
+    """The revision."""
+    max_distance: _builtins.int
+    """Perceptual hashes that differ in at most so many of 64 bits; absent: 6, the maximum."""
+    page_size: _builtins.int
+    """At most this many; default 100, maximum 1000."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        split_id: _builtins.str = ...,
+        max_distance: _builtins.int | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_distance", b"_max_distance", "max_distance", b"max_distance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_distance", b"_max_distance", "max_distance", b"max_distance", "page_size", b"page_size", "page_token", b"page_token", "split_id", b"split_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_distance: _TypeAlias = _typing.Literal["max_distance"]  # noqa: Y015
+    _WhichOneofArgType__max_distance: _TypeAlias = _typing.Literal["_max_distance", b"_max_distance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_distance) -> _WhichOneofReturnType__max_distance | None: ...
+
+Global___FindLeaksRequest: _TypeAlias = FindLeaksRequest  # noqa: Y015
+
+@_typing.final
+class FindLeaksResponse(_message.Message):
+    """A page of leaks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def leaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leak]:
+        """Closest first."""
+
+    def __init__(
+        self,
+        *,
+        leaks: _abc.Iterable[Global___Leak] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaks", b"leaks", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindLeaksResponse: _TypeAlias = FindLeaksResponse  # noqa: Y015
+
+@_typing.final
+class Leak(_message.Message):
+    """Two images that look alike and are in different parts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    DISTANCE_FIELD_NUMBER: _builtins.int
+    distance: _builtins.int
+    """Bits in which their perceptual hashes differ."""
+    @_builtins.property
+    def first(self) -> _dataset_pb2.Asset:
+        """One, with a signed URL."""
+
+    @_builtins.property
+    def second(self) -> _dataset_pb2.Asset:
+        """The other, with a signed URL."""
+
+    def __init__(
+        self,
+        *,
+        first: _dataset_pb2.Asset | None = ...,
+        second: _dataset_pb2.Asset | None = ...,
+        distance: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "second", b"second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance", b"distance", "first", b"first", "second", b"second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Leak: _TypeAlias = Leak  # noqa: Y015
 
 @_typing.final
 class GetSplitRequest(_message.Message):
@@ -410,7 +694,6 @@ class ManifestEntry(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     EXTENSION_FIELD_NUMBER: _builtins.int
     PACKED_ANNOTATIONS_FIELD_NUMBER: _builtins.int
-    YOLO_LABELS_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     ordinal: _builtins.int
     """Position in the version."""
@@ -424,8 +707,6 @@ class ManifestEntry(_message.Message):
     """File name extension with the dot, in lower case: `.jpg`."""
     packed_annotations: _builtins.bytes
     """Canonical packed annotations, as the digest covers them."""
-    yolo_labels: _builtins.str
-    """Its annotations as rows of a YOLO label file (`class cx cy w h`); empty for background."""
     url: _builtins.str
     """Signed URL of the bytes; expires."""
     def __init__(
@@ -437,12 +718,11 @@ class ManifestEntry(_message.Message):
         size_bytes: _builtins.int = ...,
         extension: _builtins.str = ...,
         packed_annotations: _builtins.bytes = ...,
-        yolo_labels: _builtins.str = ...,
         url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["extension", b"extension", "ordinal", b"ordinal", "packed_annotations", b"packed_annotations", "sha256", b"sha256", "size_bytes", b"size_bytes", "split", b"split", "url", b"url", "yolo_labels", b"yolo_labels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extension", b"extension", "ordinal", b"ordinal", "packed_annotations", b"packed_annotations", "sha256", b"sha256", "size_bytes", b"size_bytes", "split", b"split", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,21 @@ class SplitServiceStub:
                 request_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CreateSplitRequest.SerializeToString,
                 response_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CreateSplitResponse.FromString,
                 _registered_method=True)
+        self.PreviewSplit = channel.unary_unary(
+                '/splitrail.split.v1.SplitService/PreviewSplit',
+                request_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.PreviewSplitRequest.SerializeToString,
+                response_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.PreviewSplitResponse.FromString,
+                _registered_method=True)
+        self.CompareSplits = channel.unary_unary(
+                '/splitrail.split.v1.SplitService/CompareSplits',
+                request_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CompareSplitsRequest.SerializeToString,
+                response_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CompareSplitsResponse.FromString,
+                _registered_method=True)
+        self.FindLeaks = channel.unary_unary(
+                '/splitrail.split.v1.SplitService/FindLeaks',
+                request_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.FindLeaksRequest.SerializeToString,
+                response_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.FindLeaksResponse.FromString,
+                _registered_method=True)
         self.GetSplit = channel.unary_unary(
                 '/splitrail.split.v1.SplitService/GetSplit',
                 request_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.GetSplitRequest.SerializeToString,
@@ -78,7 +93,29 @@ class SplitServiceServicer:
 
     def CreateSplit(self, request, context):
         """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the same revision.
-        Errors: INVALID_ARGUMENT (ratios), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY when nobody has labelled an image).
+        Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY
+        when nobody has labelled an image).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewSplit(self, request, context):
+        """What CreateSplit would make, with certificate and digests, without storing it. Errors: as CreateSplit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareSplits(self, request, context):
+        """What moved between two revisions, of one version or of two, by SHA-256.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindLeaks(self, request, context):
+        """Near-duplicates in different parts of a revision, closest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,6 +173,21 @@ def add_SplitServiceServicer_to_server(servicer, server):
                     servicer.CreateSplit,
                     request_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CreateSplitRequest.FromString,
                     response_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CreateSplitResponse.SerializeToString,
+            ),
+            'PreviewSplit': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewSplit,
+                    request_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.PreviewSplitRequest.FromString,
+                    response_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.PreviewSplitResponse.SerializeToString,
+            ),
+            'CompareSplits': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareSplits,
+                    request_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CompareSplitsRequest.FromString,
+                    response_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CompareSplitsResponse.SerializeToString,
+            ),
+            'FindLeaks': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindLeaks,
+                    request_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.FindLeaksRequest.FromString,
+                    response_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.FindLeaksResponse.SerializeToString,
             ),
             'GetSplit': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSplit,
@@ -196,6 +248,87 @@ class SplitService:
             '/splitrail.split.v1.SplitService/CreateSplit',
             splitrail_dot_split_dot_v1_dot_split__service__pb2.CreateSplitRequest.SerializeToString,
             splitrail_dot_split_dot_v1_dot_split__service__pb2.CreateSplitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewSplit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/splitrail.split.v1.SplitService/PreviewSplit',
+            splitrail_dot_split_dot_v1_dot_split__service__pb2.PreviewSplitRequest.SerializeToString,
+            splitrail_dot_split_dot_v1_dot_split__service__pb2.PreviewSplitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareSplits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/splitrail.split.v1.SplitService/CompareSplits',
+            splitrail_dot_split_dot_v1_dot_split__service__pb2.CompareSplitsRequest.SerializeToString,
+            splitrail_dot_split_dot_v1_dot_split__service__pb2.CompareSplitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindLeaks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/splitrail.split.v1.SplitService/FindLeaks',
+            splitrail_dot_split_dot_v1_dot_split__service__pb2.FindLeaksRequest.SerializeToString,
+            splitrail_dot_split_dot_v1_dot_split__service__pb2.FindLeaksResponse.FromString,
             options,
             channel_credentials,
             insecure,

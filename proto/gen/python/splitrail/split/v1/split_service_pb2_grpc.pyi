@@ -35,8 +35,15 @@ class SplitServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SplitServiceAsyncStub: ...
     CreateSplit: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.CreateSplitRequest, _split_service_pb2.CreateSplitResponse]
     """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the same revision.
-    Errors: INVALID_ARGUMENT (ratios), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY when nobody has labelled an image).
+    Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY
+    when nobody has labelled an image).
     """
+    PreviewSplit: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.PreviewSplitRequest, _split_service_pb2.PreviewSplitResponse]
+    """What CreateSplit would make, with certificate and digests, without storing it. Errors: as CreateSplit."""
+    CompareSplits: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.CompareSplitsRequest, _split_service_pb2.CompareSplitsResponse]
+    """What moved between two revisions, of one version or of two, by SHA-256."""
+    FindLeaks: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.FindLeaksRequest, _split_service_pb2.FindLeaksResponse]
+    """Near-duplicates in different parts of a revision, closest first."""
     GetSplit: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.GetSplitRequest, _split_service_pb2.GetSplitResponse]
     """A revision with parameters and certificate. Without split_id: the version's current one.
     Errors: NOT_FOUND; FAILED_PRECONDITION (SPLIT_MISSING) when the version has none.
@@ -62,8 +69,15 @@ class SplitServiceAsyncStub(SplitServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSplit: _aio.UnaryUnaryMultiCallable[_split_service_pb2.CreateSplitRequest, _split_service_pb2.CreateSplitResponse]  # type: ignore[assignment]
     """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the same revision.
-    Errors: INVALID_ARGUMENT (ratios), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY when nobody has labelled an image).
+    Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY
+    when nobody has labelled an image).
     """
+    PreviewSplit: _aio.UnaryUnaryMultiCallable[_split_service_pb2.PreviewSplitRequest, _split_service_pb2.PreviewSplitResponse]  # type: ignore[assignment]
+    """What CreateSplit would make, with certificate and digests, without storing it. Errors: as CreateSplit."""
+    CompareSplits: _aio.UnaryUnaryMultiCallable[_split_service_pb2.CompareSplitsRequest, _split_service_pb2.CompareSplitsResponse]  # type: ignore[assignment]
+    """What moved between two revisions, of one version or of two, by SHA-256."""
+    FindLeaks: _aio.UnaryUnaryMultiCallable[_split_service_pb2.FindLeaksRequest, _split_service_pb2.FindLeaksResponse]  # type: ignore[assignment]
+    """Near-duplicates in different parts of a revision, closest first."""
     GetSplit: _aio.UnaryUnaryMultiCallable[_split_service_pb2.GetSplitRequest, _split_service_pb2.GetSplitResponse]  # type: ignore[assignment]
     """A revision with parameters and certificate. Without split_id: the version's current one.
     Errors: NOT_FOUND; FAILED_PRECONDITION (SPLIT_MISSING) when the version has none.
@@ -92,8 +106,33 @@ class SplitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_split_service_pb2.CreateSplitResponse, _abc.Awaitable[_split_service_pb2.CreateSplitResponse]]:
         """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the same revision.
-        Errors: INVALID_ARGUMENT (ratios), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY when nobody has labelled an image).
+        Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY
+        when nobody has labelled an image).
         """
+
+    @_abc_1.abstractmethod
+    def PreviewSplit(
+        self,
+        request: _split_service_pb2.PreviewSplitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_split_service_pb2.PreviewSplitResponse, _abc.Awaitable[_split_service_pb2.PreviewSplitResponse]]:
+        """What CreateSplit would make, with certificate and digests, without storing it. Errors: as CreateSplit."""
+
+    @_abc_1.abstractmethod
+    def CompareSplits(
+        self,
+        request: _split_service_pb2.CompareSplitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_split_service_pb2.CompareSplitsResponse, _abc.Awaitable[_split_service_pb2.CompareSplitsResponse]]:
+        """What moved between two revisions, of one version or of two, by SHA-256."""
+
+    @_abc_1.abstractmethod
+    def FindLeaks(
+        self,
+        request: _split_service_pb2.FindLeaksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_split_service_pb2.FindLeaksResponse, _abc.Awaitable[_split_service_pb2.FindLeaksResponse]]:
+        """Near-duplicates in different parts of a revision, closest first."""
 
     @_abc_1.abstractmethod
     def GetSplit(

@@ -1,0 +1,141 @@
+"""`splitrail split`."""
+
+import click
+from splitrail.split.v1 import split_pb2, split_service_pb2
+
+from ..client import AsyncClient
+from ..references import SplitWishes, method_name, parse_assignments, parse_ratios
+from ..text import counted
+from . import documents, tables
+from .options import Session, with_session
+
+_SHOWN = 20
+
+
+@click.group()
+def split() -> None:
+    """Split a version into train, val and test."""
+
+
+@split.command("create")
+@click.argument("reference", metavar="REF")
+@click.option("--ratios", default="0.7,0.15,0.15", show_default=True, metavar="TRAIN,VAL,TEST", help="Fractions; they add up to 1.")
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="The same seed gives the same split anywhere.")
+@click.option("--stratify", "method", flag_value="stratified", default=True, help="Balance all classes of every image (the default).")
+@click.option("--no-stratify", "method", flag_value="random", help="Draw.")
+@click.option("--by-hash", "method", flag_value="hash", help="By each image's content alone: none moves because others come or go.")
+@click.option("--group-by", multiple=True, metavar="RULE", help="Keep images together: folder, metadata:KEY, name:PATTERN, near:BITS. Repeatable.")
+@click.option("--base", metavar="REF#N", help="A split of an earlier version: what it knows keeps its part, only new images are placed.")
+@click.option("--pin", "pins", multiple=True, metavar="PATH=PART", help="Fix an image's part. Repeatable.")
+@click.option("--folds", type=click.IntRange(2, 20), help="Cross-validation: so many splits, on one held-out test set.")
+@click.option("--preview", is_flag=True, help="Show what it would be; store nothing.")
+@with_session
+def create_split(session: Session, reference: str, ratios: str, folds: int | None, preview: bool, **wishes: object) -> None:
+    """Split the version REF (cells@v1) and make that its current split. Folds leave the current one."""
+    asked = _wishes(wishes)
+
+    async def work(client: AsyncClient) -> list[split_pb2.SplitRevision]:
+        make = client.preview_split if preview else client.split
+        if folds is None:
+            return [await make(reference, parse_ratios(ratios), **asked)]
+        each: list[SplitWishes] = [{**asked, "folds": (folds, index)} for index in range(folds)]
+        return [await make(reference, parse_ratios(ratios), **fold) for fold in each]
+
+    made = session.run(work)
+    if session.json:
+        session.document(documents.split(made[0]) if folds is None else [documents.split(item) for item in made])
+        return
+    for item in made:
+        _show(session, item)
+
+
+def _wishes(given: dict[str, object]) -> SplitWishes:
+    """The options that were given."""
+    wishes = SplitWishes()
+    wishes.update({name: value for name, value in given.items() if value})  # type: ignore[typeddict-item]  # click has typed them
+    if pins := given["pins"]:
+        assert isinstance(pins, tuple)
+        wishes["pins"] = parse_assignments(pins)
+    return wishes
+
+
+@split.command("get")
+@click.argument("reference", metavar="REF")
+@with_session
+def get_split(session: Session, reference: str) -> None:
+    """Show a split: cells@v1 (the current one) or cells@v1#2."""
+    item = session.run(lambda client: client.get_split(reference))
+    if session.json:
+        session.document(documents.split(item))
+    else:
+        _show(session, item)
+
+
+@split.command("ls")
+@click.argument("reference", metavar="REF")
+@with_session
+def list_splits(session: Session, reference: str) -> None:
+    """Splits of the version REF, newest first."""
+    items = session.run(lambda client: client.splits(reference))
+    if session.json:
+        session.document([documents.split(item) for item in items])
+    elif items:
+        session.out.print(tables.splits(items))
+    else:
+        session.say(f"no split of {reference} yet: splitrail split create {reference}")
+
+
+@split.command("compare")
+@click.argument("reference", metavar="REF#N")
+@click.argument("before", metavar="REF#N")
+@with_session
+def compare(session: Session, reference: str, before: str) -> None:
+    """What of the second split is elsewhere in the first, by content."""
+    found = session.run(lambda client: client.compare_splits(reference, before))
+    if session.json:
+        session.document(documents.comparison(found))
+        return
+    session.out.print(tables.moves(found.moves))
+    for moved in found.assets[:_SHOWN]:
+        session.answer(tables.moved_line(moved))
+    if (more := len(found.assets) - _SHOWN) > 0:
+        session.say(f"... and {more} more: all of them with -o json")
+
+
+@split.command("leaks")
+@click.argument("reference", metavar="REF")
+@click.option("--within", type=click.IntRange(0, 6), default=6, show_default=True, help="Bits of 64 in which perceptual hashes may differ.")
+@with_session
+def leaks(session: Session, reference: str, within: int) -> None:
+    """Near-duplicates in different parts of a split, closest first."""
+    found: list[split_service_pb2.Leak] = session.run(lambda client: client.leaks(reference, within))
+    if session.json:
+        session.document([documents.leak(item) for item in found])
+    elif found:
+        session.out.print(tables.leaks(found))
+    else:
+        session.say("none")
+
+
+def _show(session: Session, item: split_pb2.SplitRevision) -> None:
+    parameters, certificate = item.parameters, item.certificate
+    ratios = parameters.ratios
+    fold = f", fold {parameters.folds.index + 1} of {parameters.folds.count}" if parameters.HasField("folds") else ""
+    name = item.reference or "preview"
+    session.answer(f"{name} {method_name(parameters.method)}, {ratios.train:g}/{ratios.val:g}/{ratios.test:g}, seed {parameters.seed}{fold}")
+    session.out.print(tables.split_counts(item))
+    if certificate.worst_class:
+        session.answer(
+            f"largest deviation {certificate.max_deviation:.2%} ({certificate.worst_class}); at random {certificate.random_max_deviation:.2%}"
+        )
+    if certificate.group_count:
+        session.answer(f"{counted(certificate.group_count, 'group')}, {certificate.parted_groups} in several parts")
+    if certificate.kept_images:
+        session.answer(f"{counted(certificate.kept_images, 'image')} kept the part given")
+    near = sum(certificate.near_duplicate_pairs)
+    if near or certificate.neighbour_frame_pairs:
+        frames = f", {certificate.neighbour_frame_pairs} of {certificate.frame_pairs} pairs of neighbouring frames"
+        session.answer(f"across parts: {counted(near, 'pair')} of near-duplicates{frames if certificate.frame_pairs else ''}")
+    for finding in certificate.findings:
+        session.answer(f"note: {finding}")
+    session.answer(f"digest {item.digest}")

@@ -1,0 +1,40 @@
+"""Frames of one video, told by how images are called: file names that number on, and the `sequence` that a source names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+SEQUENCE = "sequence"
+"""Key of the metadata that names the video of an image."""
+
+_NUMBERED = re.compile(r"(.*?)(\d{1,18})")
+
+
+def next_frames(paths: Sequence[str], metadata: Sequence[Mapping[str, str]]) -> npt.NDArray[np.int32]:
+    """(N,) the ordinal of the frame after each image, -1 for none.
+
+    Images of a sequence follow each other in the order of their paths. Others do when they lie in one folder and their names differ in the number at
+    the end alone, by one.
+    """
+    following = np.full(len(paths), -1, dtype=np.int32)
+    runs: dict[tuple[str, str, str], list[tuple[int, str, int]]] = {}
+    for ordinal, (path, said) in enumerate(zip(paths, metadata, strict=True)):
+        pure = PurePosixPath(path)
+        match = _NUMBERED.fullmatch(pure.stem)
+        number = int(match[2]) if match else -1
+        if sequence := said.get(SEQUENCE):
+            runs.setdefault(("", sequence, ""), []).append((number, path, ordinal))
+        elif match:
+            runs.setdefault((str(pure.parent), match[1], pure.suffix), []).append((number, path, ordinal))
+    for (folder, _, _), images in runs.items():
+        images.sort()
+        for (number, _, ordinal), (following_number, _, other) in pairwise(images):
+            if not folder or following_number == number + 1:
+                following[ordinal] = other
+    return following

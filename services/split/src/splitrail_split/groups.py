@@ -1,0 +1,231 @@
+"""Groups: which images may not be parted, and how units of many sizes are divided.
+
+A unit is what must stay together: images of equal content, and images that share a group. `join` finds the units; `divide` places them: heaviest
+first, each where it is missed most, then passes that move whatever brings all classes nearer to their share, then exact sizes. The greedy step is
+that of scikit-learn's StratifiedGroupKFold, generalized to several classes an image and to unequal shares; the passes are what it lacks.
+
+Sums are floating-point, in an order that the content alone decides, and of operations that IEEE 754 defines to the bit: every machine gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, permutations, product
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+_PASSES = 8
+_MAX_EXCHANGED_WEIGHTS = 12
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """n units. classes[indptr[i]:indptr[i + 1]] are the distinct classes of unit i, images the number of its images with each.
+
+    weights (n,): images. keys (n,) uint64: seeded hashes of the content. words (n, 4) uint64: content of one image, which tells equal keys apart.
+    """
+
+    n_classes: int
+    indptr: Ints
+    classes: Ints
+    images: Ints
+    weights: Ints
+    keys: npt.NDArray[np.uint64]
+    words: npt.NDArray[np.uint64]
+
+
+def equal_content(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64] | None:
+    """(N,) a number for each content, given as four words; None when all differ, which sorting one word a row usually tells."""
+    ordered = np.sort(words[:, 0])
+    if not np.any(ordered[1:] == ordered[:-1]):
+        return None
+    order = np.lexsort(words.T[::-1])
+    starts = np.concatenate([[True], np.any(words[order[1:]] != words[order[:-1]], axis=1)])
+    number = np.empty(len(words), dtype=np.int64)
+    number[order] = np.cumsum(starts) - 1
+    return number
+
+
+def join(n: int, columns: Sequence[npt.NDArray[np.integer]]) -> Ints:
+    """(n,) the unit of each image, dense from 0: images that share a value >= 0 in any of the columns (n,) are in one unit."""
+    if not columns:
+        return np.arange(n, dtype=np.int64)
+    rows, nodes, first = [], [], n
+    for column in columns:
+        labelled = np.flatnonzero(column >= 0)
+        _, dense = np.unique(column[labelled], return_inverse=True)
+        rows.append(labelled)
+        nodes.append(first + dense)
+        first += int(dense.max(initial=-1)) + 1
+    component = components(first, np.concatenate(rows), np.concatenate(nodes))
+    _, unit_of = np.unique(component[:n], return_inverse=True)
+    return unit_of.astype(np.int64)
+
+
+def components(n: int, first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> Ints:
+    """(n,) the connected component of each node of a graph with the edges (first, second)."""
+    graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(n, n))
+    _, component = connected_components(graph, directed=False)
+    found: Ints = component.astype(np.int64)
+    return found
+
+
+def follow(unit_of: Ints, fixed: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Ints]:
+    """What fixed images (0: free) make of the others: a unit goes where its fixed images are, and to the last part (test) if they are in several,
+    for what is linked to a test image must not be trained on.
+
+    Returns `fixed` (n,) completed, and the units whose fixed images lie in several parts, which cannot be kept whole.
+    """
+    n_units = int(unit_of.max(initial=-1)) + 1
+    last = np.zeros(n_units, dtype=np.uint8)
+    np.maximum.at(last, unit_of, fixed)
+    held = fixed > 0
+    straddling = np.unique(unit_of[held & (fixed != last[unit_of])])
+    return np.where(held, fixed, last[unit_of]), straddling
+
+
+def divide(units: Units, need: Floats, totals: Ints, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """The part of each unit: (n,) uint8 of 0..k - 1.
+
+    need: (n_classes, k), images of each class that each part should get. totals: (n_classes,), images with each class in the whole set: a deviation
+    counts as a fraction of it. sizes: k image counts that add up to the units' weights; met as nearly as whole units allow.
+    """
+    n = len(units.weights)
+    total = max(1, int(units.weights.sum()))
+    of_class = 1.0 / np.maximum(totals, 1).astype(np.float64) ** 2
+    # Sizes count like an eighth of the classes together: enough that little is left to correct, little enough that classes decide.
+    of_size = max(1.0, units.n_classes / 8) / total**2
+    images, weights = units.images.astype(np.float64), units.weights.astype(np.float64)
+    owner = np.repeat(np.arange(n), np.diff(units.indptr))
+    mass = np.bincount(owner, weights=images * images * of_class[units.classes], minlength=n) + of_size * weights * weights
+    order = np.lexsort((*units.words.T[::-1], units.keys, -mass))
+    part = np.full(n, -1, dtype=np.int64)
+    need, lacking = np.ascontiguousarray(need, dtype=np.float64).copy(), np.array(sizes, dtype=np.float64)
+    _place(units.indptr, units.classes, images, weights, order, of_class, of_size, need, lacking, part)
+    _exact_sizes(units, order, of_class, need=need, lacking=lacking.astype(np.int64), part=part)
+    return part.astype(np.uint8)
+
+
+@numba.njit(cache=True)
+def _place(  # noqa: PLR0917 - numba takes no keywords
+    indptr: Ints,
+    classes: Ints,
+    images: Floats,
+    weights: Floats,
+    order: Ints,
+    of_class: Floats,
+    of_size: float,
+    need: Floats,
+    lacking: Floats,
+    part: Ints,
+) -> None:
+    """Fills `part`, and keeps need (C, k) and lacking (k,) true. First greedily in the order given, then in passes until nothing moves.
+
+    Moving a unit from a to b changes the sum of squared weighted deviations by 2 (gain[a] - gain[b] + own).
+    """
+    k = len(lacking)
+    gain = np.empty(k)
+    for turn in range(1 + _PASSES):
+        moved = False
+        for unit in order:
+            weight = weights[unit]
+            own = of_size * weight * weight
+            for s in range(k):
+                gain[s] = of_size * weight * lacking[s]
+            for entry in range(indptr[unit], indptr[unit + 1]):
+                c = classes[entry]
+                factor = of_class[c] * images[entry]
+                own += factor * images[entry]
+                for s in range(k):
+                    gain[s] += factor * need[c, s]
+            a = part[unit]
+            b = a if turn else 0
+            best = gain[b] + own * (1.0 + 1e-9) if turn else gain[b]
+            for s in range(k):
+                if gain[s] > best:
+                    best, b = gain[s], s
+            if b == a:
+                continue
+            moved = True
+            part[unit] = b
+            lacking[b] -= weight
+            if turn:
+                lacking[a] += weight
+            for entry in range(indptr[unit], indptr[unit + 1]):
+                need[classes[entry], b] -= images[entry]
+                if turn:
+                    need[classes[entry], a] += images[entry]
+        if not moved:
+            return
+
+
+def _exact_sizes(units: Units, order: Ints, of_class: Floats, *, need: Floats, lacking: Ints, part: Ints) -> None:
+    """Exchanges up to two units against up to two while that brings sizes nearer, each time the units that cost the classes least."""
+    if not lacking.any():
+        return
+    weights, kind = np.unique(units.weights, return_inverse=True)
+    weights, kind = weights[:_MAX_EXCHANGED_WEIGHTS], np.where(kind < _MAX_EXCHANGED_WEIGHTS, kind, -1)
+    k = len(lacking)
+    position = np.empty(len(order), dtype=np.int64)
+    position[order] = np.arange(len(order))
+    counts = np.zeros((len(weights), k), dtype=np.int64)
+    light = kind >= 0
+    np.add.at(counts, (kind[light], part[light]), 1)
+    owner = np.repeat(np.arange(len(part)), np.diff(units.indptr))
+    while lacking.any() and (exchange := _best_exchange(weights.tolist(), counts.tolist(), lacking.tolist())) is not None:
+        a, b, going, coming = exchange
+        # What an exchange does many times over is done in few steps: a quarter of the way at a time, for each move changes what the next one costs.
+        net = int(weights[list(going)].sum() - weights[list(coming)].sum())
+        times = max(1, min(-int(lacking[a]), int(lacking[b])) // abs(net) // 4) if net else 1
+        times = min([times, *(counts[one, s] // which.count(one) for which, s in ((going, a), (coming, b)) for one in which)])
+        change = units.images * of_class[units.classes]
+        cost = 2 * change * (need[units.classes, a] - need[units.classes, b] + units.images)
+        leave = np.bincount(owner, weights=cost, minlength=len(part))
+        cost = 2 * change * (need[units.classes, b] - need[units.classes, a] + units.images)
+        enter = np.bincount(owner, weights=cost, minlength=len(part))
+        for which, start, end, price in ((going, a, b, leave), (coming, b, a, enter)):
+            for one in set(which):
+                among = np.flatnonzero((kind == one) & (part == start))
+                chosen = among[np.lexsort((position[among], price[among]))[: times * which.count(one)]]
+                part[chosen] = end
+                counts[one, start] -= len(chosen)
+                counts[one, end] += len(chosen)
+                lacking[start] += len(chosen) * weights[one]
+                lacking[end] -= len(chosen) * weights[one]
+                entries = np.isin(owner, chosen)
+                np.add.at(need[:, start], units.classes[entries], units.images[entries])
+                np.subtract.at(need[:, end], units.classes[entries], units.images[entries])
+
+
+def _best_exchange(
+    weights: Sequence[int], counts: Sequence[Sequence[int]], lacking: Sequence[int]
+) -> tuple[int, int, tuple[int, ...], tuple[int, ...]] | None:
+    """Up to two units of part a against up to two of part b, given by their weights' positions, that bring the sizes closest; None if none helps."""
+
+    def bundles(part: int) -> dict[int, tuple[int, ...]]:
+        """Total weight -> positions of up to two weights of which the part has a unit each."""
+        found: dict[int, tuple[int, ...]] = {0: ()}
+        for size in (1, 2):
+            for chosen in combinations_with_replacement(range(len(weights)), size):
+                if all(counts[one][part] >= chosen.count(one) for one in chosen):
+                    found.setdefault(sum(weights[one] for one in chosen), chosen)
+        return found
+
+    best: tuple[int, int, int, tuple[int, ...], tuple[int, ...]] | None = None
+    for a, b in permutations(range(len(lacking)), 2):
+        if not lacking[a] < 0 < lacking[b]:
+            continue
+        for (gone, going), (come, coming) in product(bundles(a).items(), bundles(b).items()):
+            net = gone - come
+            change = abs(lacking[a] + net) + abs(lacking[b] - net) - abs(lacking[a]) - abs(lacking[b])
+            if change < 0 and (best is None or (change, a, b, going, coming) < best):
+                best = (change, a, b, going, coming)
+    return None if best is None else best[1:]

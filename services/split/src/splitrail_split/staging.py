@@ -1,0 +1,43 @@
+"""The staging area: what clients have uploaded so far, and where to put what is missing."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from splitrail_common.objects import ObjectStore
+
+from splitrail_split.domain import PresignedUpload, staging_key
+
+UPLOAD_LIFETIME = timedelta(hours=1)
+_LISTED_FROM = 500
+"""So many contents are looked up by listing what is staged, fewer one by one."""
+
+
+class Staging:
+    """Uploads that have not been verified yet."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    async def missing(self, project_id: str, sizes: Mapping[bytes, int]) -> list[bytes]:
+        """Which of these contents are not staged with their size."""
+        if len(sizes) < _LISTED_FROM:
+            stored = await asyncio.gather(*(asyncio.to_thread(self._objects.stat, staging_key(project_id, sha256)) for sha256 in sizes))
+            staged = {one.key: one.size_bytes for one in stored if one}
+        else:
+            staged = await asyncio.to_thread(self._staged, project_id)
+        return [sha256 for sha256, size in sizes.items() if staged.get(staging_key(project_id, sha256)) != size]
+
+    async def uploads(self, project_id: str, contents: Sequence[bytes]) -> list[PresignedUpload]:
+        """Where to put these contents."""
+        expires = datetime.now(UTC) + UPLOAD_LIFETIME
+
+        def signed() -> list[PresignedUpload]:
+            return [
+                PresignedUpload(sha256, self._objects.upload_url(staging_key(project_id, sha256), UPLOAD_LIFETIME), expires) for sha256 in contents
+            ]
+
+        return await asyncio.to_thread(signed)
+
+    def _staged(self, project_id: str) -> dict[str, int]:
+        return {one.key: one.size_bytes for one in self._objects.list(f"staging/{project_id}/")}

@@ -1,0 +1,275 @@
+"""What stands in an exported folder reads back as what was exported, and no name gets out of it."""
+
+import dataclasses
+import io
+import json
+import unicodedata
+from pathlib import PurePosixPath
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+from splitrail_common.annotations import SCALE, Annotation, AnnotationError, Kind, LabelState, box_from_yolo, pack
+from splitrail_split import formats, thumbnails
+from splitrail_split.domain import Version
+from splitrail_split.exports import coco, layout, names, yolo
+from splitrail_split.exports.messages import MESSAGE_BYTES, Messages, Pieces, whole
+from splitrail_split.sources import path_problem
+
+CLASSES = 12
+edges = st.sampled_from([0.0, 1e-6, 2e-6, 5e-7, 1 / 3, 0.5, 0.999999, 0.9999995, 1.0])
+fractions = st.one_of(edges, st.floats(0, 1))
+sides = st.integers(1, 100_000)
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> Annotation:
+    """Boxes as an import leaves them, those of one unit and those of the whole image among them."""
+    while True:
+        try:
+            return box_from_yolo(draw(st.integers(0, CLASSES - 1)), draw(fractions), draw(fractions), draw(fractions), draw(fractions))
+        except AnnotationError:
+            continue
+
+
+def parsed_yolo(packed, class_names):
+    files = {"labels/train/a.txt": yolo.rows(packed).encode(), "data.yaml": yolo.data_yaml("c@v1", {"train": "images/train"}, class_names).encode()}
+    return formats.parse(formats.Format.YOLO, files, {"images/train/a.jpg": (640, 480)})
+
+
+def parsed_coco(packed, class_names, size=(640, 480), path="images/train/a.jpg"):
+    document = coco.Document(class_names, "c@v1")
+    image = coco.Image(1, path, *size)
+    data = b"".join([document.start(), document.images([image]), document.turn(), document.annotations(image, packed), document.end()])
+    return formats.parse(formats.Format.COCO, {"annotations/instances_train.json": data}, {path: size})
+
+
+def class_list(count=CLASSES):
+    return [f"class {index}" for index in range(count)]
+
+
+@given(st.sets(boxes(), max_size=10))
+def test_boxes_survive_a_yolo_folder(annotations):
+    parsed = parsed_yolo(pack(annotations), class_list())
+    assert parsed.problems == []
+    assert [(item.annotations, item.label_state) for item in parsed.items] == [
+        (pack(annotations), LabelState.LABELLED if annotations else LabelState.EMPTY)
+    ]
+
+
+@given(st.sets(boxes(), max_size=10), sides, sides)
+@example({box_from_yolo(0, 0.0, 1.0, 1e-6, 1e-6)}, 1, 1)
+@example({box_from_yolo(3, 0.5, 0.5, 1.0, 1.0)}, 99_991, 3)
+@example({box_from_yolo(0, 0.0000005, 0.9999995, 0.000001, 0.000001)}, 4096, 7)
+def test_boxes_survive_a_coco_file_of_any_image_size(annotations, width, height):
+    parsed = parsed_coco(pack(annotations), class_list(), (width, height))
+    assert parsed.problems == []
+    assert parsed.class_names == class_list()
+    assert [item.annotations for item in parsed.items] == [pack(annotations)]
+
+
+# What imports refuse (NUL, broken Unicode) cannot be a class name, and neither can what imports strip.
+class_names = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20).map(str.strip).filter(bool),
+    min_size=1,
+    max_size=8,
+    unique=True,
+)
+HOSTILE = [
+    "no", "1.0", "null", "~", "None", "../../x", "a: b", "- x", "{x}", "!!python/object/apply:os.system ['true']", "&a *a", "a\nb", "a\tb", "\\n",
+    '"q"', "it's", "#", "é中🙂", "a\x85b", "a\u2028b", "\ufeff", "\x7f", "\x1b[2J", "<script>", "%s", "x" * 300,
+]  # fmt: skip
+
+
+@given(class_names)
+@example(HOSTILE)
+def test_class_names_stay_data(given_names):
+    packed = pack([box_from_yolo(len(given_names) - 1, 0.5, 0.5, 0.1, 0.1)])
+    for parsed in (parsed_yolo(packed, given_names), parsed_coco(packed, given_names)):
+        assert parsed.problems == []
+        assert parsed.class_names == given_names
+        assert parsed.items[0].annotations == packed
+    text = yolo.data_yaml("c@v1", {"train": "images/train", "val": "images/val"}, given_names)
+    assert yaml.safe_load(text) == {"train": "images/train", "val": "images/val", "names": dict(enumerate(given_names))}
+    assert all(line.isprintable() or "\\" in line or not line.isascii() for line in text.splitlines())
+
+
+def test_data_yaml_never_offers_test_images_for_training():
+    test = {"test": "images/test"}
+    assert yaml.safe_load(yolo.data_yaml("c@v1#1", test, ["a"])) == {"train": None, "val": None, **test, "names": {0: "a"}}
+    assert yaml.safe_load(yolo.data_yaml("c@v1#1", {"val": "images/val", **test}, ["a"]))["train"] is None
+    whole = yolo.data_yaml("c@v1#1", {"train": "images/train", **test}, ["a"], (17, 3))
+    assert yaml.safe_load(whole) == {"train": "images/train", "val": "images/train", **test, "kpt_shape": [17, 3], "names": {0: "a"}}
+    assert "val is train" in whole
+    assert yaml.safe_load(yolo.data_yaml("c@v1", {"train": "images/all"}, []))["names"] == {}
+
+
+def test_rows_of_every_kind():
+    kinds = {
+        Kind.BOX: ((500_000, 250_000, 1, SCALE), "3 0.500000 0.250000 0.000001 1.000000\n"),
+        Kind.POLYGON: ((0, 0, 1, 0, 500_000, SCALE), "3 0.000000 0.000000 0.000001 0.000000 0.500000 1.000000\n"),
+        Kind.OBB: ((1, 2, 3, 4, 5, 6, 7, 8), "3 0.000001 0.000002 0.000003 0.000004 0.000005 0.000006 0.000007 0.000008\n"),
+    }
+    for kind, (values, row) in kinds.items():
+        packed = pack([Annotation(3, kind, values)])
+        assert yolo.rows(packed) == row
+        assert yolo.keypoint_shape(packed) is None
+    packed = pack([Annotation(3, Kind.KEYPOINTS, (500_000, 250_000, 1, 2, 100_000, 200_000, 2, 0, 0, 0))])
+    assert yolo.rows(packed) == "3 0.500000 0.250000 0.000001 0.000002 0.100000 0.200000 2 0.000000 0.000000 0\n"
+    assert yolo.keypoint_shape(packed) == (2, 3)
+    with pytest.raises(yolo.UnwritableError, match="CLASS"):
+        yolo.rows(pack([Annotation(0, Kind.CLASS, ())]))
+
+
+def coco_annotations(*annotations, size=(200, 100)):
+    document = coco.Document(["a", "b", "c", "d"], "c@v1")
+    image = coco.Image(7, "images/all/a.jpg", *size)
+    document.turn()
+    return json.loads(b"[" + document.annotations(image, pack(annotations)) + b"]")
+
+
+def test_coco_shapes_of_every_kind():
+    box, polygon, points = coco_annotations(
+        Annotation(0, Kind.BOX, (500_000, 500_000, 250_000, 500_000)),
+        Annotation(1, Kind.POLYGON, (0, 0, 500_000, 0, 500_000, SCALE)),
+        Annotation(2, Kind.KEYPOINTS, (500_000, 500_000, 250_000, 500_000, 100_000, 200_000, 2, 0, 0, 0)),
+    )
+    assert box == {"id": 1, "image_id": 7, "category_id": 1, "iscrowd": 0, "bbox": [75, 25, 50, 50], "area": 2500, "segmentation": []}
+    assert (polygon["segmentation"], polygon["bbox"], polygon["area"]) == ([[0, 0, 100, 0, 100, 100]], [0, 0, 100, 100], 5000)
+    assert (points["keypoints"], points["num_keypoints"], points["bbox"]) == ([20, 20, 2, 0, 0, 0], 1, [75, 25, 50, 50])
+    for kind, values in ((Kind.OBB, (1, 2, 3, 4, 5, 6, 7, 8)), (Kind.CLASS, ())):
+        with pytest.raises(yolo.UnwritableError, match=kind.name):
+            coco_annotations(Annotation(0, kind, values))
+
+
+any_path = st.lists(
+    st.one_of(
+        st.text(max_size=12),
+        st.sampled_from(
+            ["images", "train", "..", ".", "", "CON", "a.jpg", "a~1", "A.JPG", "é", "e\u0301", " a ", "a.", "labels", "nul.txt", "x" * 250]
+        ),
+    ),
+    min_size=1,
+    max_size=5,
+).map("/".join)
+
+
+def is_one_file(path):
+    """What a path is called on a file system that knows neither case nor composition."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
+
+
+@given(st.lists(any_path, min_size=1, max_size=12))
+@example(["a.jpg", "A.JPG", "a.png", "train/a.jpg", "a~1.jpg", "a~0~1.jpg"])
+@example(["../../etc/passwd", "/etc/passwd", "C:\\x.jpg", "\0", "a\nb.jpg", "x" * 2000, "-rf", "~/.ssh/id.jpg"])
+@example(["a.jpg/b.jpg", "a.jpg", "a.txt/b.jpg", "Straße/x.jpg", "STRASSE/X.jpg"])
+def test_names_are_safe_and_unique_for_every_file_system(paths):
+    repeated = names.repeated(names.keys(paths)).tolist()
+    made = []
+    for ordinal, path in enumerate(paths):
+        stem = names.stem(path)
+        made.append(names.numbered(stem, ordinal) if names.key(stem) in repeated else stem)
+    for stem in made:
+        for target in (f"images/unassigned/{stem}.jpg", f"labels/unassigned/{stem}.txt"):
+            assert path_problem(target) is None
+            assert all(part.strip(" .") == part and not part.startswith(".") for part in target.split("/"))
+        assert "images" not in stem.lower().split("/")[:-1]
+        assert not set(stem) & set('<>:"\\|?*')
+        assert stem.isprintable() or any(unicodedata.category(one) == "Zs" for one in stem)
+        written = PurePosixPath(f"images/train/{stem}.jpg")
+        assert written.with_suffix(".txt") == PurePosixPath(f"images/train/{stem}.txt")  # as an import looks for the label file
+    assert len({is_one_file(stem) for stem in made}) == len(paths)
+    folders = {is_one_file(str(parent)) for stem in made for parent in PurePosixPath(stem).parents}
+    assert folders.isdisjoint(is_one_file(f"{stem}{extension}") for stem in made for extension in (".jpg", ".png", ".txt"))
+
+
+@pytest.mark.parametrize(
+    ("path", "stem"),
+    [
+        ("images/00001.jpg", "00001"),
+        ("train/images/Clip 1/frame_0003.JPEG", "Clip 1/frame_0003"),
+        ("JPEGImages/cell.v2.png", "cell.v2"),
+        ("images/all/site-a/1.jpg", "site-a/1"),
+        ("images/valid/1~17.jpg", "1"),
+        ("notes.jpg/1.bmp", "notes_jpg/1"),
+        ("aux.jpg", "_aux"),
+        ("..hidden.jpg", "hidden"),
+        (".jpg", "_"),
+        ("no extension", "no extension"),
+    ],
+)
+def test_what_of_a_path_stays(path, stem):
+    assert names.stem(path) == stem
+
+
+def test_a_long_path_keeps_its_name():
+    assert names.stem("/".join(["folder" * 20] * 8) + "/frame.jpg") == "frame"
+    assert len(names.stem("é" * 500).encode()) <= 200
+
+
+@given(st.lists(st.binary(max_size=700_000), max_size=4))
+def test_files_come_whole_in_messages_of_bounded_size(contents):
+    messages = Messages()
+    for ordinal, data in enumerate(contents):
+        messages.add_image(ordinal, whole(f"{ordinal}.txt", data))
+    sent = messages.rest()
+    assert all(message.ByteSize() < 2 * MESSAGE_BYTES for message in sent)
+    received: dict[str, bytes] = {}
+    done = -1
+    for message in sent:
+        for file in message.files:
+            received[file.path] = received.get(file.path, b"") + file.data
+            assert file.more == (not file.sha256)
+            if not file.more:
+                assert file.size_bytes == len(received[file.path])
+                done += 1
+        assert (message.cursor if message.HasField("cursor") else -1) == done
+    assert [received[f"{ordinal}.txt"] for ordinal in range(len(contents))] == contents
+    assert not sent or sent[-1].cursor == len(contents) - 1
+
+
+def test_a_file_without_bytes_is_a_file():
+    (only,) = whole("labels/a.txt", b"")
+    assert (only.HasField("data"), only.size_bytes, only.more) == (True, 0, False)
+    pieces = Pieces("a")
+    assert list(pieces.feed(b"x")) == []
+    assert pieces.end().data == b"x"
+
+
+def test_documents_of_a_plan_list_what_somebody_has_looked_at():
+    known = {"dataset_name": "c", "number": 1, "class_names": ["a"]}
+    version = Version(**({field.name: None for field in dataclasses.fields(Version)} | known))
+    states = np.array([3, 2, 1, 3, 3], dtype=np.uint8)
+    order = layout.Order("", "", "", (), layout.Layout.COCO, include_unlabelled=True, after=-1)
+    plan = layout.plan(version, None, None, states, order)
+    assert plan.counts == {0: 1, 4: 4}
+    assert [(path, ordinals.tolist()) for path, ordinals in plan.documents()] == [("annotations/instances_all.json", [0, 1, 3, 4])]
+    assert (plan.file_count, plan.image_folders) == (1 + 5 + 1, {"train": "images/all"})
+    unlabelled = layout.plan(version, None, None, np.ones(5, np.uint8), order)
+    assert [(path, len(ordinals)) for path, ordinals in unlabelled.documents()] == [("annotations/instances_all.json", 0)]
+    assert json.loads(layout.lock(plan))["split"] is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "format_"), [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("I;16", "TIFF"), ("1", "BMP")]
+)
+def test_thumbnails_of_every_kind_of_image(mode, format_):
+    source = io.BytesIO()
+    Image.new(mode, (1024, 512)).save(source, format_)
+    with Image.open(io.BytesIO(thumbnails.make(source.getvalue()))) as made:
+        assert (made.format, made.size) == ("JPEG", (256, 128))
+
+
+def test_a_thumbnail_is_upright_and_not_enlarged():
+    source = io.BytesIO()
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste("black", (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise: what was left is at the top
+    image.save(source, "JPEG", exif=exif)
+    with Image.open(io.BytesIO(thumbnails.make(source.getvalue()))) as made:
+        assert made.size == (20, 40)
+        assert made.getpixel((10, 5)) < (60, 60, 60) < (200, 200, 200) < made.getpixel((10, 35))

@@ -1,0 +1,157 @@
+"""Invariants of groups, fixed images, folds and the hash, on drawn sets."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from splitrail_split.groups import follow, join
+from splitrail_split.stratify import TEST, TRAIN, VAL, Images, assign, fold_ratios, folds, split_sizes
+
+ALL_RATIOS = [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15), (1, 0, 0), (0, 0, 1), (0.5, 0, 0.5), (0.98, 0.01, 0.01)]
+
+
+@st.composite
+def sets(draw, columns=2):
+    """Images of different content, with labels and up to two columns of groups."""
+    n = draw(st.integers(1, 60))
+    classes = draw(st.integers(1, 6))
+    labels = draw(st.lists(st.lists(st.integers(0, classes - 1), max_size=4), min_size=n, max_size=n))
+    groups = [np.array(draw(st.lists(st.integers(-1, 8), min_size=n, max_size=n))) for _ in range(draw(st.integers(0, columns)))]
+    content = np.random.default_rng(draw(st.integers(0, 1000))).integers(0, 256, (n, 32), dtype=np.uint8)
+    indptr = np.cumsum([0, *map(len, labels)])
+    return Images(content, indptr, np.array([one for row in labels for one in row], dtype=np.int64), classes, groups)
+
+
+modes = st.sampled_from(["stratified", "random"])
+ratios_drawn = st.sampled_from(ALL_RATIOS)
+
+
+def naive_units(n, columns):
+    """Connected components by repeated merging."""
+    unit = list(range(n))
+    for _ in range(n):
+        before = list(unit)
+        for column in columns:
+            members = defaultdict(list)
+            for image, value in enumerate(column.tolist()):
+                if value >= 0:
+                    members[value].append(image)
+            for group in members.values():
+                lowest = min(unit[image] for image in group)
+                for image in group:
+                    unit[image] = lowest
+        if unit == before:
+            break
+    return unit
+
+
+@given(sets())
+def test_joined_units_are_the_connected_components(images):
+    found = join(len(images.content), images.groups).tolist()
+    expected = naive_units(len(found), images.groups)
+    assert len(set(zip(found, expected, strict=True))) == len(set(found)) == len(set(expected))
+
+
+@given(sets(), ratios_drawn, st.integers(0, 9), modes)
+def test_groups_are_whole_and_zero_stays_empty(images, ratios, seed, mode):
+    splits = assign(images, ratios=ratios, seed=seed, mode=mode)
+    for column in images.groups:
+        for group in set(column[column >= 0].tolist()):
+            assert len(set(splits[column == group].tolist())) == 1
+    for split, ratio in zip((TRAIN, VAL, TEST), ratios, strict=True):
+        assert ratio or split not in splits
+
+
+@given(sets(), ratios_drawn, st.integers(0, 9), modes, st.randoms())
+def test_order_does_not_matter(images, ratios, seed, mode, random):
+    first = assign(images, ratios=ratios, seed=seed, mode=mode)
+    order = list(range(len(first)))
+    random.shuffle(order)
+    renamed = {value: random.randint(0, 10**6) * 10 + index for index, value in enumerate(range(9))}
+    rows = [images.class_ids[images.indptr[i] : images.indptr[i + 1]] for i in order]
+    mixed = Images(
+        images.content[order],
+        np.cumsum([0, *map(len, rows)]),
+        np.concatenate(rows) if rows else images.class_ids,
+        images.n_classes,
+        [np.array([renamed.get(value, -1) for value in column[order].tolist()]) for column in images.groups],
+    )
+    assert assign(mixed, ratios=ratios, seed=seed, mode=mode).tolist() == first[order].tolist()
+
+
+@given(sets(), ratios_drawn, st.integers(0, 9), modes, st.data())
+def test_fixed_images_keep_their_split_and_newcomers_linked_to_test_are_test(images, ratios, seed, mode, data):
+    n = len(images.content)
+    fixed = np.array(data.draw(st.lists(st.sampled_from([0, 0, TRAIN, VAL, TEST]), min_size=n, max_size=n)), dtype=np.uint8)
+    splits = assign(images, ratios=ratios, seed=seed, mode=mode, fixed=fixed)
+    assert splits[fixed > 0].tolist() == fixed[fixed > 0].tolist()
+    unit_of = join(n, images.groups)
+    for unit in set(unit_of.tolist()):
+        members = unit_of == unit
+        given_splits = set(fixed[members].tolist()) - {0}
+        free = set(splits[members & (fixed == 0)].tolist())
+        if given_splits:
+            assert free <= {max(given_splits)}
+        else:
+            assert len(free) == 1
+    for split, ratio in zip((TRAIN, VAL, TEST), ratios, strict=True):
+        held = np.isin(unit_of, unit_of[fixed == split])
+        assert ratio or not np.any(splits[~held] == split)
+
+
+@given(sets(columns=0), ratios_drawn, st.integers(0, 9), st.data())
+def test_new_images_bring_the_total_to_the_ratios(images, ratios, seed, data):
+    """Without groups, sizes of the whole are exact wherever what is fixed leaves room."""
+    n = len(images.content)
+    fixed = np.array(data.draw(st.lists(st.sampled_from([0, 0, 0, TRAIN, VAL, TEST]), min_size=n, max_size=n)), dtype=np.uint8)
+    sizes = np.bincount(assign(images, ratios=ratios, seed=seed, fixed=fixed), minlength=4)[1:]
+    held = np.bincount(fixed, minlength=4)[1:]
+    wanted = np.array(split_sizes(n, ratios))
+    if np.all(held <= wanted):
+        assert sizes.tolist() == wanted.tolist()
+    assert np.all(sizes[held > wanted] == held[held > wanted])
+
+
+def test_whom_a_unit_follows():
+    fixed, straddling = follow(np.array([0, 0, 1, 1, 1, 2]), np.array([TRAIN, 0, TRAIN, TEST, 0, 0], dtype=np.uint8))
+    assert fixed.tolist() == [TRAIN, TRAIN, TRAIN, TEST, TEST, 0]
+    assert straddling.tolist() == [1]
+
+
+@given(sets(columns=1), st.integers(2, 5), st.sampled_from([0.0, 0.2]), st.integers(0, 9), modes)
+def test_folds_judge_every_image_once_on_one_test_set(images, count, test_ratio, seed, mode):
+    made = [folds(images, count=count, index=index, test_ratio=test_ratio, seed=seed, mode=mode) for index in range(count)]
+    held_out = made[0] == TEST
+    assert all((one == TEST).tolist() == held_out.tolist() for one in made)
+    judged = sum((one == VAL).astype(int) for one in made)
+    assert judged[~held_out].tolist() == [1] * int((~held_out).sum())
+    if not images.groups:
+        sizes = [int((one == VAL).sum()) for one in made]
+        assert max(sizes) - min(sizes) <= 1
+    assert sum(fold_ratios(count, test_ratio)) == pytest.approx(1)
+
+
+@given(sets(columns=0), ratios_drawn, st.integers(0, 9))
+def test_the_hash_looks_at_each_image_alone(images, ratios, seed):
+    whole = assign(images, ratios=ratios, seed=seed, mode="hash")
+    for image in range(len(whole)):
+        alone = Images(images.content[image : image + 1], np.array([0, 0]), np.empty(0, np.int64), images.n_classes)
+        assert assign(alone, ratios=ratios, seed=seed, mode="hash").tolist() == [whole[image]]
+    for split, ratio in zip((TRAIN, VAL, TEST), ratios, strict=True):
+        assert ratio or split not in whole
+
+
+def test_the_hash_meets_the_ratios_on_average():
+    content = np.random.default_rng(0).integers(0, 256, (20_000, 32), dtype=np.uint8)
+    images = Images(content, np.zeros(20_001, np.int64), np.empty(0, np.int64), 0)
+    shares = np.bincount(assign(images, ratios=(0.7, 0.1, 0.2), seed=1, mode="hash"), minlength=4)[1:] / 20_000
+    assert np.abs(shares - (0.7, 0.1, 0.2)).max() < 0.02
+
+
+def test_known_answer_with_groups():
+    """The answer is part of the contract of ALGORITHM_VERSION: raise the version when this changes."""
+    content = np.arange(24 * 32, dtype=np.uint32).astype(np.uint8).reshape(24, 32) ^ np.arange(24, dtype=np.uint8)[:, None]
+    images = Images(content, np.arange(25), np.arange(24) % 4, 4, [np.arange(24) // 3])
+    assert "".join(map(str, assign(images, ratios=(0.5, 0.25, 0.25), seed=42))) == "111111333111222222111333"
