@@ -27,6 +27,7 @@ from .references import (
     split_name,
     split_ratios,
     split_value,
+    task_value,
     to_values,
 )
 from .transfer import ImportOrder, ImportProgress, ImportResult, Transfer
@@ -72,17 +73,19 @@ class AsyncClient:
         path: str | PathLike[str],
         name: str | None = None,
         *,
+        task: str = "detect",
         strict: bool = False,
         dry_run: bool = False,
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> ImportResult:
-        """Sends a folder of images and annotations and waits for the new version. What the platform has is not sent again.
+        """Sends a folder of images and annotations, or a .zip or .tar of one, and waits for the new version. What the platform has is not sent again.
 
-        `name` defaults to the folder's. `strict` refuses a source with any problem; `dry_run` reports and commits nothing.
+        `name` defaults to the folder's. `task`: what the annotations describe, detect, segment, pose, obb or classify.
+        `strict` refuses a source with any problem; `dry_run` reports and commits nothing.
         Raises UsageError for a folder that cannot be read, ImportFailedError when no version comes of it.
         """
         folder = Path(path)
-        order = ImportOrder(folder, self.project, name or dataset_name(folder), strict, dry_run)
+        order = ImportOrder(folder, self.project, name or dataset_name(folder), strict, dry_run, task_value(task))
         return await Transfer(self.channel, order, progress or _ignore).run()
 
     async def export(
@@ -173,7 +176,8 @@ class AsyncClient:
         request = split_service_pb2.CompareSplitsRequest(split_id=now.split_id, before_split_id=earlier.split_id)
         whole = split_service_pb2.CompareSplitsResponse()
         async for page in self._pages(self.channel.splits.CompareSplits, request):
-            whole.moves[:] = page.moves
+            if not whole.moves:  # every page has all of them
+                whole.moves.extend(page.moves)
             whole.assets.extend(page.assets)
         return whole
 

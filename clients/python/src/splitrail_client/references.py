@@ -12,6 +12,7 @@ from google.protobuf import struct_pb2
 from splitrail.split.v1 import dataset_pb2, split_pb2
 
 from .errors import UsageError
+from .source import is_archive
 
 Scalar = str | float | bool | None
 """Value of a training argument; int counts as float."""
@@ -21,6 +22,14 @@ _NUMBER = re.compile(r"^[+-]?([0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-
 _EXACT = 2**53  # beyond it, protobuf's Value cannot hold an integer
 _WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "none": None, "null": None}
 _METHODS = {"stratified": split_pb2.SPLIT_METHOD_STRATIFIED, "random": split_pb2.SPLIT_METHOD_RANDOM, "hash": split_pb2.SPLIT_METHOD_HASH}
+TASKS = {
+    "detect": dataset_pb2.TASK_DETECT,
+    "segment": dataset_pb2.TASK_SEGMENT,
+    "pose": dataset_pb2.TASK_POSE,
+    "obb": dataset_pb2.TASK_OBB,
+    "classify": dataset_pb2.TASK_CLASSIFY,
+}
+"""What annotations can describe, by Ultralytics' names."""
 _SPLITS = {"train": dataset_pb2.SPLIT_TRAIN, "val": dataset_pb2.SPLIT_VAL, "test": dataset_pb2.SPLIT_TEST}
 
 
@@ -35,11 +44,22 @@ def import_request_id(project: str, dataset: str, manifest_digest: str, *, stric
     return "import-" + hashlib.sha256(parts.encode()).hexdigest()
 
 
+def task_value(name: str) -> dataset_pb2.Task.ValueType:
+    """The enum of `detect`, `segment`, `pose`, `obb` or `classify`. Raises UsageError."""
+    if name not in TASKS:
+        raise UsageError(f"{name!r} is no task: use {', '.join(TASKS)}")
+    return TASKS[name]
+
+
 def dataset_name(folder: Path) -> str:
-    """A dataset's name from a folder's: what is not allowed becomes '-', or goes where a name begins. Raises UsageError when nothing remains."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.absolute().name).strip("-.").lstrip("-._")[:64]
+    """A dataset's name from that of a folder or archive: what is not allowed becomes '-', or goes where a name begins.
+
+    Raises UsageError when nothing remains.
+    """
+    own = folder.absolute()
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", own.stem if is_archive(own) else own.name).strip("-.").lstrip("-._")[:64]
     if not name:
-        raise UsageError(f"no dataset name can be made of the folder's name {folder.absolute().name!r}: give one with --name")
+        raise UsageError(f"no dataset name can be made of the name {own.name!r}: give one with --name")
     return name
 
 

@@ -16,6 +16,8 @@ IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", 
 """What the import takes as images."""
 ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
 """What annotations and class names come in."""
+ARCHIVE_EXTENSIONS = frozenset({".zip", ".tar"})
+"""What the service expands: such a file is sent as it is."""
 _BATCH = 32  # files a thread hashes before it reports: most are small
 
 
@@ -35,9 +37,10 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class Source:
-    """What a folder holds. `format` is a guess for display: the service decides."""
+    """What a folder holds, or one archive. `format` is a guess for display: the service decides."""
 
     root: Path
+    """The folder; that of an archive."""
     files: tuple[LocalFile, ...]
     format: str
     left_out: Counter[str] = field(default_factory=Counter)
@@ -65,14 +68,16 @@ class HashedFile:
 
 def scan(root: Path) -> Source:
     """Walks a folder; blocking. Hidden files are left out, and so is what no import reads (`.cache`, `.pt`, archives, ...).
-    Symbolic links are followed to files inside the folder only.
+    Symbolic links are followed to files inside the folder only. A .zip or .tar is a source of one file: what it holds is the service's to judge.
 
     Raises UsageError when the folder is missing or cannot be read, RefusedError when it holds no image.
     """
     if not root.exists():
         raise UsageError(f"{plain(str(root))} does not exist")
+    if is_archive(root):
+        return Source(root.parent, (LocalFile(root.name, root.stat().st_size),), f"{_extension(root.name)} archive")
     if not root.is_dir():
-        raise UsageError(f"{plain(str(root))} is not a folder: give the folder that holds the images and their annotations")
+        raise UsageError(f"{plain(str(root))} is neither a folder nor a .zip or .tar: give what holds the images and their annotations")
     left_out: Counter[str] = Counter()
     try:
         files = tuple(sorted(_walk(root, os.path.realpath(root), left_out), key=lambda item: item.path))
@@ -84,6 +89,11 @@ def scan(root: Path) -> Source:
         kinds = ", ".join(sorted(IMAGE_EXTENSIONS))
         raise RefusedError(f"{plain(str(root))} holds no image (looked for {kinds}, in sub-folders too)")
     return Source(root, files, guess_format([item.path for item in files]), left_out)
+
+
+def is_archive(path: Path) -> bool:
+    """True for a file that the service expands."""
+    return path.is_file() and _extension(path.name) in ARCHIVE_EXTENSIONS
 
 
 def _walk(root: Path, real_root: str, left_out: Counter[str]) -> Iterator[LocalFile]:
@@ -127,9 +137,14 @@ def _extension(path: str) -> str:
 
 
 def guess_format(paths: Sequence[str]) -> str:
-    """`YOLO`, `VOC`, `COCO` or `unknown format`, from the names alone."""
+    """`YOLO`, `VOC`, `COCO`, `CVAT`, `Label Studio` or `unknown format`, from the names alone."""
     kinds = Counter(_extension(path) for path in paths)
     folders = {part.lower() for path in paths for part in path.split("/")[:-1]}
+    names = {path.rpartition("/")[2].lower() for path in paths}
+    if "annotations.xml" in names:
+        return "CVAT"
+    if any(name.startswith("project-") and "-at-" in name and name.endswith(".json") for name in names):
+        return "Label Studio"
     if "annotations" in folders and kinds[".xml"]:
         return "VOC"
     if "labels" in folders or ((kinds[".yaml"] or kinds[".yml"]) and kinds[".txt"]):

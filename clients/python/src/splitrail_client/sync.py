@@ -47,12 +47,13 @@ class Client:
         path: str | PathLike[str],
         name: str | None = None,
         *,
+        task: str = "detect",
         strict: bool = False,
         dry_run: bool = False,
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> ImportResult:
         """See AsyncClient.import_dataset."""
-        return self._portal.call(lambda: self._client.import_dataset(path, name, strict=strict, dry_run=dry_run, progress=progress))
+        return self._portal.call(lambda: self._client.import_dataset(path, name, task=task, strict=strict, dry_run=dry_run, progress=progress))
 
     def export(
         self,

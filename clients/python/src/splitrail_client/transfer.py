@@ -37,6 +37,7 @@ class ImportOrder:
     dataset: str
     strict: bool
     dry_run: bool
+    task: dataset_pb2.Task.ValueType = dataset_pb2.TASK_DETECT
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Transfer:
         request = import_service_pb2.CreateImportRequest(
             project_id=order.project,
             dataset_name=order.dataset,
-            request_id=import_request_id(order.project, order.dataset, manifest_digest(files), strict=order.strict, dry_run=order.dry_run),
+            request_id=import_request_id(order.project, order.dataset, _identity(files, order.task), strict=order.strict, dry_run=order.dry_run),
+            task=order.task,
         )
         current: import_pb2.Import = getattr(await self._channel.call(imports.CreateImport, request), "import")  # a keyword of Python
         import_id = current.import_id
@@ -170,6 +172,12 @@ class Transfer:
         self._sent.add(item.sha256)
         self._sent_bytes += item.size_bytes
         self._settled(1)
+
+
+def _identity(files: Sequence[HashedFile], task: dataset_pb2.Task.ValueType) -> str:
+    """What is imported: the source, and what its annotations are taken for."""
+    digest = manifest_digest(files)
+    return digest if task == dataset_pb2.TASK_DETECT else f"{digest} {dataset_pb2.Task.Name(task)}"
 
 
 async def _put(http: httpx.AsyncClient, root: Path, item: HashedFile, url: str) -> None:

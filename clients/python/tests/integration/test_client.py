@@ -1,12 +1,15 @@
 """The synchronous client through a real gateway to real services; no pod, so that jobs stay queued. The whole job is in /tests."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 import splitrail_client
+from click.testing import CliRunner
 from splitrail.events.v1 import run_event_pb2
+from splitrail_client.cli import cli
 from splitrail_local.shapes import generate
 from splitrail_local.stack import PARTS
 from splitrail_local.testing import RunningStack, running_stack
@@ -48,6 +51,48 @@ def test_an_import_and_its_repetition(client, folder, imported):
     again = client.import_dataset(folder, "cells")
     assert (again.reference, again.uploaded_files) == ("cells@v1", 0)
     assert [item.name for item in client.datasets()] == ["cells"]
+
+
+def test_splits_of_every_kind(client, stack, imported):
+    ratios = (0.6, 0.2, 0.2)
+    seen = client.preview_split("cells@v1", ratios, seed=5)
+    first = client.split("cells@v1", ratios, seed=5)
+    assert (seen.digest, seen.split_id) == (first.digest, "")
+    pinned = client.split("cells@v1", ratios, base=first.reference, pins={"images/shapes_0001.jpg": "test"}, group_by=["near:0"])
+    assert pinned.certificate.kept_images >= 29
+    fold = client.split("cells@v1", ratios, folds=(3, 1))
+    assert (fold.parameters.folds.count, client.get_split("cells@v1").reference) == (3, pinned.reference)
+    assert [item.reference for item in client.splits("cells@v1")] == ["cells@v1#3", "cells@v1#2", "cells@v1#1"]
+    compared = client.compare_splits(fold.reference, first.reference)
+    assert sum(move.images for move in compared.moves) == 29
+    assert len(compared.assets) == sum(move.images for move in compared.moves if move.before != move.now)
+    leaks = client.leaks(fold.reference)
+    assert len(leaks) == sum(fold.certificate.near_duplicate_pairs)
+    with pytest.raises(splitrail_client.UsageError, match="rule"):
+        client.split("cells@v1", ratios, group_by=["nothing"])
+    with pytest.raises(splitrail_client.RefusedError, match="site"):
+        client.split("cells@v1", ratios, group_by=["metadata:site"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["create", "cells@v1", "--seed", "5", "--group-by", "folder", "--group-by", "near:2", "--preview"],
+        ["create", "cells@v1", "--by-hash", "--preview"],
+        ["create", "cells@v1", "--no-stratify", "--folds", "2", "--preview"],
+        ["ls", "cells@v1"],
+        ["get", "cells@v1#1"],
+        ["compare", "cells@v1#3", "cells@v1#1"],
+        ["leaks", "cells@v1#1", "--within", "2"],
+    ],
+)
+def test_the_split_command_in_text_and_json(stack, imported, arguments):
+    environment = {"SPLITRAIL_URL": stack.gateway_url, "SPLITRAIL_TOKEN": stack.admin_token}
+    shown = CliRunner().invoke(cli, ["split", *arguments], env=environment)
+    assert shown.exit_code == 0, shown.output
+    document = CliRunner().invoke(cli, ["split", *arguments, "-o", "json"], env=environment)
+    assert json.loads(document.stdout) is not None
+    assert "Traceback" not in shown.output
 
 
 def test_strict_and_dry_run_commit_nothing(client, folder, imported):

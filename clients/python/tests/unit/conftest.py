@@ -101,10 +101,12 @@ class Store(import_service_pb2_grpc.ImportServiceServicer):
         self.answers: list[int] = []
         self.started: list[import_service_pb2.StartImportRequest] = []
         self.pages: list[int] = []
+        self.tasks: list[int] = []
         self.end = import_pb2.IMPORT_STATE_SUCCEEDED
         self.port = 0
 
     async def CreateImport(self, request, context):
+        self.tasks.append(request.task)
         found = self.imports.setdefault(
             request.request_id, import_pb2.Import(import_id=request.request_id, dataset_name=request.dataset_name, state=import_pb2.IMPORT_STATE_OPEN)
         )

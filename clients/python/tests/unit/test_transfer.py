@@ -1,11 +1,13 @@
 """An import sends what is missing, once, and survives a store that cannot for a moment."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from splitrail.split.v1 import import_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2
 from splitrail_client.errors import ImportFailedError, RefusedError, SplitrailError, UnreachableError, UsageError
+from splitrail_client.references import dataset_name
 from splitrail_client.source import guess_format, scan
 from splitrail_client.transfer import ImportOrder, Transfer
 
@@ -93,6 +95,21 @@ async def test_flags_and_failure(peer, folder):
     assert (result.reference, peer.store.started[1].dry_run) == ("", True)
 
 
+async def test_an_archive_is_sent_as_it_is_for_its_task(peer, folder):
+    archive = folder.parent / "blood cells.v2.zip"
+    archive.write_bytes(b"PK")
+    assert dataset_name(archive) == "blood-cells.v2"
+    found = scan(archive)
+    assert ([item.path for item in found.files], found.image_count, found.format) == (["blood cells.v2.zip"], 0, ".zip archive")
+    order = ImportOrder(archive, "default", "cells", strict=False, dry_run=False, task=dataset_pb2.TASK_POSE)
+    assert (await Transfer(peer.channel, order, lambda _: None).run()).uploaded_files == 1
+    assert list(peer.store.announced) == ["blood cells.v2.zip"]
+    assert peer.store.tasks == [dataset_pb2.TASK_POSE]
+    # The same source for another task is another import.
+    await Transfer(peer.channel, replace(order, task=dataset_pb2.TASK_DETECT), lambda _: None).run()
+    assert len(peer.store.imports) == 2
+
+
 async def test_files_are_announced_a_page_at_a_time(peer, folder, monkeypatch):
     monkeypatch.setattr("splitrail_client.transfer.FILES_PER_REQUEST", 10)
     assert (await transfer(peer, folder).run()).uploaded_files == 26
@@ -130,7 +147,7 @@ def test_folders_that_cannot_be_sent(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         scan(tmp_path / "absent")
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="neither a folder nor"):
         scan(tmp_path / "file")
     (tmp_path / "empty").mkdir()
     with pytest.raises(RefusedError, match="empty"):

@@ -1,11 +1,13 @@
 """S3: bytes in one bucket, through the minio SDK on worker threads, and URLs signed for the public endpoint."""
 
 import asyncio
+import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import stamina
@@ -17,6 +19,8 @@ from minio.error import InvalidResponseError, MinioException, S3Error, ServerErr
 
 from .errors import unavailable
 from .settings import ObjectStoreSettings
+
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,32 @@ class ObjectStore:
                 response.close()
                 response.release_conn()
 
+    def fetch(self, key: str, path: Path, at_most: int) -> bytes:
+        """Writes an object into a file, piece by piece, and returns the SHA-256 of what was written. Blocking: call on a thread.
+
+        Raises KeyError when there is none, ValueError beyond `at_most` bytes.
+        """
+        with _answering():
+            try:
+                response = self._internal.get_object(self._bucket, key)
+            except S3Error as error:
+                if error.code == "NoSuchKey":
+                    raise KeyError(key) from error
+                raise
+            digest, size = hashlib.sha256(), 0
+            try:
+                with path.open("wb") as file:
+                    for piece in response.stream(_PIECE_BYTES):
+                        size += len(piece)
+                        if size > at_most:
+                            raise ValueError(f"{key} holds more than {at_most} bytes")
+                        digest.update(piece)
+                        file.write(piece)
+            finally:
+                response.close()
+                response.release_conn()
+        return digest.digest()
+
     def write(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """Stores an object. Blocking: call on a thread."""
         with _answering():
@@ -125,10 +155,10 @@ class ObjectStore:
                 raise
         return Stored(key, found.size or 0)
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        """Objects below a prefix. Blocking: call on a thread."""
+    def list(self, prefix: str, after: str | None = None) -> Iterator[Stored]:
+        """Objects below a prefix, by key, those behind `after`. Blocking: call on a thread."""
         with _answering():
-            for item in self._internal.list_objects(self._bucket, prefix=prefix, recursive=True):
+            for item in self._internal.list_objects(self._bucket, prefix=prefix, recursive=True, start_after=after):
                 yield Stored(str(item.object_name), item.size or 0)
 
     def download_url(self, key: str, lifetime: timedelta, *, content_type: str | None = None) -> str:

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from splitrail.metrics.v1 import metrics_service_pb2
-from splitrail.split.v1 import dataset_service_pb2, export_service_pb2, import_service_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_service_pb2, export_service_pb2, import_service_pb2, split_service_pb2, version_service_pb2
 from splitrail.trainer.v1 import job_service_pb2, run_service_pb2
 
 from . import log
@@ -28,6 +28,7 @@ PUBLIC_FILES: tuple[FileDescriptor, ...] = (
     export_service_pb2.DESCRIPTOR,
     import_service_pb2.DESCRIPTOR,
     split_service_pb2.DESCRIPTOR,
+    version_service_pb2.DESCRIPTOR,
     run_service_pb2.DESCRIPTOR,
     job_service_pb2.DESCRIPTOR,
     metrics_service_pb2.DESCRIPTOR,

@@ -14,12 +14,15 @@ from splitrail.split.v1 import (
     import_service_pb2_grpc,
     split_service_pb2,
     split_service_pb2_grpc,
+    version_service_pb2,
+    version_service_pb2_grpc,
 )
 from splitrail_common.database import open_pool
 from splitrail_common.objects import ObjectStore
 from splitrail_common.server import Draining, Servicer, serve
 from splitrail_common.tokens import Verifier
 
+from splitrail_split.content_store import ContentStore
 from splitrail_split.contents import Contents
 from splitrail_split.exports.service import Exports
 from splitrail_split.exports.servicer import ExportServicer
@@ -33,7 +36,14 @@ from splitrail_split.split_store import SplitStore
 from splitrail_split.splits import Splits
 from splitrail_split.staging import Staging
 from splitrail_split.store import DatasetStore, Tables
+from splitrail_split.sweep import Sweeper
 from splitrail_split.thumbnails import Thumbnails
+from splitrail_split.versions.commit import Commits
+from splitrail_split.versions.comparison import Comparisons
+from splitrail_split.versions.incoming import Incoming
+from splitrail_split.versions.service import Versions
+from splitrail_split.versions.servicer import VersionServicer
+from splitrail_split.versions.store import VersionStore
 from splitrail_split.worker import ImportQueue, ImportWorkers
 
 
@@ -43,6 +53,7 @@ class App:
 
     servicers: list[Servicer]
     workers: ImportWorkers
+    sweeper: Sweeper
 
 
 @asynccontextmanager
@@ -63,25 +74,40 @@ async def build(settings: Settings, draining: Draining) -> AsyncIterator[App]:
             dataset_store = DatasetStore(tables, settings.array_cache_bytes)
             split_store = SplitStore(tables)
             import_store = ImportStore(tables, dataset_store, split_store)
+            content_store = ContentStore(tables)
+            version_store = VersionStore(tables, dataset_store, content_store)
             queue = ImportQueue()
             datasets = Datasets(dataset_store, split_store)
             thumbnails = Thumbnails(datasets, dataset_store, objects)
             splits = Splits(split_store, dataset_store, datasets, objects)
             exports = Exports(datasets, splits, dataset_store, objects)
-            imports = Imports(import_store, dataset_store, Staging(objects), queue, draining)
-            importer = Importer(import_store, Contents(import_store, objects, executor))
+            staging, contents = Staging(objects), Contents(import_store, objects, executor)
+            imports = Imports(import_store, dataset_store, staging, queue, draining)
+            importer = Importer(import_store, contents)
             workers = ImportWorkers(
                 import_store, importer, queue, draining, workers=settings.import_workers, lease_seconds=settings.import_lease_seconds
             )
-            servicers = _servicers(
-                DatasetServicer(datasets, thumbnails, objects), ImportServicer(imports), SplitServicer(splits, objects), ExportServicer(exports)
+            incoming = Incoming(content_store, dataset_store, contents, staging, objects)
+            comparisons = Comparisons(version_store, dataset_store, datasets)
+            commits = Commits(tables, version_store, dataset_store)
+            versions = Versions(
+                version_store, dataset_store=dataset_store, datasets=datasets, incoming=incoming, commits=commits, comparisons=comparisons
             )
-            yield App(servicers, workers)
+            servicers = _servicers(
+                DatasetServicer(datasets, versions, thumbnails, objects),
+                ImportServicer(imports),
+                SplitServicer(splits, objects),
+                ExportServicer(exports),
+                VersionServicer(versions, incoming, comparisons),
+            )
+            yield App(servicers, workers, Sweeper(content_store, objects, draining, grace_seconds=settings.asset_grace_seconds))
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _servicers(datasets: DatasetServicer, imports: ImportServicer, splits: SplitServicer, exports: ExportServicer) -> list[Servicer]:
+def _servicers(
+    datasets: DatasetServicer, imports: ImportServicer, splits: SplitServicer, exports: ExportServicer, versions: VersionServicer
+) -> list[Servicer]:
     return [
         Servicer(
             dataset_service_pb2.DESCRIPTOR.services_by_name["DatasetService"],
@@ -99,6 +125,10 @@ def _servicers(datasets: DatasetServicer, imports: ImportServicer, splits: Split
             export_service_pb2.DESCRIPTOR.services_by_name["ExportService"],
             lambda server: export_service_pb2_grpc.add_ExportServiceServicer_to_server(exports, server),
         ),
+        Servicer(
+            version_service_pb2.DESCRIPTOR.services_by_name["VersionService"],
+            lambda server: version_service_pb2_grpc.add_VersionServiceServicer_to_server(versions, server),
+        ),
     ]
 
 
@@ -106,4 +136,5 @@ async def run(settings: Settings) -> None:
     """Serves until the process is asked to end."""
     draining = Draining()
     async with build(settings, draining) as app:
-        await serve(settings.listen, app.servicers, Verifier.from_file(settings.jwks_file), draining=draining, tasks=[app.workers.run()])
+        tasks = [app.workers.run(), app.sweeper.run()]
+        await serve(settings.listen, app.servicers, Verifier.from_file(settings.jwks_file), draining=draining, tasks=tasks)

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from psycopg.types.json import Jsonb
-from splitrail_common.annotations import LabelState, labels_csr
+from splitrail_common.annotations import LabelState
 
-from splitrail_split import arrays, digest
+from splitrail_split import arrays, columns
 from splitrail_split.contents import Fault, Inspected
 from splitrail_split.domain import PARTS, Claim, Finding, Method, Report, SourceFile, SplitParameters
 from splitrail_split.formats import Code, ParsedDataset, ParsedImage, Problem, Severity
-from splitrail_split.frames import next_frames
 from splitrail_split.import_store import NewVersion
-from splitrail_split.near import Links, links
+from splitrail_split.near import Links
 from splitrail_split.revision import Inputs, make_revision
 from splitrail_split.split_store import NewRevision
 
@@ -39,8 +38,8 @@ def printable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
-def judge(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected) -> Judged:
-    """What is kept, and the report of what is not.
+def judge(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected, notes: Sequence[Finding] = ()) -> Judged:
+    """What is kept, and the report of what is not. notes: what is to be told besides.
 
     Equal bytes under several paths are one image: the first by path that somebody has annotated is kept, or the first.
     """
@@ -50,10 +49,10 @@ def judge(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspect
     stems = {PurePosixPath(path).stem for path in images if path not in kept_paths}
     bad = [fault_finding(path, inspected.bad[sha256], excluded=True) for path, sha256 in images.items() if sha256 in inspected.bad]
     found = [_finding(problem, images, kept_paths, stems) for problem in parsed.problems]
-    findings = sorted([*bad, *repeated, *found], key=lambda one: (one.path, one.line or 0, one.object or 0))
-    notes = sum(count for code, count in parsed.problem_counts.items() if Problem("", None, code, "").severity is Severity.NOTE)
-    problems = sum(parsed.problem_counts.values()) - notes + len(bad) + len(repeated)
-    return Judged(kept, Report(findings[:MAX_FINDINGS], problems, notes, len(images) - len(kept)))
+    findings = sorted([*notes, *bad, *repeated, *found], key=lambda one: (one.path, one.line or 0, one.object or 0))
+    note_count = sum(count for code, count in parsed.problem_counts.items() if Problem("", None, code, "").severity is Severity.NOTE)
+    problems = sum(parsed.problem_counts.values()) - note_count + len(bad) + len(repeated)
+    return Judged(kept, Report(findings[:MAX_FINDINGS], problems, note_count + len(notes), len(images) - len(kept)))
 
 
 def fault_finding(path: str, fault: Fault, *, excluded: bool) -> Finding:
@@ -90,39 +89,21 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
     contents = {file.path: file.sha256 for file in files if file.is_image}
     items = judged.items
     assets = [inspected.good[contents[item.path]] for item in items]
-    indptr, class_ids = labels_csr([item.annotations for item in items])
-    labels = arrays.Labels(indptr, class_ids)
-    content = digest.hashes_from_bytes([asset.sha256 for asset in assets])
-    annotation = digest.hashes_from_bytes([digest.annotation_sha256(item.annotations) for item in items])
-    states = np.fromiter((item.label_state for item in items), dtype=np.uint8, count=len(items))
-    class_images, class_objects = arrays.class_counts(labels, len(parsed.class_names))
-    hashes = np.fromiter((asset.perceptual_hash for asset in assets), dtype=np.int64, count=len(assets)).view(np.uint64)
-    alike = links(hashes)
-    columns: dict[str, npt.NDArray[np.generic]] = {
-        arrays.CONTENT: content,
-        arrays.ANNOTATION: annotation,
-        arrays.LABEL_STATE: states,
-        arrays.OBJECTS: np.diff(indptr),
-        arrays.CLASS_IDS: class_ids,
-        arrays.PERCEPTUAL_HASH: hashes,
-        arrays.LINK_FIRST: alike.first,
-        arrays.LINK_SECOND: alike.second,
-        arrays.LINK_DISTANCE: alike.distance,
-        arrays.NEXT_FRAME: next_frames([item.path for item in items], [item.metadata for item in items]),
-    }
+    images = columns.of_images(
+        [asset.sha256 for asset in assets],
+        [item.annotations for item in items],
+        [item.label_state for item in items],
+        [asset.perceptual_hash for asset in assets],
+    )
+    stored = columns.of_version(images, [item.path for item in items], [item.metadata for item in items])
     if parsed.source_splits:
         parts = (PARTS.get(parsed.source_splits.get(item.path, ""), 0) for item in items)
-        columns[arrays.SOURCE_SPLIT] = np.fromiter(parts, dtype=np.uint8, count=len(items))
+        stored[arrays.SOURCE_SPLIT] = np.fromiter(parts, dtype=np.uint8, count=len(items))
     return NewVersion(
         class_names=parsed.class_names,
-        image_count=len(items),
-        object_count=len(class_ids),
-        empty_count=int((states == LabelState.EMPTY).sum()),
-        unlabelled_count=int((states == LabelState.UNLABELLED).sum()),
-        class_images=class_images,
-        class_objects=class_objects,
-        digest=digest.version_digest(content, annotation, states, parsed.class_names),
-        columns={name: arrays.encode(name, values) for name, values in columns.items()},
+        **images.counts(len(parsed.class_names)),
+        digest=images.digest(parsed.class_names),
+        columns={name: arrays.encode(name, values) for name, values in stored.items()},
         rows=[
             (
                 *(ordinal, asset.sha256, item.path, asset.width, asset.height, asset.size_bytes, asset.format),
@@ -130,7 +111,7 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
             )
             for ordinal, (item, asset) in enumerate(zip(items, assets, strict=True))
         ],
-        imported_split=imported(columns, labels, parsed.class_names) if parsed.source_splits else None,
+        imported_split=imported(stored, images.labels, parsed.class_names) if parsed.source_splits else None,
         report={
             "import_id": claim.import_id,
             "format": claim.format,
@@ -140,23 +121,23 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
     )
 
 
-def imported(columns: Mapping[str, npt.NDArray[Any]], labels: arrays.Labels, class_names: Sequence[str]) -> NewRevision | None:
+def imported(stored: Mapping[str, npt.NDArray[Any]], labels: arrays.Labels, class_names: Sequence[str]) -> NewRevision | None:
     """The parts in which the source had the images, as a revision; None when all that anybody looked at are in one part: nobody has split them."""
-    looked_at = columns[arrays.LABEL_STATE] != LabelState.UNLABELLED
-    vector = np.where(looked_at, columns[arrays.SOURCE_SPLIT], 0).astype(np.uint8)
+    looked_at = stored[arrays.LABEL_STATE] != LabelState.UNLABELLED
+    vector = np.where(looked_at, stored[arrays.SOURCE_SPLIT], 0).astype(np.uint8)
     sizes = np.bincount(vector, minlength=len(PARTS) + 1)[1:]
     if np.count_nonzero(sizes) < 2:
         return None
     train, val, test = (float(size) for size in sizes / sizes.sum())
     left_out = int(np.count_nonzero(looked_at & (vector == 0)))
     inputs = Inputs(
-        content=columns[arrays.CONTENT],
-        annotation=columns[arrays.ANNOTATION],
-        label_state=columns[arrays.LABEL_STATE],
+        content=stored[arrays.CONTENT],
+        annotation=stored[arrays.ANNOTATION],
+        label_state=stored[arrays.LABEL_STATE],
         labels=labels,
         class_names=class_names,
-        links=Links(columns[arrays.LINK_FIRST], columns[arrays.LINK_SECOND], columns[arrays.LINK_DISTANCE]),
-        next_frame=columns[arrays.NEXT_FRAME],
+        links=Links(stored[arrays.LINK_FIRST], stored[arrays.LINK_SECOND], stored[arrays.LINK_DISTANCE]),
+        next_frame=stored[arrays.NEXT_FRAME],
         findings=[f"{left_out} labelled images are in no part of the source"] if left_out else [],
     )
     return make_revision(inputs, SplitParameters((train, val, test), 0, Method.IMPORTED), vector=vector)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +26,10 @@ BATCH = 64
 """Contents judged at once."""
 _LOOKUP = 10_000
 _REMOVED = 1000
+
+Local = Mapping[bytes, Callable[[], bytes]]
+"""How to read contents that are on this machine already, by hash: what an archive holds."""
+NOTHING: Local = {}
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -55,8 +59,10 @@ class Contents:
         self._objects = objects
         self._executor = executor
 
-    async def images(self, claim: Claim, files: Sequence[SourceFile]) -> Inspected:
-        """Judges every image content once. Good ones are stored as assets and recorded batch by batch, unless it is a dry run:
+    async def images(self, claim: Claim, files: Sequence[SourceFile], local: Local = NOTHING) -> Inspected:
+        """Judges every image content once; `local` are those that need not be fetched.
+
+        Good ones are stored as assets and recorded batch by batch, unless it is a dry run:
         so a process that dies loses one batch, and a source that is refused need not be uploaded again.
         Raises LeaseLostError, and UNAVAILABLE when a store does not answer.
         """
@@ -68,19 +74,19 @@ class Contents:
             inspected.good.update(await self._store.known(claim.project_id, chunk))
         processed = sum(paths[sha256] for sha256 in inspected.good)
         for chunk in _chunks([sha256 for sha256 in paths if sha256 not in inspected.good], BATCH):
-            judged = await self.judge(claim.project_id, chunk, keep=not claim.dry_run)
+            judged = await self.judge(claim.project_id, chunk, keep=not claim.dry_run, local=local)
             inspected.good.update(judged.good)
             inspected.bad.update(judged.bad)
             processed += sum(paths[sha256] for sha256 in chunk)
             await self._store.add_assets(claim, [] if claim.dry_run else list(judged.good.values()), processed)
         return inspected
 
-    async def judge(self, project_id: str, contents: Sequence[bytes], *, keep: bool) -> Inspected:
+    async def judge(self, project_id: str, contents: Sequence[bytes], *, keep: bool, local: Local = NOTHING) -> Inspected:
         """Judges staged images, a batch at a time; with `keep`, the good ones are stored where assets lie, for the caller to record.
 
         Raises UNAVAILABLE when the object store does not answer.
         """
-        results = await self._on_threads(partial(self._image, project_id, keep), contents)
+        results = await self._on_threads(partial(self._image, project_id, keep, local), contents)
         pairs = list(zip(contents, results, strict=True))
         return Inspected(
             good={sha256: result for sha256, result in pairs if isinstance(result, KnownAsset)},
@@ -99,6 +105,10 @@ class Contents:
             faults.update((sha256, fault) for sha256, fault in zip(chunk, results, strict=True) if fault is not None)
         good = {file.path: contents[file.sha256] for file in files if file.sha256 not in faults}
         return good, {file.path: faults[file.sha256] for file in files if file.sha256 in faults}
+
+    async def fetch(self, claim: Claim, file: SourceFile, target: Path) -> Fault | None:
+        """A staged file, verified, as a local one, whatever its size; what is wrong with it, or None. Raises UNAVAILABLE."""
+        return await self.run(partial(self._fetched, staging_key(claim.project_id, file.sha256), file, target))
 
     async def unstage(self) -> bool:
         """Removes the staged bytes of one ended import, except what unfinished imports count on; False when there is none to clean up after."""
@@ -120,9 +130,9 @@ class Contents:
         loop = asyncio.get_running_loop()
         return await asyncio.gather(*(loop.run_in_executor(self._executor, function, item) for item in items))
 
-    def _image(self, project_id: str, keep: bool, sha256: bytes) -> KnownAsset | Fault:
+    def _image(self, project_id: str, keep: bool, local: Local, sha256: bytes) -> KnownAsset | Fault:
         """Blocking: verifies and decodes one content, and stores what was verified (the staged object could change meanwhile)."""
-        data = self._verified(project_id, sha256, MAX_IMAGE_BYTES)
+        data = local[sha256]() if sha256 in local else self._verified(project_id, sha256, MAX_IMAGE_BYTES)
         if isinstance(data, Fault):
             return data
         try:
@@ -140,13 +150,26 @@ class Contents:
         targets[sha256].write_bytes(data)
         return None
 
+    def _fetched(self, key: str, file: SourceFile, target: Path) -> Fault | None:
+        try:
+            actual = self._objects.fetch(key, target, file.size_bytes)
+        except KeyError:
+            return _missing()
+        except ValueError as error:
+            self._objects.remove([key])
+            return Fault(HASH_MISMATCH, f"its uploaded bytes are not those announced: {error}")
+        if actual == file.sha256:
+            return None
+        self._objects.remove([key])
+        return _mismatch(file.sha256, actual)
+
     def _verified(self, project_id: str, sha256: bytes, at_most: int) -> bytes | Fault:
         """Blocking: staged bytes that have this hash. Others are removed, so that the right ones can be uploaded."""
         key = staging_key(project_id, sha256)
         try:
             data = self._objects.read(key, at_most)
         except KeyError:
-            return Fault(UPLOAD_MISSING, "its uploaded bytes are gone: import the source again")
+            return _missing()
         except ValueError as error:
             self._objects.remove([key])
             return Fault(HASH_MISMATCH, f"its uploaded bytes are not those announced: {error}")
@@ -154,7 +177,15 @@ class Contents:
         if actual == sha256:
             return data
         self._objects.remove([key])
-        return Fault(HASH_MISMATCH, f"the uploaded bytes have the SHA-256 {actual.hex()}, announced was {sha256.hex()}: upload it again")
+        return _mismatch(sha256, actual)
+
+
+def _missing() -> Fault:
+    return Fault(UPLOAD_MISSING, "its uploaded bytes are gone: import the source again")
+
+
+def _mismatch(announced: bytes, actual: bytes) -> Fault:
+    return Fault(HASH_MISMATCH, f"the uploaded bytes have the SHA-256 {actual.hex()}, announced was {announced.hex()}: upload it again")
 
 
 def _chunks(items: Sequence[A], size: int) -> Iterable[Sequence[A]]:

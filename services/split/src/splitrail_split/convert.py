@@ -80,10 +80,35 @@ def asset(found: domain.Asset, part: int, url: str) -> dataset_pb2.Asset:
 
 
 def _annotation(one: annotations.Annotation) -> dataset_pb2.Annotation:
-    if one.kind is not annotations.Kind.BOX:
-        raise ValueError(f"annotations of kind {one.kind.name} have no message yet")
-    x, y, width, height = (value / annotations.SCALE for value in one.values)
-    return dataset_pb2.Annotation(class_id=one.class_id, box=dataset_pb2.Box(center_x=x, center_y=y, width=width, height=height))
+    made = dataset_pb2.Annotation(class_id=one.class_id)
+    match one.kind:
+        case annotations.Kind.BOX:
+            made.box.CopyFrom(_box(one.values))
+        case annotations.Kind.POLYGON:
+            made.polygon.CopyFrom(dataset_pb2.Polygon(points=_points(one.values)))
+        case annotations.Kind.OBB:
+            made.oriented_box.CopyFrom(dataset_pb2.OrientedBox(corners=_points(one.values)))
+        case annotations.Kind.KEYPOINTS:
+            made.keypoints.CopyFrom(dataset_pb2.Keypoints(box=_box(one.values[:4]), points=_keypoints(one.values[4:])))
+        case annotations.Kind.CLASS:
+            pass  # no shape: the whole image
+    return made
+
+
+def _box(values: Sequence[int]) -> dataset_pb2.Box:
+    x, y, width, height = (value / annotations.SCALE for value in values)
+    return dataset_pb2.Box(center_x=x, center_y=y, width=width, height=height)
+
+
+def _points(values: Sequence[int]) -> list[dataset_pb2.Point]:
+    return [dataset_pb2.Point(x=x / annotations.SCALE, y=y / annotations.SCALE) for x, y in zip(values[0::2], values[1::2], strict=True)]
+
+
+def _keypoints(values: Sequence[int]) -> list[dataset_pb2.Keypoint]:
+    triples = zip(values[0::3], values[1::3], values[2::3], strict=True)
+    return [
+        dataset_pb2.Keypoint(point=_points((x, y))[0], visibility=dataset_pb2.Visibility.ValueType(visibility + 1)) for x, y, visibility in triples
+    ]
 
 
 def parameters(given: domain.SplitParameters) -> split_pb2.SplitParameters:

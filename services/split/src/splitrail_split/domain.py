@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from splitrail_common.annotations import Kind
+
 from splitrail_split.formats import Format, spot
 
 
@@ -14,6 +16,14 @@ class Task(IntEnum):
     """What the annotations of a dataset describe."""
 
     DETECT = 1
+    SEGMENT = 2
+    POSE = 3
+    OBB = 4
+    CLASSIFY = 5
+
+
+KINDS = {Task.DETECT: Kind.BOX, Task.SEGMENT: Kind.POLYGON, Task.POSE: Kind.KEYPOINTS, Task.OBB: Kind.OBB, Task.CLASSIFY: Kind.CLASS}
+"""The shape of the annotations of each task."""
 
 
 class VersionState(IntEnum):
@@ -38,7 +48,7 @@ class ImportState(IntEnum):
         return self in (ImportState.SUCCEEDED, ImportState.FAILED)
 
 
-FORMAT_NUMBERS = {Format.YOLO: 1, Format.VOC: 2, Format.COCO: 3}
+FORMAT_NUMBERS = {Format.YOLO: 1, Format.VOC: 2, Format.COCO: 3, Format.CVAT: 4, Format.LABEL_STUDIO: 5}
 FORMATS = {number: name for name, number in FORMAT_NUMBERS.items()}
 
 PART_NAMES = ("train", "val", "test")

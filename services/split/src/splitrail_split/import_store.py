@@ -142,21 +142,25 @@ class ImportStore:
 
     async def add_assets(self, claim: Claim, assets: Sequence[KnownAsset], processed: int) -> None:
         """Records contents that were verified and stored, and the progress. Raises LeaseLostError."""
-        values = {
-            "project_id": claim.project_id,
-            "contents": [asset.sha256 for asset in assets],
-            "sizes": [asset.size_bytes for asset in assets],
-            "widths": [asset.width for asset in assets],
-            "heights": [asset.height for asset in assets],
-            "formats": [asset.format for asset in assets],
-            "perceptual_hashes": [asset.perceptual_hash for asset in assets],
-        }
         async with self._tables.pool.connection() as connection, connection.transaction():
             progress = {"import_id": claim.import_id, "owner": claim.owner, "processed": processed}
             if await self._tables.run_in(connection, "set_processed", progress) == 0:
                 raise LeaseLostError(claim.import_id)
             if assets:
-                await self._tables.run_in(connection, "insert_assets", values)
+                await self._tables.run_in(connection, "insert_assets", {"project_id": claim.project_id, **asset_values(assets)})
+
+    async def set_source(self, claim: Claim, file_count: int) -> None:
+        """Records what the source has turned out to be: the claim's format and images. Raises LeaseLostError."""
+        values = {
+            "import_id": claim.import_id,
+            "owner": claim.owner,
+            "format": claim.format,
+            "file_count": file_count,
+            "image_count": claim.image_count,
+        }
+        async with self._tables.pool.connection() as connection:
+            if await self._tables.run_in(connection, "set_source", values) == 0:
+                raise LeaseLostError(claim.import_id)
 
     async def commit(self, claim: Claim, new: NewVersion, report: Report, unchanged: Finding) -> str:
         """Ends the import with a version of its dataset, in one transaction; returns the version's id.
@@ -200,11 +204,12 @@ class ImportStore:
 
     @asynccontextmanager
     async def unneeded(self, ended: Ended, contents: Sequence[bytes]) -> AsyncIterator[list[bytes]]:
-        """Which of these staged contents of an ended import no unfinished import of the project counts on; that stays true until the block ends."""
+        """Which of these staged contents of an ended import nobody else of the project counts on; that stays true until the block ends."""
         values = {"project_id": ended.project_id, "contents": list(contents)}
         async with self._tables.pool.connection() as connection, connection.transaction():
             await self._tables.one_in(connection, "lock_staging", {"project_id": ended.project_id})
             needed = {row["sha256"] for row in await self._tables.rows_in(connection, "still_announced", values)}
+            needed |= {row["sha256"] for row in await self._tables.rows_in(connection, "still_held", values)}
             yield [sha256 for sha256 in contents if sha256 not in needed]
 
     async def next_to_unstage(self) -> Ended | None:
@@ -252,6 +257,18 @@ class ImportStore:
             "excluded_count": report.excluded_count,
         }
         await self._tables.run_in(connection, "end_import", values)
+
+
+def asset_values(assets: Sequence[KnownAsset]) -> dict[str, Any]:
+    """Verified contents as `insert_assets` takes them."""
+    return {
+        "contents": [asset.sha256 for asset in assets],
+        "sizes": [asset.size_bytes for asset in assets],
+        "widths": [asset.width for asset in assets],
+        "heights": [asset.height for asset in assets],
+        "formats": [asset.format for asset in assets],
+        "perceptual_hashes": [asset.perceptual_hash for asset in assets],
+    }
 
 
 def _fields(found: Finding) -> dict[str, Any]:

@@ -1,18 +1,22 @@
 """One import from claimed to ended: verify, parse, judge, and commit a version or say why not."""
 
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from splitrail_common import log
 
-from splitrail_split import formats
+from splitrail_split import formats, suggest
+from splitrail_split.archives import ArchiveError, Expanded, expand, image_count
 from splitrail_split.assembly import Judged, assemble, fault_finding, judge, printable
-from splitrail_split.contents import Contents
-from splitrail_split.domain import FORMATS, Claim, Finding, ImportState, Report, SourceFile
+from splitrail_split.contents import Contents, Fault, Inspected
+from splitrail_split.domain import FORMAT_NUMBERS, FORMATS, KINDS, Claim, Finding, ImportState, Report, SourceFile, Task
 from splitrail_split.formats import ParsedDataset
 from splitrail_split.import_store import ImportStore, TaskMismatchError
+from splitrail_split.sources import is_archive
 
 _log = log.get(__name__)
 
@@ -42,24 +46,36 @@ class Importer:
         return await self._contents.unstage()
 
     async def _import(self, claim: Claim, files: list[SourceFile], folder: Path) -> None:
-        inspected = await self._contents.images(claim, [file for file in files if file.is_image])
-        annotations, faults = await self._contents.spool(claim, [file for file in files if not file.is_image], folder)
+        source = Expanded(files, {}, [])
+        if is_archive(files[0].path):
+            expanded = await self._expand(claim, files[0], folder / "archive")
+            if isinstance(expanded, str):
+                return
+            claim, source = expanded
+            files = source.files
+        inspected = await self._contents.images(claim, [file for file in files if file.is_image], source.read)
+        annotations, faults = await self._annotations(claim, source, folder)
         if faults:
             # Without its label file an image would pass for unlabelled: no part of the source can be trusted.
             findings = [fault_finding(path, fault, excluded=False) for path, fault in faults.items()]
             await self._refuse(claim, Report(findings, len(findings), 0, 0), f"{len(findings)} annotation files are not as announced; {findings[0]}")
             return
         sizes = {file.path: inspected.good[file.sha256] for file in files if file.is_image and file.sha256 in inspected.good}
+        format_ = await self._contents.run(partial(formats.recognize, FORMATS[claim.format], annotations))
+        if FORMAT_NUMBERS[format_] != claim.format:
+            claim = replace(claim, format=FORMAT_NUMBERS[format_])
+            await self._store.set_source(claim, len(files))
         parsed: ParsedDataset = await self._contents.run(
             partial(
                 formats.parse,
-                FORMATS[claim.format],
-                {path: local.read_bytes for path, local in annotations.items()},
+                format_,
+                annotations,
                 {path: (asset.width, asset.height) for path, asset in sizes.items()},
                 frozenset(file.path for file in files if file.is_image and file.sha256 in inspected.bad),
+                KINDS[Task(claim.task)],
             )
         )
-        judged = await self._contents.run(partial(judge, parsed, files, inspected))
+        judged = await self._contents.run(partial(_judge, claim, parsed, source, inspected))
         failure = refusal(claim, judged, parsed)
         if failure:
             await self._refuse(claim, judged.report, failure)
@@ -74,9 +90,48 @@ class Importer:
             else:
                 _log.info("imported", import_id=claim.import_id, version_id=version_id, images=new.image_count, problems=judged.report.problem_count)
 
-    async def _refuse(self, claim: Claim, report: Report, failure: str) -> None:
+    async def _expand(self, claim: Claim, archive: SourceFile, target: Path) -> tuple[Claim, Expanded] | str:
+        """What the archive holds, recorded as the import's source; or why the import was refused."""
+        fault = await self._contents.fetch(claim, archive, target)
+        if fault is not None:
+            finding = fault_finding(archive.path, fault, excluded=False)
+            return await self._refuse(claim, Report([finding], 1, 0, 0), f"the archive is not as announced; {finding}")
+        try:
+            source = await self._contents.run(partial(expand, target, archive.path))
+            paths = [file.path for file in source.files]
+            if not any(file.is_image for file in source.files):
+                return await self._refuse(claim, _report(source.notes), f"{archive.path!r} holds no image: nothing can be imported")
+            number = claim.format or FORMAT_NUMBERS[formats.detect(paths, KINDS[Task(claim.task)])]
+        except ArchiveError as error:
+            count = len(error.findings)
+            report = Report(error.findings, count, 0, 0)
+            return await self._refuse(claim, report, f"{archive.path!r} is refused for {count} {'reason' if count == 1 else 'reasons'}; {error}")
+        except formats.UnknownFormatError as error:
+            return await self._refuse(claim, _report(source.notes), str(error))
+        claim = replace(claim, format=number, image_count=image_count(source.files))
+        await self._store.set_source(claim, len(source.files))
+        return claim, source
+
+    async def _annotations(self, claim: Claim, source: Expanded, folder: Path) -> tuple[dict[str, formats.Loader], dict[str, Fault]]:
+        """How to read each annotation file, by path, and what is wrong with the others."""
+        files = [file for file in source.files if not file.is_image]
+        fetched, faults = await self._contents.spool(claim, [file for file in files if file.sha256 not in source.read], folder)
+        loaders: dict[str, formats.Loader] = {path: local.read_bytes for path, local in fetched.items()}
+        return {**loaders, **{file.path: source.read[file.sha256] for file in files if file.sha256 in source.read}}, faults
+
+    async def _refuse(self, claim: Claim, report: Report, failure: str) -> str:
         await self._store.end(claim, ImportState.FAILED, report, failure)
         _log.info("import refused", import_id=claim.import_id, failure=failure)
+        return failure
+
+
+def _judge(claim: Claim, parsed: ParsedDataset, source: Expanded, inspected: Inspected) -> Judged:
+    suggestion = suggest.groups(parsed.items, folders=claim.task != Task.CLASSIFY)
+    return judge(parsed, source.files, inspected, [*source.notes, *([suggestion] if suggestion else [])])
+
+
+def _report(notes: Sequence[Finding]) -> Report:
+    return Report(notes, 0, len(notes), 0)
 
 
 def refusal(claim: Claim, judged: Judged, parsed: ParsedDataset) -> str:

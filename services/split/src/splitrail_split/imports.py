@@ -9,8 +9,9 @@ from splitrail_common.errors import PlatformError, Reason, Violation, invalid, n
 from splitrail_common.server import Draining
 
 from splitrail_split import formats
-from splitrail_split.domain import FORMAT_NUMBERS, Finding, Import, ImportState, ImportView, PresignedUpload, SourceFile
+from splitrail_split.domain import FORMAT_NUMBERS, KINDS, Finding, Import, ImportState, ImportView, PresignedUpload, SourceFile, Task
 from splitrail_split.import_store import ImportStore
+from splitrail_split.sources import is_archive
 from splitrail_split.staging import Staging
 from splitrail_split.store import DatasetStore
 from splitrail_split.worker import ImportQueue
@@ -68,11 +69,15 @@ class Imports:
         if view.found.state != ImportState.OPEN:
             return view
         files = await self._store.files(import_id)
-        if not any(file.is_image for file in files):
+        archive = next((file.path for file in files if is_archive(file.path)), None)
+        if archive is not None and len(files) > 1:
+            raise invalid(Violation("import_id", f"{archive!r} is one of {len(files)} announced files: an archive must be all of a source"))
+        if archive is None and not any(file.is_image for file in files):
             count = f"none of the {len(files)} announced files is an image" if files else "no file was announced"
             raise invalid(Violation("import_id", f"{count}: nothing can be imported"))
         try:
-            format_number = format_number or FORMAT_NUMBERS[formats.detect([file.path for file in files])]
+            if archive is None:  # what an archive holds is known once it is expanded
+                format_number = format_number or FORMAT_NUMBERS[formats.detect([file.path for file in files], KINDS[Task(view.found.task)])]
         except formats.UnknownFormatError as error:
             raise invalid(Violation("format", str(error))) from error
         if missing := await self._missing(view.found.project_id, files):

@@ -264,6 +264,11 @@ WHERE import_id = :import_id AND lease_owner = :owner AND state = 3;
 -- name: set_processed!
 UPDATE import SET processed_count = :processed WHERE import_id = :import_id AND lease_owner = :owner AND state = 3;
 
+-- name: set_source!
+-- What an archive turned out to hold, or a format that only the content of the files tells.
+UPDATE import SET format = :format, file_count = :file_count, image_count = :image_count
+WHERE import_id = :import_id AND lease_owner = :owner AND state = 3;
+
 -- name: lock_own_import
 SELECT 1 AS own FROM import WHERE import_id = :import_id AND lease_owner = :owner AND state = 3 FOR UPDATE;
 
@@ -315,6 +320,10 @@ SELECT DISTINCT f.sha256
 FROM import_file f JOIN import i USING (import_id)
 WHERE i.project_id = :project_id AND i.state IN (1, 2, 3) AND f.sha256 = ANY(:contents);
 
+-- name: still_held
+-- Which of these contents callers were promised to find.
+SELECT sha256 FROM content_hold WHERE project_id = :project_id AND sha256 = ANY(:contents) AND until > clock_timestamp();
+
 -- name: list_paths
 SELECT path FROM version_asset WHERE version_id = :version_id ORDER BY ordinal;
 
@@ -329,3 +338,294 @@ SELECT external_id AS value, ordinal FROM version_asset WHERE version_id = :vers
 
 -- name: find_by_path
 SELECT path AS value, ordinal FROM version_asset WHERE version_id = :version_id AND path = ANY(:values::text[]);
+
+-- name: hold_contents!
+-- In one order, so that two calls do not wait for each other.
+INSERT INTO content_hold (project_id, sha256, until)
+SELECT :project_id, sha256, now() + :lifetime FROM unnest(:contents::bytea[]) AS c (sha256) ORDER BY sha256
+ON CONFLICT (project_id, sha256) DO UPDATE SET until = GREATEST(content_hold.until, EXCLUDED.until);
+
+-- name: project_of_expired_hold
+SELECT project_id FROM content_hold WHERE until <= now() ORDER BY until LIMIT 1;
+
+-- name: lock_expired_holds
+SELECT sha256 FROM content_hold WHERE project_id = :project_id AND until <= now() ORDER BY sha256 LIMIT :limit FOR UPDATE;
+
+-- name: delete_holds!
+DELETE FROM content_hold WHERE project_id = :project_id AND sha256 = ANY(:contents);
+
+-- name: request_sweep!
+-- Something that named contents is gone. A walk that is under way may have passed them: another one follows it.
+INSERT INTO asset_sweep (project_id, due_time) VALUES (:project_id, now())
+ON CONFLICT (project_id) DO UPDATE SET due_time = LEAST(asset_sweep.due_time, now());
+
+-- name: claim_sweep
+-- A project whose assets are to be walked over, from where the last step ended. A walk that begins sets the time of the next one.
+UPDATE asset_sweep SET claimed_until = now() + interval '1 minute', after = coalesce(after, ''),
+       due_time = CASE WHEN after IS NULL THEN now() + interval '1 day' ELSE due_time END
+WHERE project_id = (
+    SELECT project_id FROM asset_sweep
+    WHERE claimed_until <= now() AND (after IS NOT NULL OR due_time <= now())
+    ORDER BY due_time
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING project_id, after;
+
+-- name: advance_sweep!
+UPDATE asset_sweep SET after = :after, claimed_until = '-infinity' WHERE project_id = :project_id;
+
+-- name: unnamed_contents
+-- Which of these contents no version, draft, unfinished import or promise names.
+SELECT c.sha256
+FROM unnest(:contents::bytea[]) AS c (sha256)
+WHERE NOT EXISTS (SELECT 1 FROM version_asset a JOIN version v USING (version_id) WHERE a.sha256 = c.sha256 AND v.project_id = :project_id)
+  AND NOT EXISTS (
+    SELECT 1 FROM draft_asset a JOIN draft d USING (version_id) WHERE a.sha256 = c.sha256 AND NOT a.removed AND d.project_id = :project_id
+  )
+  AND NOT EXISTS (
+    SELECT 1 FROM import_file f JOIN import i USING (import_id) WHERE f.sha256 = c.sha256 AND i.project_id = :project_id AND i.state IN (1, 2, 3)
+  )
+  AND NOT EXISTS (SELECT 1 FROM content_hold h WHERE h.sha256 = c.sha256 AND h.project_id = :project_id AND h.until > clock_timestamp());
+
+-- name: delete_assets!
+-- Young ones stay: those of an import that was refused need not be uploaded again.
+DELETE FROM asset WHERE project_id = :project_id AND sha256 = ANY(:contents) AND create_time <= now() - :grace::interval;
+
+-- name: create_dataset!
+INSERT INTO dataset (dataset_id, project_id, name, task, external_id, labels, request_id)
+VALUES (:dataset_id, :project_id, :name, :task, :external_id, :labels, :request_id);
+
+-- name: find_dataset_by_request
+SELECT dataset_id::text FROM dataset WHERE project_id = :project_id AND request_id = :request_id;
+
+-- name: lock_dataset_by_id
+-- As lock_dataset, without keeping others from splitting its versions.
+SELECT dataset_id::text, project_id, next_class_id, latest_version
+FROM dataset
+WHERE dataset_id = :dataset_id AND (:scope::text[] IS NULL OR project_id = ANY(:scope))
+FOR NO KEY UPDATE;
+
+-- name: lock_dataset_to_delete
+SELECT project_id FROM dataset WHERE dataset_id = :dataset_id AND (:scope::text[] IS NULL OR project_id = ANY(:scope)) FOR UPDATE;
+
+-- name: set_next_class_id!
+UPDATE dataset SET next_class_id = :next_class_id WHERE dataset_id = :dataset_id;
+
+-- name: delete_dataset!
+DELETE FROM dataset WHERE dataset_id = :dataset_id;
+
+-- name: lock_versions
+-- All versions of a dataset, or one.
+SELECT version_id::text FROM version
+WHERE dataset_id = :dataset_id AND (:version_id::uuid IS NULL OR version_id = :version_id)
+ORDER BY version_id
+FOR UPDATE;
+
+-- name: lock_splits_of_versions
+-- Nobody pins one of them meanwhile.
+SELECT split_id FROM split_revision WHERE version_id = ANY(:version_ids::uuid[]) ORDER BY split_id FOR UPDATE;
+
+-- name: pin_of_versions
+SELECT job_id::text FROM split_pin p JOIN split_revision s USING (split_id)
+WHERE version_id = ANY(:version_ids::uuid[])
+ORDER BY p.create_time, job_id
+LIMIT 1;
+
+-- name: draft_of_version
+SELECT version_id::text FROM draft WHERE base_version_id = :version_id AND committed_version_id IS NULL ORDER BY version_id LIMIT 1;
+
+-- name: delete_versions!
+DELETE FROM version WHERE version_id = ANY(:version_ids::uuid[]);
+
+-- name: lock_base
+-- It is not deleted while a draft is begun with it.
+SELECT version_id::text FROM version WHERE version_id = :version_id AND dataset_id = :dataset_id FOR KEY SHARE;
+
+-- name: insert_draft
+-- No row: the request_id is that of another draft.
+INSERT INTO draft (version_id, dataset_id, project_id, base_version_id, request_id, class_names, class_ids, class_targets, image_count, object_count,
+                   empty_count, unlabelled_count, class_images, class_objects)
+VALUES (:version_id, :dataset_id, :project_id, :base_version_id, :request_id, :class_names, :class_ids, :class_targets, :image_count, :object_count,
+        :empty_count, :unlabelled_count, :class_images, :class_objects)
+ON CONFLICT (project_id, request_id) WHERE request_id <> '' DO NOTHING
+RETURNING version_id::text;
+
+-- name: find_draft_by_request
+SELECT version_id::text, dataset_id::text, base_version_id::text, committed_version_id::text
+FROM draft
+WHERE project_id = :project_id AND request_id = :request_id;
+
+-- name: get_draft
+SELECT version_id::text, r.dataset_id::text, r.project_id, d.name AS dataset_name, d.task, base_version_id::text, class_names, class_ids, class_targets,
+       image_count, object_count, empty_count, unlabelled_count, class_images, class_objects, change_count, next_position, r.create_time,
+       committed_version_id::text
+FROM draft r JOIN dataset d USING (dataset_id)
+WHERE version_id = :version_id AND (:scope::text[] IS NULL OR r.project_id = ANY(:scope));
+
+-- name: lock_draft
+-- Whoever changes or commits a draft holds this row.
+SELECT version_id::text, r.dataset_id::text, r.project_id, d.name AS dataset_name, d.task, base_version_id::text, class_names, class_ids, class_targets,
+       image_count, object_count, empty_count, unlabelled_count, class_images, class_objects, change_count, next_position, r.create_time,
+       committed_version_id::text
+FROM draft r JOIN dataset d USING (dataset_id)
+WHERE version_id = :version_id AND (:scope::text[] IS NULL OR r.project_id = ANY(:scope))
+FOR UPDATE OF r;
+
+-- name: list_drafts
+SELECT version_id::text, r.dataset_id::text, r.project_id, d.name AS dataset_name, d.task, base_version_id::text, class_names, class_ids, class_targets,
+       image_count, object_count, empty_count, unlabelled_count, class_images, class_objects, change_count, next_position, r.create_time,
+       committed_version_id::text
+FROM draft r JOIN dataset d USING (dataset_id)
+WHERE r.dataset_id = :dataset_id AND committed_version_id IS NULL AND (:before::uuid IS NULL OR version_id < :before)
+ORDER BY version_id DESC
+LIMIT :limit;
+
+-- name: set_draft_counts!
+UPDATE draft SET image_count = :image_count, object_count = :object_count, empty_count = :empty_count, unlabelled_count = :unlabelled_count,
+       class_images = :class_images, class_objects = :class_objects, next_position = :next_position, change_count = change_count + 1
+WHERE version_id = :version_id;
+
+-- name: set_draft_classes!
+UPDATE draft SET class_names = :class_names, class_ids = :class_ids, class_targets = :class_targets, class_images = :class_images,
+       class_objects = :class_objects, change_count = change_count + 1
+WHERE version_id = :version_id;
+
+-- name: delete_draft!
+DELETE FROM draft WHERE version_id = :version_id;
+
+-- name: delete_drafts_of_dataset!
+DELETE FROM draft WHERE dataset_id = :dataset_id;
+
+-- name: find_in_draft
+-- The images of a draft, as it stands, that have one of these external_ids, paths or contents. A search for each, which an index serves.
+SELECT base_ordinal, position, external_id, path, sha256, label_state, annotations, metadata
+FROM draft_asset
+WHERE version_id = :version_id AND position IN (
+    SELECT position FROM draft_asset
+    WHERE version_id = :version_id AND external_id = ANY(:external_ids::text[]) AND external_id <> '' AND NOT removed
+    UNION SELECT position FROM draft_asset WHERE version_id = :version_id AND path = ANY(:paths::text[]) AND NOT removed
+    UNION SELECT position FROM draft_asset WHERE version_id = :version_id AND sha256 = ANY(:contents::bytea[]) AND NOT removed
+)
+UNION ALL
+SELECT ordinal, NULL, external_id, path, sha256, label_state, annotations, metadata
+FROM version_asset b
+WHERE version_id = :base_version_id AND ordinal IN (
+    SELECT ordinal FROM version_asset
+    WHERE version_id = :base_version_id AND external_id = ANY(:external_ids::text[]) AND external_id <> ''
+    UNION SELECT ordinal FROM version_asset WHERE version_id = :base_version_id AND path = ANY(:paths::text[])
+    UNION SELECT ordinal FROM version_asset WHERE version_id = :base_version_id AND sha256 = ANY(:contents::bytea[])
+) AND NOT EXISTS (SELECT 1 FROM draft_asset d WHERE d.version_id = :version_id AND d.base_ordinal = b.ordinal);
+
+-- name: sample_of_draft
+-- State 3 is LABELLED.
+SELECT annotations FROM draft_asset WHERE version_id = :version_id AND NOT removed AND label_state = 3
+UNION ALL
+SELECT annotations FROM version_asset b
+WHERE version_id = :base_version_id AND label_state = 3
+  AND NOT EXISTS (SELECT 1 FROM draft_asset d WHERE d.version_id = :version_id AND d.base_ordinal = b.ordinal)
+LIMIT 1;
+
+-- name: delete_draft_assets!
+DELETE FROM draft_asset WHERE version_id = :version_id AND position = ANY(:positions::int[]);
+
+-- name: copy_draft_assets!
+COPY draft_asset (version_id, position, base_ordinal, removed, sha256, path, external_id, label_state, annotations, metadata)
+FROM STDIN (FORMAT BINARY);
+
+-- name: get_draft_assets
+-- Under their positions.
+SELECT position AS ordinal, d.sha256, path, a.width, a.height, a.size_bytes, a.format, label_state, external_id, metadata,
+       CASE WHEN :annotations THEN annotations END AS annotations
+FROM draft_asset d JOIN asset a ON a.sha256 = d.sha256 AND a.project_id = :project_id
+WHERE version_id = :version_id AND position = ANY(:positions::int[]);
+
+-- name: touched_by_draft
+SELECT base_ordinal FROM draft_asset WHERE version_id = :version_id AND base_ordinal IS NOT NULL ORDER BY base_ordinal;
+
+-- name: page_draft_annotations
+SELECT position AS place, annotations FROM draft_asset
+WHERE version_id = :version_id AND NOT removed AND position > :after
+ORDER BY position
+LIMIT :limit;
+
+-- name: get_annotations
+SELECT ordinal AS place, annotations FROM version_asset WHERE version_id = :version_id AND ordinal = ANY(:ordinals::int[]);
+
+-- name: recode_draft!
+UPDATE draft_asset d SET annotations = r.annotations
+FROM unnest(:places::int[], :annotations::bytea[]) AS r (place, annotations)
+WHERE d.version_id = :version_id AND d.position = r.place;
+
+-- name: recode_base!
+-- Images of the base whose annotations alone change, as if a caller had replaced them.
+INSERT INTO draft_asset (version_id, position, base_ordinal, removed, sha256, path, external_id, label_state, annotations, metadata)
+SELECT :version_id, :first + row_number() OVER () - 1, b.ordinal, false, b.sha256, b.path, b.external_id, b.label_state, r.annotations, b.metadata
+FROM unnest(:places::int[], :annotations::bytea[]) AS r (place, annotations)
+JOIN version_asset b ON b.version_id = :base_version_id AND b.ordinal = r.place;
+
+-- name: list_draft_rows
+-- In the order of a commit: first those that stand for images of the base, then the new ones.
+SELECT base_ordinal, removed, d.sha256, annotations, label_state, coalesce(a.perceptual_hash, 0) AS perceptual_hash
+FROM draft_asset d LEFT JOIN asset a ON a.sha256 = d.sha256 AND a.project_id = :project_id
+WHERE version_id = :version_id
+ORDER BY base_ordinal NULLS LAST, path;
+
+-- name: insert_committed_assets!
+-- The images of the version that a draft becomes: those of its base in their order, then the new ones by path.
+INSERT INTO version_asset (version_id, ordinal, sha256, path, width, height, size_bytes, format, label_state, annotations, external_id, metadata)
+SELECT :version_id, row_number() OVER (ORDER BY base_ordinal NULLS LAST, path) - 1, sha256, path, width, height, size_bytes, format, label_state,
+       annotations, external_id, metadata
+FROM (
+    SELECT ordinal AS base_ordinal, sha256, path, width, height, size_bytes, format, label_state, annotations, external_id, metadata
+    FROM version_asset b
+    WHERE version_id = :base_version_id
+      AND NOT EXISTS (SELECT 1 FROM draft_asset d WHERE d.version_id = :version_id AND d.base_ordinal = b.ordinal)
+    UNION ALL
+    SELECT base_ordinal, d.sha256, path, a.width, a.height, a.size_bytes, a.format, label_state, annotations, external_id, metadata
+    FROM draft_asset d JOIN asset a ON a.sha256 = d.sha256 AND a.project_id = :project_id
+    WHERE version_id = :version_id AND NOT removed
+) AS merged;
+
+-- name: end_draft!
+WITH done AS (DELETE FROM draft_asset WHERE version_id = :version_id)
+UPDATE draft SET committed_version_id = :committed_version_id WHERE version_id = :version_id;
+
+-- name: diff_images
+-- Images in which two versions differ, packed: for each one its place in the first, in the second (-2^31: it is not there), and a bit for each field
+-- that differs, as three int4. A place is an ordinal of :images_of, or -1 - position for what the draft :version_id has itself.
+-- With :within_base, the second is the draft's base: what the draft leaves as it is need not be read.
+WITH ours AS (
+    SELECT -1 - position AS place, external_id, sha256, path, label_state, sha256(annotations) AS annotation, metadata
+    FROM draft_asset
+    WHERE version_id = :version_id AND NOT removed
+    UNION ALL
+    SELECT ordinal, external_id, sha256, path, label_state, sha256(annotations), metadata
+    FROM version_asset b
+    WHERE version_id = :images_of AND NOT :within_base::boolean
+      AND NOT EXISTS (SELECT 1 FROM draft_asset d WHERE d.version_id = :version_id AND d.base_ordinal = b.ordinal)
+), theirs AS (
+    SELECT ordinal AS place, external_id, sha256, path, label_state, sha256(annotations) AS annotation, metadata
+    FROM version_asset b
+    WHERE version_id = :other_version_id
+      AND (NOT :within_base::boolean OR EXISTS (SELECT 1 FROM draft_asset d WHERE d.version_id = :version_id AND d.base_ordinal = b.ordinal))
+), known AS (
+    SELECT external_id FROM ours JOIN theirs USING (external_id) WHERE external_id <> ''
+), pairs AS (
+    SELECT o.place AS our_place, t.place AS their_place,
+           (o.sha256 <> t.sha256)::int | ((o.path <> t.path)::int << 1) | ((o.label_state <> t.label_state)::int << 3)
+           | ((o.annotation <> t.annotation)::int << 4) | ((o.metadata <> t.metadata)::int << 5) AS fields
+    FROM ours o JOIN theirs t USING (external_id)
+    WHERE external_id <> ''
+    UNION ALL
+    SELECT o.place, t.place,
+           ((o.path <> t.path)::int << 1) | ((o.external_id <> t.external_id)::int << 2) | ((o.label_state <> t.label_state)::int << 3)
+           | ((o.annotation <> t.annotation)::int << 4) | ((o.metadata <> t.metadata)::int << 5)
+    FROM (SELECT * FROM ours WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.external_id = ours.external_id)) AS o
+    FULL JOIN (SELECT * FROM theirs WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.external_id = theirs.external_id)) AS t USING (sha256)
+)
+SELECT coalesce(
+    string_agg(int4send(coalesce(our_place, -2147483648)) || int4send(coalesce(their_place, -2147483648)) || int4send(coalesce(fields, 0)), ''), ''
+) AS packed
+FROM pairs
+WHERE our_place IS NULL OR their_place IS NULL OR fields <> 0;

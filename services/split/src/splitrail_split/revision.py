@@ -110,7 +110,7 @@ def _findings(inputs: Inputs, units: npt.NDArray[np.int64], parted: npt.NDArray[
     if len(parted) > _NAMED:
         found.append(f"{len(parted) - _NAMED} more groups are in several parts")
     sizes = np.bincount(vector, minlength=4)[1:]
-    smallest = int(sizes[sizes > 0].min(initial=0))
+    smallest = min((int(size) for size in sizes if size), default=0)
     if leaks.largest_cluster > smallest:
         found.append(
             f"a cluster of near-duplicates holds {leaks.largest_cluster} images, more than the smallest part ({smallest}): single links chain"

@@ -107,8 +107,9 @@ class Datasets:
         """A page of images by ordinal. Filters read the version's packed columns, so a page costs the same at any depth; those of path and metadata
         read rows, from the last page's end on.
 
-        Raises NOT_FOUND for the split, FAILED_PRECONDITION (SPLIT_MISSING), INVALID_ARGUMENT for the class.
+        Raises NOT_FOUND for the split, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING), INVALID_ARGUMENT for the class.
         """
+        require_committed(version)
         vector = await self._vector(scope, version, query)
         chosen = await self._chosen(version, query, vector)
         if query.path_prefix or query.metadata:
@@ -159,10 +160,10 @@ class Datasets:
         return np.logical_and.reduce(masks) if masks else None
 
 
-def require_committed(version: Version) -> None:
+def require_committed(version: Version, field: str = "version_id") -> None:
     """Raises FAILED_PRECONDITION (VERSION_STATE) for a draft."""
     if version.state != VersionState.COMMITTED:
-        raise precondition(Reason.ERROR_REASON_VERSION_STATE, f"{version.reference} is a draft: commit it first", field="version_id")
+        raise precondition(Reason.ERROR_REASON_VERSION_STATE, f"{version.reference} is a draft: commit it first", field=field)
 
 
 def split_missing(version: Version) -> PlatformError:

@@ -33,6 +33,8 @@ from splitrail_split.imports import Imports
 from splitrail_split.service import AssetPage, AssetQuery, Datasets
 from splitrail_split.splits import LeakPage, Splits
 from splitrail_split.thumbnails import Thumbnails
+from splitrail_split.versions.service import Versions
+from splitrail_split.versions.validate import new_dataset
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -48,10 +50,19 @@ def _scope() -> Scope:
 class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     """DatasetService."""
 
-    def __init__(self, datasets: Datasets, thumbnails: Thumbnails, objects: ObjectStore) -> None:
+    def __init__(self, datasets: Datasets, versions: Versions, thumbnails: Thumbnails, objects: ObjectStore) -> None:
         self._datasets = datasets
+        self._versions = versions
         self._thumbnails = thumbnails
         self._objects = objects
+
+    async def CreateDataset(self, request: datasets_pb.CreateDatasetRequest, context: Context) -> datasets_pb.CreateDatasetResponse:
+        made = await self._versions.create_dataset(_scope(), new_dataset(request))
+        return datasets_pb.CreateDatasetResponse(dataset=convert.dataset(made))
+
+    async def DeleteDataset(self, request: datasets_pb.DeleteDatasetRequest, context: Context) -> datasets_pb.DeleteDatasetResponse:
+        await self._versions.delete_dataset(_scope(), validate.uuid("dataset_id", request.dataset_id))
+        return datasets_pb.DeleteDatasetResponse()
 
     async def GetDataset(self, request: datasets_pb.GetDatasetRequest, context: Context) -> datasets_pb.GetDatasetResponse:
         found = await self._datasets.dataset(_scope(), validate.uuid("dataset_id", request.dataset_id))

@@ -16,3 +16,5 @@ class Settings(DatabaseSettings, ObjectStoreSettings):
     """How long after the death of a process another one takes over its imports."""
     array_cache_bytes: int = 256 * 1024 * 1024
     """Memory for columns of versions and split vectors, which never change once written."""
+    asset_grace_seconds: float = 24 * 3600.0
+    """How long images stay that an import verified and then refused: a second try need not upload them."""

@@ -6,6 +6,8 @@ from pathlib import PurePosixPath
 from splitrail_split.formats.images import EXTENSIONS as IMAGE_EXTENSIONS
 
 ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
+ARCHIVE_EXTENSIONS = frozenset({".zip", ".tar"})
+"""What may be announced as the one file of a source, to be expanded here."""
 IGNORED_EXTENSIONS = frozenset({".md", ".rst", ".csv", ".html"})
 IGNORED_NAMES = frozenset({"split.lock.json", "license", "licence", "readme", "notice", "copying", "citation", ".gitignore", ".gitkeep", ".ds_store"})
 
@@ -13,6 +15,7 @@ MAX_PATH_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
 MAX_ANNOTATION_BYTES = 512 * 1024 * 1024
+MAX_ARCHIVE_BYTES = 4 * 1024 * 1024 * 1024
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -20,6 +23,15 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 def path_problem(path: str) -> str | None:
     """Why a path may not be announced, or None."""
+    if (problem := name_problem(path)) is not None:
+        return problem
+    if not (is_archive(path) or is_wanted(path) or is_ignored(path)):
+        return f"{kind_of(path)!r} is not a kind of file that a dataset of images and annotations is made of: leave it out"
+    return None
+
+
+def name_problem(path: str) -> str | None:
+    """Why a path may not name a file of any kind, or None."""
     segments = path.split("/")
     if not path:
         return "is empty"
@@ -33,10 +45,22 @@ def path_problem(path: str) -> str | None:
         return "is absolute: give it relative to the source's folder"
     if any(segment in ("", ".", "..") for segment in segments):
         return "holds an empty, '.' or '..' segment"
-    if not (is_image(path) or is_annotation(path) or is_ignored(path)):
-        kind = PurePosixPath(path).suffix or PurePosixPath(path).name
-        return f"{kind!r} is not a kind of file that a dataset of images and annotations is made of: leave it out"
     return None
+
+
+def kind_of(path: str) -> str:
+    """A file's kind for people: its extension, or its name when it has none."""
+    return PurePosixPath(path).suffix or PurePosixPath(path).name
+
+
+def is_archive(path: str) -> bool:
+    """True when the name says that it holds a whole source."""
+    return PurePosixPath(path).suffix.lower() in ARCHIVE_EXTENSIONS
+
+
+def is_wanted(path: str) -> bool:
+    """True for images and annotations."""
+    return is_image(path) or is_annotation(path)
 
 
 def is_image(path: str) -> bool:
@@ -57,4 +81,6 @@ def is_ignored(path: str) -> bool:
 
 def max_bytes(path: str) -> int:
     """The most that a file of this name may hold."""
+    if is_archive(path):
+        return MAX_ARCHIVE_BYTES
     return MAX_IMAGE_BYTES if is_image(path) else MAX_ANNOTATION_BYTES

@@ -188,10 +188,14 @@ class DatasetStore:
         """Stores a committed version: its row, its columns, and one row an image in the order of `version_asset`'s columns after version_id."""
         version_id = version["version_id"]
         await self.tables.run_in(connection, "insert_version", version)
-        for name, data in columns.items():
-            await self.tables.run_in(connection, "insert_array", {"version_id": version_id, "name": name, "data": data})
+        await self.insert_columns(connection, version_id, columns)
         async with connection.cursor() as cursor, cursor.copy(self.tables.sql["copy_version_assets"]) as copy:
             copy.set_types(_ASSET_TYPES)
             version_uuid = UUID(version_id)
             for row in rows:
                 await copy.write_row((version_uuid, *row))
+
+    async def insert_columns(self, connection: Connection, version_id: str, columns: dict[str, bytes]) -> None:
+        """Stores the columns of a version."""
+        for name, data in columns.items():
+            await self.tables.run_in(connection, "insert_array", {"version_id": version_id, "name": name, "data": data})

@@ -10,7 +10,7 @@ from splitrail_common import ids, paging
 from splitrail_common.errors import Violation, invalid
 
 from splitrail_split import sources
-from splitrail_split.domain import FORMATS, PART_NAMES, Folds, GroupBy, GroupKind, Method, Pin, SourceFile, SplitParameters, Task
+from splitrail_split.domain import FORMATS, KINDS, PART_NAMES, Folds, GroupBy, GroupKind, Method, Pin, SourceFile, SplitParameters, Task
 from splitrail_split.near import MAX_DISTANCE
 from splitrail_split.stratify import fold_ratios
 
@@ -25,7 +25,8 @@ METHODS = {
     split_pb2.SPLIT_METHOD_RANDOM: Method.RANDOM,
     split_pb2.SPLIT_METHOD_HASH: Method.HASH,
 }
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+NO_SHA256 = "must be 64 lower-case hexadecimal digits"
 _TOLERANCE = 1e-6
 
 
@@ -60,10 +61,10 @@ def optional_project(value: str) -> str:
     return project(value) if value else ""
 
 
-def dataset_name(value: str) -> str:
+def dataset_name(value: str, field: str = "dataset_name") -> str:
     """A dataset's name."""
     if not ids.is_name(value):
-        raise invalid(Violation("dataset_name", "must be letters, digits, '.', '_' and '-', at most 64, beginning with a letter or digit"))
+        raise invalid(Violation(field, "must be letters, digits, '.', '_' and '-', at most 64, beginning with a letter or digit"))
     return value
 
 
@@ -76,8 +77,8 @@ def request_id(value: str) -> str:
 
 def task(value: int) -> int:
     """What is annotated; boxes when nothing is given."""
-    if value not in (0, Task.DETECT):
-        raise invalid(Violation("task", f"{_name(dataset_pb2.Task, value)} is not supported: only TASK_DETECT is"))
+    if value and value not in KINDS:
+        raise invalid(Violation("task", f"{_name(dataset_pb2.Task, value)} is not a task"))
     return value or Task.DETECT
 
 
@@ -132,8 +133,8 @@ def metadata_filter(values: Sequence[str]) -> dict[str, str]:
 
 def sha256(field: str, value: str) -> bytes:
     """A content's hash."""
-    if not _SHA256.fullmatch(value):
-        raise invalid(Violation(field, "must be 64 lower-case hexadecimal digits"))
+    if not SHA256.fullmatch(value):
+        raise invalid(Violation(field, NO_SHA256))
     return bytes.fromhex(value)
 
 
@@ -220,8 +221,8 @@ def _pin(index: int, given: split_pb2.Pin) -> Pin:
     value = str(getattr(given, by)) if by else ""
     if not by or not value or "\0" in value:
         raise invalid(Violation(where, "needs one of sha256, external_id, path"))
-    if by == "sha256" and not _SHA256.fullmatch(value):
-        raise invalid(Violation(f"{where}.sha256", "must be 64 lower-case hexadecimal digits"))
+    if by == "sha256" and not SHA256.fullmatch(value):
+        raise invalid(Violation(f"{where}.sha256", NO_SHA256))
     return Pin(by, value, required_part(f"{where}.split", given.split))
 
 
@@ -261,8 +262,8 @@ def _file_problems(file: import_pb2.SourceFile) -> list[tuple[str, str]]:
         found.append(("path", f"{file.path[:200]!r} {problem}"))
     elif file.size_bytes > sources.max_bytes(file.path):
         found.append(("size_bytes", f"{file.path!r} has {file.size_bytes} bytes: at most {sources.max_bytes(file.path)}"))
-    if not _SHA256.fullmatch(file.sha256):
-        found.append(("sha256", "must be 64 lower-case hexadecimal digits"))
+    if not SHA256.fullmatch(file.sha256):
+        found.append(("sha256", NO_SHA256))
     return found
 
 

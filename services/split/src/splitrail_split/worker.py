@@ -21,7 +21,7 @@ _log = log.get(__name__)
 _POLL_SECONDS = 2.0
 _MAX_CLAIMS = 8
 _BACKOFF = timedelta(seconds=10)
-_STORES_FAILED = (PlatformError, psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, S3Error, OSError)
+STORES_FAILED = (PlatformError, psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, S3Error, OSError)
 
 
 class ImportQueue:
@@ -72,7 +72,7 @@ class ImportWorkers:
     async def _claim(self) -> Claim | None:
         try:
             return await self._store.claim(ids.new_id(), self._lease)
-        except _STORES_FAILED as error:
+        except STORES_FAILED as error:
             _log.warning("no import can be claimed at the moment", error=str(error))
             return None
 
@@ -80,7 +80,7 @@ class ImportWorkers:
         """Removes what ended imports have left; False when there is nothing to do, or no store answers."""
         try:
             return await self._importer.clean_up()
-        except (*_STORES_FAILED, RuntimeError) as error:
+        except (*STORES_FAILED, RuntimeError) as error:
             _log.warning("staged files were not removed, will retry", error=str(error))
             return False
 
@@ -112,7 +112,7 @@ class ImportWorkers:
                 await self._importer.run(claim)
         except LeaseLostError:
             _log.warning("import taken over by another process", import_id=claim.import_id)
-        except _STORES_FAILED as error:
+        except STORES_FAILED as error:
             _log.warning("import interrupted, will retry", import_id=claim.import_id, error=str(error))
             await self._give_back(claim, _BACKOFF * claim.claims, counted=True)
         except Exception:
@@ -122,14 +122,14 @@ class ImportWorkers:
     async def _give_back(self, claim: Claim, delay: timedelta, *, counted: bool) -> None:
         try:
             await self._store.release(claim, delay=delay, counted=counted)
-        except _STORES_FAILED as error:
+        except STORES_FAILED as error:
             _log.warning("import not given back: its lease will end", import_id=claim.import_id, error=str(error))
 
     async def _fail(self, claim: Claim) -> None:
         why = f"a defect on our side; the service's log has the detail under import_id {claim.import_id}"
         try:
             await self._store.end(claim, ImportState.FAILED, Report(), why)
-        except (LeaseLostError, *_STORES_FAILED) as error:
+        except (LeaseLostError, *STORES_FAILED) as error:
             _log.warning("import not ended: its lease will end", import_id=claim.import_id, error=str(error))
 
     async def _renew(self, claim: Claim) -> None:
@@ -139,5 +139,5 @@ class ImportWorkers:
             try:
                 if not await self._store.renew(claim, self._lease):
                     return
-            except _STORES_FAILED as error:
+            except STORES_FAILED as error:
                 _log.warning("lease not renewed, will retry", import_id=claim.import_id, error=str(error))

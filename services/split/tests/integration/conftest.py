@@ -20,6 +20,8 @@ from minio import Minio
 from PIL import Image, ImageDraw
 from psycopg import sql
 from splitrail.split.v1 import (
+    dataset_pb2,
+    dataset_service_pb2,
     dataset_service_pb2_grpc,
     import_pb2,
     import_service_pb2,
@@ -27,6 +29,9 @@ from splitrail.split.v1 import (
     split_pb2,
     split_service_pb2,
     split_service_pb2_grpc,
+    version_pb2,
+    version_service_pb2,
+    version_service_pb2_grpc,
 )
 from splitrail_common.concurrency import ended
 from splitrail_common.database import open_pool
@@ -132,11 +137,13 @@ class Api:
     datasets: dataset_service_pb2_grpc.DatasetServiceStub = field(init=False)
     imports: import_service_pb2_grpc.ImportServiceStub = field(init=False)
     splits: split_service_pb2_grpc.SplitServiceStub = field(init=False)
+    versions: version_service_pb2_grpc.VersionServiceStub = field(init=False)
 
     def __post_init__(self) -> None:
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channel)
         self.imports = import_service_pb2_grpc.ImportServiceStub(self.channel)
         self.splits = split_service_pb2_grpc.SplitServiceStub(self.channel)
+        self.versions = version_service_pb2_grpc.VersionServiceStub(self.channel)
 
     def as_(self, metadata: tuple[tuple[str, str], ...]) -> "Api":
         return Api(self.channel, self.place, metadata)
@@ -201,6 +208,45 @@ class Api:
         request = split_service_pb2.CreateSplitRequest(version_id=version_id, parameters=parameters, request_id=request_id)
         return (await self.call(self.splits.CreateSplit, request)).split
 
+    async def dataset(self, name: str = "mine", **fields: object) -> dataset_pb2.Dataset:
+        request = dataset_service_pb2.CreateDatasetRequest(project_id=self.place.project, name=name, **fields)
+        return (await self.call(self.datasets.CreateDataset, request)).dataset
+
+    async def check(self, images: list[bytes]) -> list[import_pb2.Upload]:
+        contents = [version_pb2.AssetContent(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)) for data in images]
+        request = version_service_pb2.CheckAssetsRequest(project_id=self.place.project, contents=contents)
+        return list((await self.call(self.versions.CheckAssets, request)).uploads)
+
+    async def send(self, images: list[bytes]) -> None:
+        """Uploads what the project lacks."""
+        await self.upload(await self.check(images), {str(n): data for n, data in enumerate(images)})
+
+    async def draft(self, dataset_id: str, **fields: object) -> dataset_pb2.DatasetVersion:
+        request = version_service_pb2.CreateVersionRequest(dataset_id=dataset_id, **fields)
+        return (await self.call(self.versions.CreateVersion, request)).version
+
+    async def upsert(self, version_id: str, *assets: dict[str, object]) -> version_service_pb2.UpsertAssetsResponse:
+        request = version_service_pb2.UpsertAssetsRequest(version_id=version_id, assets=[version_pb2.AssetUpsert(**one) for one in assets])
+        return await self.call(self.versions.UpsertAssets, request)
+
+    async def remove(self, version_id: str, **named: list[str]) -> version_service_pb2.DeleteAssetsResponse:
+        return await self.call(self.versions.DeleteAssets, version_service_pb2.DeleteAssetsRequest(version_id=version_id, **named))
+
+    async def commit(self, version_id: str, expected: str = "") -> dataset_pb2.DatasetVersion:
+        request = version_service_pb2.CommitVersionRequest(version_id=version_id, expected_base_version_id=expected)
+        return (await self.call(self.versions.CommitVersion, request)).version
+
+    async def diff(self, version_id: str, **fields: object) -> version_service_pb2.DiffVersionsResponse:
+        return await self.call(self.versions.DiffVersions, version_service_pb2.DiffVersionsRequest(version_id=version_id, **fields))
+
+    async def assets(self, version_id: str) -> list[dataset_pb2.Asset]:
+        """All images of a version with their annotations."""
+        version = (await self.call(self.datasets.GetVersion, dataset_service_pb2.GetVersionRequest(version_id=version_id))).version
+        request = dataset_service_pb2.ListAssetsRequest(
+            dataset_id=version.dataset_id, version_id=version_id, include_annotations=True, page_size=1000
+        )
+        return list((await self.call(self.datasets.ListAssets, request)).assets)
+
 
 @asynccontextmanager
 async def serving(place: Place, **changes: object) -> AsyncIterator[Api]:
@@ -210,14 +256,14 @@ async def serving(place: Place, **changes: object) -> AsyncIterator[Api]:
         server = make_server(app.servicers, Verifier.from_file(settings.jwks_file))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        workers = asyncio.create_task(app.workers.run())
+        background = [asyncio.create_task(one) for one in (app.workers.run(), app.sweeper.run())]
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 yield Api(channel, place, bearer(place.stack.user_token({"*": "admin"})), draining)
         finally:
             draining.event.set()
             await server.stop(5)
-            await ended(workers)
+            await ended(*background)
 
 
 @pytest.fixture

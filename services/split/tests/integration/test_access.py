@@ -2,7 +2,7 @@
 
 import grpc
 import pytest
-from splitrail.split.v1 import dataset_service_pb2, import_service_pb2, split_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_service_pb2, import_service_pb2, split_pb2, split_service_pb2, version_service_pb2
 from splitrail_common.ids import new_id
 from splitrail_common.peers import bearer
 
@@ -13,8 +13,23 @@ def calls(api, version, split_id, import_id):
     """Every RPC that names something, by its name."""
     ids = {"dataset_id": version.dataset_id, "version_id": version.version_id}
     parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=1))
-    d, i, s = dataset_service_pb2, import_service_pb2, split_service_pb2
+    d, i, s, v = dataset_service_pb2, import_service_pb2, split_service_pb2, version_service_pb2
     return {
+        "CreateDataset": (api.datasets.CreateDataset, d.CreateDatasetRequest(project_id=version.project_id, name="new")),
+        "DeleteDataset": (api.datasets.DeleteDataset, d.DeleteDatasetRequest(dataset_id=version.dataset_id)),
+        "CheckAssets": (
+            api.versions.CheckAssets,
+            v.CheckAssetsRequest(project_id=version.project_id, contents=[{"sha256": "0" * 64, "size_bytes": 1}]),
+        ),
+        "CreateVersion": (api.versions.CreateVersion, v.CreateVersionRequest(dataset_id=version.dataset_id)),
+        "ListDrafts": (api.versions.ListDrafts, v.ListDraftsRequest(dataset_id=version.dataset_id)),
+        "UpsertAssets": (api.versions.UpsertAssets, v.UpsertAssetsRequest(**ids, assets=[{"path": "a.jpg"}])),
+        "DeleteAssets": (api.versions.DeleteAssets, v.DeleteAssetsRequest(**ids, paths=["a.jpg"])),
+        "UpdateClasses": (api.versions.UpdateClasses, v.UpdateClassesRequest(**ids, changes=[{"add": {"name": "x"}}])),
+        "CommitVersion": (api.versions.CommitVersion, v.CommitVersionRequest(**ids)),
+        "DiffVersions": (api.versions.DiffVersions, v.DiffVersionsRequest(**ids)),
+        "DeleteDraft": (api.versions.DeleteDraft, v.DeleteDraftRequest(**ids)),
+        "DeleteVersion": (api.versions.DeleteVersion, v.DeleteVersionRequest(**ids)),
         "GetDataset": (api.datasets.GetDataset, d.GetDatasetRequest(dataset_id=version.dataset_id)),
         "GetVersion": (api.datasets.GetVersion, d.GetVersionRequest(**ids)),
         "ListVersions": (api.datasets.ListVersions, d.ListVersionsRequest(dataset_id=version.dataset_id)),
@@ -85,12 +100,16 @@ async def test_nobody_and_strangers_are_refused(api, made):
 async def test_roles(api, made):
     project = api.place.project
     viewer, editor = api.as_user(**{project: "viewer"}), api.as_user(**{project: "editor"})
-    changing = {"CreateImport", "AddFiles", "StartImport", "CreateSplit"}
+    deleting = {"DeleteSplit", "DeleteVersion", "DeleteDataset"}
+    changing = {
+        *("CreateImport", "AddFiles", "StartImport", "CreateSplit", "CreateDataset", "CheckAssets", "CreateVersion", "UpsertAssets", "DeleteAssets"),
+        *("UpdateClasses", "CommitVersion", "DeleteDraft"),
+    }
     for name, (method, request) in calls(api, *made).items():
         denied = await code_of(viewer, method, request) is grpc.StatusCode.PERMISSION_DENIED
-        assert denied == (name in changing or name == "DeleteSplit"), name
+        assert denied == (name in changing or name in deleting), name
         denied = await code_of(editor, method, request) is grpc.StatusCode.PERMISSION_DENIED
-        assert denied == (name == "DeleteSplit"), name
+        assert denied == (name in deleting), name
     pin = split_service_pb2.PinSplitRequest(split_id=made[1], job_id=new_id())
     assert await code_of(api, api.splits.PinSplit, pin) is grpc.StatusCode.PERMISSION_DENIED
     assert await code_of(api.as_service(), api.splits.PinSplit, pin) is grpc.StatusCode.OK

@@ -213,6 +213,7 @@ async def test_leaks_are_counted_paged_and_avoided_by_grouping(api):
     grouped = await create(api, version.version_id, group_by=[split_pb2.GroupBy(near_duplicate_distance=6)])
     assert sum(grouped.certificate.near_duplicate_pairs) == 0
     assert grouped.certificate.group_count == 12
+    assert not any("cluster" in finding for finding in [*made.certificate.findings, *grouped.certificate.findings])
     assert grouped.certificate.duplicate_pairs == 0
     frames = made.certificate.frame_pairs
     assert frames >= 27

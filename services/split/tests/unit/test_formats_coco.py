@@ -146,8 +146,8 @@ def test_masks_crowds_and_polygons_without_boxes_are_notes():
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
-        ({"counts": "abc", "size": [100, 200]}, "left out: it has no bbox, and its segmentation is a run-length mask"),
-        ([[10, 10, 30, 10]], "left out: it has no bbox, and its segmentation is no list of polygons"),
+        ({"counts": "abc", "size": [100, 200]}, "left out: it has no bbox, and the mask's counts end within a number"),
+        ([[10, 10, 30, 10]], "left out: it has no bbox, and its segmentation is neither a list of polygons"),
     ],
 )
 def test_a_mask_that_gives_no_box_is_not_counted_as_kept(segmentation, message):

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_common.annotations import LabelState, unpack
+from splitrail_common.annotations import Kind, LabelState, unpack
 from splitrail_split.formats import Code, Format, Severity, UnknownFormatError, detect, parse
 from splitrail_split.formats.model import MAX_KEPT_PROBLEMS
 
@@ -46,9 +46,9 @@ PATHS = ["data.yaml", "classes.txt", "labels/a.txt", "labels/b.txt", "Annotation
 
 
 @pytest.mark.parametrize("format_", Format)
-@given(st.dictionaries(st.sampled_from(PATHS), junk))
-def test_no_content_makes_a_parser_raise(format_, files):
-    parsed = parse(format_, files, IMAGES)
+@given(st.dictionaries(st.sampled_from(PATHS), junk), st.sampled_from(Kind))
+def test_no_content_makes_a_parser_raise(format_, files, kind):
+    parsed = parse(format_, files, IMAGES, kind=kind)
     assert {item.path for item in parsed.items} <= set(IMAGES)
     for item in parsed.items:
         boxes = unpack(item.annotations)

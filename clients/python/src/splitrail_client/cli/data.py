@@ -8,6 +8,7 @@ from splitrail.split.v1 import import_pb2
 from ..client import AsyncClient
 from ..errors import ImportFailedError
 from ..export import FORMATS, ExportResult
+from ..references import TASKS
 from ..source import Source
 from ..text import counted, human_size, plain
 from ..transfer import ImportProgress, ImportResult
@@ -25,12 +26,15 @@ def dataset() -> None:
 
 @dataset.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", help="The dataset's name. Default: the folder's.")
+@click.option("--name", help="The dataset's name. Default: the folder's, or the archive's.")
+@click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What the annotations describe.")
 @click.option("--strict", is_flag=True, help="Refuse the whole source when anything is wrong with it.")
 @click.option("--dry-run", is_flag=True, help="Check and report; commit nothing.")
 @with_session
-def import_(session: Session, path: Path, name: str | None, strict: bool, dry_run: bool) -> None:
-    """Send the folder PATH (YOLO, VOC or COCO) and make a new version of it.
+def import_(session: Session, path: Path, *, name: str | None, task: str, strict: bool, dry_run: bool) -> None:
+    """Send the folder PATH, or the .zip or .tar of one, and make a new version of it.
+
+    It holds images with their annotations as YOLO, Pascal VOC, COCO, CVAT or Label Studio write them.
 
     What the platform already has is not sent again, so an interrupted import is resumed by running it again.
     """
@@ -46,7 +50,7 @@ def import_(session: Session, path: Path, name: str | None, strict: bool, dry_ru
 
             result, failure = None, None
             try:
-                result = await client.import_dataset(path, name, strict=strict, dry_run=dry_run, progress=report)
+                result = await client.import_dataset(path, name, task=task, strict=strict, dry_run=dry_run, progress=report)
                 done = result.report
             except ImportFailedError as error:
                 failure, done = error, error.report
@@ -87,6 +91,8 @@ def _summary(result: ImportResult, *, dry_run: bool) -> str:
 def _found(source: Source) -> str:
     annotations = len(source.files) - source.image_count
     size = human_size(source.size_bytes)
+    if not source.image_count:  # an archive, which the service looks into
+        return plain(f"{source.root / source.files[0].path}: {source.format}, {size}")
     found = f"{source.root}: {source.format}, {counted(source.image_count, 'image')}, {counted(annotations, 'annotation file')}, {size}"
     left_out = ", ".join(f"{count} {kind}" for kind, count in source.left_out.most_common(5))
     return plain(found + (f"; not sent: {left_out}" if left_out else ""))

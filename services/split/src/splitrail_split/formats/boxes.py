@@ -1,12 +1,15 @@
-"""Gathering the boxes of one image from rows that cannot be trusted, and matching annotation files with images."""
+"""Gathering the objects of one image from rows that cannot be trusted, and matching annotation files with images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 
-from splitrail_common.annotations import MAX_CLASS_ID, Annotation, AnnotationError, LabelState, box_from_yolo, overhang, pack
+from splitrail_common.annotations import MAX_CLASS_ID, Annotation, AnnotationError, Kind, LabelState, box_from_yolo, overhang, pack
 
+from splitrail_split.formats import shapes
 from splitrail_split.formats.model import Code, ParsedImage, Place, Problems, SourceSplit
 
 CLIP_TOLERANCE = 1e-4
@@ -17,38 +20,145 @@ MAX_CLASSES = MAX_CLASS_ID + 1
 _SPLIT_NAMES: dict[str, SourceSplit] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test",
 }  # fmt: skip
-_CODES = {"not_finite": Code.NOT_FINITE, "no_area": Code.NO_AREA, "outside": Code.OUTSIDE}
+_CODES = {
+    "not_finite": Code.NOT_FINITE, "no_area": Code.NO_AREA, "outside": Code.OUTSIDE, "too_many_points": Code.TOO_MANY_POINTS,
+}  # fmt: skip
 
 Four = tuple[float, float, float, float]
 
+_CHANGES: Mapping[Code, str] = {
+    Code.POLYGON_TO_BOX: "{} polygons or oriented boxes are kept as their bounding boxes (a dataset of another --task keeps them)",
+    Code.BOX_TO_POLYGON: "{} objects without an outline are kept as rectangles",
+    Code.SHAPE_CONVERTED: "{} objects are kept as oriented boxes around them, though the source has other shapes",
+    Code.RINGS_JOINED: "{} objects in several pieces are kept as one outline each: lines without width join the pieces",
+    Code.ATTRIBUTES_DROPPED: "{} objects have a shape or keypoints that are not kept (a dataset of another --task keeps them)",
+}
+
+
+@dataclass(slots=True)
+class Changes:
+    """Objects of one file that were kept in another shape than the source has them, by what became of them, with the first one's place."""
+
+    places: dict[Code, Place] = field(default_factory=dict)
+    counts: dict[Code, int] = field(default_factory=dict)
+
+    def add(self, code: Code, at: Place) -> None:
+        self.places.setdefault(code, at)
+        self.counts[code] = self.counts.get(code, 0) + 1
+
+    def report(self, problems: Problems) -> None:
+        """One note, or problem, for each kind of change."""
+        for code, at in self.places.items():
+            problems.add(at.path, at.line, code, _CHANGES[code].format(self.counts[code]), at.object)
+
 
 class Labels:
-    """The boxes of one image, as they are found."""
+    """The objects of one image, as they are found. `kind` is the shape in which they are kept, whichever they have in the source.
 
-    def __init__(self, problems: Problems) -> None:
+    size: width and height of the image in pixels. changes: where it is counted what was kept in another shape.
+    What is wrong with an object becomes a problem of its place; each method is False when the object was left out.
+    """
+
+    def __init__(self, problems: Problems, kind: Kind = Kind.BOX, size: tuple[float, float] = (1.0, 1.0), changes: Changes | None = None) -> None:
         self._problems = problems
+        self._kind = kind
+        self._size = size
+        self.changes = Changes() if changes is None else changes
         self._found: dict[Annotation, None] = {}
         self.dropped = 0
         """Objects that were left out."""
 
     def box(self, at: Place, class_id: int, cxcywh: Four) -> bool:
-        """Add a box given by centre and size in fractions of the image; what is wrong with it becomes a problem of this place. False: left out."""
-        try:
-            annotation = box_from_yolo(class_id, *cxcywh)
-        except AnnotationError as error:
-            self.drop(at, _CODES[error.reason], str(error))
-            return False
-        if (beyond := overhang(*cxcywh)) > CLIP_TOLERANCE:
-            self._problems.add_at(at, Code.CLIPPED, f"box reaches {beyond:.2%} beyond the image: cut to it")
-        if annotation in self._found:
-            self._problems.add_at(at, Code.DUPLICATE_BOX, "the same box of the same class occurs before: counted once")
-        self._found[annotation] = None
-        return True
+        """Add an upright box given by centre and size in fractions of the image."""
+        made: Callable[[], Annotation]
+        if self._kind is Kind.BOX:
+            made, change = partial(box_from_yolo, class_id, *cxcywh), None
+        elif self._kind is Kind.KEYPOINTS:
+            made, change = partial(shapes.keypoints, class_id, cxcywh, ()), None  # that it has none is told once all images are known
+        elif self._kind is Kind.CLASS:
+            return self._whole(at, class_id)
+        else:
+            # Cut first: what is left of an upright box is upright.
+            def made() -> Annotation:
+                x, y, w, h = (value / 1e6 for value in box_from_yolo(class_id, *cxcywh).values)
+                return (shapes.polygon if self._kind is Kind.POLYGON else shapes.oriented)(class_id, shapes.rectangle((x, y, w, h)))
+
+            change = Code.BOX_TO_POLYGON if self._kind is Kind.POLYGON else Code.SHAPE_CONVERTED
+        return self._add(at, made, overhang(*cxcywh), change)
 
     def corners(self, at: Place, class_id: int, x1y1x2y2: Four) -> bool:
         """As `box`, from left, top, right and bottom."""
         x1, y1, x2, y2 = x1y1x2y2
         return self.box(at, class_id, ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
+
+    def polygon(self, at: Place, class_id: int, rings: Sequence[Sequence[shapes.Point]]) -> bool:
+        """Add an object by its outline, in one piece or several; the points are fractions of the image."""
+        points = [point for ring in rings for point in ring]
+        if self._kind is Kind.CLASS:
+            return self._whole(at, class_id)
+        if self._kind in (Kind.BOX, Kind.KEYPOINTS):
+            cxcywh = shapes.bounds(points)
+            made = box_from_yolo if self._kind is Kind.BOX else _boxed
+            return self._add(at, partial(made, class_id, *cxcywh), overhang(*cxcywh), Code.POLYGON_TO_BOX)
+        beyond = shapes.beyond(points)
+        if self._kind is Kind.POLYGON:
+            change = Code.RINGS_JOINED if len(rings) > 1 else None
+            return self._add(at, lambda: shapes.polygon(class_id, shapes.joined(rings)), beyond, change)
+        if len(points) == shapes.CORNERS:
+            return self._add(at, partial(shapes.oriented, class_id, points), beyond)
+
+        def around() -> Annotation:
+            corners = shapes.smallest_rectangle(points, self._size)
+            if not corners:
+                raise AnnotationError("no_area", f"polygon of {len(points)} points has no area")
+            return shapes.oriented(class_id, corners)
+
+        return self._add(at, around, beyond, Code.SHAPE_CONVERTED)
+
+    def oriented(self, at: Place, class_id: int, corners: Sequence[shapes.Point]) -> bool:
+        """Add a rotated box by its corners."""
+        return self.polygon(at, class_id, [corners])
+
+    def keypoints(self, at: Place, class_id: int, cxcywh: Four, points: Sequence[shapes.Keypoint]) -> bool:
+        """Add a box with keypoints, all in fractions of the image."""
+        if self._kind is not Kind.KEYPOINTS:
+            kept = self.box(at, class_id, cxcywh)
+            if kept and self._kind is not Kind.CLASS:
+                self.changes.add(Code.ATTRIBUTES_DROPPED, at)
+            return kept
+        lost = sum(1 for x, y, visibility in points if visibility and not shapes.within((x, y)))
+        kept = self._add(at, partial(shapes.keypoints, class_id, cxcywh, points), overhang(*cxcywh))
+        if kept and lost:
+            self._problems.add_at(at, Code.CLIPPED, f"{lost} keypoints lie outside the image: taken for not labelled")
+        return kept
+
+    def whole(self, at: Place, class_id: int) -> bool:
+        """Add a class of the whole image; a dataset of shapes has no place for it."""
+        if self._kind is Kind.CLASS:
+            self._found[Annotation(class_id, Kind.CLASS, ())] = None
+            return True
+        self.changes.add(Code.ATTRIBUTES_DROPPED, at)
+        return False
+
+    def _whole(self, at: Place, class_id: int) -> bool:
+        self.changes.add(Code.ATTRIBUTES_DROPPED, at)
+        return self.whole(at, class_id)
+
+    def _add(self, at: Place, made: Callable[[], Annotation], beyond: float, change: Code | None = None) -> bool:
+        try:
+            annotation = made()
+        except AnnotationError as error:
+            self.drop(at, _CODES[error.reason], str(error))
+            return False
+        what = "box" if annotation.kind is Kind.BOX else "object"
+        if beyond > CLIP_TOLERANCE:
+            self._problems.add_at(at, Code.CLIPPED, f"{what} reaches {beyond:.2%} beyond the image: cut to it")
+        if annotation in self._found:
+            self._problems.add_at(at, Code.DUPLICATE_BOX, f"the same {what} of the same class occurs before: counted once")
+        self._found[annotation] = None
+        if change is not None:
+            self.changes.add(change, at)
+        return True
 
     def drop(self, at: Place, code: Code, message: str) -> None:
         """Report an object and leave it out."""
@@ -65,7 +175,16 @@ class Labels:
         found: Iterable[Annotation] = self._found
         if classes is not None:
             found = {annotation._replace(class_id=classes[annotation.class_id]): None for annotation in found}
+        if self._kind is Kind.CLASS and (several := len({annotation.class_id for annotation in found})) > 1:
+            self.dropped += len(self._found)
+            self._problems.add(path, None, Code.SEVERAL_CLASSES, f"the source gives it {several} classes: an image has one")
+            return None
         return ParsedImage(path, pack(found), LabelState.LABELLED if self._found else LabelState.EMPTY)
+
+
+def _boxed(class_id: int, *cxcywh: float) -> Annotation:
+    x, y, w, h = cxcywh
+    return shapes.keypoints(class_id, (x, y, w, h), ())
 
 
 def unlabelled(path: str) -> ParsedImage:

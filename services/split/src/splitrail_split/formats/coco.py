@@ -11,9 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from splitrail_common.annotations import Kind
+
+from splitrail_split.formats import masks, shapes
 from splitrail_split.formats.boxes import (
     MAX_CLASSES,
+    Changes,
     ClassNames,
+    Four,
     ImagesByName,
     Labels,
     SourceSplits,
@@ -25,7 +30,8 @@ from splitrail_split.formats.boxes import (
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import number, read_json, shown
 
-_OTHER_TASKS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info")
+_KEYPOINTS = "person_keypoints"
+_OTHER_TASKS = ("captions", _KEYPOINTS, "stuff", "panoptic", "image_info")
 
 Id = int | str
 
@@ -53,6 +59,7 @@ class _File:
     crowds: int = 0
     polygons: list[int] = field(default_factory=list)
     extras: int = 0
+    changes: Changes = field(default_factory=Changes)
 
 
 def claims(paths: Sequence[str]) -> int:
@@ -70,11 +77,15 @@ def parse(source: Source) -> ParsedDataset:
     problems = Problems()
     state = _State(source, problems, ImagesByName([*source.image_sizes, *source.bad_images]))
     paths = sorted(path for path in source.files if path.lower().endswith(".json"))
-    instances = any(PurePosixPath(path).name.lower().startswith("instances") for path in paths)
+    names = [PurePosixPath(path).name.lower() for path in paths]
+    instances = any(name.startswith("instances") for name in names)
+    keypoints = source.kind is Kind.KEYPOINTS and any(name.startswith(_KEYPOINTS) for name in names)
+    others = ("instances", *(name for name in _OTHER_TASKS if name != _KEYPOINTS)) if keypoints else _OTHER_TASKS
     last = ""
     for path in paths:
-        if instances and PurePosixPath(path).name.lower().startswith(_OTHER_TASKS):
-            problems.add(path, None, Code.FILE_IGNORED, "not read: the instances files hold the boxes")
+        if (keypoints or instances) and PurePosixPath(path).name.lower().startswith(others):
+            what = "person_keypoints files hold the keypoints" if keypoints else "instances files hold the boxes and outlines"
+            problems.add(path, None, Code.FILE_IGNORED, f"not read: the {what}")
             continue
         data = read_json(source, path, problems)
         if data is None:
@@ -105,10 +116,11 @@ def _file(state: _State, path: str, data: dict[str, object]) -> None:
     for index, annotation in _entries(state, path, data, "annotations"):
         _annotation(state, file, index, annotation)
     if file.polygons:
-        message = f"{len(file.polygons)} objects without a bbox are kept as the bounding boxes of their polygons"
+        message = f"{len(file.polygons)} objects without a bbox are kept as the bounding boxes of their outlines"
         state.problems.add(path, None, Code.POLYGON_TO_BOX, message, file.polygons[0])
     if file.extras:
         state.problems.add(path, None, Code.ATTRIBUTES_DROPPED, f"masks and keypoints of {file.extras} objects are not kept, their boxes are")
+    file.changes.report(state.problems)
     if file.crowds:
         state.problems.add(path, None, Code.ATTRIBUTES_DROPPED, f"{file.crowds} crowd regions (iscrowd) are left out: they are no single objects")
 
@@ -179,7 +191,8 @@ def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, objec
         if odd:
             state.problems.add(file.path, None, Code.SIZE_MISMATCH, f"image {shown(name)} {odd}")
         file.images[id_] = (path, pixels)
-        state.labels.setdefault(path, Labels(state.problems))
+        labels = state.labels.setdefault(path, Labels(state.problems, state.source.kind, pixels))
+        labels.changes = file.changes
         if file.split is not None:
             state.splits.put(path, file.split)
 
@@ -203,48 +216,90 @@ def _annotation(state: _State, file: _File, index: int, entry: dict[str, object]
         message = f"category id {shown(entry.get('category_id'))} is not declared"
         labels.drop(at, Code.CLASS_UNKNOWN, message)
         return
-    segmentation, box = entry.get("segmentation"), entry.get("bbox")
-    outlined = box in (None, []) and bool(segmentation)
-    if outlined:
-        box = _polygon_box(segmentation)
-        if box is None:
-            what = "a run-length mask" if isinstance(segmentation, dict) else "no list of polygons"
-            labels.drop(at, Code.COLUMNS, f"left out: it has no bbox, and its segmentation is {what}")
+    _object(state, file, _Entry(at, index, file.class_of[category], entry, (width, height)), labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An annotation of a known image and class. size: of the frame that its pixels refer to."""
+
+    at: Place
+    index: int
+    class_id: int
+    fields: dict[str, object]
+    size: tuple[float, float]
+
+
+def _object(state: _State, file: _File, one: _Entry, labels: Labels) -> None:
+    """Adds an object in the shape that the dataset is made of, or in the one that comes nearest to it."""
+    kind, at = state.source.kind, one.at
+    segmentation, listed, box = one.fields.get("segmentation"), one.fields.get("keypoints"), one.fields.get("bbox")
+    boxed = box not in (None, [])
+    if kind is Kind.CLASS:
+        labels.box(at, one.class_id, (0.5, 0.5, 1.0, 1.0))
+    elif segmentation and (not boxed or kind in (Kind.POLYGON, Kind.OBB)):
+        rings = _rings(segmentation, one.size)
+        if isinstance(rings, str):
+            labels.drop(at, Code.COLUMNS, f"left out: {'it has no bbox, and ' if not boxed else ''}{rings}")
+        elif kind is Kind.BOX:
+            if labels.box(at, one.class_id, shapes.bounds([point for ring in rings for point in ring])):
+                file.polygons.append(one.index)
+        else:
+            labels.polygon(at, one.class_id, rings)
+    else:
+        four = _bbox(box, one, labels)
+        if four is None:
             return
+        if kind is Kind.KEYPOINTS and listed:
+            points = _keypoints(listed, one.size)
+            if points is None:
+                labels.drop(at, Code.COLUMNS, "keypoints is not a list [x1, y1, visibility1, ...] of numbers")
+            else:
+                labels.keypoints(at, one.class_id, four, points)
+        elif labels.box(at, one.class_id, four) and (segmentation or listed):
+            file.extras += 1
+
+
+def _bbox(box: object, one: _Entry, labels: Labels) -> Four | None:
     if not isinstance(box, list) or len(box) != 4:
-        labels.drop(at, Code.COLUMNS, "bbox is not a list of four numbers [x, y, width, height]")
-        return
+        labels.drop(one.at, Code.COLUMNS, "bbox is not a list of four numbers [x, y, width, height]")
+        return None
     numbers = [number(value) if not isinstance(value, str) else None for value in box]
     x, y, w, h = numbers
     if x is None or y is None or w is None or h is None:
-        labels.drop(at, Code.NOT_A_NUMBER, f"bbox has {shown(box[numbers.index(None)])} where a number belongs")
-        return
-    if not labels.box(at, file.class_of[category], ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)):
-        return
-    if outlined:
-        file.polygons.append(index)
-    elif segmentation or entry.get("keypoints"):
-        file.extras += 1
+        labels.drop(one.at, Code.NOT_A_NUMBER, f"bbox has {shown(box[numbers.index(None)])} where a number belongs")
+        return None
+    width, height = one.size
+    return (x + w / 2) / width, (y + h / 2) / height, w / width, h / height
 
 
-def _polygon_box(segmentation: object) -> list[float] | None:
-    """[x, y, width, height] around polygons [[x1, y1, ...], ...]; None for anything else, such as run lengths."""
-    if not isinstance(segmentation, list):
+def _rings(segmentation: object, size: tuple[float, float]) -> list[list[shapes.Point]] | str:
+    """Outlines in fractions of the image, of polygons [[x1, y1, ...], ...] or of a run-length mask; else why there are none."""
+    if isinstance(segmentation, dict):
+        try:
+            mask = masks.from_coco(segmentation)
+            height, width = mask.shape
+            return [[(x / width, y / height) for x, y in ring] for ring in masks.outlines(mask)]
+        except masks.MaskError as error:
+            return str(error)
+    rings: list[list[shapes.Point]] = []
+    for ring in segmentation if isinstance(segmentation, list) else [None]:
+        values = [number(value) if not isinstance(value, str) else None for value in ring] if isinstance(ring, list) else []
+        numbers = [value for value in values if value is not None]
+        if len(values) < 6 or len(values) % 2 or len(numbers) != len(values):
+            return "its segmentation is neither a list of polygons [x1, y1, x2, y2, x3, y3, ...] nor a run-length mask"
+        rings.append([(x / size[0], y / size[1]) for x, y in zip(numbers[0::2], numbers[1::2], strict=True)])
+    return rings
+
+
+def _keypoints(listed: object, size: tuple[float, float]) -> list[shapes.Keypoint] | None:
+    """Keypoints [x1, y1, visibility1, ...] in fractions of the image; None for anything else."""
+    values = [number(value) if not isinstance(value, str) else None for value in listed] if isinstance(listed, list) else []
+    numbers = [value for value in values if value is not None]
+    if len(numbers) != len(values) or len(numbers) % 3 or not numbers:
         return None
-    values: list[float] = []
-    for ring in segmentation:
-        if not isinstance(ring, list) or len(ring) < 6 or len(ring) % 2:
-            return None
-        for value in ring:
-            one = number(value) if not isinstance(value, str) else None
-            if one is None:
-                return None
-            values.append(one)
-    if not values:
-        return None
-    xs, ys = values[0::2], values[1::2]
-    odd = sum(values) * 0  # NaN when a value is not finite: min and max may pass over it
-    return [min(xs) + odd, min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+    triples = zip(numbers[0::3], numbers[1::3], numbers[2::3], strict=True)
+    return [(x / size[0], y / size[1], 2 if seen >= 2 else 1 if seen >= 1 else 0) for x, y, seen in triples]
 
 
 def _split_of(path: str) -> SourceSplit | None:

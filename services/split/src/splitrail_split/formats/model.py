@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from splitrail_common.annotations import LabelState
+from splitrail_common.annotations import Kind, LabelState
 
 Loader = bytes | Callable[[], bytes]
 """The bytes of a file, or how to get them."""
@@ -25,6 +25,8 @@ class Format(enum.StrEnum):
     YOLO = "yolo"
     VOC = "voc"
     COCO = "coco"
+    CVAT = "cvat"
+    LABEL_STUDIO = "label_studio"
 
 
 class Severity(enum.StrEnum):
@@ -49,7 +51,11 @@ class Code(enum.StrEnum):
     CLASS_RANGE = "class_range"  # a class id beyond the names
     CLASS_UNKNOWN = "class_unknown"  # a class that is not declared, or has no name
     DUPLICATE_CLASS = "duplicate_class"
-    DUPLICATE_BOX = "duplicate_box"
+    DUPLICATE_BOX = "duplicate_box"  # the same object twice, whatever its shape
+    SHAPE_UNKNOWN = "shape_unknown"  # an object of a shape that no dataset holds: left out
+    TOO_MANY_POINTS = "too_many_points"  # an outline that cannot be kept
+    KEYPOINTS_ABSENT = "keypoints_absent"  # an object with fewer keypoints than others
+    SEVERAL_CLASSES = "several_classes"  # an image of several classes where one is wanted
     DUPLICATE_IMAGE = "duplicate_image"  # two annotations claim the same image
     IMAGE_ABSENT = "image_absent"  # an annotation names an image that is not there
     SIZE_MISMATCH = "size_mismatch"
@@ -58,12 +64,21 @@ class Code(enum.StrEnum):
     SPLIT_CONFLICT = "split_conflict"  # one image in two source splits
     BAD_IMAGE = "bad_image"  # an image that does not decode
     POLYGON_TO_BOX = "polygon_to_box"
-    ATTRIBUTES_DROPPED = "attributes_dropped"  # keypoints, masks, crowds: what boxes do not hold
+    BOX_TO_POLYGON = "box_to_polygon"  # a rectangle where an outline is wanted
+    SHAPE_CONVERTED = "shape_converted"  # a shape kept as another one that holds it
+    RINGS_JOINED = "rings_joined"  # an object in several pieces, kept as one outline
+    ATTRIBUTES_DROPPED = "attributes_dropped"  # keypoints, masks, crowds: what the dataset's shapes do not hold
+    GROUP_SUGGESTED = "group_suggested"  # images that seem to belong together
     DOWNLOAD_IGNORED = "download_ignored"
     FILE_IGNORED = "file_ignored"
 
 
-_NOTES = frozenset({Code.POLYGON_TO_BOX, Code.ATTRIBUTES_DROPPED, Code.DOWNLOAD_IGNORED, Code.FILE_IGNORED})
+_NOTES = frozenset(
+    {
+        *(Code.POLYGON_TO_BOX, Code.SHAPE_CONVERTED, Code.RINGS_JOINED, Code.ATTRIBUTES_DROPPED),
+        *(Code.DOWNLOAD_IGNORED, Code.FILE_IGNORED, Code.GROUP_SUGGESTED),
+    }
+)
 
 
 def spot(path: str, line: int | None, object: int | None) -> str:
@@ -147,12 +162,13 @@ class Source:
 
     `files` maps relative paths (with /) to bytes or loaders, images excluded or not. `image_sizes` maps the images that decode to (width, height)
     in pixels as displayed, EXIF orientation applied. `bad_images` are images that exist but were refused: their own problem is
-    reported already, so annotations that belong to them are left out in silence.
+    reported already, so annotations that belong to them are left out in silence. `kind` is the shape that the dataset's annotations have.
     """
 
     files: Mapping[str, Loader]
     image_sizes: Mapping[str, tuple[int, int]]
     bad_images: Collection[str] = frozenset()
+    kind: Kind = Kind.BOX
 
     def read(self, path: str) -> bytes:
         """Bytes of a file. Errors of its loader are those of the store it reads from and pass through."""

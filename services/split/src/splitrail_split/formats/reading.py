@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
 import yaml
@@ -15,6 +16,7 @@ from splitrail_split.formats.model import Code, Problems, Source
 MAX_YAML_BYTES = 1 << 20
 MAX_TEXT_BYTES = 32 << 20
 MAX_XML_BYTES = 32 << 20
+_NUMBERED_DEPTH = 2
 MAX_JSON_BYTES = 512 << 20
 """As large as any annotation file may be announced: `sources.MAX_ANNOTATION_BYTES`."""
 
@@ -61,14 +63,14 @@ def read_yaml(source: Source, path: str, problems: Problems) -> dict[str, object
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """An XML file: its root, and the line, from 1, on which each child of the root starts."""
+    """An XML file: its root, and the line, from 1, on which each child and grandchild of the root starts."""
 
     root: Element
     lines: dict[Element, int]
 
 
 class _NumberedBuilder(TreeBuilder):
-    """Builds the tree of a parser and notes where the root's children start."""
+    """Builds the tree of a parser and notes where the root's children and theirs start."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +80,7 @@ class _NumberedBuilder(TreeBuilder):
 
     def start(self, tag: str, attributes: dict[str, str], /) -> Element:
         element = super().start(tag, attributes)
-        if self._depth == 1:
+        if 1 <= self._depth <= _NUMBERED_DEPTH:
             self.lines[element] = self.parser.parser.CurrentLineNumber
         self._depth += 1
         return element
@@ -88,9 +90,9 @@ class _NumberedBuilder(TreeBuilder):
         return super().end(tag)
 
 
-def read_xml(source: Source, path: str, problems: Problems) -> Document | None:
+def read_xml(source: Source, path: str, problems: Problems, cap: int = MAX_XML_BYTES) -> Document | None:
     """An XML file; None, with a problem, when it does not parse or declares entities."""
-    data = _capped(source, path, problems, MAX_XML_BYTES)
+    data = _capped(source, path, problems, cap)
     if data is None:
         return None
     builder = _NumberedBuilder()
@@ -110,6 +112,24 @@ def read_xml(source: Source, path: str, problems: Problems) -> Document | None:
 
 def read_json(source: Source, path: str, problems: Problems) -> dict[str, object] | None:
     """A JSON object; None, with a problem, when it is not one. NaN and Infinity parse, to be reported where they stand."""
+    value = _json(source, path, problems)
+    if value is not None and not isinstance(value, dict):
+        problems.add(path, None, Code.UNREADABLE, "holds no JSON object")
+        return None
+    return value
+
+
+def read_json_list(source: Source, path: str, problems: Problems) -> list[object] | None:
+    """As `read_json`, for a list."""
+    value = _json(source, path, problems)
+    if value is not None and not isinstance(value, list):
+        problems.add(path, None, Code.UNREADABLE, "holds no JSON list")
+        return None
+    return value
+
+
+def _json(source: Source, path: str, problems: Problems) -> Any:
+    """What a file holds, never None; None, with a problem, when it holds no JSON."""
     text = read_text(source, path, problems, MAX_JSON_BYTES)
     if text is None:
         return None
@@ -121,10 +141,7 @@ def read_json(source: Source, path: str, problems: Problems) -> dict[str, object
     except (ValueError, RecursionError) as error:
         problems.add(path, None, Code.UNREADABLE, f"not readable as JSON: {error}")
         return None
-    if not isinstance(value, dict):
-        problems.add(path, None, Code.UNREADABLE, "holds no JSON object")
-        return None
-    return value
+    return "null" if value is None else value
 
 
 def number(value: object) -> float | None:

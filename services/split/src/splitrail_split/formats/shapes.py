@@ -7,11 +7,12 @@ What is within the image and quantized already passes through unchanged, so that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 from splitrail_common.annotations import SCALE, Annotation, AnnotationError, Kind, box_from_yolo
 
 Point = tuple[float, float]
@@ -25,8 +26,10 @@ MAX_POINTS = 0xFFFF // 2
 MAX_KEYPOINTS = 1000
 CORNERS = 4
 _LEAST = 3
-_JOINED = 2000
-"""Points of outlines that are joined: finding the nearest pair costs the product of their numbers."""
+_FAR = 1e6
+"""Points beyond this are no points of an object, and their products would leave the numbers."""
+_JOINED = 100
+"""Outlines that are joined to one: each costs a search through those before it."""
 
 
 def polygon(class_id: int, points: Sequence[Point]) -> Annotation:
@@ -111,18 +114,20 @@ def smallest_rectangle(points: Sequence[Point], size: tuple[float, float]) -> li
     """The corners of the smallest rectangle, in any direction, around points: one of its sides lies on their hull (Freeman and Shapira,
     CACM 18 (1975)). size: width and height of the image in pixels. No points when they lie on one line.
     """
+    _finite(points, "polygon")
     scale = np.array(size, dtype=np.float64)
-    hull = np.array(_hull(points), dtype=np.float64) * scale
-    if len(hull) < _LEAST:
+    corners = _hull(points)
+    if len(corners) < _LEAST:
         return []
+    hull = np.array(corners, dtype=np.float64) * scale
     sides = np.roll(hull, -1, axis=0) - hull
     along = sides / np.linalg.norm(sides, axis=1, keepdims=True)
     across = np.stack([-along[:, 1], along[:, 0]], axis=1)
     low_u, high_u, low_v, high_v = _extents(hull, along, across)
     best = int(np.argmin((high_u - low_u) * (high_v - low_v)))
     u, v = along[best], across[best]
-    corners = [(low_u, low_v), (high_u, low_v), (high_u, high_v), (low_u, high_v)]
-    placed = [(u * one[best] + v * other[best]) / scale for one, other in corners]
+    around = [(low_u, low_v), (high_u, low_v), (high_u, high_v), (low_u, high_v)]
+    placed = [(u * one[best] + v * other[best]) / scale for one, other in around]
     return [(float(x), float(y)) for x, y in placed]
 
 
@@ -131,13 +136,15 @@ def joined(rings: Sequence[Sequence[Point]]) -> list[Point]:
 
     It is what Ultralytics makes of an object in several pieces (its `merge_multi_segment`). Raises AnnotationError for too many points.
     """
+    _finite([point for ring in rings for point in ring], "polygon")
+    _countable(sum(map(len, rings)))
+    if len(rings) > _JOINED:
+        raise AnnotationError("too_many_points", f"an object in {len(rings)} pieces: at most {_JOINED} are joined to one")
     path = list(rings[0])
     for ring in rings[1:]:
-        if len(path) > _JOINED or len(ring) > _JOINED:
-            raise AnnotationError("too_many_points", f"outlines of {len(path)} and {len(ring)} points: at most {_JOINED} each are joined to one")
-        one, other = np.array(path), np.array(ring)
-        distance = ((one[:, None, :] - other[None, :, :]) ** 2).sum(axis=2)
-        here, there = divmod(int(np.argmin(distance)), len(ring))
+        distances, nearest = cKDTree(np.array(path)).query(np.array(ring))
+        there = int(np.argmin(distances))
+        here = int(nearest[there])
         path[here + 1 : here + 1] = [*ring[there:], *ring[: there + 1], path[here]]
     return path
 
@@ -184,16 +191,16 @@ def _clipped(points: Sequence[Point]) -> list[Point]:
         return list(points)
     current = list(points)
     for axis, limit, sign in ((0, 0.0, 1.0), (0, 1.0, -1.0), (1, 0.0, 1.0), (1, 1.0, -1.0)):
-        current = _cut(current, lambda point, axis=axis, limit=limit, sign=sign: sign * (point[axis] - limit))
+        current = _cut(current, axis, limit, sign)
     return [(min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)) for x, y in current]
 
 
-def _cut(points: Sequence[Point], depth: Callable[[Point], float]) -> list[Point]:
-    """What of an outline is on the side of a line on which depth is not negative."""
+def _cut(points: Sequence[Point], axis: int, limit: float, sign: float) -> list[Point]:
+    """What of an outline is beyond a limit on one axis, in the direction of the sign."""
     kept: list[Point] = []
     for index, point in enumerate(points):
         before = points[index - 1]
-        here, there = depth(point), depth(before)
+        here, there = sign * (point[axis] - limit), sign * (before[axis] - limit)
         if (here >= 0) != (there >= 0):
             part = there / (there - here)
             kept.append((before[0] + part * (point[0] - before[0]), before[1] + part * (point[1] - before[1])))
@@ -228,3 +235,5 @@ def _countable(points: int) -> None:
 def _finite(points: Sequence[Point], what: str) -> None:
     if not all(math.isfinite(x) and math.isfinite(y) for x, y in points):
         raise AnnotationError("not_finite", f"{what}: coordinates must be finite numbers")
+    if any(abs(x) > _FAR or abs(y) > _FAR for x, y in points):
+        raise AnnotationError("outside", f"{what}: a point lies more than {_FAR:g} images away")

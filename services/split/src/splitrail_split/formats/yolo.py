@@ -2,7 +2,7 @@
 
 An image's label file is found as Ultralytics does: the last folder `images` of its path becomes `labels`, without one it lies beside the
 image. No label file means unlabelled, an empty one means reviewed and empty. Rows: `class cx cy w h`, or `class x1 y1 x2 y2 ...` (polygon and
-oriented box, kept as its bounding box), or with `kpt_shape` a box and keypoints.
+oriented box), or with `kpt_shape` a box and keypoints. Classes of whole images have no label files: there each folder is a class (see `tree`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from splitrail_split.formats.boxes import MAX_CLASSES, ClassNames, Four, ImagesByName, Labels, SourceSplits, folder_split, split_of_word, unlabelled
+from splitrail_common.annotations import Kind
+
+from splitrail_split.formats import tree
+from splitrail_split.formats.boxes import (
+    MAX_CLASSES,
+    Changes,
+    ClassNames,
+    Four,
+    ImagesByName,
+    Labels,
+    SourceSplits,
+    folder_split,
+    split_of_word,
+    unlabelled,
+)
 from splitrail_split.formats.images import EXTENSIONS
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import number, read_text, read_yaml, shown
+from splitrail_split.formats.shapes import MAX_KEYPOINTS, Keypoint
 
+_BOX_COLUMNS = 5
 _NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 _DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 
@@ -35,6 +51,8 @@ def claims(paths: Sequence[str]) -> int:
 
 def parse(source: Source) -> ParsedDataset:
     """See `formats.parse`."""
+    if source.kind is Kind.CLASS:
+        return tree.parse(source)
     problems = Problems()
     declared = _declarations(source, problems)
     items = []
@@ -45,7 +63,7 @@ def parse(source: Source) -> ParsedDataset:
         if path not in source.files:
             items.append(unlabelled(image))
             continue
-        labels = _label_file(source, path, declared, problems)
+        labels = _label_file(source, path, image, declared, problems)
         item = labels.image(image, declared.class_of) if labels is not None else None
         if item is not None:
             items.append(item)
@@ -66,7 +84,8 @@ class _Declared:
     class_of: list[int] = field(default_factory=list)
     open_ended: bool = False
     """No names are declared: ids found in the labels make them."""
-    keypoint_columns: int = 0
+    keypoints: tuple[int, int] | None = None
+    """How many an object has, and the columns of each: 2 (x, y) or 3 (with visibility)."""
     splits: dict[str, SourceSplit] = field(default_factory=dict)
 
 
@@ -94,8 +113,8 @@ def _declarations(source: Source, problems: Problems) -> _Declared:
         _name_ids(declared, path, _yaml_names(path, data, problems), problems)
         shape = data.get("kpt_shape")
         sizes = [number(size) for size in shape] if isinstance(shape, list) else []
-        if len(sizes) == 2 and all(size is not None and 0 < size < 1000 for size in sizes):
-            declared.keypoint_columns = int(sizes[0] or 0) * int(sizes[1] or 0)
+        if len(sizes) == 2 and all(size is not None and 0 < size <= MAX_KEYPOINTS for size in sizes) and sizes[1] in (2, 3):
+            declared.keypoints = (int(sizes[0] or 0), int(sizes[1] or 0))
     else:
         _names_from_text(source, declared, problems)
     if data is not None and "download" in data:
@@ -170,14 +189,13 @@ def _name_ids(declared: _Declared, path: str, names: Sequence[str], problems: Pr
         declared.class_of.append(declared.classes.id_of(name))
 
 
-def _label_file(source: Source, path: str, declared: _Declared, problems: Problems) -> Labels | None:
-    """Boxes of one label file; None when it cannot be read at all."""
+def _label_file(source: Source, path: str, image: str, declared: _Declared, problems: Problems) -> Labels | None:
+    """Objects of one label file; None when it cannot be read at all."""
     text = read_text(source, path, problems)
     if text is None:
         return None
-    labels = Labels(problems)
-    polygons: list[int] = []
-    keypoints: list[int] = []
+    changes = Changes()
+    labels = Labels(problems, source.kind, source.image_sizes[image], changes)
     for line, row in enumerate(text.splitlines(), start=1):
         fields = row.split()
         if not fields:
@@ -193,22 +211,40 @@ def _label_file(source: Source, path: str, declared: _Declared, problems: Proble
         if class_id is None:
             known = "0 and above" if declared.open_ended else f"0 to {len(declared.class_of) - 1}"
             labels.drop(at, Code.CLASS_RANGE, f"class {shown(fields[0])} is not one of the classes {known}")
-        elif len(numbers) in (5, 5 + declared.keypoint_columns):
-            if labels.box(at, class_id, _four(numbers)) and len(numbers) > 5:
-                keypoints.append(line)
-        elif len(numbers) >= 7 and len(numbers) % 2 == 1:
-            xs, ys = numbers[1::2], numbers[2::2]
-            # min and max pass over NaN: the sum does not.
-            odd = sum(numbers[1:]) * 0
-            if labels.corners(at, class_id, (min(xs) + odd, min(ys) + odd, max(xs) + odd, max(ys) + odd)):
-                polygons.append(line)
         else:
-            labels.drop(at, Code.COLUMNS, f"{len(numbers)} columns: a box has 5 (class cx cy w h), a polygon an odd number from 7")
-    if polygons:
-        problems.add(path, polygons[0], Code.POLYGON_TO_BOX, f"{len(polygons)} polygons or oriented boxes are kept as their bounding boxes")
-    if keypoints:
-        problems.add(path, keypoints[0], Code.ATTRIBUTES_DROPPED, f"keypoints of {len(keypoints)} objects are not kept")
+            _object(labels, at, class_id, numbers, declared, pose=source.kind is Kind.KEYPOINTS)
+    changes.report(problems)
     return labels
+
+
+def _object(labels: Labels, at: Place, class_id: int, numbers: Sequence[float], declared: _Declared, *, pose: bool) -> None:
+    """The object of one row. The columns tell its shape; where keypoints are wanted, only `kpt_shape` does."""
+    count, columns = declared.keypoints or (0, 0)
+    if len(numbers) == _BOX_COLUMNS:
+        labels.box(at, class_id, _four(numbers))
+    elif declared.keypoints and len(numbers) == _BOX_COLUMNS + count * columns:
+        labels.keypoints(at, class_id, _four(numbers), _keypoints(numbers[_BOX_COLUMNS:], columns))
+    elif pose and not declared.keypoints:
+        labels.drop(at, Code.COLUMNS, f"{len(numbers)} columns, and no kpt_shape in data.yaml says what those after the box are")
+    elif not pose and len(numbers) >= 7 and len(numbers) % 2 == 1:
+        labels.polygon(at, class_id, [list(zip(numbers[1::2], numbers[2::2], strict=True))])
+    else:
+        wanted = (
+            f"a box has 5, with {count} keypoints {_BOX_COLUMNS + count * columns}"
+            if pose
+            else "a box has 5 (class cx cy w h), a polygon an odd number from 7"
+        )
+        labels.drop(at, Code.COLUMNS, f"{len(numbers)} columns: {wanted}")
+
+
+def _keypoints(values: Sequence[float], columns: int) -> list[Keypoint]:
+    """Keypoints of a row. Without a column for visibility, a point at 0, 0 is one that is not labelled, as Ultralytics takes it."""
+    points: list[Keypoint] = []
+    for start in range(0, len(values), columns):
+        x, y = values[start], values[start + 1]
+        said = values[start + 2] if columns > 2 else 2.0 if x or y else 0.0
+        points.append((x, y, 2 if said >= 2 else 1 if said >= 1 else 0))
+    return points
 
 
 def _four(numbers: Sequence[float]) -> Four:

@@ -101,8 +101,8 @@ CREATE INDEX content_hold_until ON content_hold (until);
 CREATE TABLE asset_sweep (
     project_id text PRIMARY KEY REFERENCES project,
     due_time timestamptz NOT NULL DEFAULT now() + interval '1 day',
-    -- The walk has come past this content; NULL: none is under way.
-    after bytea,
+    -- The walk has come past the object of this name; NULL: none is under way.
+    after text,
     -- Should the process die meanwhile, another one goes on then.
     claimed_until timestamptz NOT NULL DEFAULT '-infinity'
 );

@@ -33,25 +33,39 @@ class SplitPeer:
         self._signer = signer
 
     async def resolve(self, project_id: str, reference: str, token: str) -> Revision:
-        """What `cells@v3#2` means. Raises FAILED_PRECONDITION (SPLIT_MISSING, VERSION_STATE), or what the split service refuses, about `data`."""
+        """What `cells@v3#2` means.
+
+        Raises FAILED_PRECONDITION (SPLIT_MISSING, VERSION_STATE, TASK_UNSUPPORTED), or what the split service refuses, about `data`.
+        """
         request = dataset_service_pb2.ResolveVersionRequest(project_id=project_id, reference=reference)
         try:
             found = await self._datasets.ResolveVersion(request, metadata=bearer(token), timeout=_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise _renamed(error, "reference", "data") from error
         _require_committed(found.version, "data")
+        await self._require_boxes(found.version, token, "data")
         if not found.split_id:
             text = f"{found.version.dataset_name}@v{found.version.number} has no split: make one first"
             raise precondition(Reason.ERROR_REASON_SPLIT_MISSING, text, field="data")
         return _revision(await self._split(found.split_id, token), found.version)
 
     async def revision(self, split_id: str, token: str) -> Revision:
-        """A revision by id. Raises NOT_FOUND, or FAILED_PRECONDITION (VERSION_STATE), about the field `split_id`."""
+        """A revision by id. Raises NOT_FOUND, or FAILED_PRECONDITION (VERSION_STATE, TASK_UNSUPPORTED), about the field `split_id`."""
         split = await self._split(split_id, token)
         request = dataset_service_pb2.GetVersionRequest(dataset_id=split.dataset_id, version_id=split.version_id)
         version = (await self._datasets.GetVersion(request, metadata=bearer(token), timeout=_SECONDS)).version
         _require_committed(version, "split_id")
+        await self._require_boxes(version, token, "split_id")
         return _revision(split, version)
+
+    async def _require_boxes(self, version: dataset_pb2.DatasetVersion, token: str, field: str) -> None:
+        """Only detectors can be trained yet; the pod would find out late."""
+        request = dataset_service_pb2.GetDatasetRequest(dataset_id=version.dataset_id)
+        task = (await self._datasets.GetDataset(request, metadata=bearer(token), timeout=_SECONDS)).dataset.task
+        if task != dataset_pb2.TASK_DETECT:
+            name = dataset_pb2.Task.Name(task)
+            text = f"{version.dataset_name}@v{version.number} is of {name}: only TASK_DETECT can be trained on and evaluated yet"
+            raise precondition(Reason.ERROR_REASON_TASK_UNSUPPORTED, text, field=field, metadata={"task": name})
 
     async def _split(self, split_id: str, token: str) -> split_pb2.SplitRevision:
         request = split_service_pb2.GetSplitRequest(split_id=split_id)

@@ -13,6 +13,7 @@ import grpc
 import pytest
 from splitrail.metrics.v1 import metrics_service_pb2_grpc
 from splitrail.split.v1 import (
+    dataset_pb2,
     dataset_service_pb2_grpc,
     import_pb2,
     import_service_pb2,
@@ -85,10 +86,10 @@ class Data:
     reference: str
 
 
-async def import_dataset(wire: Wire, folder: Path, name: str, images: int = IMAGES) -> tuple[str, str]:
+async def import_dataset(wire: Wire, folder: Path, name: str, images: int = IMAGES, task: int = dataset_pb2.TASK_DETECT) -> tuple[str, str]:
     """Imports generated shapes; ids of dataset and version."""
     generate(folder, images=images, size=64)
-    made = getattr(await wire.imports.CreateImport(import_service_pb2.CreateImportRequest(dataset_name=name, task=1), **wire.user()), "import")
+    made = getattr(await wire.imports.CreateImport(import_service_pb2.CreateImportRequest(dataset_name=name, task=task), **wire.user()), "import")
     return await _fill(wire, made.import_id, folder)
 
 
@@ -137,9 +138,9 @@ async def data(wire: Wire, tmp_path: Path) -> Data:
 
 
 @pytest.fixture
-def load_dataset(wire: Wire) -> Callable[[Path, str], Awaitable[tuple[str, str]]]:
+def load_dataset(wire: Wire) -> Callable[..., Awaitable[tuple[str, str]]]:
     """`import_dataset` with these stubs."""
-    return lambda folder, name: import_dataset(wire, folder, name)
+    return lambda folder, name, **options: import_dataset(wire, folder, name, **options)
 
 
 @pytest.fixture

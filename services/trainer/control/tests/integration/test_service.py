@@ -219,6 +219,15 @@ async def test_data_that_cannot_be_trained_on(wire, tmp_path, load_dataset, make
     assert (empty.reason, empty.fields, empty.metadata) == ("SPLIT_EMPTY", ["split_id"], {"split": "val"})
 
 
+async def test_data_of_another_task_is_refused_before_a_pod_sees_it(wire, tmp_path, load_dataset, make_split):
+    dataset_id, version_id = await load_dataset(tmp_path / "outlines", name := f"outlines-{new_id()[-8:]}", task=dataset_pb2.TASK_SEGMENT)
+    revision = await make_split(dataset_id, version_id, (0.6, 0.2, 0.2))
+    for wish, field in ((create(name), "data"), (create(split_id=revision.split_id), "split_id")):
+        found = await refused(wire.runs.CreateRun(wish, **wire.user()))
+        assert (found.code, found.reason, found.fields) == (grpc.StatusCode.FAILED_PRECONDITION, "TASK_UNSUPPORTED", [field])
+        assert found.metadata == {"task": "TASK_SEGMENT"}
+
+
 async def test_projects_are_invisible_to_each_other(wire, data):
     run = (await wire.runs.CreateRun(create(data.reference), **wire.user())).run
     stranger = wire.user({"acme": "admin"})

@@ -68,6 +68,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and newest_version_id (empty: none), newest_number,
     and how many images were added, removed, changed between the two.
     """
+    ERROR_REASON_TASK_UNSUPPORTED: _ErrorReason.ValueType  # 22
+    """FAILED_PRECONDITION: the dataset describes something that no model can be trained on yet. Metadata: task."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo (domain "splitrail"). Programs branch on these, never on message text. The string in ErrorInfo.reason is
@@ -120,4 +122,6 @@ ERROR_REASON_BASE_MOVED: ErrorReason.ValueType  # 21
 """ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and newest_version_id (empty: none), newest_number,
 and how many images were added, removed, changed between the two.
 """
+ERROR_REASON_TASK_UNSUPPORTED: ErrorReason.ValueType  # 22
+"""FAILED_PRECONDITION: the dataset describes something that no model can be trained on yet. Metadata: task."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

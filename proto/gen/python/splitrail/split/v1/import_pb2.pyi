@@ -181,7 +181,7 @@ class Problem(_message.Message):
     note: _builtins.bool
     """Worth knowing, but nothing was lost that the platform could hold: `strict` does not refuse it, problem_count does not count it."""
     object: _builtins.int
-    """Position of the annotation in a COCO file's list of annotations, from 1; absent when none is meant."""
+    """Position of the annotation in a COCO file's list of annotations, or of the task in a Label Studio export, from 1; absent when none is meant."""
     def __init__(
         self,
         *,

@@ -1,0 +1,118 @@
+"""Use case: what a version or draft has that another version has not."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from splitrail_common.access import Scope
+from splitrail_common.errors import Reason, precondition
+
+from splitrail_split import arrays
+from splitrail_split.domain import Asset, Version, VersionState
+from splitrail_split.service import Datasets
+from splitrail_split.store import DatasetStore
+from splitrail_split.versions import differences
+from splitrail_split.versions.differences import ABSENT, AssetDifference, ClassDifference, Counts, Differences, Kind
+from splitrail_split.versions.drafts import Draft
+from splitrail_split.versions.store import VersionStore
+
+_CACHE_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class DiffQuery:
+    """What to compare, and which images to show: those of a kind (0: all), from number `start` on. other_version_id empty: the base."""
+
+    dataset_id: str
+    version_id: str
+    other_version_id: str
+    kind: int
+    annotations: bool
+    start: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiffPage:
+    """Counts and classes of the whole difference, and a page of images.
+
+    size: differences that the page went over; `more` when others follow.
+    """
+
+    counts: Counts
+    classes: list[ClassDifference]
+    assets: list[AssetDifference]
+    size: int
+    more: bool
+
+
+class Comparisons:
+    """Differences of versions. What a pair of versions differs in never changes and is found once; with a draft, until the draft is changed."""
+
+    def __init__(self, store: VersionStore, dataset_store: DatasetStore, datasets: Datasets) -> None:
+        self._store = store
+        self._assets = dataset_store
+        self._datasets = datasets
+        self._cache = arrays.ArrayCache(_CACHE_BYTES)
+
+    async def diff(self, scope: Scope, query: DiffQuery) -> DiffPage:
+        """Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE) when the other version is a draft."""
+        ours = await self._datasets.version(scope, query.dataset_id, query.version_id)
+        draft = await self._store.get(scope, ours.version_id) if ours.state == VersionState.DRAFT else None
+        other_id = query.other_version_id or ours.base_version_id
+        theirs = await self._datasets.version(scope, ours.dataset_id, other_id) if other_id else None
+        if theirs is not None and theirs.state != VersionState.COMMITTED:
+            text = f"{theirs.reference} is a draft: drafts are compared with versions, not the other way round"
+            raise precondition(Reason.ERROR_REASON_VERSION_STATE, text, field="other_version_id")
+        found = await self._between(ours, draft, theirs)
+        rows = found.of_kind(query.kind)
+        page = rows[query.start : query.start + query.limit]
+        assets = await self._shown(page, ours, draft, theirs, annotations=query.annotations)
+        classes = differences.of_classes(ours, theirs, draft.class_targets if draft else None)
+        return DiffPage(found.counts, classes, assets, len(page), len(rows) > query.start + len(page))
+
+    async def counts(self, ours: Version | None, theirs: Version | None) -> Counts:
+        """In how many images two committed versions differ; None has none."""
+        if ours is None:
+            images = theirs.image_count if theirs else 0
+            return Counts(added=0, removed=images, changed=0, fields={})
+        return (await self._between(ours, None, theirs)).counts
+
+    async def _between(self, ours: Version, draft: Draft | None, theirs: Version | None) -> Differences:
+        images_of = draft.base_version_id if draft else ours.version_id
+        other_id = theirs.version_id if theirs else None
+
+        async def load() -> arrays.Array:
+            rows = await self._store.differences(ours.version_id, images_of, other_id, within_base=draft is not None and images_of == other_id)
+            return (await asyncio.to_thread(differences.ordered, rows)).rows
+
+        stamp = f"{ours.version_id}/{draft.change_count}" if draft else ours.version_id
+        return Differences((await self._cache.get(stamp, other_id or "", load)).astype(np.int32, copy=False))
+
+    async def _shown(
+        self, rows: npt.NDArray[np.int32], ours: Version, draft: Draft | None, theirs: Version | None, *, annotations: bool
+    ) -> list[AssetDifference]:
+        """What the rows stand for; of a draft that was changed meanwhile, what is still there."""
+        own = {int(place): -1 - int(place) for place in rows[:, 0] if ABSENT < place < 0}
+        here: dict[int, Asset] = {}
+        if draft is not None and own:
+            found = {one.ordinal: one for one in await self._store.draft_assets(draft, list(own.values()), annotations=annotations)}
+            here.update((place, replace(found[position], ordinal=0)) for place, position in own.items() if position in found)
+        images_of = draft.base_version_id if draft else ours.version_id
+        here.update(await self._of_version(images_of, rows[:, 0], annotations=annotations))
+        there = await self._of_version(theirs.version_id if theirs else None, rows[:, 1], annotations=annotations)
+        kinds: Sequence[int] = Differences(rows).kinds.tolist()
+        shown = []
+        for kind, (place, other, bits) in zip(kinds, rows.tolist(), strict=True):
+            asset, before = here.get(place), there.get(other)
+            if asset is not None or kind == Kind.REMOVED:
+                shown.append(AssetDifference(Kind(kind), asset, before, differences.fields(bits)))
+        return shown
+
+    async def _of_version(self, version_id: str | None, places: npt.NDArray[np.int32], *, annotations: bool) -> dict[int, Asset]:
+        ordinals = places[places >= 0]
+        if version_id is None or not ordinals.size:
+            return {}
+        return {one.ordinal: one for one in await self._assets.get_assets(version_id, ordinals, annotations=annotations)}

@@ -1,0 +1,69 @@
+"""Contents on their way into drafts: what must be uploaded, and what was uploaded turned into assets there and then."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from splitrail_common import log
+from splitrail_common.access import Scope
+from splitrail_common.errors import not_found
+from splitrail_common.objects import ObjectStore
+
+from splitrail_split.content_store import ContentStore
+from splitrail_split.contents import BATCH, UPLOAD_MISSING, Contents, Inspected
+from splitrail_split.domain import PresignedUpload, staging_key
+from splitrail_split.staging import Staging
+from splitrail_split.store import DatasetStore
+from splitrail_split.worker import STORES_FAILED
+
+_log = log.get(__name__)
+
+
+class Incoming:
+    """The way in for contents that belong to no import."""
+
+    def __init__(self, store: ContentStore, datasets: DatasetStore, contents: Contents, staging: Staging, objects: ObjectStore) -> None:
+        self._store = store
+        self._datasets = datasets
+        self._contents = contents
+        self._staging = staging
+        self._objects = objects
+
+    async def check(self, scope: Scope, project_id: str, sizes: Mapping[bytes, int]) -> list[PresignedUpload]:
+        """Where to put what is missing of these contents; for the time of a hold, the others stay. Raises NOT_FOUND for the project."""
+        scope.require(project_id)
+        if not await self._datasets.project_exists(project_id):
+            raise not_found("project", project_id)
+        await self._store.hold(project_id, list(sizes))
+        known = await self._store.known(project_id, list(sizes))
+        missing = await self._staging.missing(project_id, {sha256: size for sha256, size in sizes.items() if sha256 not in known})
+        return await self._staging.uploads(project_id, missing)
+
+    async def take(self, project_id: str, contents: Sequence[bytes]) -> Inspected:
+        """Judges contents that are no assets yet and makes the good ones assets, batch by batch; all that are good then stay for the time of a hold.
+
+        Raises UNAVAILABLE when a store does not answer.
+        """
+        await self._store.hold(project_id, contents)
+        inspected = Inspected(good=await self._store.known(project_id, contents))
+        missing = [sha256 for sha256 in contents if sha256 not in inspected.good]
+        for start in range(0, len(missing), BATCH):
+            judged = await self._contents.judge(project_id, missing[start : start + BATCH], keep=True)
+            if judged.good:
+                await self._store.record(project_id, list(judged.good.values()))
+                await self._unstage(project_id, list(judged.good))
+            inspected.good.update(judged.good)
+            inspected.bad.update(judged.bad)
+        gone = [sha256 for sha256, fault in inspected.bad.items() if fault.code == UPLOAD_MISSING]
+        # Another call may have been faster: what it has made an asset is not staged any more.
+        for sha256, asset in (await self._store.known(project_id, gone)).items():
+            del inspected.bad[sha256]
+            inspected.good[sha256] = asset
+        return inspected
+
+    async def _unstage(self, project_id: str, contents: Sequence[bytes]) -> None:
+        """Assets need no staged bytes. If this fails, they go when the hold ends."""
+        try:
+            async with self._store.superfluous(project_id, contents) as superfluous:
+                await asyncio.to_thread(self._objects.remove, [staging_key(project_id, sha256) for sha256 in superfluous])
+        except (*STORES_FAILED, RuntimeError) as error:
+            _log.warning("staged files were not removed, will be later", error=str(error))

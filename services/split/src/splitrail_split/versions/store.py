@@ -1,0 +1,327 @@
+"""Drafts in Postgres, and the transactions that change them, commit them, and delete what nothing pins."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+from psycopg.types.json import Jsonb
+from splitrail_common import ids
+from splitrail_common.access import Scope
+from splitrail_common.database import Connection
+from splitrail_common.errors import not_found
+
+from splitrail_split.content_store import ContentStore
+from splitrail_split.domain import Asset, Version
+from splitrail_split.store import DatasetStore, Row, Tables
+from splitrail_split.versions.classes import DraftClasses
+from splitrail_split.versions.drafts import Draft, DraftAsset, Tally
+
+_ROW_TYPES = ("uuid", "int4", "int4", "bool", "bytea", "text", "text", "int2", "bytea", "jsonb")
+
+
+@dataclass(frozen=True, slots=True)
+class NewDraft:
+    """A draft as it begins; its counts are those of `base`, if there is one."""
+
+    dataset_id: str
+    base: Version | None
+    class_names: list[str]
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierDraft:
+    """The draft that a request_id has made."""
+
+    version_id: str
+    dataset_id: str
+    base_version_id: str | None
+    committed_version_id: str | None
+
+
+class PinnedError(Exception):
+    """Something uses what was to be deleted: a job, or a draft."""
+
+    def __init__(self, kind: str, pinned_by: str) -> None:
+        super().__init__(kind, pinned_by)
+        self.kind = kind
+        self.pinned_by = pinned_by
+
+
+class TakenError(Exception):
+    """A dataset's name, external_id or request_id is another one's. `field` says which."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
+
+
+_TAKEN = {"dataset_name_unique": "name", "dataset_external_unique": "external_id", "dataset_request_unique": "request_id"}
+
+
+class VersionStore:
+    """What is stored of drafts."""
+
+    def __init__(self, tables: Tables, datasets: DatasetStore, contents: ContentStore) -> None:
+        self._tables = tables
+        self._datasets = datasets
+        self._contents = contents
+
+    async def create_dataset(self, dataset: Mapping[str, Any]) -> str:
+        """The id of a new dataset. Raises TakenError."""
+        dataset_id = ids.new_id()
+        values = {**dataset, "dataset_id": dataset_id, "labels": Jsonb(dataset["labels"])}
+        try:
+            async with self._tables.pool.connection() as connection:
+                await self._tables.run_in(connection, "create_dataset", values)
+        except psycopg.errors.UniqueViolation as error:
+            raise TakenError(_TAKEN[error.diag.constraint_name or ""]) from error
+        return dataset_id
+
+    async def dataset_of_request(self, project_id: str, request_id: str) -> str | None:
+        """The id of the dataset that this request_id has made."""
+        row = await self._tables.one("find_dataset_by_request", {"project_id": project_id, "request_id": request_id})
+        return str(row["dataset_id"]) if row else None
+
+    async def begin(self, scope: Scope, new: NewDraft) -> str | None:
+        """The id of a new draft; None when its request_id is used. Raises NOT_FOUND for dataset and base."""
+        async with self._tables.pool.connection() as connection, connection.transaction():
+            dataset = await self.lock_dataset(connection, scope, new.dataset_id)
+            if new.base is None:
+                class_ids, next_id = await self._datasets.stable_class_ids(connection, new.dataset_id, new.class_names, dataset["next_class_id"])
+                await self._tables.run_in(connection, "set_next_class_id", {"dataset_id": new.dataset_id, "next_class_id": next_id})
+            else:
+                wanted = {"version_id": new.base.version_id, "dataset_id": new.dataset_id}
+                if await self._tables.one_in(connection, "lock_base", wanted) is None:
+                    raise not_found("version", new.base.version_id)
+                class_ids = new.base.class_ids
+            zeros = [0] * len(new.class_names)
+            values = {
+                "version_id": ids.new_id(),
+                "dataset_id": new.dataset_id,
+                "project_id": dataset["project_id"],
+                "base_version_id": new.base.version_id if new.base else None,
+                "request_id": new.request_id,
+                "class_names": new.class_names,
+                "class_ids": class_ids,
+                "class_targets": list(range(len(class_ids))),
+                "image_count": new.base.image_count if new.base else 0,
+                "object_count": new.base.object_count if new.base else 0,
+                "empty_count": new.base.empty_count if new.base else 0,
+                "unlabelled_count": new.base.unlabelled_count if new.base else 0,
+                "class_images": new.base.class_images if new.base else zeros,
+                "class_objects": new.base.class_objects if new.base else zeros,
+            }
+            row = await self._tables.one_in(connection, "insert_draft", values)
+            return str(row["version_id"]) if row else None
+
+    async def draft_of_request(self, project_id: str, request_id: str) -> EarlierDraft | None:
+        """The draft that this request_id has made."""
+        row = await self._tables.one("find_draft_by_request", {"project_id": project_id, "request_id": request_id})
+        return EarlierDraft(**row) if row else None
+
+    async def get(self, scope: Scope, version_id: str) -> Draft | None:
+        """A draft by id, committed or not."""
+        row = await self._tables.one("get_draft", {"version_id": version_id, "scope": scope.sql()})
+        return Draft(**row) if row else None
+
+    async def of_dataset(self, dataset_id: str, *, before: str | None, limit: int) -> list[Draft]:
+        """Drafts that are not committed, newest first, those begun before the draft `before`."""
+        rows = await self._tables.rows("list_drafts", {"dataset_id": dataset_id, "before": before, "limit": limit})
+        return [Draft(**row) for row in rows]
+
+    @asynccontextmanager
+    async def changing(self, scope: Scope, draft: Draft) -> AsyncIterator["DraftChange"]:
+        """The draft, which nobody else changes or commits until the block ends; then all is kept, or nothing when it raises. Raises NOT_FOUND."""
+        async with self._tables.pool.connection() as connection, connection.transaction():
+            yield DraftChange(self._tables, self._contents, connection, await self.lock(connection, scope, draft.version_id))
+
+    @asynccontextmanager
+    async def changing_classes(self, scope: Scope, draft: Draft) -> AsyncIterator["ClassesChange"]:
+        """As `changing`, with the dataset's row, which numbers classes."""
+        async with self._tables.pool.connection() as connection, connection.transaction():
+            dataset = await self.lock_dataset(connection, scope, draft.dataset_id)
+            locked = await self.lock(connection, scope, draft.version_id)
+            yield ClassesChange(self._tables, connection, locked, dataset["next_class_id"])
+
+    async def lock_dataset(self, connection: Connection, scope: Scope, dataset_id: str) -> Row:
+        """The row of a dataset, for whoever adds or deletes a version or a class. Raises NOT_FOUND."""
+        dataset = await self._tables.one_in(connection, "lock_dataset_by_id", {"dataset_id": dataset_id, "scope": scope.sql()})
+        if dataset is None:
+            raise not_found("dataset", dataset_id)
+        return dataset
+
+    async def lock(self, connection: Connection, scope: Scope, version_id: str) -> Draft:
+        """A draft, committed or not, until the transaction ends. Raises NOT_FOUND."""
+        row = await self._tables.one_in(connection, "lock_draft", {"version_id": version_id, "scope": scope.sql()})
+        if row is None:
+            raise not_found("version", version_id)
+        return Draft(**row)
+
+    async def draft_assets(self, draft: Draft, positions: Sequence[int], *, annotations: bool) -> list[Asset]:
+        """What a draft has itself, with positions in place of ordinals."""
+        values = {"version_id": draft.version_id, "project_id": draft.project_id, "positions": list(positions), "annotations": annotations}
+        return [Asset(**row) for row in await self._tables.rows("get_draft_assets", values)]
+
+    async def differences(
+        self, version_id: str, images_of: str | None, other_version_id: str | None, *, within_base: bool, connection: Connection | None = None
+    ) -> npt.NDArray[np.int32]:
+        """(n, 3): see the query `diff_images`."""
+        values = {"version_id": version_id, "images_of": images_of, "other_version_id": other_version_id, "within_base": within_base}
+        if connection is None:
+            rows = await self._tables.rows("diff_images", values)
+        else:
+            rows = await self._tables.rows_in(connection, "diff_images", values)
+        return np.frombuffer(rows[0]["packed"], dtype=">i4").reshape(-1, 3).astype(np.int32)
+
+    async def delete_draft(self, scope: Scope, version_id: str) -> bool:
+        """False when it is committed. Raises NOT_FOUND."""
+        async with self._tables.pool.connection() as connection, connection.transaction():
+            draft = await self.lock(connection, scope, version_id)
+            if draft.committed_version_id is not None:
+                return False
+            await self._tables.run_in(connection, "delete_draft", {"version_id": version_id})
+            await self._tables.run_in(connection, "request_sweep", {"project_id": draft.project_id})
+            return True
+
+    async def delete_version(self, scope: Scope, version: Version) -> None:
+        """Deletes a committed version with its splits. Raises PinnedError, NOT_FOUND."""
+        async with self._tables.pool.connection() as connection, connection.transaction():
+            await self.lock_dataset(connection, scope, version.dataset_id)
+            named = {"dataset_id": version.dataset_id, "version_id": version.version_id}
+            if await self._tables.one_in(connection, "lock_versions", named) is None:
+                raise not_found("version", version.version_id)
+            if draft := await self._tables.one_in(connection, "draft_of_version", named):
+                raise PinnedError("draft", draft["version_id"])
+            await self._delete_versions(connection, [version.version_id])
+            await self._tables.run_in(connection, "request_sweep", {"project_id": version.project_id})
+
+    async def delete_dataset(self, scope: Scope, dataset_id: str) -> None:
+        """Deletes a dataset with all that is in it. Raises PinnedError, NOT_FOUND."""
+        async with self._tables.pool.connection() as connection, connection.transaction():
+            named = {"dataset_id": dataset_id, "version_id": None}
+            dataset = await self._tables.one_in(connection, "lock_dataset_to_delete", {**named, "scope": scope.sql()})
+            if dataset is None:
+                raise not_found("dataset", dataset_id)
+            versions = await self._tables.rows_in(connection, "lock_versions", named)
+            await self._tables.run_in(connection, "delete_drafts_of_dataset", named)
+            await self._delete_versions(connection, [row["version_id"] for row in versions])
+            await self._tables.run_in(connection, "delete_dataset", named)
+            await self._tables.run_in(connection, "request_sweep", {"project_id": dataset["project_id"]})
+
+    async def _delete_versions(self, connection: Connection, version_ids: Sequence[str]) -> None:
+        values = {"version_ids": list(version_ids)}
+        await self._tables.rows_in(connection, "lock_splits_of_versions", values)
+        if pin := await self._tables.one_in(connection, "pin_of_versions", values):
+            raise PinnedError("job", pin["job_id"])
+        await self._tables.run_in(connection, "delete_versions", values)
+
+
+class DraftChange:
+    """A draft within the transaction that changes its images."""
+
+    def __init__(self, tables: Tables, contents: ContentStore, connection: Connection, draft: Draft) -> None:
+        self.draft = draft
+        self._tables = tables
+        self._contents = contents
+        self._connection = connection
+
+    async def known(self, contents: Sequence[bytes]) -> set[bytes]:
+        """Which of these contents are assets, and stay until the change is kept."""
+        return await self._contents.known_in(self._connection, self.draft.project_id, contents)
+
+    async def find(self, *, external_ids: Sequence[str], paths: Sequence[str], contents: Sequence[bytes]) -> list[DraftAsset]:
+        """The images that have one of these, as they stand."""
+        values = {
+            "version_id": self.draft.version_id,
+            "base_version_id": self.draft.base_version_id,
+            "external_ids": list(external_ids),
+            "paths": list(paths),
+            "contents": list(contents),
+        }
+        return [DraftAsset(**row) for row in await self._tables.rows_in(self._connection, "find_in_draft", values)]
+
+    async def sample(self) -> bytes | None:
+        """The annotations of some image that has objects; None when there is none."""
+        values = {"version_id": self.draft.version_id, "base_version_id": self.draft.base_version_id}
+        row = await self._tables.one_in(self._connection, "sample_of_draft", values)
+        return row["annotations"] if row else None
+
+    async def put(self, changes: Sequence[tuple[DraftAsset | None, DraftAsset]], difference: Tally) -> None:
+        """Keeps images as they are after the change. What was the draft's own row keeps its position."""
+        await self._replace([before for before, _ in changes], [(after, False) for _, after in changes], difference)
+
+    async def remove(self, assets: Sequence[DraftAsset], difference: Tally) -> None:
+        """Keeps that images are gone: a row says so of those of the base."""
+        await self._replace(assets, [(one, True) for one in assets if one.base_ordinal is not None], difference)
+
+    async def _replace(self, before: Sequence[DraftAsset | None], after: Sequence[tuple[DraftAsset, bool]], difference: Tally) -> None:
+        draft = self.draft
+        # First all old rows go: two images may exchange their paths.
+        positions = [one.position for one in before if one is not None and one.position is not None]
+        await self._tables.run_in(self._connection, "delete_draft_assets", {"version_id": draft.version_id, "positions": positions})
+        next_position = draft.next_position
+        async with self._connection.cursor() as cursor, cursor.copy(self._tables.sql["copy_draft_assets"]) as copy:
+            copy.set_types(_ROW_TYPES)
+            version_id = UUID(draft.version_id)
+            for one, removed in after:
+                position = one.position
+                if position is None:
+                    position, next_position = next_position, next_position + 1
+                content = (one.sha256, one.path, one.external_id, one.label_state, one.annotations, Jsonb(one.metadata))
+                await copy.write_row((version_id, position, one.base_ordinal, removed, *content))
+        counts = {
+            "image_count": draft.image_count + difference.images,
+            "object_count": draft.object_count + difference.objects,
+            "empty_count": draft.empty_count + difference.empty,
+            "unlabelled_count": draft.unlabelled_count + difference.unlabelled,
+            "class_images": (np.array(draft.class_images, dtype=np.int64) + difference.class_images).tolist(),
+            "class_objects": (np.array(draft.class_objects, dtype=np.int64) + difference.class_objects).tolist(),
+        }
+        values = {"version_id": draft.version_id, "next_position": next_position, **counts}
+        await self._tables.run_in(self._connection, "set_draft_counts", values)
+        self.draft = replace(draft, next_position=next_position, change_count=draft.change_count + 1, **counts)
+
+
+class ClassesChange:
+    """A draft within the transaction that changes its classes."""
+
+    def __init__(self, tables: Tables, connection: Connection, draft: Draft, next_id: int) -> None:
+        self.draft = draft
+        self.next_id = next_id
+        self._tables = tables
+        self._connection = connection
+
+    async def earlier_ids(self, names: Sequence[str]) -> dict[str, int]:
+        """The stable id that each of these names last had in the dataset."""
+        values = {"dataset_id": self.draft.dataset_id, "names": list(names)}
+        return {row["name"]: row["class_id"] for row in await self._tables.rows_in(self._connection, "class_ids_by_name", values)}
+
+    async def put(self, classes: DraftClasses, next_id: int) -> None:
+        """Keeps the classes; those added have no images yet."""
+        more = [0] * (len(classes.names) - len(self.draft.class_names))
+        values = {
+            "version_id": self.draft.version_id,
+            "class_names": classes.names,
+            "class_ids": classes.ids,
+            "class_targets": classes.targets,
+            "class_images": self.draft.class_images + more,
+            "class_objects": self.draft.class_objects + more,
+        }
+        await self._tables.run_in(self._connection, "set_draft_classes", values)
+        self.draft = replace(
+            self.draft,
+            class_names=classes.names,
+            class_ids=classes.ids,
+            class_targets=classes.targets,
+            class_images=self.draft.class_images + more,
+            class_objects=self.draft.class_objects + more,
+            change_count=self.draft.change_count + 1,
+        )
+        if next_id != self.next_id:
+            await self._tables.run_in(self._connection, "set_next_class_id", {"dataset_id": self.draft.dataset_id, "next_class_id": next_id})

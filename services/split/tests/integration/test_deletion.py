@@ -1,0 +1,282 @@
+"""Deleting, and what then becomes of bytes: gone when nothing names them, kept when anything does, whoever is killed when."""
+
+import asyncio
+import hashlib
+import io
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from minio import Minio
+from splitrail.split.v1 import dataset_service_pb2, import_pb2, split_service_pb2, version_pb2, version_service_pb2
+from splitrail_common.ids import new_id
+
+pytestmark = pytest.mark.integration
+REVIEWED = version_pb2.AnnotationList()
+
+
+@pytest.fixture
+async def api(place, serve_at):
+    """A service that keeps nothing for a second try of an import."""
+    async with serve_at(place, asset_grace_seconds=0) as made:
+        yield made
+
+
+async def refusal(call):
+    """(code, reason, metadata) of a call that fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    info = error_details_pb2.ErrorInfo()
+    for detail in rpc_status.from_call(raised.value).details:
+        detail.Unpack(info)
+    return raised.value.code(), info.reason, dict(info.metadata)
+
+
+async def until(condition, seconds: float = 30):
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not (value := await asyncio.to_thread(condition)):
+        assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.02)
+    return value
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def contents(files: dict[str, bytes]) -> set[str]:
+    return {sha(data) for path, data in files.items() if path.endswith(".jpg")}
+
+
+def held(place) -> set[str]:
+    """Contents that are assets: by their rows, and by their bytes."""
+    rows = {one for (one,) in place.execute("SELECT encode(sha256, 'hex') FROM asset WHERE project_id = %s", place.project)}
+    assert rows == {key.rpartition("/")[2] for key in place.stored()}
+    return rows
+
+
+def sweep(place) -> None:
+    """Asks for a walk, and waits until it has been made."""
+    place.execute("UPDATE content_hold SET until = now() - interval '1 second'")
+    place.execute("INSERT INTO asset_sweep (project_id) VALUES (%s) ON CONFLICT DO NOTHING", place.project)
+    place.execute("UPDATE asset_sweep SET due_time = now()")
+
+
+async def swept(place) -> None:
+    sweep(place)
+    await until(lambda: place.execute("SELECT 1 FROM asset_sweep WHERE after IS NULL AND due_time > now() AND project_id = %s", place.project))
+    await until(lambda: not place.execute("SELECT 1 FROM content_hold"))
+
+
+async def delete_version(api, version_id):
+    await api.call(api.versions.DeleteVersion, version_service_pb2.DeleteVersionRequest(version_id=version_id))
+
+
+async def delete_dataset(api, dataset_id):
+    await api.call(api.datasets.DeleteDataset, dataset_service_pb2.DeleteDatasetRequest(dataset_id=dataset_id))
+
+
+def storage(place) -> Minio:
+    credentials = place.stack.s3_credentials()
+    address = place.stack.s3_endpoint.removeprefix("http://")
+    return Minio(address, credentials.access_key, credentials.secret_key, secure=False, region="us-east-1")
+
+
+async def test_what_a_job_uses_stays_and_everything_else_goes(api, place, sources):
+    files = sources.yolo(8)
+    first = (await api.bring(files)).version
+    second = (await api.bring({**files, "labels/00001.txt": b""})).version
+    await api.split(first.version_id, seed=2)
+    split, job = await api.split(first.version_id), new_id()
+    await api.split(second.version_id)
+    await api.as_service().call(api.splits.PinSplit, split_service_pb2.PinSplitRequest(split_id=split.split_id, job_id=job))
+    pinned = (grpc.StatusCode.FAILED_PRECONDITION, "PINNED", {"pinned_by": job})
+    assert await refusal(delete_version(api, first.version_id)) == pinned
+    assert await refusal(delete_dataset(api, first.dataset_id)) == pinned
+    await delete_version(api, second.version_id)
+    assert (await refusal(delete_version(api, second.version_id)))[0] is grpc.StatusCode.NOT_FOUND
+    found = await api.call(api.datasets.GetDataset, dataset_service_pb2.GetDatasetRequest(dataset_id=first.dataset_id))
+    assert found.dataset.latest_version == 1
+    # Numbers are not used again.
+    assert (await api.bring({**files, "labels/00002.txt": b""})).version.number == 3
+    await swept(place)
+    assert held(place) == contents(files)
+    place.execute("DELETE FROM split_pin")
+    await api.draft(first.dataset_id, class_names=["x"])
+    await delete_dataset(api, first.dataset_id)
+    for table in ("dataset", "version", "version_asset", "version_array", "split_revision", "draft", "draft_asset"):
+        assert place.execute(f"SELECT 1 FROM {table}") == [], table
+    await until(lambda: not place.stored())
+    await until(lambda: held(place) == set())
+
+
+async def test_a_base_stays_while_a_draft_needs_it(api, place, sources):
+    version = (await api.bring(sources.yolo(5))).version
+    draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
+    await api.upsert(draft.version_id, {"path": "images/00001.jpg", "annotations": REVIEWED})
+    expected = (grpc.StatusCode.FAILED_PRECONDITION, "PINNED", {"pinned_by": draft.version_id})
+    assert await refusal(delete_version(api, version.version_id)) == expected
+    later = await api.draft(version.dataset_id, base_version_id=version.version_id)
+    made = await api.commit(draft.version_id)
+    await api.call(api.versions.DeleteDraft, version_service_pb2.DeleteDraftRequest(version_id=later.version_id))
+    await delete_version(api, version.version_id)
+    assert (await api.commit(draft.version_id)).base_version_id == ""
+    await swept(place)
+    assert held(place) == {one.sha256 for one in await api.assets(made.version_id)}
+    await delete_version(api, made.version_id)
+    assert (await refusal(api.commit(draft.version_id)))[0] is grpc.StatusCode.NOT_FOUND
+    await until(lambda: not place.stored())
+
+
+async def test_shared_contents_stay_as_long_as_anything_names_them(api, place, sources):
+    files = sources.yolo(6)
+    images = [data for path, data in sorted(files.items()) if path.endswith(".jpg")]
+    version = (await api.bring(files)).version
+    other = (await api.bring({path: data for path, data in files.items() if "00001" not in path}, "others")).version
+    mine = await api.dataset()
+    draft = await api.draft(mine.dataset_id)
+    await api.upsert(draft.version_id, {"external_id": "e", "sha256": sha(images[1])})
+    await delete_dataset(api, version.dataset_id)
+    await swept(place)
+    assert held(place) == contents(files)
+    await delete_version(api, draft.version_id)
+    await until(lambda: len(place.stored()) == 5)
+    assert held(place) == contents(files) - {sha(images[1])}
+    await delete_version(api, other.version_id)
+    await until(lambda: not place.stored())
+
+
+async def test_another_projects_equal_bytes_are_its_own(api, place, sources):
+    files = sources.yolo(4)
+    version = (await api.bring(files)).version
+    place.execute("INSERT INTO project (project_id) VALUES ('neighbour')")
+    request = dataset_service_pb2.CreateDatasetRequest(project_id="neighbour", name="theirs")
+    theirs = (await api.call(api.datasets.CreateDataset, request)).dataset
+    draft = await api.draft(theirs.dataset_id)
+    # What this project holds is no reason for the other one to have it.
+    data = files["images/00001.jpg"]
+    assert (await refusal(api.upsert(draft.version_id, {"external_id": "e", "sha256": sha(data)})))[1] == "UPLOAD_MISSING"
+    check = version_service_pb2.CheckAssetsRequest(
+        project_id="neighbour", contents=[version_pb2.AssetContent(sha256=sha(data), size_bytes=len(data))]
+    )
+    await api.upload(list((await api.call(api.versions.CheckAssets, check)).uploads), {"": data})
+    await api.upsert(draft.version_id, {"external_id": "e", "sha256": sha(data)})
+    await delete_dataset(api, version.dataset_id)
+    await swept(place)
+    await until(lambda: not place.stored())
+    assert place.keys("projects/neighbour/assets/") == {f"projects/neighbour/assets/{sha(data)}"}
+
+
+async def test_an_import_that_counts_on_contents_keeps_them(api, place, sources):
+    files = sources.yolo(6)
+    version = (await api.bring(files)).version
+    opened = await api.open("later")
+    uploads = await api.announce(opened.import_id, files)
+    assert not any(one.sha256 in contents(files) for one in uploads)
+    await delete_dataset(api, version.dataset_id)
+    await swept(place)
+    assert held(place) == contents(files)
+    await api.upload(uploads, files)
+    await api.start(opened.import_id)
+    ended = await api.watch(opened.import_id)
+    assert (ended.state, ended.version.image_count, ended.version.digest) == (import_pb2.IMPORT_STATE_SUCCEEDED, 6, version.digest)
+    await swept(place)
+    assert held(place) == contents(files)
+
+
+async def test_what_a_caller_was_promised_stays_until_the_promise_ends(api, place, sources):
+    files = sources.yolo(3)
+    version = (await api.bring(files)).version
+    known, staged = files["images/00001.jpg"], sources.picture(77)
+    await api.send([known, staged])
+    # An import of the same bytes that ends does not take them away.
+    opened = await api.open("others")
+    await api.announce(opened.import_id, {"a.jpg": staged})
+    place.execute("UPDATE import SET create_time = now() - interval '8 days' WHERE import_id = %s", opened.import_id)
+    assert (await api.watch(opened.import_id)).state == import_pb2.IMPORT_STATE_FAILED
+    await until(lambda: place.execute("SELECT 1 FROM import WHERE unstage_after IS NOT NULL") == [])
+    await delete_dataset(api, version.dataset_id)
+    await until(lambda: place.execute("SELECT 1 FROM asset_sweep WHERE after IS NULL AND due_time > now() AND project_id = %s", place.project))
+    assert held(place) == {sha(known)}
+    assert {key.rpartition("/")[2] for key in place.staged()} == {sha(staged)}
+    assert await api.check([known, staged]) == []
+    await swept(place)
+    await until(lambda: not place.staged())
+    assert held(place) == set()
+    assert {one.sha256 for one in await api.check([known, staged])} == {sha(known), sha(staged)}
+
+
+async def test_a_walk_that_was_killed_between_row_and_bytes_is_made_good(api, place, sources):
+    files = sources.yolo(5)
+    version = (await api.bring(files)).version
+    client, bucket = storage(place), place.stack.s3_bucket
+    # As after a kill: the bytes of an asset without its row; and something that is none.
+    lost = f"projects/{place.project}/assets/{sha(b'lost')}"
+    for key in (lost, f"projects/{place.project}/assets/readme"):
+        client.put_object(bucket, key, io.BytesIO(b"lost"), 4)
+    # A walk that somebody was in the middle of.
+    place.execute("INSERT INTO asset_sweep (project_id) VALUES (%s) ON CONFLICT DO NOTHING", place.project)
+    place.execute("UPDATE asset_sweep SET after = %s, claimed_until = now() - interval '1 second' WHERE project_id = %s", "8" * 64, place.project)
+    await swept(place)
+    await until(lambda: lost not in place.stored())
+    assert place.stored() == {f"projects/{place.project}/assets/{one}" for one in [*contents(files), "readme"]}
+    client.remove_object(bucket, f"projects/{place.project}/assets/readme")
+    assert held(place) == contents(files) == {one.sha256 for one in await api.assets(version.version_id)}
+
+
+async def test_images_of_a_refused_import_stay_for_a_second_try(place, serve_at, sources):
+    files = {**sources.yolo(6), "labels/00001.txt": b"0 0.5 0.5 0 0.2\n1 0.5 0.5 0.1 0.1\n"}
+    async with serve_at(place) as api:
+        assert (await api.bring(files, strict=True)).state == import_pb2.IMPORT_STATE_FAILED
+        await swept(place)
+        assert held(place) == contents(files)
+        place.execute("UPDATE asset SET create_time = now() - interval '25 hours'")
+        await swept(place)
+        await until(lambda: not place.stored())
+
+
+async def test_deletions_and_uses_at_once(api, place, sources):
+    """Versions come and go while others count on the same bytes: nobody is left with images that have none."""
+    files = sources.yolo(4)
+    images = [data for path, data in sorted(files.items()) if path.endswith(".jpg")]
+    mine = await api.dataset()
+
+    async def importing(turn: int):
+        ended = await api.bring(files, f"d{turn % 2}")
+        return ended.version
+
+    async def drafting(turn: int):
+        await api.send(images)
+        draft = await api.draft(mine.dataset_id)
+        await api.upsert(draft.version_id, *({"external_id": str(n), "sha256": sha(data)} for n, data in enumerate(images)))
+        await api.call(api.versions.DeleteDraft, version_service_pb2.DeleteDraftRequest(version_id=draft.version_id))
+
+    async def sweeping():
+        while True:
+            await asyncio.to_thread(place.execute, "UPDATE asset_sweep SET due_time = now()")
+            await asyncio.sleep(0.01)
+
+    sweeper = asyncio.create_task(sweeping())
+    for turn in range(4):
+        versions = await asyncio.gather(importing(2 * turn), importing(2 * turn + 1), drafting(turn))
+        for version in versions[:2]:
+            stored = {key.rpartition("/")[2] for key in await asyncio.to_thread(place.stored)}
+            assert {one.sha256 for one in await api.assets(version.version_id)} <= stored
+            await delete_dataset(api, version.dataset_id)
+    sweeper.cancel()
+    await swept(place)
+    await until(lambda: not place.stored())
+    assert held(place) == set()
+
+
+async def test_a_dataset_deleted_under_an_import_is_made_anew(api, sources):
+    versions = [(await api.bring(sources.yolo(4))).version]
+    for turn in range(3):
+        done = await asyncio.gather(api.bring(sources.yolo(5 + turn)), delete_dataset(api, versions[-1].dataset_id))
+        assert done[0].state == import_pb2.IMPORT_STATE_SUCCEEDED, done[0].failure
+        found = (await api.call(api.datasets.ListDatasets, dataset_service_pb2.ListDatasetsRequest(project_id=api.place.project))).datasets
+        if not found:
+            versions.append((await api.bring(sources.yolo(4))).version)
+        else:
+            versions.append(done[0].version)

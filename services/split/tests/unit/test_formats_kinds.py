@@ -1,0 +1,156 @@
+"""YOLO and COCO in datasets of outlines, keypoints, oriented boxes and classes of whole images."""
+
+import json
+
+import pytest
+from splitrail_common.annotations import Kind, LabelState, unpack
+from splitrail_split.formats import Code, Format, detect, parse
+from splitrail_split.formats.tree import claims
+
+A = {"images/a.jpg": (100, 50)}
+
+
+def yolo(rows, kind, names=b"names: [cat, dog]"):
+    return parse(Format.YOLO, {"labels/a.txt": rows, "data.yaml": names}, A, kind=kind)
+
+
+def coco(kind, *annotations, size=(100, 50), **fields):
+    entries = [{"id": n, "image_id": 1, "category_id": 1, **one} for n, one in enumerate(annotations, start=1)]
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": size[0], "height": size[1]}],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+    files = {"annotations/instances.json": json.dumps({**document, "annotations": entries, **fields}).encode()}
+    return parse(Format.COCO, files, A, kind=kind)
+
+
+def objects(parsed):
+    return [(one.kind, one.values) for item in parsed.items for one in unpack(item.annotations)]
+
+
+def found(parsed):
+    return [(problem.line, problem.code) for problem in parsed.problems]
+
+
+def test_polygons_are_kept_and_boxes_become_rectangles():
+    parsed = yolo(b"0 0.1 0.1 0.5 0.1 0.5 0.6\n1 0.5 0.5 0.2 0.2\n", Kind.POLYGON)
+    assert objects(parsed) == [
+        (Kind.POLYGON, (100_000, 100_000, 500_000, 100_000, 500_000, 600_000)),
+        (Kind.POLYGON, (400_000, 400_000, 600_000, 400_000, 600_000, 600_000, 400_000, 600_000)),
+    ]
+    assert found(parsed) == [(2, Code.BOX_TO_POLYGON)]
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        (b"0 nan 0.1 0.5 0.1 0.5 0.6", Code.NOT_FINITE),
+        (b"0 0.1 0.1 0.2 0.2 0.3 0.3", Code.NO_AREA),
+        (b"0 1.1 0.1 1.5 0.1 1.5 0.6", Code.OUTSIDE),
+        (b"0 0.5 0.1 1.5 0.1 1.5 0.6", Code.CLIPPED),
+        (b"0 0.1 0.1 0.5 0.1 0.5", Code.COLUMNS),
+        (b"0 " + b"0.1 " * 10_000, Code.NO_AREA),
+    ],
+)
+def test_bad_outlines_are_named(row, code):
+    parsed = yolo(b"1 0.1 0.1 0.5 0.1 0.5 0.6\n" + row + b"\n", Kind.POLYGON)
+    assert found(parsed) == [(2, code)]
+
+
+def test_keypoints_are_kept_with_their_visibility():
+    parsed = yolo(b"0 0.5 0.5 0.2 0.2 0.5 0.5 2 0.6 0.6 1\n", Kind.KEYPOINTS, b"names: [cat]\nkpt_shape: [2, 3]")
+    assert objects(parsed) == [(Kind.KEYPOINTS, (500_000, 500_000, 200_000, 200_000, 500_000, 500_000, 2, 600_000, 600_000, 1))]
+    parsed = yolo(b"0 0.5 0.5 0.2 0.2 0.5 0.5 0 0\n", Kind.KEYPOINTS, b"names: [cat]\nkpt_shape: [2, 2]")
+    assert objects(parsed)[0][1][4:] == (500_000, 500_000, 2, 0, 0, 0)
+
+
+def test_objects_without_keypoints_get_as_many_as_the_others():
+    parsed = yolo(b"0 0.5 0.5 0.2 0.2 0.5 0.5 2\n0 0.2 0.2 0.1 0.1\n", Kind.KEYPOINTS, b"names: [cat]\nkpt_shape: [1, 3]")
+    assert {len(values) for _, values in objects(parsed)} == {7}
+    assert parsed.problem_counts == {Code.KEYPOINTS_ABSENT: 1}
+    assert Code.KEYPOINTS_ABSENT in yolo(b"0 0.5 0.5 0.2 0.2\n", Kind.KEYPOINTS, b"names: [cat]").problem_counts
+
+
+def test_columns_without_kpt_shape_are_not_guessed():
+    parsed = yolo(b"0 0.5 0.5 0.2 0.2 0.5 0.5 2\n", Kind.KEYPOINTS)
+    assert (None, Code.BAD_IMAGE) in found(parsed)
+    assert any("kpt_shape" in problem.message for problem in parsed.problems)
+
+
+def test_oriented_boxes_keep_their_corners():
+    parsed = yolo(b"0 0.1 0.2 0.3 0.1 0.4 0.3 0.2 0.4\n1 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.9 0.5 0.9 0.9 0.7 0.9 0.5 0.9\n", Kind.OBB)
+    assert [len(values) for _, values in objects(parsed)] == [8, 8, 8]
+    assert objects(parsed)[0][1] == (100_000, 200_000, 300_000, 100_000, 400_000, 300_000, 200_000, 400_000)
+    assert found(parsed) == [(2, Code.SHAPE_CONVERTED)]
+    assert parsed.problems[0].message.startswith("2 ")
+
+
+@pytest.mark.parametrize(
+    ("paths", "names", "splits"),
+    [
+        (["train/cat/1.jpg", "valid/dog/2.jpg", "test/cat/x/3.jpg"], ["cat", "dog"], ["test", "train", "val"]),
+        (["root/train/b/1.jpg", "root/train/a/2.jpg"], ["a", "b"], ["train", "train"]),
+        (["cat/1.jpg", "dog/2.jpg"], ["cat", "dog"], []),
+    ],
+)
+def test_folders_are_classes(paths, names, splits):
+    assert detect(paths, Kind.CLASS) is Format.YOLO
+    parsed = parse(Format.YOLO, {}, dict.fromkeys(paths, (10, 10)), kind=Kind.CLASS)
+    assert parsed.class_names == names
+    assert all(kind is Kind.CLASS and values == () for kind, values in objects(parsed))
+    assert [parsed.source_splits[path] for path in sorted(parsed.source_splits)] == splits
+    assert parsed.problems == []
+
+
+def test_an_image_in_no_folder_of_a_class_is_unlabelled_and_a_bad_one_names_its_class_still():
+    parsed = parse(Format.YOLO, {"data.yaml": b""}, {"train/1.jpg": (9, 9), "train/b/2.jpg": (9, 9)}, {"train/a/3.jpg"}, Kind.CLASS)
+    assert [item.label_state for item in parsed.items] == [LabelState.UNLABELLED, LabelState.LABELLED]
+    assert parsed.class_names == ["a", "b"]
+    assert parsed.problem_counts == {Code.FILE_IGNORED: 1}
+    assert claims(["a.jpg", "images/b.jpg"]) == 0
+
+
+def test_coco_outlines_of_several_pieces_and_masks():
+    parsed = coco(
+        Kind.POLYGON,
+        {"segmentation": [[10, 10, 20, 10, 20, 20]], "bbox": [0, 0, 50, 50]},
+        {"segmentation": [[0, 0, 10, 0, 10, 10], [30, 0, 40, 0, 40, 10]]},
+        {"segmentation": {"size": [50, 100], "counts": [0, 5, 45, 5, 4945]}},
+        {"bbox": [50, 20, 10, 10]},
+    )
+    kept = dict.fromkeys(values for _, values in objects(parsed))
+    assert (100_000, 200_000, 200_000, 200_000, 200_000, 400_000) in kept
+    assert (0, 0, 20_000, 0, 20_000, 100_000, 0, 100_000) in kept
+    assert {(problem.object, problem.code) for problem in parsed.problems} == {(2, Code.RINGS_JOINED), (4, Code.BOX_TO_POLYGON)}
+
+
+@pytest.mark.parametrize(
+    "segmentation", [{"size": [50, 100], "counts": [1]}, {"size": [10**6, 10**6], "counts": []}, [["a"] * 6], "x", [[0, 0, 1, 1]], [[]]]
+)
+def test_coco_outlines_that_are_none(segmentation):
+    parsed = coco(Kind.POLYGON, {"segmentation": segmentation}, {"segmentation": [[10, 10, 20, 10, 20, 20]]})
+    assert [(problem.object, problem.code) for problem in parsed.problems] == [(1, Code.COLUMNS)]
+    assert len(objects(parsed)) == 1
+
+
+def test_coco_masks_give_boxes_where_boxes_are_wanted():
+    parsed = coco(Kind.BOX, {"segmentation": {"size": [50, 100], "counts": [0, 5, 45, 5, 4945]}})
+    assert objects(parsed) == [(Kind.BOX, (10_000, 50_000, 20_000, 100_000))]
+
+
+def test_coco_keypoints():
+    parsed = coco(
+        Kind.KEYPOINTS,
+        {"bbox": [10, 10, 20, 20], "keypoints": [20, 20, 2, 0, 0, 0]},
+        {"bbox": [10, 10, 30, 20], "keypoints": [20, 20, 2, 0]},
+        {"bbox": [10, 10, 40, 20]},
+    )
+    assert objects(parsed)[0][1] == (200_000, 400_000, 200_000, 400_000, 200_000, 400_000, 2, 0, 0, 0)
+    assert [problem.code for problem in parsed.problems] == [Code.COLUMNS, Code.KEYPOINTS_ABSENT]
+
+
+def test_an_image_of_several_classes_is_left_out_where_one_is_wanted():
+    assert objects(coco(Kind.CLASS, {"bbox": [1, 1, 5, 5]}, {"bbox": [9, 9, 5, 5]})) == [(Kind.CLASS, ())]
+    parsed = coco(Kind.CLASS, {}, {"category_id": 2})
+    assert parsed.items == []
+    assert Code.SEVERAL_CLASSES in parsed.problem_counts
