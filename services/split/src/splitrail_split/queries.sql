@@ -406,9 +406,6 @@ FROM dataset
 WHERE dataset_id = :dataset_id AND (:scope::text[] IS NULL OR project_id = ANY(:scope))
 FOR NO KEY UPDATE;
 
--- name: lock_dataset_to_delete
-SELECT project_id FROM dataset WHERE dataset_id = :dataset_id AND (:scope::text[] IS NULL OR project_id = ANY(:scope)) FOR UPDATE;
-
 -- name: set_next_class_id!
 UPDATE dataset SET next_class_id = :next_class_id WHERE dataset_id = :dataset_id;
 

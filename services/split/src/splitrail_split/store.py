@@ -140,10 +140,15 @@ class DatasetStore:
         return await self.tables.one("dataset_holds", {"dataset_id": dataset_id, "sha256": sha256}) is not None
 
     async def array(self, version_id: str, name: str) -> arrays.Array:
-        """A column of a committed version; read-only. Raises LookupError when the version has none of that name."""
+        """A column of a committed version; read-only.
+
+        Raises LookupError when the version has none of that name, NOT_FOUND when it was deleted meanwhile.
+        """
 
         async def load() -> arrays.Array:
             row = await self.tables.one("get_array", {"version_id": version_id, "name": name})
+            if row is None and await self.get_version(Scope(None), version_id) is None:
+                raise not_found("version", version_id)
             if row is None:
                 raise LookupError(f"version {version_id} has no array {name!r}")
             return arrays.decode(name, row["data"])

@@ -280,3 +280,24 @@ async def test_a_dataset_deleted_under_an_import_is_made_anew(api, sources):
             versions.append((await api.bring(sources.yolo(4))).version)
         else:
             versions.append(done[0].version)
+
+
+async def test_deletions_splits_and_drafts_at_once_end_in_answers(api, sources):
+    """Each call does what it says, or says that the thing is not there (any more)."""
+    expected = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
+    for turn in range(6):
+        version = (await api.bring(sources.yolo(4 + turn))).version
+        draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
+        calls = [
+            *(api.split(version.version_id, seed=seed) for seed in range(3)),
+            api.upsert(draft.version_id, {"path": "images/00001.jpg", "annotations": REVIEWED}),
+            api.commit(draft.version_id),
+            api.draft(version.dataset_id, base_version_id=version.version_id),
+            api.draft(version.dataset_id, class_names=["x"]),
+            delete_version(api, version.version_id),
+            delete_dataset(api, version.dataset_id),
+        ]
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        assert {one.code() for one in done if isinstance(one, grpc.aio.AioRpcError)} <= expected
+        assert not isinstance(done[-1], Exception)
+        assert (await refusal(api.split(version.version_id)))[0] is grpc.StatusCode.NOT_FOUND

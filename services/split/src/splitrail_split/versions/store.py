@@ -204,10 +204,9 @@ class VersionStore:
     async def delete_dataset(self, scope: Scope, dataset_id: str) -> None:
         """Deletes a dataset with all that is in it. Raises PinnedError, NOT_FOUND."""
         async with self._tables.pool.connection() as connection, connection.transaction():
+            # Not FOR UPDATE, which whoever splits a version would wait for while holding the version.
+            dataset = await self.lock_dataset(connection, scope, dataset_id)
             named = {"dataset_id": dataset_id, "version_id": None}
-            dataset = await self._tables.one_in(connection, "lock_dataset_to_delete", {**named, "scope": scope.sql()})
-            if dataset is None:
-                raise not_found("dataset", dataset_id)
             versions = await self._tables.rows_in(connection, "lock_versions", named)
             await self._tables.run_in(connection, "delete_drafts_of_dataset", named)
             await self._delete_versions(connection, [row["version_id"] for row in versions])
