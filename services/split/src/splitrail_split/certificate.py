@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from splitrail_split.domain import PART_NAMES
 from splitrail_split.stratify import SPLITS, TRAIN, ratio_shares, split_sizes
-
-SPLIT_NAMES = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +49,6 @@ class Certificate:
     random_empty_cells: int
     unmet: tuple[str, ...]
     """One sentence for each wish that could not be met; empty when all were."""
-
-    @property
-    def deviation(self) -> npt.NDArray[np.float64]:
-        """(classes, 3): images minus ideal."""
-        return self.images - self.ideal
 
 
 def certify(
@@ -169,22 +163,22 @@ def _unmet(
         return f"class {names[class_id]!r}" if names is not None else f"class {class_id}"
 
     sentences = [
-        f"{SPLIT_NAMES[s]} has {sizes[s]} images instead of {wanted[s]}: equal images and the other wishes did not allow it"
+        f"{PART_NAMES[s]} has {sizes[s]} images instead of {wanted[s]}: equal images and the other wishes did not allow it"
         for s in range(SPLITS)
         if sizes[s] != wanted[s]
     ]
     sentences += [
-        f"{SPLIT_NAMES[s]} is empty: {ratio[s]:g} of {sum(sizes)} images rounds to none" for s in range(SPLITS) if ratio[s] > 0 and not wanted[s]
+        f"{PART_NAMES[s]} is empty: {ratio[s]:g} of {sum(sizes)} images rounds to none" for s in range(SPLITS) if ratio[s] > 0 and not wanted[s]
     ]
     totals = images.sum(axis=1)
     absent: dict[int, list[str]] = {}
     for class_id, split in _empty_cells(images, ratio):
-        absent.setdefault(class_id, []).append(SPLIT_NAMES[split - TRAIN])
+        absent.setdefault(class_id, []).append(PART_NAMES[split - TRAIN])
     for class_id, where in absent.items():
         sentences.append(f"{name(class_id)} has {totals[class_id]} images in all and none in {' and '.join(where)}")
     ideal = totals[:, None] * ratio
     off = images - ideal
     for class_id, s in zip(*np.nonzero((np.abs(off) > 1 + 1e-9) & (images > 0)), strict=True):
-        held = f"{name(class_id)} has {images[class_id, s]} images in {SPLIT_NAMES[s]}"
+        held = f"{name(class_id)} has {images[class_id, s]} images in {PART_NAMES[s]}"
         sentences.append(f"{held}, {off[class_id, s]:+.1f} from its share of {ideal[class_id, s]:.1f}")
     return sentences

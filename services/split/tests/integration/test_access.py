@@ -2,7 +2,7 @@
 
 import grpc
 import pytest
-from splitrail.split.v1 import dataset_service_pb2, import_service_pb2, split_pb2, split_service_pb2, version_service_pb2
+from splitrail.split.v1 import dataset_service_pb2, export_service_pb2, import_service_pb2, split_pb2, split_service_pb2, version_service_pb2
 from splitrail_common.ids import new_id
 from splitrail_common.peers import bearer
 
@@ -54,7 +54,26 @@ def calls(api, version, split_id, import_id):
             api.splits.CheckContamination,
             s.CheckContaminationRequest(split_id=split_id, split=1, trained_split_id=split_id),
         ),
+        "PreviewSplit": (api.splits.PreviewSplit, s.PreviewSplitRequest(**ids, parameters=parameters)),
+        "CompareSplits": (api.splits.CompareSplits, s.CompareSplitsRequest(split_id=split_id, before_split_id=split_id)),
+        "FindLeaks": (api.splits.FindLeaks, s.FindLeaksRequest(split_id=split_id)),
     }
+
+
+ELSEWHERE = {"WatchImport", "StreamManifest", "PinSplit", "ExportVersion", "GetThumbnail"}
+"""Streams, answers that are no messages and calls of machines: tested below and in test_exports.py."""
+
+
+async def test_every_rpc_is_in_the_matrix(api, made):
+    services = [
+        (dataset_service_pb2, "DatasetService"),
+        (export_service_pb2, "ExportService"),
+        (import_service_pb2, "ImportService"),
+        (split_service_pb2, "SplitService"),
+        (version_service_pb2, "VersionService"),
+    ]
+    methods = {method.name for module, name in services for method in module.DESCRIPTOR.services_by_name[name].methods}
+    assert methods - ELSEWHERE == {method._method.decode().rpartition("/")[2] for method, _ in calls(api, *made).values()}
 
 
 async def code_of(api, method, request) -> grpc.StatusCode:
@@ -81,6 +100,29 @@ async def test_another_projects_things_are_not_found(api, made):
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await api.imports.WatchImport(request, metadata=stranger.metadata).read()
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_split_of_another_project_is_no_base_and_no_comparison(api, made, sources):
+    """Naming one's own split beside a stranger's opens no way to that one."""
+    foreign = made[1]
+    stranger = api.as_user(elsewhere="admin")
+    api.place.execute("INSERT INTO project (project_id) VALUES ('elsewhere')")
+    opened = await stranger.call(stranger.imports.CreateImport, import_service_pb2.CreateImportRequest(project_id="elsewhere", dataset_name="own"))
+    own_import = getattr(opened, "import").import_id
+    files = sources.yolo(8)
+    await stranger.upload(await stranger.announce(own_import, files), files)
+    await stranger.start(own_import)
+    version = (await stranger.watch(own_import)).version
+    own = (await stranger.split(version.version_id)).split_id
+    s = split_service_pb2
+    based = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=1), base_split_id=foreign)
+    requests = [
+        (api.splits.CreateSplit, s.CreateSplitRequest(version_id=version.version_id, parameters=based)),
+        (api.splits.PreviewSplit, s.PreviewSplitRequest(version_id=version.version_id, parameters=based)),
+        (api.splits.CompareSplits, s.CompareSplitsRequest(split_id=own, before_split_id=foreign)),
+        (api.splits.CompareSplits, s.CompareSplitsRequest(split_id=foreign, before_split_id=own)),
+    ]
+    assert {await code_of(stranger, method, request) for method, request in requests} == {grpc.StatusCode.NOT_FOUND}
 
 
 async def test_an_attempt_of_another_project_finds_no_split(api, made):
@@ -125,13 +167,15 @@ async def test_a_version_is_found_in_its_own_dataset_only(api, made, sources):
     "page_token", ["x", "WyJhIl0", "WzFd" * 3, "WzE4NDQ2NzQ0MDczNzA5NTUxNjE2XQ", "WyIwMTkwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMCciXQ"]
 )
 async def test_forged_page_tokens(api, made, page_token):
-    version, _, import_id = made
+    version, split_id, import_id = made
     d = dataset_service_pb2
     requests = [
         (api.datasets.ListDatasets, d.ListDatasetsRequest(page_token=page_token)),
         (api.datasets.ListVersions, d.ListVersionsRequest(dataset_id=version.dataset_id, page_token=page_token)),
         (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, page_token=page_token)),
         (api.imports.ListProblems, import_service_pb2.ListProblemsRequest(import_id=import_id, page_token=page_token)),
+        (api.splits.CompareSplits, split_service_pb2.CompareSplitsRequest(split_id=split_id, before_split_id=split_id, page_token=page_token)),
+        (api.splits.FindLeaks, split_service_pb2.FindLeaksRequest(split_id=split_id, page_token=page_token)),
     ]
     assert {await code_of(api, method, request) for method, request in requests} == {grpc.StatusCode.INVALID_ARGUMENT}
 

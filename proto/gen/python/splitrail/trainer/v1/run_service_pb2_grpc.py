@@ -97,7 +97,7 @@ class RunServiceServicer:
     """
 
     def CreateRun(self, request, context):
-        """Queues a training. The same request_id returns the same run.
+        """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT naming request_id).
         Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the model;
         FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY, VERSION_STATE).
         """
@@ -149,7 +149,7 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateEvaluation(self, request, context):
-        """Queues an evaluation of a run's weights. The same request_id returns the same evaluation.
+        """Queues an evaluation of a run's weights. The same request_id returns the same evaluation; with another request it is refused (INVALID_ARGUMENT).
         Errors: FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY, CONTAMINATED unless forced); INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

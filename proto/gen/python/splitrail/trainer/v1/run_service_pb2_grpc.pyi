@@ -34,7 +34,7 @@ class RunServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RunServiceAsyncStub: ...
     CreateRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CreateRunRequest, _run_service_pb2.CreateRunResponse]
-    """Queues a training. The same request_id returns the same run.
+    """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT naming request_id).
     Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the model;
     FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY, VERSION_STATE).
     """
@@ -53,7 +53,7 @@ class RunServiceStub:
     GetTrainingSchema: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetTrainingSchemaRequest, _run_service_pb2.GetTrainingSchemaResponse]
     """Every training argument that may be set, with type, default, range and help."""
     CreateEvaluation: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CreateEvaluationRequest, _run_service_pb2.CreateEvaluationResponse]
-    """Queues an evaluation of a run's weights. The same request_id returns the same evaluation.
+    """Queues an evaluation of a run's weights. The same request_id returns the same evaluation; with another request it is refused (INVALID_ARGUMENT).
     Errors: FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY, CONTAMINATED unless forced); INVALID_ARGUMENT.
     """
     GetEvaluation: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetEvaluationRequest, _run_service_pb2.GetEvaluationResponse]
@@ -69,7 +69,7 @@ class RunServiceAsyncStub(RunServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CreateRunRequest, _run_service_pb2.CreateRunResponse]  # type: ignore[assignment]
-    """Queues a training. The same request_id returns the same run.
+    """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT naming request_id).
     Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the model;
     FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY, VERSION_STATE).
     """
@@ -88,7 +88,7 @@ class RunServiceAsyncStub(RunServiceStub):
     GetTrainingSchema: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetTrainingSchemaRequest, _run_service_pb2.GetTrainingSchemaResponse]  # type: ignore[assignment]
     """Every training argument that may be set, with type, default, range and help."""
     CreateEvaluation: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CreateEvaluationRequest, _run_service_pb2.CreateEvaluationResponse]  # type: ignore[assignment]
-    """Queues an evaluation of a run's weights. The same request_id returns the same evaluation.
+    """Queues an evaluation of a run's weights. The same request_id returns the same evaluation; with another request it is refused (INVALID_ARGUMENT).
     Errors: FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY, CONTAMINATED unless forced); INVALID_ARGUMENT.
     """
     GetEvaluation: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetEvaluationRequest, _run_service_pb2.GetEvaluationResponse]  # type: ignore[assignment]
@@ -107,7 +107,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.CreateRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.CreateRunResponse, _abc.Awaitable[_run_service_pb2.CreateRunResponse]]:
-        """Queues a training. The same request_id returns the same run.
+        """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT naming request_id).
         Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the model;
         FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY, VERSION_STATE).
         """
@@ -168,7 +168,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.CreateEvaluationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.CreateEvaluationResponse, _abc.Awaitable[_run_service_pb2.CreateEvaluationResponse]]:
-        """Queues an evaluation of a run's weights. The same request_id returns the same evaluation.
+        """Queues an evaluation of a run's weights. The same request_id returns the same evaluation; with another request it is refused (INVALID_ARGUMENT).
         Errors: FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY, CONTAMINATED unless forced); INVALID_ARGUMENT.
         """
 
