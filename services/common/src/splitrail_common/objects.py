@@ -1,6 +1,7 @@
 """S3: bytes in one bucket, through the minio SDK on worker threads, and URLs signed for the public endpoint."""
 
 import asyncio
+import copy
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
@@ -66,6 +67,12 @@ class ObjectStore:
         public = settings.s3_public_endpoint
         self._reader = _client(public, settings.s3_reader_access_key, settings.s3_reader_secret_key.get_secret_value(), region)
         self._writer = _client(public, settings.s3_writer_access_key, settings.s3_writer_secret_key.get_secret_value(), region)
+
+    def of(self, bucket: str) -> "ObjectStore":
+        """Another bucket of the same store, with the same keys."""
+        other = copy.copy(self)
+        other._bucket = bucket
+        return other
 
     async def wait(self, deadline_seconds: float) -> None:
         """Waits until the bucket is there, making it if need be; raises what the store last said after the deadline."""

@@ -29,6 +29,7 @@ from splitrail_split.exports.servicer import ExportServicer
 from splitrail_split.import_store import ImportStore
 from splitrail_split.importing import Importer
 from splitrail_split.imports import Imports
+from splitrail_split.places import Places
 from splitrail_split.service import Datasets
 from splitrail_split.servicer import DatasetServicer, ImportServicer, SplitServicer
 from splitrail_split.settings import Settings
@@ -83,7 +84,7 @@ async def build(settings: Settings, draining: Draining) -> AsyncIterator[App]:
             exports = Exports(datasets, splits, dataset_store, objects)
             staging, contents = Staging(objects), Contents(import_store, objects, executor)
             imports = Imports(import_store, dataset_store, staging, queue, draining)
-            importer = Importer(import_store, contents)
+            importer = Importer(import_store, contents, Places(settings.import_prefixes, settings.s3_bucket))
             workers = ImportWorkers(
                 import_store, importer, queue, draining, workers=settings.import_workers, lease_seconds=settings.import_lease_seconds
             )

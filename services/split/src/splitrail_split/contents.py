@@ -4,17 +4,19 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from minio.error import S3Error
 from splitrail_common.objects import ObjectStore
 
 from splitrail_split.domain import Claim, SourceFile, asset_key, staging_key
 from splitrail_split.formats import images
 from splitrail_split.formats.model import Code
 from splitrail_split.import_store import ImportStore, KnownAsset
+from splitrail_split.places import Location
 from splitrail_split.sources import MAX_ANNOTATION_BYTES, MAX_IMAGE_BYTES
 
 HASH_MISMATCH = "hash_mismatch"
@@ -25,6 +27,8 @@ UPLOAD_MISSING = "upload_missing"
 BATCH = 64
 """Contents judged at once."""
 _LOOKUP = 10_000
+_READ = 1000
+"""Contents of at most `MAX_INLINE_BYTES` that are in memory at once."""
 _REMOVED = 1000
 
 Local = Mapping[bytes, Callable[[], bytes]]
@@ -49,6 +53,15 @@ class Inspected:
 
     good: dict[bytes, KnownAsset] = field(default_factory=dict)
     bad: dict[bytes, Fault] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What became of images that lay in a bucket. `absent`: why the bytes of a path cannot be had."""
+
+    files: list[SourceFile]
+    inspected: Inspected
+    absent: dict[str, str]
 
 
 class Contents:
@@ -81,6 +94,26 @@ class Contents:
             await self._store.add_assets(claim, [] if claim.dry_run else list(judged.good.values()), processed)
         return inspected
 
+    async def collect(self, claim: Claim, objects: Mapping[str, Location]) -> "Collected":
+        """Judges images that lie in a bucket, by path, and takes them in as `images` does. Raises LeaseLostError, UNAVAILABLE."""
+        collected = Collected([], Inspected(), {})
+        for chunk in _chunks(list(objects.items()), BATCH):
+            results = await self._on_threads(partial(self._object, claim), [location for _, location in chunk])
+            assets = []
+            for (path, _), result in zip(chunk, results, strict=True):
+                if isinstance(result, str):
+                    collected.absent[path] = result
+                    continue
+                file, judged = result
+                collected.files.append(replace(file, path=path))
+                if isinstance(judged, Fault):
+                    collected.inspected.bad[file.sha256] = judged
+                else:
+                    collected.inspected.good[file.sha256] = judged
+                    assets.append(judged)
+            await self._store.add_assets(claim, [] if claim.dry_run else assets, len(collected.files) + len(collected.absent))
+        return collected
+
     async def judge(self, project_id: str, contents: Sequence[bytes], *, keep: bool, local: Local = NOTHING) -> Inspected:
         """Judges staged images, a batch at a time; with `keep`, the good ones are stored where assets lie, for the caller to record.
 
@@ -99,8 +132,13 @@ class Contents:
         Returns the local file by path, and what is wrong with the others.
         """
         contents = {file.sha256: folder / file.sha256.hex() for file in files}
+        staged: list[bytes] = []
+        for chunk in _chunks(list(contents), _READ):
+            came = await self._store.read_contents(claim.import_id, chunk)
+            await self.run(partial(_write, [(contents[sha256], data) for sha256, data in came.items()]))
+            staged += [sha256 for sha256 in chunk if sha256 not in came]
         faults: dict[bytes, Fault] = {}
-        for chunk in _chunks(list(contents), BATCH):
+        for chunk in _chunks(staged, BATCH):
             results = await self._on_threads(partial(self._annotation, claim, contents), chunk)
             faults.update((sha256, fault) for sha256, fault in zip(chunk, results, strict=True) if fault is not None)
         good = {file.path: contents[file.sha256] for file in files if file.sha256 not in faults}
@@ -130,11 +168,26 @@ class Contents:
         loop = asyncio.get_running_loop()
         return await asyncio.gather(*(loop.run_in_executor(self._executor, function, item) for item in items))
 
+    def _object(self, claim: Claim, location: Location) -> tuple[SourceFile, KnownAsset | Fault] | str:
+        """Blocking: what an object of a bucket holds, without a path; or why its bytes cannot be had."""
+        try:
+            data = self._objects.of(location.bucket).read(location.key, MAX_IMAGE_BYTES)
+        except KeyError:
+            return f"there is no object {location.key!r} in the bucket {location.bucket!r}"
+        except ValueError as error:
+            return str(error)
+        except S3Error as error:
+            return f"the object store does not give {location.key!r} of the bucket {location.bucket!r}: {error.code}"
+        sha256 = hashlib.sha256(data).digest()
+        return SourceFile("", sha256, len(data), is_image=True), self._taken(claim.project_id, not claim.dry_run, sha256, data)
+
     def _image(self, project_id: str, keep: bool, local: Local, sha256: bytes) -> KnownAsset | Fault:
         """Blocking: verifies and decodes one content, and stores what was verified (the staged object could change meanwhile)."""
         data = local[sha256]() if sha256 in local else self._verified(project_id, sha256, MAX_IMAGE_BYTES)
-        if isinstance(data, Fault):
-            return data
+        return data if isinstance(data, Fault) else self._taken(project_id, keep, sha256, data)
+
+    def _taken(self, project_id: str, keep: bool, sha256: bytes, data: bytes) -> KnownAsset | Fault:
+        """Blocking: decodes an image of this hash, and stores it where assets lie."""
         try:
             info = images.inspect(data)
         except images.ImageError as problem:
@@ -178,6 +231,11 @@ class Contents:
             return data
         self._objects.remove([key])
         return _mismatch(sha256, actual)
+
+
+def _write(files: Iterable[tuple[Path, bytes]]) -> None:
+    for path, data in files:
+        path.write_bytes(data)
 
 
 def _missing() -> Fault:

@@ -48,7 +48,7 @@ class ImportState(IntEnum):
         return self in (ImportState.SUCCEEDED, ImportState.FAILED)
 
 
-FORMAT_NUMBERS = {Format.YOLO: 1, Format.VOC: 2, Format.COCO: 3, Format.CVAT: 4, Format.LABEL_STUDIO: 5}
+FORMAT_NUMBERS = {Format.YOLO: 1, Format.VOC: 2, Format.COCO: 3, Format.CVAT: 4, Format.LABEL_STUDIO: 5, Format.CSV: 6}
 FORMATS = {number: name for name, number in FORMAT_NUMBERS.items()}
 
 PART_NAMES = ("train", "val", "test")

@@ -1,6 +1,6 @@
 """Imports in Postgres: announced files, the queue with its leases, and the one transaction that commits a version."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -89,8 +89,8 @@ class ImportStore:
         row = await self._tables.one("get_import", {"import_id": import_id, "scope": scope.sql()})
         return Import(**row) if row else None
 
-    async def put_files(self, import_id: str, files: Sequence[SourceFile]) -> bool:
-        """Announces files, later ones of the same path replace earlier ones; False when the import is not open."""
+    async def put_files(self, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> bool:
+        """Announces files, later ones of the same path replace earlier ones, and keeps what came along; False when the import is not open."""
         values = {
             "import_id": import_id,
             "paths": [file.path for file in files],
@@ -102,12 +102,24 @@ class ImportStore:
             if await self._tables.one_in(connection, "lock_open_import", {"import_id": import_id}) is None:
                 return False
             await self._tables.run_in(connection, "put_files", values)
+            if contents:
+                came = {"import_id": import_id, "hashes": list(contents), "contents": list(contents.values())}
+                await self._tables.run_in(connection, "put_contents", came)
             await self._tables.run_in(connection, "count_files", {"import_id": import_id})
             return True
 
     async def files(self, import_id: str) -> list[SourceFile]:
         """All announced files by path."""
         return [SourceFile(**row) for row in await self._tables.rows("list_files", {"import_id": import_id})]
+
+    async def came_along(self, import_id: str, contents: Sequence[bytes]) -> set[bytes]:
+        """Which of these contents came with their announcement."""
+        return {row["sha256"] for row in await self._tables.rows("came_along", {"import_id": import_id, "contents": list(contents)})}
+
+    async def read_contents(self, import_id: str, contents: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The bytes of those of these contents that came with their announcement, by hash."""
+        rows = await self._tables.rows("read_contents", {"import_id": import_id, "contents": list(contents)})
+        return {row["sha256"]: row["content"] for row in rows}
 
     async def queue(self, import_id: str, format_number: int, *, strict: bool, dry_run: bool) -> bool:
         """Puts an open import into the queue; False when it is not open any more."""

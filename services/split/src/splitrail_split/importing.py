@@ -14,9 +14,10 @@ from splitrail_split.archives import ArchiveError, Expanded, expand, image_count
 from splitrail_split.assembly import Judged, assemble, fault_finding, judge, printable
 from splitrail_split.contents import Contents, Fault, Inspected
 from splitrail_split.domain import FORMAT_NUMBERS, FORMATS, KINDS, Claim, Finding, ImportState, Report, SourceFile, Task
-from splitrail_split.formats import ParsedDataset
+from splitrail_split.formats import ParsedDataset, listing
 from splitrail_split.import_store import ImportStore, TaskMismatchError
-from splitrail_split.sources import is_archive
+from splitrail_split.places import Places
+from splitrail_split.sources import is_archive, is_listing
 
 _log = log.get(__name__)
 
@@ -29,9 +30,10 @@ _UNCHANGED = Finding(
 class Importer:
     """Works on claimed imports."""
 
-    def __init__(self, store: ImportStore, contents: Contents) -> None:
+    def __init__(self, store: ImportStore, contents: Contents, places: Places) -> None:
         self._store = store
         self._contents = contents
+        self._places = places
 
     async def run(self, claim: Claim) -> None:
         """Ends the import. Raises LeaseLostError; errors of the stores pass through, and the import can then be claimed again."""
@@ -46,6 +48,9 @@ class Importer:
         return await self._contents.unstage()
 
     async def _import(self, claim: Claim, files: list[SourceFile], folder: Path) -> None:
+        if is_listing(files[0].path):
+            await self._listed(claim, files[0], folder)
+            return
         source = Expanded(files, {}, [])
         if is_archive(files[0].path):
             expanded = await self._expand(claim, files[0], folder / "archive")
@@ -76,6 +81,34 @@ class Importer:
             )
         )
         judged = await self._contents.run(partial(_judge, claim, parsed, source, inspected))
+        await self._conclude(claim, judged, parsed, files, inspected)
+
+    async def _listed(self, claim: Claim, file: SourceFile, folder: Path) -> None:
+        """An import of what a CSV lists."""
+        fetched, faults = await self._contents.spool(claim, [file], folder)
+        if faults:
+            finding = fault_finding(file.path, faults[file.path], excluded=False)
+            await self._refuse(claim, Report([finding], 1, 0, 0), f"the list is not as announced; {finding}")
+            return
+        locate = partial(self._places.locate, claim.project_id)
+        try:
+            found = await self._contents.run(lambda: listing.read(file.path, fetched[file.path].read_bytes(), locate))
+        except listing.ListingError as error:
+            await self._refuse(claim, Report(), str(error))
+            return
+        claim = replace(claim, image_count=len(found.images))
+        await self._store.set_source(claim, 1)
+        collected = await self._contents.collect(claim, {path: listed.location for path, listed in found.images.items()})
+        files, inspected = collected.files, collected.inspected
+        good = {one.path: inspected.good[one.sha256] for one in files if one.sha256 in inspected.good}
+        sizes = {path: (asset.width, asset.height) for path, asset in good.items()}
+        parsed = await self._contents.run(partial(listing.parse, found, sizes, collected.absent, KINDS[Task(claim.task)]))
+        judged = await self._contents.run(partial(_judge, claim, parsed, Expanded(files, {}, []), inspected))
+        report = replace(judged.report, excluded_count=judged.report.excluded_count + len(collected.absent))
+        await self._conclude(claim, replace(judged, report=report), parsed, files, inspected)
+
+    async def _conclude(self, claim: Claim, judged: Judged, parsed: ParsedDataset, files: list[SourceFile], inspected: Inspected) -> None:
+        """Ends the import with a version, with its report alone, or with why there is none."""
         failure = refusal(claim, judged, parsed)
         if failure:
             await self._refuse(claim, judged.report, failure)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from splitrail_common.access import Scope
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition, unavailable
@@ -10,8 +10,9 @@ from splitrail_common.server import Draining
 
 from splitrail_split import formats
 from splitrail_split.domain import FORMAT_NUMBERS, KINDS, Finding, Import, ImportState, ImportView, PresignedUpload, SourceFile, Task
+from splitrail_split.formats import Format
 from splitrail_split.import_store import ImportStore
-from splitrail_split.sources import is_archive
+from splitrail_split.sources import is_archive, is_listing
 from splitrail_split.staging import Staging
 from splitrail_split.store import DatasetStore
 from splitrail_split.worker import ImportQueue
@@ -53,15 +54,18 @@ class Imports:
         numbered = await self._store.findings(import_id, after=0, limit=SHOWN_FINDINGS) if ImportState(found.state).ended else []
         return ImportView(found, version, [finding for _, finding in numbered])
 
-    async def add_files(self, scope: Scope, import_id: str, files: Sequence[SourceFile]) -> list[PresignedUpload]:
-        """Announces files; says which contents are not here yet. Raises NOT_FOUND, FAILED_PRECONDITION when the import has begun."""
+    async def add_files(self, scope: Scope, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> list[PresignedUpload]:
+        """Announces files, with the bytes of some by hash; says which contents are not here yet.
+
+        Raises NOT_FOUND, FAILED_PRECONDITION when the import has begun.
+        """
         found = (await self.get(scope, import_id)).found
         if not files:
             return []
-        if found.state != ImportState.OPEN or not await self._store.put_files(import_id, files):
+        if found.state != ImportState.OPEN or not await self._store.put_files(import_id, files, contents):
             raise _begun(import_id)
         await self._store.settled(found.project_id)
-        return await self._staging.uploads(found.project_id, await self._missing(found.project_id, files))
+        return await self._staging.uploads(found.project_id, await self._missing(found, files))
 
     async def start(self, scope: Scope, import_id: str, format_number: int, *, strict: bool, dry_run: bool) -> ImportView:
         """Queues the import once everything is there. Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (UPLOAD_MISSING)."""
@@ -69,18 +73,8 @@ class Imports:
         if view.found.state != ImportState.OPEN:
             return view
         files = await self._store.files(import_id)
-        archive = next((file.path for file in files if is_archive(file.path)), None)
-        if archive is not None and len(files) > 1:
-            raise invalid(Violation("import_id", f"{archive!r} is one of {len(files)} announced files: an archive must be all of a source"))
-        if archive is None and not any(file.is_image for file in files):
-            count = f"none of the {len(files)} announced files is an image" if files else "no file was announced"
-            raise invalid(Violation("import_id", f"{count}: nothing can be imported"))
-        try:
-            if archive is None:  # what an archive holds is known once it is expanded
-                format_number = format_number or FORMAT_NUMBERS[formats.detect([file.path for file in files], KINDS[Task(view.found.task)])]
-        except formats.UnknownFormatError as error:
-            raise invalid(Violation("format", str(error))) from error
-        if missing := await self._missing(view.found.project_id, files):
+        format_number = _format(files, format_number, view.found.task)
+        if missing := await self._missing(view.found, files):
             first = next(file for file in files if file.sha256 in missing)
             raise precondition(
                 Reason.ERROR_REASON_UPLOAD_MISSING,
@@ -123,11 +117,31 @@ class Imports:
             return False
         return True
 
-    async def _missing(self, project_id: str, files: Sequence[SourceFile]) -> list[bytes]:
-        """Contents that must be uploaded: images that are no asset yet, and annotation files, unless they are staged with the announced size."""
-        known = await self._store.known(project_id, [file.sha256 for file in files if file.is_image])
-        sizes = {file.sha256: file.size_bytes for file in files if not (file.is_image and file.sha256 in known)}
-        return await self._staging.missing(project_id, sizes)
+    async def _missing(self, opened: Import, files: Sequence[SourceFile]) -> list[bytes]:
+        """Contents that must be uploaded: images that are no asset yet, annotation files that did not come along, but for what is staged in full."""
+        known = await self._store.known(opened.project_id, [file.sha256 for file in files if file.is_image])
+        came = await self._store.came_along(opened.import_id, [file.sha256 for file in files if not file.is_image])
+        sizes = {file.sha256: file.size_bytes for file in files if not (file.sha256 in known if file.is_image else file.sha256 in came)}
+        return await self._staging.missing(opened.project_id, sizes)
+
+
+def _format(files: Sequence[SourceFile], wanted: int, task: int) -> int:
+    """The format that these files can be imported in; 0 for an archive of which nothing is known yet. Raises INVALID_ARGUMENT."""
+    whole = next((file.path for file in files if is_archive(file.path) or is_listing(file.path)), None)
+    if whole is not None and len(files) > 1:
+        raise invalid(Violation("import_id", f"{whole!r} is one of {len(files)} announced files: an archive or a list must be all of a source"))
+    if whole is None and not any(file.is_image for file in files):
+        count = f"none of the {len(files)} announced files is an image" if files else "no file was announced"
+        raise invalid(Violation("import_id", f"{count}: nothing can be imported"))
+    listed = whole is not None and is_listing(whole)
+    if wanted and listed != (wanted == FORMAT_NUMBERS[Format.CSV]):
+        raise invalid(Violation("format", "a list of objects is one .csv file, and a .csv file is nothing else"))
+    if listed:
+        return FORMAT_NUMBERS[Format.CSV]
+    try:
+        return wanted if wanted or whole is not None else FORMAT_NUMBERS[formats.detect([file.path for file in files], KINDS[Task(task)])]
+    except formats.UnknownFormatError as error:
+        raise invalid(Violation("format", str(error))) from error
 
 
 def _begun(import_id: str) -> PlatformError:

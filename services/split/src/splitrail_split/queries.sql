@@ -228,6 +228,16 @@ INSERT INTO import_file (import_id, path, sha256, size_bytes, is_image)
 SELECT :import_id, * FROM unnest(:paths::text[], :contents::bytea[], :sizes::bigint[], :images::boolean[])
 ON CONFLICT (import_id, path) DO UPDATE SET sha256 = EXCLUDED.sha256, size_bytes = EXCLUDED.size_bytes;
 
+-- name: put_contents!
+INSERT INTO import_content (import_id, sha256, content) SELECT :import_id, * FROM unnest(:hashes::bytea[], :contents::bytea[])
+ON CONFLICT DO NOTHING;
+
+-- name: came_along
+SELECT sha256 FROM import_content WHERE import_id = :import_id AND sha256 = ANY(:contents);
+
+-- name: read_contents
+SELECT sha256, content FROM import_content WHERE import_id = :import_id AND sha256 = ANY(:contents);
+
 -- name: count_files!
 UPDATE import SET (file_count, image_count) = (
     SELECT count(*), count(*) FILTER (WHERE is_image) FROM import_file WHERE import_id = :import_id
@@ -292,8 +302,8 @@ WHERE import_id = (
 RETURNING import_id::text, project_id;
 
 -- name: end_unstaging!
--- The list of files has served its purpose with that.
-WITH done AS (DELETE FROM import_file WHERE import_id = :import_id)
+-- The files and what came with them have served their purpose with that.
+WITH files AS (DELETE FROM import_file WHERE import_id = :import_id), contents AS (DELETE FROM import_content WHERE import_id = :import_id)
 UPDATE import SET unstage_after = NULL WHERE import_id = :import_id;
 
 -- name: copy_problems!

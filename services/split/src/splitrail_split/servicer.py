@@ -152,7 +152,7 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
 
     async def AddFiles(self, request: imports_pb.AddFilesRequest, context: Context) -> imports_pb.AddFilesResponse:
         import_id, files = validate.uuid("import_id", request.import_id), validate.source_files(request.files)
-        uploads = await self._imports.add_files(_scope(), import_id, files)
+        uploads = await self._imports.add_files(_scope(), import_id, files, validate.contents(request.files))
         return imports_pb.AddFilesResponse(uploads=[convert.upload(one) for one in uploads])
 
     async def StartImport(self, request: imports_pb.StartImportRequest, context: Context) -> imports_pb.StartImportResponse:

@@ -8,6 +8,8 @@ from splitrail_split.formats.images import EXTENSIONS as IMAGE_EXTENSIONS
 ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
 ARCHIVE_EXTENSIONS = frozenset({".zip", ".tar"})
 """What may be announced as the one file of a source, to be expanded here."""
+LISTING_EXTENSION = ".csv"
+"""What may be announced as the one file of a source that lists objects of a bucket; beside other files it is ignored."""
 IGNORED_EXTENSIONS = frozenset({".md", ".rst", ".csv", ".html"})
 IGNORED_NAMES = frozenset({"split.lock.json", "license", "licence", "readme", "notice", "copying", "citation", ".gitignore", ".gitkeep", ".ds_store"})
 
@@ -15,6 +17,8 @@ MAX_PATH_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
 MAX_ANNOTATION_BYTES = 512 * 1024 * 1024
+MAX_INLINE_BYTES = 16 * 1024
+"""Annotation files up to here may come with their announcement."""
 MAX_ARCHIVE_BYTES = 4 * 1024 * 1024 * 1024
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -56,6 +60,11 @@ def kind_of(path: str) -> str:
 def is_archive(path: str) -> bool:
     """True when the name says that it holds a whole source."""
     return PurePosixPath(path).suffix.lower() in ARCHIVE_EXTENSIONS
+
+
+def is_listing(path: str) -> bool:
+    """True when the name says that it lists objects of a bucket."""
+    return PurePosixPath(path).suffix.lower() == LISTING_EXTENSION
 
 
 def is_wanted(path: str) -> bool:

@@ -1,5 +1,6 @@
 """Stateless rules of requests: each breach becomes INVALID_ARGUMENT that names the field."""
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -252,8 +253,14 @@ def source_files(files: Sequence[import_pb2.SourceFile]) -> list[SourceFile]:
     wrong = [Violation(f"files[{index}].{field}", why) for index, file in enumerate(files) for field, why in _file_problems(file)]
     if wrong:
         raise invalid(*wrong)
-    useful = {file.path: file for file in files if not sources.is_ignored(file.path)}
+    alone = len(files) == 1
+    useful = {file.path: file for file in files if not sources.is_ignored(file.path) or (alone and sources.is_listing(file.path))}
     return [SourceFile(path, bytes.fromhex(file.sha256), file.size_bytes, sources.is_image(path)) for path, file in useful.items()]
+
+
+def contents(files: Sequence[import_pb2.SourceFile]) -> dict[bytes, bytes]:
+    """What came along with announced files that `source_files` has let pass, by hash."""
+    return {bytes.fromhex(file.sha256): file.content for file in files if file.HasField("content")}
 
 
 def _file_problems(file: import_pb2.SourceFile) -> list[tuple[str, str]]:
@@ -264,7 +271,17 @@ def _file_problems(file: import_pb2.SourceFile) -> list[tuple[str, str]]:
         found.append(("size_bytes", f"{file.path!r} has {file.size_bytes} bytes: at most {sources.max_bytes(file.path)}"))
     if not SHA256.fullmatch(file.sha256):
         found.append(("sha256", NO_SHA256))
+    if file.HasField("content") and (problem := _content_problem(file)):
+        found.append(("content", f"{file.path[:200]!r} {problem}"))
     return found
+
+
+def _content_problem(file: import_pb2.SourceFile) -> str | None:
+    if not (sources.is_annotation(file.path) or sources.is_listing(file.path)) or len(file.content) > sources.MAX_INLINE_BYTES:
+        return f"must be uploaded: only annotation files and lists of at most {sources.MAX_INLINE_BYTES} bytes come with their announcement"
+    if len(file.content) != file.size_bytes or hashlib.sha256(file.content).hexdigest() != file.sha256:
+        return "holds other bytes than `sha256` and `size_bytes` say"
+    return None
 
 
 def _name(enum: object, value: int) -> str:

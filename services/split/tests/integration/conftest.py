@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +108,13 @@ class Place:
         while left := await asyncio.to_thread(self.staged):
             assert asyncio.get_running_loop().time() < deadline, f"{len(left)} objects are still staged"
             await asyncio.sleep(0.05)
+
+    async def until(self, condition: Callable[[], object], seconds: float = 30) -> object:
+        """What `condition` gives once it is true."""
+        async with asyncio.timeout(seconds):
+            while not (found := await asyncio.to_thread(condition)):
+                await asyncio.sleep(0.05)
+        return found
 
     def stored(self) -> set[str]:
         return self.keys(f"projects/{self.project}/assets/")

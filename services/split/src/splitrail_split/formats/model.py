@@ -27,6 +27,7 @@ class Format(enum.StrEnum):
     COCO = "coco"
     CVAT = "cvat"
     LABEL_STUDIO = "label_studio"
+    CSV = "csv"
 
 
 class Severity(enum.StrEnum):
@@ -61,6 +62,8 @@ class Code(enum.StrEnum):
     SIZE_MISMATCH = "size_mismatch"
     NAME_MISMATCH = "name_mismatch"
     NO_CLASSES = "no_classes"  # nothing declares class names
+    OBJECT_REFUSED = "object_refused"  # an object of a bucket that may not be imported
+    SPLIT_UNKNOWN = "split_unknown"  # a word that names no split
     SPLIT_CONFLICT = "split_conflict"  # one image in two source splits
     BAD_IMAGE = "bad_image"  # an image that does not decode
     POLYGON_TO_BOX = "polygon_to_box"

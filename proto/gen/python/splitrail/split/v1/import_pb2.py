@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsplitrail/split/v1/import.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a splitrail/split/v1/dataset.proto\">\n\nSourceFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"V\n\x06Upload\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x07Problem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\x04line\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x16\n\x0eimage_excluded\x18\x05 \x01(\x08\x12\x0c\n\x04note\x18\x06 \x01(\x08\x12\x13\n\x06object\x18\x07 \x01(\rH\x01\x88\x01\x01\x42\x07\n\x05_lineB\t\n\x07_object\"\xd2\x03\n\x06Import\x12\x11\n\timport_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61taset_name\x18\x03 \x01(\t\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.splitrail.split.v1.ImportState\x12\x30\n\x06\x66ormat\x18\x05 \x01(\x0e\x32 .splitrail.split.v1.SourceFormat\x12\x12\n\nfile_count\x18\x06 \x01(\x04\x12\x13\n\x0bimage_count\x18\x07 \x01(\x04\x12\x17\n\x0fprocessed_count\x18\x08 \x01(\x04\x12\x33\n\x07version\x18\t \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12\x15\n\rproblem_count\x18\n \x01(\x04\x12-\n\x08problems\x18\x0b \x03(\x0b\x32\x1b.splitrail.split.v1.Problem\x12\x0f\n\x07\x66\x61ilure\x18\x0c \x01(\t\x12\x16\n\x0e\x65xcluded_count\x18\r \x01(\x04\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nnote_count\x18\x0f \x01(\x04*\xac\x01\n\x0cSourceFormat\x12\x1d\n\x19SOURCE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_FORMAT_YOLO\x10\x01\x12\x15\n\x11SOURCE_FORMAT_VOC\x10\x02\x12\x16\n\x12SOURCE_FORMAT_COCO\x10\x03\x12\x16\n\x12SOURCE_FORMAT_CVAT\x10\x04\x12\x1e\n\x1aSOURCE_FORMAT_LABEL_STUDIO\x10\x05*\xaa\x01\n\x0bImportState\x12\x1c\n\x18IMPORT_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11IMPORT_STATE_OPEN\x10\x01\x12\x17\n\x13IMPORT_STATE_QUEUED\x10\x02\x12\x18\n\x14IMPORT_STATE_RUNNING\x10\x03\x12\x1a\n\x16IMPORT_STATE_SUCCEEDED\x10\x04\x12\x17\n\x13IMPORT_STATE_FAILED\x10\x05\x42H\n\x16\x64\x65v.splitrail.split.v1P\x01Z,splitrail.dev/gen/splitrail/split/v1;splitv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsplitrail/split/v1/import.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a splitrail/split/v1/dataset.proto\"`\n\nSourceFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x14\n\x07\x63ontent\x18\x04 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_content\"V\n\x06Upload\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x07Problem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\x04line\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x16\n\x0eimage_excluded\x18\x05 \x01(\x08\x12\x0c\n\x04note\x18\x06 \x01(\x08\x12\x13\n\x06object\x18\x07 \x01(\rH\x01\x88\x01\x01\x42\x07\n\x05_lineB\t\n\x07_object\"\xd2\x03\n\x06Import\x12\x11\n\timport_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61taset_name\x18\x03 \x01(\t\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.splitrail.split.v1.ImportState\x12\x30\n\x06\x66ormat\x18\x05 \x01(\x0e\x32 .splitrail.split.v1.SourceFormat\x12\x12\n\nfile_count\x18\x06 \x01(\x04\x12\x13\n\x0bimage_count\x18\x07 \x01(\x04\x12\x17\n\x0fprocessed_count\x18\x08 \x01(\x04\x12\x33\n\x07version\x18\t \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12\x15\n\rproblem_count\x18\n \x01(\x04\x12-\n\x08problems\x18\x0b \x03(\x0b\x32\x1b.splitrail.split.v1.Problem\x12\x0f\n\x07\x66\x61ilure\x18\x0c \x01(\t\x12\x16\n\x0e\x65xcluded_count\x18\r \x01(\x04\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nnote_count\x18\x0f \x01(\x04*\xc3\x01\n\x0cSourceFormat\x12\x1d\n\x19SOURCE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_FORMAT_YOLO\x10\x01\x12\x15\n\x11SOURCE_FORMAT_VOC\x10\x02\x12\x16\n\x12SOURCE_FORMAT_COCO\x10\x03\x12\x16\n\x12SOURCE_FORMAT_CVAT\x10\x04\x12\x1e\n\x1aSOURCE_FORMAT_LABEL_STUDIO\x10\x05\x12\x15\n\x11SOURCE_FORMAT_CSV\x10\x06*\xaa\x01\n\x0bImportState\x12\x1c\n\x18IMPORT_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11IMPORT_STATE_OPEN\x10\x01\x12\x17\n\x13IMPORT_STATE_QUEUED\x10\x02\x12\x18\n\x14IMPORT_STATE_RUNNING\x10\x03\x12\x1a\n\x16IMPORT_STATE_SUCCEEDED\x10\x04\x12\x17\n\x13IMPORT_STATE_FAILED\x10\x05\x42H\n\x16\x64\x65v.splitrail.split.v1P\x01Z,splitrail.dev/gen/splitrail/split/v1;splitv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +34,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.split.v1.import_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1P\001Z,splitrail.dev/gen/splitrail/split/v1;splitv1'
-  _globals['_SOURCEFORMAT']._serialized_start=899
-  _globals['_SOURCEFORMAT']._serialized_end=1071
-  _globals['_IMPORTSTATE']._serialized_start=1074
-  _globals['_IMPORTSTATE']._serialized_end=1244
+  _globals['_SOURCEFORMAT']._serialized_start=933
+  _globals['_SOURCEFORMAT']._serialized_end=1128
+  _globals['_IMPORTSTATE']._serialized_start=1131
+  _globals['_IMPORTSTATE']._serialized_end=1301
   _globals['_SOURCEFILE']._serialized_start=122
-  _globals['_SOURCEFILE']._serialized_end=184
-  _globals['_UPLOAD']._serialized_start=186
-  _globals['_UPLOAD']._serialized_end=272
-  _globals['_PROBLEM']._serialized_start=275
-  _globals['_PROBLEM']._serialized_end=427
-  _globals['_IMPORT']._serialized_start=430
-  _globals['_IMPORT']._serialized_end=896
+  _globals['_SOURCEFILE']._serialized_end=218
+  _globals['_UPLOAD']._serialized_start=220
+  _globals['_UPLOAD']._serialized_end=306
+  _globals['_PROBLEM']._serialized_start=309
+  _globals['_PROBLEM']._serialized_end=461
+  _globals['_IMPORT']._serialized_start=464
+  _globals['_IMPORT']._serialized_end=930
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,12 @@ class _SourceFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceFo
     """Images and CVAT's own XML (`CVAT for images 1.1`, `CVAT for video 1.1`)."""
     SOURCE_FORMAT_LABEL_STUDIO: _SourceFormat.ValueType  # 5
     """Images and Label Studio's JSON export."""
+    SOURCE_FORMAT_CSV: _SourceFormat.ValueType  # 6
+    """One .csv file that lists images which lie in a bucket already. Its first row names the columns: `object` (a key of the platform's bucket, or
+    `s3://bucket/key`; it must begin with a prefix that the operator allows, by default `incoming/<project_id>/`); optionally `path` (the name in the
+    dataset; default: what follows the prefix), `split` (train, val, test), `class`, and `xmin`, `ymin`, `xmax`, `ymax` (a box in pixels). An image may
+    have several rows, one an object. Every other column is metadata. Without a column `class` the images are unlabelled.
+    """
 
 class SourceFormat(_SourceFormat, metaclass=_SourceFormatEnumTypeWrapper):
     """The layout that a source of images and annotations follows."""
@@ -55,6 +61,12 @@ SOURCE_FORMAT_CVAT: SourceFormat.ValueType  # 4
 """Images and CVAT's own XML (`CVAT for images 1.1`, `CVAT for video 1.1`)."""
 SOURCE_FORMAT_LABEL_STUDIO: SourceFormat.ValueType  # 5
 """Images and Label Studio's JSON export."""
+SOURCE_FORMAT_CSV: SourceFormat.ValueType  # 6
+"""One .csv file that lists images which lie in a bucket already. Its first row names the columns: `object` (a key of the platform's bucket, or
+`s3://bucket/key`; it must begin with a prefix that the operator allows, by default `incoming/<project_id>/`); optionally `path` (the name in the
+dataset; default: what follows the prefix), `split` (train, val, test), `class`, and `xmin`, `ymin`, `xmax`, `ymax` (a box in pixels). An image may
+have several rows, one an object. Every other column is metadata. Without a column `class` the images are unlabelled.
+"""
 Global___SourceFormat: _TypeAlias = SourceFormat  # noqa: Y015
 
 class _ImportState:
@@ -95,31 +107,39 @@ Global___ImportState: _TypeAlias = ImportState  # noqa: Y015
 
 @_typing.final
 class SourceFile(_message.Message):
-    """A file of the source. One .zip or .tar file may be all of a source: it is expanded by the service, and what it holds is the source."""
+    """A file of the source. One .zip or .tar file may be all of a source: it is expanded by the service, and what it holds is the source. So may one .csv
+    file, announced alone: see SOURCE_FORMAT_CSV.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path relative to the source's root, '/' as separator, no '..'."""
     sha256: _builtins.str
     """Hex SHA-256 of its bytes."""
     size_bytes: _builtins.int
     """Size of the file."""
+    content: _builtins.bytes
+    """The bytes themselves, for an annotation file or a .csv of at most 16384 bytes: then it need not be uploaded. Must be what `sha256` and `size_bytes` say."""
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         sha256: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
+        content: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "content", b"content", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
+    _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content) -> _WhichOneofReturnType__content | None: ...
 
 Global___SourceFile: _TypeAlias = SourceFile  # noqa: Y015
 

@@ -84,7 +84,7 @@ class AddFilesRequest(_message.Message):
     """The import."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_import_pb2.SourceFile]:
-        """At most 1000 a request; repeating a path replaces it."""
+        """At most 1000 a request, and at most 4 MiB with the contents that come along; repeating a path replaces it."""
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ class ImportServiceStub:
     CreateImport: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.CreateImportRequest, _import_service_pb2.CreateImportResponse]
     """Opens an import, or returns the one that was opened with the same request_id (which resumes it)."""
     AddFiles: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.AddFilesRequest, _import_service_pb2.AddFilesResponse]
-    """Announces files and says which contents must be uploaded: those that the project does not have yet. May be repeated.
+    """Announces files and says which contents must be uploaded: those that the project does not have yet and that do not come along. May be repeated.
     Errors: FAILED_PRECONDITION when the import has been started.
     """
     StartImport: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.StartImportRequest, _import_service_pb2.StartImportResponse]
@@ -59,7 +59,7 @@ class ImportServiceAsyncStub(ImportServiceStub):
     CreateImport: _aio.UnaryUnaryMultiCallable[_import_service_pb2.CreateImportRequest, _import_service_pb2.CreateImportResponse]  # type: ignore[assignment]
     """Opens an import, or returns the one that was opened with the same request_id (which resumes it)."""
     AddFiles: _aio.UnaryUnaryMultiCallable[_import_service_pb2.AddFilesRequest, _import_service_pb2.AddFilesResponse]  # type: ignore[assignment]
-    """Announces files and says which contents must be uploaded: those that the project does not have yet. May be repeated.
+    """Announces files and says which contents must be uploaded: those that the project does not have yet and that do not come along. May be repeated.
     Errors: FAILED_PRECONDITION when the import has been started.
     """
     StartImport: _aio.UnaryUnaryMultiCallable[_import_service_pb2.StartImportRequest, _import_service_pb2.StartImportResponse]  # type: ignore[assignment]
@@ -91,7 +91,7 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _import_service_pb2.AddFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_import_service_pb2.AddFilesResponse, _abc.Awaitable[_import_service_pb2.AddFilesResponse]]:
-        """Announces files and says which contents must be uploaded: those that the project does not have yet. May be repeated.
+        """Announces files and says which contents must be uploaded: those that the project does not have yet and that do not come along. May be repeated.
         Errors: FAILED_PRECONDITION when the import has been started.
         """
 
