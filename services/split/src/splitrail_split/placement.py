@@ -48,7 +48,10 @@ def take_rows(indptr: npt.NDArray[np.int64], where: npt.NDArray[np.int64]) -> tu
     starts = indptr[where]
     lengths = indptr[where + 1] - starts
     taken = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    return taken, np.repeat(starts - taken[:-1], lengths) + np.arange(taken[-1])
+    # In place, here and below: at ten million images each new array of pairs costs as much in pages as in arithmetic.
+    entries = np.repeat(starts - taken[:-1], lengths)
+    entries += np.arange(taken[-1])
+    return taken, entries
 
 
 def canonical_order(primary: npt.NDArray[np.uint64], units: Units) -> npt.NDArray[np.int64]:
@@ -98,8 +101,11 @@ def row_bases(lengths: npt.NDArray[np.integer], n_classes: int) -> npt.NDArray[n
 def _ranks_ascending(ranks: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], n_classes: int) -> npt.NDArray[np.int64]:
     """Ranks sorted within each unit."""
     base = row_bases(lengths, n_classes)
-    ascending: npt.NDArray[np.int64] = (np.sort(base + ranks.astype(base.dtype)) - base).astype(np.int64)
-    return ascending
+    pairs = ranks.astype(base.dtype)
+    pairs += base
+    pairs.sort()
+    pairs -= base
+    return pairs.astype(np.int64)
 
 
 def _signatures(ranks: npt.NDArray[np.int64], units: Units, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
@@ -107,10 +113,14 @@ def _signatures(ranks: npt.NDArray[np.int64], units: Units, lengths: npt.NDArray
     bits = (units.n_classes + 1).bit_length()
     slots = max(1, _SIGNATURE_BITS // bits)
     places = np.array([1 << (64 - bits * (slot + 1)) for slot in range(slots)] + [0], dtype=np.uint64)
-    slot = np.arange(len(ranks)) - np.repeat(units.indptr[:-1], lengths)
+    slot = np.arange(len(ranks))
+    slot -= np.repeat(units.indptr[:-1], lengths)
+    np.minimum(slot, slots, out=slot)
     # Ranks of one unit have places of their own, so they can be summed; sums wrap around on the way, their differences do not.
+    weighted = places[slot]
+    weighted *= (ranks + 1).view(np.uint64)
     running = np.zeros(len(ranks) + 1, dtype=np.uint64)
-    np.cumsum((ranks + 1).astype(np.uint64) * places[np.minimum(slot, slots)], out=running[1:])
+    np.cumsum(weighted, out=running[1:])
     words = running[units.indptr[1:]] - running[units.indptr[:-1]]
     words[lengths == 0] = np.uint64(units.n_classes + 1) * places[0]
     shift = 64 - bits * slots - _BOX_BITS
