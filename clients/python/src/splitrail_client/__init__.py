@@ -14,9 +14,10 @@ print(client.evaluate(run, split="test").result.overall["mAP50"])
 """
 
 from splitrail.metrics.v1.metrics_pb2 import Epoch, FeedEvent, Plot
-from splitrail.split.v1.dataset_pb2 import Dataset, DatasetVersion
+from splitrail.split.v1.dataset_pb2 import Annotation, Box, Dataset, DatasetVersion
 from splitrail.split.v1.import_pb2 import Import, Problem
 from splitrail.split.v1.split_pb2 import SplitRevision
+from splitrail.split.v1.version_pb2 import AnnotationList, AssetMetadata, AssetUpsert
 from splitrail.trainer.v1.run_pb2 import Artifact, Evaluation, Run
 
 from .client import AsyncClient
@@ -25,14 +26,21 @@ from .errors import ImportFailedError, JobFailedError, RefusedError, SplitrailEr
 from .export import ExportProgress, ExportResult
 from .sync import Client
 from .transfer import ImportProgress, ImportResult
+from .versions import DraftChange
 
 __all__ = [
+    "Annotation",
+    "AnnotationList",
     "Artifact",
+    "AssetMetadata",
+    "AssetUpsert",
     "AsyncClient",
+    "Box",
     "Client",
     "Connection",
     "Dataset",
     "DatasetVersion",
+    "DraftChange",
     "Epoch",
     "Evaluation",
     "ExportProgress",

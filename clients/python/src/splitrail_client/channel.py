@@ -12,6 +12,7 @@ from splitrail.split.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from splitrail.split.v1.export_service_pb2_grpc import ExportServiceStub
 from splitrail.split.v1.import_service_pb2_grpc import ImportServiceStub
 from splitrail.split.v1.split_service_pb2_grpc import SplitServiceStub
+from splitrail.split.v1.version_service_pb2_grpc import VersionServiceStub
 from splitrail.trainer.v1.run_service_pb2_grpc import RunServiceStub
 
 from .connection import Connection
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # the asynchronous face of the stubs exists for type checkers
     from splitrail.split.v1.export_service_pb2_grpc import ExportServiceAsyncStub
     from splitrail.split.v1.import_service_pb2_grpc import ImportServiceAsyncStub
     from splitrail.split.v1.split_service_pb2_grpc import SplitServiceAsyncStub
+    from splitrail.split.v1.version_service_pb2_grpc import VersionServiceAsyncStub
     from splitrail.trainer.v1.run_service_pb2_grpc import RunServiceAsyncStub
 
 Answer = TypeVar("Answer", bound=Message)
@@ -72,6 +74,7 @@ class Channel:
         self.exports: ExportServiceAsyncStub = ExportServiceStub(self._channel)
         self.imports: ImportServiceAsyncStub = ImportServiceStub(self._channel)
         self.splits: SplitServiceAsyncStub = SplitServiceStub(self._channel)
+        self.versions: VersionServiceAsyncStub = VersionServiceStub(self._channel)
         self.runs: RunServiceAsyncStub = RunServiceStub(self._channel)
         self.metrics: MetricsServiceAsyncStub = MetricsServiceStub(self._channel)
 

@@ -6,15 +6,15 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, export_service_pb2, import_pb2, import_service_pb2, split_pb2, split_service_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 
-from .channel import LONG_DEADLINE_SECONDS, Channel
-from .connection import DEFAULT_PROJECT, Connection
+from .base import PAGE
+from .channel import LONG_DEADLINE_SECONDS
 from .errors import JobFailedError, RefusedError, UsageError
 from .export import FORMATS, Export, ExportProgress, ExportResult
 from .references import (
@@ -31,40 +31,20 @@ from .references import (
     to_values,
 )
 from .transfer import ImportOrder, ImportProgress, ImportResult, Transfer
+from .versions import VersionClient
 from .watching import OnInterruption, watch_run
 
 RunLike = run_pb2.Run | str
 """A run, `cells/17`, or a run_id."""
 EvaluationLike = run_pb2.Evaluation | str
 """An evaluation, `cells/17/eval/2`, or an evaluation_id."""
-_PAGE = 1000
 
 
-class AsyncClient:
+class AsyncClient(VersionClient):
     """Everything that the platform offers to people, over one gateway. An asynchronous context manager; see `connect_async`.
 
     Every call raises RefusedError (with `reason` and `violations`) or UnreachableError.
     """
-
-    def __init__(self, connection: Connection, project: str = DEFAULT_PROJECT) -> None:
-        self.connection = connection
-        self.project = project
-        self._channel: Channel | None = None
-
-    async def __aenter__(self) -> Self:
-        self._channel = Channel(self.connection)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.channel.close()
-        self._channel = None
-
-    @property
-    def channel(self) -> Channel:
-        """The open channel; RuntimeError outside of the context."""
-        if self._channel is None:
-            raise RuntimeError("the client is not open: use `async with connect_async() as client`")
-        return self._channel
 
     # Data
 
@@ -125,10 +105,6 @@ class AsyncClient:
         """Datasets of the project, newest first."""
         request = dataset_service_pb2.ListDatasetsRequest(project_id=self.project)
         return [item async for page in self._pages(self.channel.datasets.ListDatasets, request) for item in page.datasets]
-
-    async def version(self, reference: str) -> dataset_pb2.DatasetVersion:
-        """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means."""
-        return (await self._resolve(reference)).version
 
     async def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]) -> split_pb2.SplitRevision:
         """Splits a version into train, val and test, and makes that its current split. Equal arguments give an equal split anywhere."""
@@ -195,10 +171,6 @@ class AsyncClient:
         )
         return (await self.channel.call(self.channel.splits.GetSplit, request)).split
 
-    async def _resolve(self, reference: str) -> dataset_service_pb2.ResolveVersionResponse:
-        request = dataset_service_pb2.ResolveVersionRequest(project_id=self.project, reference=reference)
-        return await self.channel.call(self.channel.datasets.ResolveVersion, request)
-
     # Runs
 
     async def train(
@@ -255,8 +227,8 @@ class AsyncClient:
     async def summaries(self, runs: Sequence[run_pb2.Run]) -> Mapping[str, metrics_pb2.RunSummary]:
         """Summaries by run_id; runs that have reported nothing are absent."""
         found: dict[str, metrics_pb2.RunSummary] = {}
-        for start in range(0, len(runs), _PAGE):
-            request = metrics_service_pb2.BatchGetSummariesRequest(run_ids=[item.run_id for item in runs[start : start + _PAGE]])
+        for start in range(0, len(runs), PAGE):
+            request = metrics_service_pb2.BatchGetSummariesRequest(run_ids=[item.run_id for item in runs[start : start + PAGE]])
             found.update((await self.channel.call(self.channel.metrics.BatchGetSummaries, request)).summaries)
         return found
 
@@ -378,16 +350,6 @@ class AsyncClient:
         run_id = await self._run_id(run) if run is not None else ""
         request = run_service_pb2.ListEvaluationsRequest(run_id=run_id, project_id=self.project)
         return [item async for page in self._pages(self.channel.runs.ListEvaluations, request) for item in page.evaluations]
-
-    async def _pages(self, method: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
-        """Every page that a List call has for `request`."""
-        request.page_size = _PAGE
-        while True:
-            page = await self.channel.call(method, request)
-            yield page
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     async def _run_id(self, run: RunLike) -> str:
         return run.run_id if isinstance(run, run_pb2.Run) else (await self.run(run)).run_id

@@ -20,6 +20,7 @@ REFUSAL_CODES = frozenset(
         grpc.StatusCode.ALREADY_EXISTS,
         grpc.StatusCode.UNAUTHENTICATED,
         grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.ABORTED,  # the dataset has moved on
     }
 )
 

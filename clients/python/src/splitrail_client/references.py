@@ -12,7 +12,7 @@ from google.protobuf import struct_pb2
 from splitrail.split.v1 import dataset_pb2, split_pb2
 
 from .errors import UsageError
-from .source import is_archive
+from .source import is_one_file
 
 Scalar = str | float | bool | None
 """Value of a training argument; int counts as float."""
@@ -31,6 +31,11 @@ TASKS = {
 }
 """What annotations can describe, by Ultralytics' names."""
 _SPLITS = {"train": dataset_pb2.SPLIT_TRAIN, "val": dataset_pb2.SPLIT_VAL, "test": dataset_pb2.SPLIT_TEST}
+
+
+def version_reference(version: dataset_pb2.DatasetVersion) -> str:
+    """`cells@v3`; of a draft, which has no number, its version_id."""
+    return f"{version.dataset_name}@v{version.number}" if version.number else version.version_id
 
 
 def new_request_id() -> str:
@@ -57,7 +62,7 @@ def dataset_name(folder: Path) -> str:
     Raises UsageError when nothing remains.
     """
     own = folder.absolute()
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", own.stem if is_archive(own) else own.name).strip("-.").lstrip("-._")[:64]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", own.stem if is_one_file(own) else own.name).strip("-.").lstrip("-._")[:64]
     if not name:
         raise UsageError(f"no dataset name can be made of the name {own.name!r}: give one with --name")
     return name

@@ -18,6 +18,10 @@ ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".n
 """What annotations and class names come in."""
 ARCHIVE_EXTENSIONS = frozenset({".zip", ".tar"})
 """What the service expands: such a file is sent as it is."""
+LISTING_EXTENSION = ".csv"
+"""A list of images that lie in a bucket already."""
+MAX_INLINE_BYTES = 16 * 1024
+"""Annotation files up to here come with their announcement."""
 _BATCH = 32  # files a thread hashes before it reports: most are small
 
 
@@ -37,10 +41,10 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class Source:
-    """What a folder holds, or one archive. `format` is a guess for display: the service decides."""
+    """What a folder holds, or one archive or list. `format` is a guess for display: the service decides."""
 
     root: Path
-    """The folder; that of an archive."""
+    """The folder; that of an archive or list."""
     files: tuple[LocalFile, ...]
     format: str
     left_out: Counter[str] = field(default_factory=Counter)
@@ -65,19 +69,25 @@ class HashedFile:
     size_bytes: int
     sha256: str
 
+    @property
+    def is_inline(self) -> bool:
+        """It travels with its announcement: an upload of its own would cost more than what it holds."""
+        return self.size_bytes <= MAX_INLINE_BYTES and _extension(self.path) in {*ANNOTATION_EXTENSIONS, LISTING_EXTENSION}
+
 
 def scan(root: Path) -> Source:
     """Walks a folder; blocking. Hidden files are left out, and so is what no import reads (`.cache`, `.pt`, archives, ...).
-    Symbolic links are followed to files inside the folder only. A .zip or .tar is a source of one file: what it holds is the service's to judge.
+    Symbolic links are followed to files inside the folder only. A .zip, .tar or .csv is a source of one file, for the service to judge.
 
     Raises UsageError when the folder is missing or cannot be read, RefusedError when it holds no image.
     """
     if not root.exists():
         raise UsageError(f"{plain(str(root))} does not exist")
-    if is_archive(root):
-        return Source(root.parent, (LocalFile(root.name, root.stat().st_size),), f"{_extension(root.name)} archive")
+    if is_one_file(root):
+        kind = "CSV of a bucket's objects" if is_listing(root.name) else f"{_extension(root.name)} archive"
+        return Source(root.parent, (LocalFile(root.name, root.stat().st_size),), kind)
     if not root.is_dir():
-        raise UsageError(f"{plain(str(root))} is neither a folder nor a .zip or .tar: give what holds the images and their annotations")
+        raise UsageError(f"{plain(str(root))} is neither a folder nor a .zip, .tar or .csv: give what holds the images and their annotations")
     left_out: Counter[str] = Counter()
     try:
         files = tuple(sorted(_walk(root, os.path.realpath(root), left_out), key=lambda item: item.path))
@@ -91,9 +101,14 @@ def scan(root: Path) -> Source:
     return Source(root, files, guess_format([item.path for item in files]), left_out)
 
 
-def is_archive(path: Path) -> bool:
-    """True for a file that the service expands."""
-    return path.is_file() and _extension(path.name) in ARCHIVE_EXTENSIONS
+def is_one_file(path: Path) -> bool:
+    """True for a file that is all of a source: an archive, or a list of a bucket's objects."""
+    return path.is_file() and _extension(path.name) in {*ARCHIVE_EXTENSIONS, LISTING_EXTENSION}
+
+
+def is_listing(path: str) -> bool:
+    """True for a list of images that lie in a bucket."""
+    return _extension(path) == LISTING_EXTENSION
 
 
 def _walk(root: Path, real_root: str, left_out: Counter[str]) -> Iterator[LocalFile]:

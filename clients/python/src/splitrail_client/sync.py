@@ -10,13 +10,14 @@ from typing import Any, Self, Unpack
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2, version_pb2, version_service_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 
 from .client import AsyncClient, EvaluationLike, RunLike
 from .export import ExportProgress, ExportResult
 from .references import SplitWishes
 from .transfer import ImportProgress, ImportResult
+from .versions import DraftChange, VersionLike
 from .watching import OnInterruption
 
 
@@ -81,6 +82,62 @@ class Client:
     def version(self, reference: str) -> dataset_pb2.DatasetVersion:
         """See AsyncClient.version."""
         return self._portal.call(self._client.version, reference)
+
+    def versions(self, dataset: str) -> list[dataset_pb2.DatasetVersion]:
+        """See AsyncClient.versions."""
+        return self._portal.call(self._client.versions, dataset)
+
+    def drafts(self, dataset: str) -> list[version_pb2.Draft]:
+        """See AsyncClient.drafts."""
+        return self._portal.call(self._client.drafts, dataset)
+
+    def new_draft(self, base: VersionLike) -> dataset_pb2.DatasetVersion:
+        """See AsyncClient.new_draft."""
+        return self._portal.call(self._client.new_draft, base)
+
+    def upsert_assets(
+        self,
+        draft: VersionLike,
+        assets: Sequence[version_pb2.AssetUpsert] = (),
+        *,
+        images: str | PathLike[str] | None = None,
+        into: str = "",
+        progress: Callable[[ImportProgress], None] | None = None,
+    ) -> DraftChange:
+        """See AsyncClient.upsert_assets."""
+        return self._portal.call(lambda: self._client.upsert_assets(draft, assets, images=images, into=into, progress=progress))
+
+    def delete_assets(
+        self, draft: VersionLike, paths: Sequence[str] = (), *, external_ids: Sequence[str] = ()
+    ) -> version_service_pb2.DeleteAssetsResponse:
+        """See AsyncClient.delete_assets."""
+        return self._portal.call(lambda: self._client.delete_assets(draft, paths, external_ids=external_ids))
+
+    def update_classes(
+        self, draft: VersionLike, *, add: Sequence[str] = (), rename: Mapping[str, str] | None = None, merge: Mapping[str, str] | None = None
+    ) -> version_service_pb2.UpdateClassesResponse:
+        """See AsyncClient.update_classes."""
+        return self._portal.call(lambda: self._client.update_classes(draft, add=add, rename=rename, merge=merge))
+
+    def commit(self, draft: VersionLike, *, expected_base: VersionLike | None = None) -> dataset_pb2.DatasetVersion:
+        """See AsyncClient.commit."""
+        return self._portal.call(lambda: self._client.commit(draft, expected_base=expected_base))
+
+    def diff(self, version: VersionLike, before: VersionLike | None = None, *, annotations: bool = False) -> version_service_pb2.DiffVersionsResponse:
+        """See AsyncClient.diff."""
+        return self._portal.call(lambda: self._client.diff(version, before, annotations=annotations))
+
+    def discard_draft(self, draft: VersionLike) -> None:
+        """See AsyncClient.discard_draft."""
+        self._portal.call(self._client.discard_draft, draft)
+
+    def delete_version(self, version: VersionLike) -> None:
+        """See AsyncClient.delete_version."""
+        self._portal.call(self._client.delete_version, version)
+
+    def delete_dataset(self, dataset: str) -> None:
+        """See AsyncClient.delete_dataset."""
+        self._portal.call(self._client.delete_dataset, dataset)
 
     def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]) -> split_pb2.SplitRevision:
         """See AsyncClient.split."""

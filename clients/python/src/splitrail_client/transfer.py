@@ -1,8 +1,10 @@
-"""Sending a source: announce it, upload what the platform lacks, start the import, follow it to its end."""
+"""Sending a source: announce it, upload what the platform lacks, start the import, follow it to its end. Drafts upload by the same code."""
 
 import asyncio
+import functools
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,15 +17,16 @@ from splitrail.split.v1 import dataset_pb2, import_pb2, import_service_pb2
 from .channel import LONG_DEADLINE_SECONDS, Channel
 from .errors import ImportFailedError, SplitrailError, UnreachableError, UsageError
 from .references import import_request_id
-from .source import HashedFile, Source, hash_files, manifest_digest, scan
+from .source import HashedFile, Source, hash_files, is_listing, manifest_digest, scan
 from .watching import watch_import
 
 FILES_PER_REQUEST = 1000
+_INLINE_PER_REQUEST = 1 << 20
 UPLOADS_AT_ONCE = 8
 _PIECE_BYTES = 256 * 1024
 _TRIES = 6
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
-_LIMITS = httpx.Limits(max_connections=UPLOADS_AT_ONCE, max_keepalive_connections=UPLOADS_AT_ONCE)
+LIMITS = httpx.Limits(max_connections=UPLOADS_AT_ONCE, max_keepalive_connections=UPLOADS_AT_ONCE)
 # This machine is reached without a proxy, whatever the environment says.
 DIRECT: dict[str, httpx.AsyncBaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 
@@ -42,7 +45,10 @@ class ImportOrder:
 
 @dataclass(frozen=True)
 class ImportProgress:
-    """How far an import is. `phase`: `scanned` (with `source`), `hashing` and `uploading` (counts of files), `processing` (of images)."""
+    """How far an import is, or the images on their way into a draft.
+
+    `phase`: `scanned` (with `source`), `hashing` and `uploading` (counts of files), `processing` (of images; not for a draft).
+    """
 
     phase: str
     done: int = 0
@@ -72,6 +78,8 @@ class ImportResult:
 
 
 Report = Callable[[ImportProgress], None]
+Announce = Callable[[Sequence[HashedFile]], Awaitable[list[import_pb2.Upload]]]
+"""Tells the platform of files; where to put those that it lacks."""
 
 
 class _NotTakenError(Exception):
@@ -95,7 +103,7 @@ class Transfer:
 
         Raises UsageError for a folder that cannot be sent, RefusedError, UnreachableError, and ImportFailedError when it ends without a version.
         """
-        source, files = await self._read()
+        source, files = await read(functools.partial(scan, self._order.folder), self._report)
         order, imports = self._order, self._channel.imports
         request = import_service_pb2.CreateImportRequest(
             project_id=order.project,
@@ -115,69 +123,132 @@ class Transfer:
             raise ImportFailedError(current.failure or "the import failed", current)
         return ImportResult(current, len(self._sent), self._sent_bytes)
 
-    async def _read(self) -> tuple[Source, list[HashedFile]]:
-        source = await asyncio.to_thread(scan, self._order.folder)
-        self._report(ImportProgress("scanned", source=source))
-        loop = asyncio.get_running_loop()
-
-        def hashed(done: int) -> None:
-            loop.call_soon_threadsafe(self._report, ImportProgress("hashing", done, len(source.files)))
-
-        return source, await asyncio.to_thread(hash_files, source, hashed)
-
     async def _send(self, import_id: str, source: Source, files: Sequence[HashedFile]) -> None:
         """Announces all files, a page at a time, and uploads what each page lacks. What comes twice is sent once."""
         self._total = len(files)
-        async with httpx.AsyncClient(timeout=TIMEOUT, limits=_LIMITS, mounts=DIRECT) as http:
-            for start in range(0, len(files), FILES_PER_REQUEST):
-                page = files[start : start + FILES_PER_REQUEST]
-                by_content = {item.sha256: item for item in page}
-                uploads = [item for item in await self._announce(import_id, page) if item.sha256 not in self._sent]
+        async with httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, mounts=DIRECT) as http:
+            for page in _pages(files):
+                announce = functools.partial(self._announce, import_id, source.root)
+                uploads = [item for item in await announce(page) if item.sha256 not in self._sent]
+                for item in {item.sha256: item for item in page}.values():
+                    if item.is_inline and item.sha256 not in self._sent:
+                        self._count(item)
                 self._settled(len(page) - len(uploads))
-                slots = anyio.CapacityLimiter(UPLOADS_AT_ONCE)
-                try:
-                    async with asyncio.TaskGroup() as group:
-                        for item in uploads:
-                            group.create_task(self._upload(http, import_id, source.root, by_content[item.sha256], url=item.url, slots=slots))
-                except* (SplitrailError, OSError) as errors:
-                    raise _first(errors) from None
+                await upload(http, source.root, page, uploads, announce=announce, sent=self._uploaded)
 
     def _settled(self, count: int) -> None:
         self._done += count
         self._report(ImportProgress("uploading", self._done, self._total))
 
-    async def _announce(self, import_id: str, files: Sequence[HashedFile]) -> list[import_pb2.Upload]:
-        request = import_service_pb2.AddFilesRequest(
-            import_id=import_id, files=[import_pb2.SourceFile(path=item.path, sha256=item.sha256, size_bytes=item.size_bytes) for item in files]
-        )
-        return list((await self._channel.call(self._channel.imports.AddFiles, request)).uploads)
-
-    async def _upload(self, http: httpx.AsyncClient, import_id: str, root: Path, item: HashedFile, *, url: str, slots: anyio.CapacityLimiter) -> None:
-        """One PUT, tried again while the store cannot: safe, since the same bytes go to the same key."""
-        async with slots:
-            try:
-                async for attempt in stamina.retry_context(
-                    on=(httpx.TransportError, _NotTakenError), attempts=_TRIES, timeout=None, wait_initial=0.2, wait_max=10.0, wait_jitter=0.5
-                ):
-                    with attempt:
-                        if attempt.num > 1:  # the URL may have ended, or the bytes may have arrived after all
-                            fresh = await self._announce(import_id, [item])
-                            if not fresh:
-                                break
-                            url = fresh[0].url
-                        await _put(http, root, item, url)
-            except (httpx.TransportError, _NotTakenError) as error:
-                place = urlsplit(url).netloc
-                raise UnreachableError(f"the object store at {place} does not take {item.path}: {error or type(error).__name__}") from error
+    def _count(self, item: HashedFile) -> None:
         self._sent.add(item.sha256)
         self._sent_bytes += item.size_bytes
+
+    def _uploaded(self, item: HashedFile) -> None:
+        self._count(item)
         self._settled(1)
+
+    async def _announce(self, import_id: str, root: Path, files: Sequence[HashedFile]) -> list[import_pb2.Upload]:
+        announced = await asyncio.to_thread(lambda: [_announced(root, item) for item in files])
+        request = import_service_pb2.AddFilesRequest(import_id=import_id, files=announced)
+        return list((await self._channel.call(self._channel.imports.AddFiles, request)).uploads)
+
+
+async def read(scanning: Callable[[], Source], report: Report) -> tuple[Source, list[HashedFile]]:
+    """What `scanning` finds, with its hashes. Raises UsageError for what cannot be read."""
+    source = await asyncio.to_thread(scanning)
+    report(ImportProgress("scanned", source=source))
+    loop = asyncio.get_running_loop()
+
+    def hashed(done: int) -> None:
+        loop.call_soon_threadsafe(report, ImportProgress("hashing", done, len(source.files)))
+
+    return source, await asyncio.to_thread(hash_files, source, hashed)
+
+
+async def upload(
+    http: httpx.AsyncClient,
+    root: Path,
+    files: Sequence[HashedFile],
+    uploads: Sequence[import_pb2.Upload],
+    *,
+    announce: Announce,
+    sent: Callable[[HashedFile], None],
+) -> None:
+    """Sends what `uploads` ask for of `files`, several at once; `sent` is told of each. Raises SplitrailError, the first one when several fail."""
+    by_content = {item.sha256: item for item in files}
+    slots = anyio.CapacityLimiter(UPLOADS_AT_ONCE)
+
+    async def one(item: HashedFile, url: str) -> None:
+        async with slots:
+            await _upload(http, root, item, url, announce)
+        sent(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for wanted in uploads:
+                group.create_task(one(by_content[wanted.sha256], wanted.url))
+    except* (SplitrailError, OSError) as errors:
+        raise _first(errors) from None
+
+
+async def _upload(http: httpx.AsyncClient, root: Path, item: HashedFile, url: str, announce: Announce) -> None:
+    """One PUT, tried again while the store cannot: safe, since the same bytes go to the same key."""
+    try:
+        async for attempt in stamina.retry_context(
+            on=(httpx.TransportError, _NotTakenError), attempts=_TRIES, timeout=None, wait_initial=0.2, wait_max=10.0, wait_jitter=0.5
+        ):
+            with attempt:
+                if attempt.num > 1:  # the URL may have ended, or the bytes may have arrived after all
+                    fresh = await announce([item])
+                    if not fresh:
+                        break
+                    url = fresh[0].url
+                await _put(http, root, item, url)
+    except (httpx.TransportError, _NotTakenError) as error:
+        place = urlsplit(url).netloc
+        raise UnreachableError(f"the object store at {place} does not take {item.path}: {error or type(error).__name__}") from error
 
 
 def _identity(files: Sequence[HashedFile], task: dataset_pb2.Task.ValueType) -> str:
     """What is imported: the source, and what its annotations are taken for."""
     digest = manifest_digest(files)
+    if is_listing(files[0].path):  # what its objects hold may have changed since the last time
+        digest = f"{digest} {uuid.uuid4()}"
     return digest if task == dataset_pb2.TASK_DETECT else f"{digest} {dataset_pb2.Task.Name(task)}"
+
+
+def _pages(files: Sequence[HashedFile]) -> Iterator[list[HashedFile]]:
+    """As many files as one request takes."""
+    page: list[HashedFile] = []
+    inline = 0
+    for item in files:
+        size = item.size_bytes if item.is_inline else 0
+        if len(page) == FILES_PER_REQUEST or inline + size > _INLINE_PER_REQUEST:
+            yield page
+            page, inline = [], 0
+        page.append(item)
+        inline += size
+    if page:
+        yield page
+
+
+def _announced(root: Path, item: HashedFile) -> import_pb2.SourceFile:
+    """Blocking: reads what travels along; UsageError when it is not what was hashed."""
+    announced = import_pb2.SourceFile(path=item.path, sha256=item.sha256, size_bytes=item.size_bytes)
+    if item.is_inline:
+        try:
+            with open(root / item.path, "rb") as file:
+                announced.content = file.read(item.size_bytes + 1)
+        except OSError as error:
+            raise UsageError(f"a file cannot be read any more: {error}") from error
+        if hashlib.sha256(announced.content).hexdigest() != item.sha256:
+            raise _changed(item)
+    return announced
+
+
+def _changed(item: HashedFile) -> UsageError:
+    return UsageError(f"{item.path} was changed while it was being sent: send it again")
 
 
 async def _put(http: httpx.AsyncClient, root: Path, item: HashedFile, url: str) -> None:
@@ -192,16 +263,15 @@ async def _put(http: httpx.AsyncClient, root: Path, item: HashedFile, url: str) 
 async def _pieces(root: Path, item: HashedFile) -> AsyncIterator[bytes]:
     """The file's bytes; UsageError before the last of them when they are not those that were hashed."""
     digest, sent = hashlib.sha256(), 0
-    changed = UsageError(f"{item.path} was changed while it was being sent: run the import again")
     async with await anyio.open_file(root / item.path, "rb") as file:
         while piece := await file.read(_PIECE_BYTES):
             digest.update(piece)
             sent += len(piece)
             if sent > item.size_bytes or (sent == item.size_bytes and digest.hexdigest() != item.sha256):
-                raise changed
+                raise _changed(item)
             yield piece
     if sent != item.size_bytes:
-        raise changed
+        raise _changed(item)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> SplitrailError:

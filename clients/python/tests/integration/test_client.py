@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 import splitrail_client
@@ -11,22 +10,8 @@ from click.testing import CliRunner
 from splitrail.events.v1 import run_event_pb2
 from splitrail_client.cli import cli
 from splitrail_local.shapes import generate
-from splitrail_local.stack import PARTS
-from splitrail_local.testing import RunningStack, running_stack
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory) -> Iterator[RunningStack]:
-    with running_stack(tmp_path_factory, only=[part for part in PARTS if part != "pod"]) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(stack) -> Iterator[splitrail_client.Client]:
-    with splitrail_client.connect(stack.gateway_url, stack.admin_token) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

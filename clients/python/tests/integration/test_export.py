@@ -6,30 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import splitrail_client
 from splitrail_local.shapes import generate
-from splitrail_local.stack import PARTS
-from splitrail_local.testing import RunningStack, running_stack
 
 pytestmark = pytest.mark.integration
 IMAGES = 400
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory) -> Iterator[RunningStack]:
-    with running_stack(tmp_path_factory, only=[part for part in PARTS if part != "pod"]) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(stack) -> Iterator[splitrail_client.Client]:
-    with splitrail_client.connect(stack.gateway_url, stack.admin_token) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -115,6 +115,7 @@ class Store(import_service_pb2_grpc.ImportServiceServicer):
     async def AddFiles(self, request, context):
         self.pages.append(len(request.files))
         self.announced.update({item.path: item.sha256 for item in request.files})
+        self.contents.update({item.sha256: item.content for item in request.files if item.HasField("content")})
         missing = sorted({item.sha256 for item in request.files} - set(self.contents))
         url = f"http://127.0.0.1:{self.port}/staging"
         return import_service_pb2.AddFilesResponse(uploads=[import_pb2.Upload(sha256=digest, url=f"{url}/{digest}") for digest in missing])

@@ -111,9 +111,10 @@ class Place:
 
     async def until(self, condition: Callable[[], object], seconds: float = 30) -> object:
         """What `condition` gives once it is true."""
-        async with asyncio.timeout(seconds):
-            while not (found := await asyncio.to_thread(condition)):
-                await asyncio.sleep(0.05)
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not (found := await asyncio.to_thread(condition)):
+            assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
+            await asyncio.sleep(0.02)
         return found
 
     def stored(self) -> set[str]:

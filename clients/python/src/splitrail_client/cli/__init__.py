@@ -10,6 +10,7 @@ from .evaluations import evaluate
 from .runs import run
 from .splits import split
 from .training import schema, train
+from .versions import version
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,7 +28,7 @@ def cli() -> None:
     """
 
 
-for command in (dataset, split, train, run, evaluate, schema):
+for command in (dataset, version, split, train, run, evaluate, schema):
     cli.add_command(command)
 
 

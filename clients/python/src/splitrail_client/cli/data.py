@@ -13,7 +13,7 @@ from ..source import Source
 from ..text import counted, human_size, plain
 from ..transfer import ImportProgress, ImportResult
 from . import documents, tables
-from .options import CommandError, Session, with_session
+from .options import CommandError, Session, confirm_deletion, with_session
 from .phases import shown_phases
 
 _SHOWN_PROBLEMS = 20
@@ -32,7 +32,7 @@ def dataset() -> None:
 @click.option("--dry-run", is_flag=True, help="Check and report; commit nothing.")
 @with_session
 def import_(session: Session, path: Path, *, name: str | None, task: str, strict: bool, dry_run: bool) -> None:
-    """Send the folder PATH, or the .zip or .tar of one, and make a new version of it.
+    """Send the folder PATH, or the .zip or .tar of one, or a .csv that lists images of a bucket, and make a new version of it.
 
     It holds images with their annotations as YOLO, Pascal VOC, COCO, CVAT or Label Studio write them.
 
@@ -94,8 +94,13 @@ def _found(source: Source) -> str:
     if not source.image_count:  # an archive, which the service looks into
         return plain(f"{source.root / source.files[0].path}: {source.format}, {size}")
     found = f"{source.root}: {source.format}, {counted(source.image_count, 'image')}, {counted(annotations, 'annotation file')}, {size}"
-    left_out = ", ".join(f"{count} {kind}" for kind, count in source.left_out.most_common(5))
-    return plain(found + (f"; not sent: {left_out}" if left_out else ""))
+    return plain(found + left_out(source))
+
+
+def left_out(source: Source) -> str:
+    """`; not sent: 2 .cache, 1 .pt`, or empty."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in source.left_out.most_common(5))
+    return f"; not sent: {kinds}" if kinds else ""
 
 
 @dataset.command("export")
@@ -146,3 +151,17 @@ def list_datasets(session: Session) -> None:
         session.out.print(tables.datasets(items))
     else:
         session.say("no datasets yet: splitrail dataset import PATH")
+
+
+@dataset.command("delete")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_session
+def delete_dataset(session: Session, name: str, yes: bool) -> None:
+    """Delete the dataset NAME with its versions, drafts and splits. Refused while a job uses one of them."""
+    confirm_deletion(f"the dataset {name} with all of its versions", yes=yes)
+    session.run(lambda client: client.delete_dataset(name))
+    if session.json:
+        session.document({"deleted": name})
+    else:
+        session.answer(f"{name} deleted")

@@ -6,12 +6,13 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2, version_pb2, version_service_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 
 from ..export import ExportResult
-from ..references import from_value, method_name, split_name
+from ..references import from_value, method_name, split_name, version_reference
 from ..transfer import ImportResult
+from ..versions import DraftChange
 
 Document = dict[str, Any]
 
@@ -41,6 +42,84 @@ def dataset(item: dataset_pb2.Dataset) -> Document:
         "external_id": item.external_id,
         "labels": dict(item.labels),
         "create_time": time_text(item.create_time),
+    }
+
+
+def version(item: dataset_pb2.DatasetVersion) -> Document:
+    return {
+        "version_id": item.version_id,
+        "reference": version_reference(item),
+        "dataset_id": item.dataset_id,
+        "dataset": item.dataset_name,
+        "state": word(dataset_pb2.VersionState, item.state, "VERSION_STATE_"),
+        "base_version_id": item.base_version_id,
+        "digest": item.digest,
+        "images": item.image_count,
+        "objects": item.object_count,
+        "empty_images": item.empty_count,
+        "unlabelled_images": item.unlabelled_count,
+        "classes": [
+            {"class_id": class_id, "class": count.class_name, "images": count.images, "objects": count.objects}
+            for class_id, count in zip(item.class_ids, item.class_counts, strict=True)
+        ],
+        "commit_time": time_text(item.commit_time),
+    }
+
+
+def draft_change(change: DraftChange) -> Document:
+    return {
+        "added": change.added,
+        "changed": change.changed,
+        "unchanged": change.unchanged,
+        "uploaded_files": change.uploaded_files,
+        "uploaded_bytes": change.uploaded_bytes,
+        "draft": version(change.version),
+    }
+
+
+def draft_classes(items: Sequence[version_pb2.DraftClass]) -> list[Document]:
+    return [
+        {"class_id": item.class_id, "class": item.name, "merged_into": item.merged_into_class_id if item.HasField("merged_into_class_id") else None}
+        for item in items
+    ]
+
+
+def difference_name(kind: version_pb2.DifferenceKind.ValueType) -> str:
+    """`added`, `removed` or `changed`."""
+    return word(version_pb2.DifferenceKind, kind, "DIFFERENCE_KIND_")
+
+
+def field_name(field: version_pb2.AssetField.ValueType) -> str:
+    """`annotations`, `label_state` and the like."""
+    return word(version_pb2.AssetField, field, "ASSET_FIELD_")
+
+
+def differences(found: version_service_pb2.DiffVersionsResponse) -> Document:
+    def image(asset: dataset_pb2.Asset) -> Document:
+        return {
+            "path": asset.path,
+            "external_id": asset.external_id,
+            "sha256": asset.sha256,
+            "label_state": word(dataset_pb2.LabelState, asset.label_state, "LABEL_STATE_"),
+        }
+
+    return {
+        "added": found.counts.added,
+        "removed": found.counts.removed,
+        "changed": found.counts.changed,
+        "fields": {field_name(item.field): item.images for item in found.counts.fields},
+        "classes": [
+            {"kind": difference_name(item.kind), "class_id": item.class_id, "class": item.name, "before": item.other_name} for item in found.classes
+        ],
+        "assets": [
+            {
+                "kind": difference_name(item.kind),
+                "fields": [field_name(field) for field in item.fields],
+                "asset": image(item.asset) if item.HasField("asset") else None,
+                "before": image(item.other) if item.HasField("other") else None,
+            }
+            for item in found.assets
+        ],
     }
 
 

@@ -104,6 +104,12 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def confirm_deletion(what: str, *, yes: bool) -> None:
+    """Asks, on stderr, unless `yes`; ends the command when the answer is no, or when nobody can answer."""
+    if not yes:
+        click.confirm(f"Delete {plain(what)} for good?", abort=True, err=True)
+
+
 def with_session(function: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the shared options, and its function the Session made of them."""
 

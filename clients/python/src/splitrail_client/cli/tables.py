@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 from splitrail.metrics.v1 import metrics_pb2
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2, version_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 
-from ..references import from_value, method_name, split_name
+from ..references import from_value, method_name, split_name, version_reference
 from ..text import counted, plain
 from . import documents
 
@@ -70,6 +70,29 @@ def datasets(items: Sequence[dataset_pb2.Dataset]) -> Table:
         created = item.create_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
         made.add_row(*cells(item.name, newest, documents.word(dataset_pb2.Task, item.task, "TASK_"), created))
     return made
+
+
+def versions(items: Sequence[dataset_pb2.DatasetVersion]) -> Table:
+    made = table("VERSION", "IMAGES", "OBJECTS", "UNLABELLED", "CLASSES", "DIGEST", right=["IMAGES", "OBJECTS", "UNLABELLED", "CLASSES"])
+    for item in items:
+        counts = (item.image_count, item.object_count, item.unlabelled_count, len(item.class_names))
+        made.add_row(*cells(version_reference(item), *counts, item.digest[:12] or "draft"))
+    return made
+
+
+def class_difference_line(item: version_pb2.ClassDifference) -> str:
+    """`class cell: added`, `class rbc: was cell`."""
+    if item.kind == version_pb2.DIFFERENCE_KIND_CHANGED:
+        return f"class {item.name}: was {item.other_name}"
+    return f"class {item.name or item.other_name}: {documents.difference_name(item.kind)}"
+
+
+def asset_difference_line(item: version_pb2.AssetDifference) -> str:
+    """`images/a.jpg: removed`, `images/b.jpg: annotations, path (was images/c.jpg)`."""
+    if item.kind != version_pb2.DIFFERENCE_KIND_CHANGED:
+        return f"{item.asset.path or item.other.path}: {documents.difference_name(item.kind)}"
+    was = f" (was {item.other.path})" if item.other.path != item.asset.path else ""
+    return f"{item.asset.path}: {', '.join(documents.field_name(field).replace('_', ' ') for field in item.fields)}{was}"
 
 
 def split_counts(item: split_pb2.SplitRevision) -> Table:

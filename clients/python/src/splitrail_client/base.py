@@ -1,0 +1,84 @@
+"""What every part of the asynchronous client stands on: the open channel, pages, and versions by reference."""
+
+import re
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Self
+
+from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, version_pb2, version_service_pb2
+
+from .channel import Channel
+from .connection import DEFAULT_PROJECT, Connection
+from .errors import RefusedError
+
+PAGE = 1000
+"""As many as a request for a list, or one with a list, may hold."""
+_DRAFT = re.compile(r"^(?P<dataset>[^@#]+)@draft$")
+
+
+class BaseClient:
+    """A connection to one gateway for one project. An asynchronous context manager."""
+
+    def __init__(self, connection: Connection, project: str = DEFAULT_PROJECT) -> None:
+        self.connection = connection
+        self.project = project
+        self._channel: Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        self._channel = Channel(self.connection)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.channel.close()
+        self._channel = None
+
+    @property
+    def channel(self) -> Channel:
+        """The open channel; RuntimeError outside of the context."""
+        if self._channel is None:
+            raise RuntimeError("the client is not open: use `async with connect_async() as client`")
+        return self._channel
+
+    async def version(self, reference: str) -> dataset_pb2.DatasetVersion:
+        """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means; `cells@draft`: the dataset's draft, if it has only one.
+
+        A version or draft goes by its version_id too.
+        """
+        if match := _DRAFT.match(reference):
+            return await self._only_draft(match["dataset"])
+        return (await self._resolve(reference)).version
+
+    async def dataset(self, name: str) -> dataset_pb2.Dataset:
+        """The dataset of this name. Raises RefusedError when there is none."""
+        request = dataset_service_pb2.ListDatasetsRequest(project_id=self.project, name=name)
+        found = [item for item in (await self.channel.call(self.channel.datasets.ListDatasets, request)).datasets if item.name == name]
+        if not found:
+            raise RefusedError(f"there is no dataset {name!r} in the project {self.project}; `splitrail dataset ls` lists what there is")
+        return found[0]
+
+    async def drafts(self, dataset: str) -> list[version_pb2.Draft]:
+        """Drafts of the dataset of this name, newest first."""
+        request = version_service_pb2.ListDraftsRequest(dataset_id=(await self.dataset(dataset)).dataset_id)
+        return [item async for page in self._pages(self.channel.versions.ListDrafts, request) for item in page.drafts]
+
+    async def _only_draft(self, dataset: str) -> dataset_pb2.DatasetVersion:
+        drafts = await self.drafts(dataset)
+        if not drafts:
+            raise RefusedError(f"{dataset} has no draft: begin one with `splitrail version new {dataset}`")
+        if len(drafts) > 1:
+            ids = ", ".join(item.version.version_id for item in drafts)
+            raise RefusedError(f"{dataset} has {len(drafts)} drafts: name the one that is meant by its id ({ids})")
+        return drafts[0].version
+
+    async def _resolve(self, reference: str) -> dataset_service_pb2.ResolveVersionResponse:
+        request = dataset_service_pb2.ResolveVersionRequest(project_id=self.project, reference=reference)
+        return await self.channel.call(self.channel.datasets.ResolveVersion, request)
+
+    async def _pages(self, method: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
+        """Every page that a List call has for `request`."""
+        request.page_size = PAGE
+        while True:
+            page = await self.channel.call(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token

@@ -1,0 +1,226 @@
+"""`splitrail version`."""
+
+from pathlib import Path
+
+import click
+from google.protobuf import json_format
+from splitrail.split.v1 import dataset_pb2, version_pb2, version_service_pb2
+
+from ..client import AsyncClient
+from ..errors import UsageError
+from ..references import parse_assignments, version_reference
+from ..text import counted, human_size, plain
+from ..transfer import ImportProgress
+from ..versions import ANNOTATION_FILES, DraftChange
+from . import documents, tables
+from .data import left_out
+from .options import CommandError, Session, confirm_deletion, with_session
+from .phases import shown_phases
+
+_SHOWN = 20
+
+
+@click.group()
+def version() -> None:
+    """Change a dataset by hand: a draft of a version, changed image by image, becomes the next one.
+
+    \b
+    splitrail version new cells@v1
+    splitrail version add cells@draft new-images/ --into images
+    splitrail version commit cells@draft
+
+    DRAFT is cells@draft, when the dataset has only one, or the draft's id.
+    """
+
+
+@version.command("new")
+@click.argument("reference", metavar="REF")
+@with_session
+def new(session: Session, reference: str) -> None:
+    """Begin a draft of the version REF (cells@v1; cells: the newest)."""
+    draft = session.run(lambda client: client.new_draft(reference))
+    if session.json:
+        session.document(documents.version(draft))
+    else:
+        session.answer(_summary(draft))
+
+
+@version.command("ls")
+@click.argument("dataset")
+@with_session
+def list_versions(session: Session, dataset: str) -> None:
+    """Drafts and versions of the dataset, newest first."""
+
+    async def work(client: AsyncClient) -> list[dataset_pb2.DatasetVersion]:
+        return [item.version for item in await client.drafts(dataset)] + await client.versions(dataset)
+
+    items = session.run(work)
+    if session.json:
+        session.document([documents.version(item) for item in items])
+    elif items:
+        session.out.print(tables.versions(items))
+    else:
+        session.say(f"no version of {dataset} yet: splitrail dataset import PATH --name {dataset}")
+
+
+@version.command("add")
+@click.argument("draft")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option("--into", default="", metavar="FOLDER", help="Put the images below this folder of the draft. Default: where they lie in PATH.")
+@click.option("--annotations", "file", type=click.Path(path_type=Path), help="JSON file with what is known of images, these or others of the draft.")
+@with_session
+def add(session: Session, draft: str, *, path: Path | None, into: str, file: Path | None) -> None:
+    """Put the image PATH, or the images of the folder PATH, into a draft; one that is there at the same path gets the new bytes.
+
+    What the platform already has is not sent again. Label files are not read (`dataset import` does that): annotations come as JSON, in the form of
+    UpsertAssets, and replace what the image had; an empty list says that nothing is on it, and without annotations it stays as it is, or unlabelled.
+
+    \b
+    {"assets": [{"path": "images/7.jpg", "annotations": {"items": [
+      {"classId": 0, "box": {"centerX": 0.5, "centerY": 0.5, "width": 0.2, "height": 0.1}}]}}]}
+    """
+    if path is None and file is None:
+        raise click.UsageError("nothing to add: give PATH, --annotations, or both")
+    assets = _assets(file) if file else []
+
+    async def work(client: AsyncClient) -> DraftChange:
+        with shown_phases(session) as phases:
+
+            def report(progress: ImportProgress) -> None:
+                if progress.source is None:
+                    phases.show(progress.phase, progress.done, progress.total)
+                    return
+                session.say(plain(f"{path}: {counted(progress.source.image_count, 'image')}{left_out(progress.source)}"))
+                if ANNOTATION_FILES in progress.source.left_out:
+                    session.say("annotations come with --annotations FILE, or with all the data by splitrail dataset import")
+
+            return await client.upsert_assets(draft, assets, images=path, into=into, progress=report)
+
+    try:
+        change = session.run(work)
+    except KeyboardInterrupt:
+        session.say("interrupted: run the same command again to go on where it stopped")
+        raise click.exceptions.Exit(130) from None
+    if session.json:
+        session.document(documents.draft_change(change))
+    else:
+        sent = f"{counted(change.uploaded_files, 'file')} sent ({human_size(change.uploaded_bytes)})"
+        session.answer(f"{change.added} added, {change.changed} changed, {change.unchanged} unchanged; {sent}")
+        session.answer(_summary(change.version))
+
+
+def _assets(file: Path) -> list[version_pb2.AssetUpsert]:
+    """What a file says, which is the body of UpsertAssets as JSON, of any length."""
+    try:
+        return list(json_format.Parse(file.read_bytes(), version_service_pb2.UpsertAssetsRequest()).assets)
+    except OSError as error:
+        raise CommandError(UsageError(f"{file} cannot be read: {error.strerror}")) from error
+    except (json_format.ParseError, UnicodeDecodeError) as error:
+        raise CommandError(UsageError(f"{file} is not what UpsertAssets takes as JSON: {error}")) from error
+
+
+@version.command("remove")
+@click.argument("draft")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--external-id", "external_ids", multiple=True, metavar="ID", help="An image by the caller's own identifier. Repeatable.")
+@with_session
+def remove(session: Session, draft: str, paths: tuple[str, ...], external_ids: tuple[str, ...]) -> None:
+    """Take images out of a draft, by their paths in it."""
+    if not paths and not external_ids:
+        raise click.UsageError("nothing to remove: give PATH or --external-id")
+    answer = session.run(lambda client: client.delete_assets(draft, paths, external_ids=external_ids))
+    if session.json:
+        session.document({"removed": answer.deleted_count, "draft": documents.version(answer.version)})
+        return
+    if missing := len(paths) + len(external_ids) - answer.deleted_count:
+        session.say(f"{counted(missing, 'image')} of these the draft does not hold", style="yellow")
+    session.answer(f"{answer.deleted_count} removed")
+    session.answer(_summary(answer.version))
+
+
+@version.command("classes")
+@click.argument("draft")
+@click.option("--add", multiple=True, metavar="NAME", help="A new class, behind the others. Repeatable.")
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Another name for a class; its objects stay. Repeatable.")
+@click.option("--merge", multiple=True, metavar="NAME=INTO", help="Objects of NAME become objects of INTO, and NAME ends. Repeatable.")
+@with_session
+def classes(session: Session, draft: str, add: tuple[str, ...], rename: tuple[str, ...], merge: tuple[str, ...]) -> None:
+    """Change the classes of a draft: what is added first, then renamed, then merged (by the new names)."""
+    if not (add or rename or merge):
+        raise click.UsageError("nothing to change: give --add, --rename or --merge")
+    try:
+        renamed, merged = parse_assignments(rename), parse_assignments(merge)
+    except UsageError as error:
+        raise CommandError(error) from error
+    answer = session.run(lambda client: client.update_classes(draft, add=add, rename=renamed, merge=merged))
+    if session.json:
+        session.document({"classes": documents.draft_classes(answer.classes), "draft": documents.version(answer.version)})
+        return
+    names = {item.class_id: item.name for item in answer.classes}
+    for item in answer.classes:
+        session.answer(item.name + (f" -> {names[item.merged_into_class_id]}" if item.HasField("merged_into_class_id") else ""))
+
+
+@version.command("commit")
+@click.argument("draft")
+@click.option("--expected-base", metavar="REF", help="The newest version as you know it; what it holds is replaced. Default: the draft's base.")
+@with_session
+def commit(session: Session, draft: str, expected_base: str | None) -> None:
+    """Make a draft the next version. Refused when the dataset has got another version meanwhile."""
+    made = session.run(lambda client: client.commit(draft, expected_base=expected_base))
+    if session.json:
+        session.document(documents.version(made))
+    else:
+        session.answer(_summary(made))
+
+
+@version.command("diff")
+@click.argument("references", nargs=-1, required=True, metavar="[BEFORE] REF")
+@with_session
+def diff(session: Session, references: tuple[str, ...]) -> None:
+    """What the version or draft REF has that the version BEFORE (default: what it is based on) has not, and the other way round."""
+    if len(references) > 2:
+        raise click.UsageError("give one version, or two: the earlier one first")
+    *before, reference = references
+    found = session.run(lambda client: client.diff(reference, before[0] if before else None))
+    if session.json:
+        session.document(documents.differences(found))
+        return
+    counts = found.counts
+    session.answer(f"{counts.added} added, {counts.removed} removed, {counts.changed} changed")
+    for changed in found.classes:
+        session.answer(tables.class_difference_line(changed))
+    for item in found.assets[:_SHOWN]:
+        session.answer(tables.asset_difference_line(item))
+    if (more := len(found.assets) - _SHOWN) > 0:
+        session.say(f"... and {more} more: all of them with -o json")
+
+
+@version.command("delete")
+@click.argument("reference", metavar="REF")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_session
+def delete(session: Session, reference: str, yes: bool) -> None:
+    """Delete a draft, or the version REF (cells@v1) with its splits. Refused while a job uses one of them, or a draft is based on it."""
+    confirm_deletion(reference, yes=yes)
+
+    async def work(client: AsyncClient) -> None:
+        found = await client.version(reference)
+        if found.state == dataset_pb2.VERSION_STATE_DRAFT:
+            await client.discard_draft(found)
+        else:
+            await client.delete_version(reference)
+
+    session.run(work)
+    if session.json:
+        session.document({"deleted": reference})
+    else:
+        session.answer(f"{reference} deleted")
+
+
+def _summary(item: dataset_pb2.DatasetVersion) -> str:
+    """`cells@v2 364 images, 2 unlabelled, 1204 objects, 3 classes`; of a draft, with its id."""
+    name = version_reference(item) if item.number else f"{item.dataset_name} draft {item.version_id}"
+    unlabelled = f", {item.unlabelled_count} unlabelled" if item.unlabelled_count else ""
+    images, objects = counted(item.image_count, "image"), counted(item.object_count, "object")
+    return f"{name} {images}{unlabelled}, {objects}, {counted(len(item.class_names), 'class', 'classes')}"
