@@ -117,6 +117,7 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
             "format": claim.format,
             "problem_counts": {str(code): count for code, count in parsed.problem_counts.items()},
             "excluded_count": judged.report.excluded_count,
+            **({"flip_idx": list(parsed.flip_idx)} if parsed.flip_idx else {}),
         },
     )
 

@@ -58,11 +58,12 @@ def version(found: domain.Version) -> dataset_pb2.DatasetVersion:
         dataset_name=found.dataset_name,
         class_ids=found.class_ids,
         base_version_id=found.base_version_id or "",
+        flip_idx=found.flip_idx,
     )
 
 
-def asset(found: domain.Asset, part: int, url: str) -> dataset_pb2.Asset:
-    """An image; annotations when it carries them."""
+def asset(found: domain.Asset, part: int, url: str, group: int | None = None) -> dataset_pb2.Asset:
+    """An image; annotations when it carries them, the group when it is known."""
     return dataset_pb2.Asset(
         ordinal=found.ordinal,
         sha256=found.sha256.hex(),
@@ -76,6 +77,7 @@ def asset(found: domain.Asset, part: int, url: str) -> dataset_pb2.Asset:
         url=url,
         external_id=found.external_id,
         metadata=found.metadata,
+        group=group,
     )
 
 

@@ -96,6 +96,8 @@ class Version:
     current_split_id: str | None
     class_ids: list[int]
     base_version_id: str | None
+    flip_idx: list[int] = field(default_factory=list)
+    """For each keypoint, which one it becomes when an image is mirrored; empty when nobody has said."""
 
     @property
     def reference(self) -> str:

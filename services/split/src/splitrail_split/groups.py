@@ -70,6 +70,12 @@ def join(n: int, columns: Sequence[npt.NDArray[np.integer]]) -> Ints:
     return unit_of.astype(np.int64)
 
 
+def first_of_unit(unit_of: Ints) -> Ints:
+    """(n,) the lowest index among the images of each one's unit."""
+    _, first, dense = np.unique(unit_of, return_index=True, return_inverse=True)
+    return first[dense].astype(np.int64)
+
+
 def components(n: int, first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> Ints:
     """(n,) the connected component of each node of a graph with the edges (first, second)."""
     graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(n, n))

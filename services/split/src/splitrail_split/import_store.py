@@ -186,7 +186,7 @@ class ImportStore:
             if dataset["task"] != claim.task:
                 raise TaskMismatchError(claim.dataset_name)
             newest = await self._tables.one_in(connection, "find_version", {"dataset_id": dataset["dataset_id"], "number": 0})
-            if newest is not None and newest["digest"] == new.digest:
+            if newest is not None and newest["digest"] == new.digest and newest["flip_idx"] == new.report.get("flip_idx", []):
                 version_id = str(newest["version_id"])
                 note = Finding(**{**_fields(unchanged), "message": unchanged.message.format(f"{claim.dataset_name}@v{newest['number']}")})
                 report = Report((note, *report.findings), report.problem_count, report.note_count + 1, report.excluded_count)

@@ -9,14 +9,15 @@ import re2
 from splitrail_common.access import Scope
 from splitrail_common.errors import Violation, invalid, not_found
 
-from splitrail_split import arrays, leaks
-from splitrail_split.domain import GroupBy, GroupKind, SplitParameters, Version
+from splitrail_split import arrays, groups, leaks
+from splitrail_split.domain import GroupBy, GroupKind, Revision, SplitParameters, Version
 from splitrail_split.near import Links
 from splitrail_split.revision import Inputs
 from splitrail_split.split_store import SplitStore
 from splitrail_split.store import DatasetStore
 
 _SHOWN = 3
+_CACHE_BYTES = 32 * 1024 * 1024
 
 
 class SplitInputs:
@@ -25,13 +26,14 @@ class SplitInputs:
     def __init__(self, store: SplitStore, columns: DatasetStore) -> None:
         self._store = store
         self._columns = columns
+        self._cache = arrays.ArrayCache(_CACHE_BYTES)
 
     async def load(self, scope: Scope, version: Version, parameters: SplitParameters) -> Inputs:
         """Raises NOT_FOUND for the base, INVALID_ARGUMENT for a base of another dataset, a pin that names no image, a bad pattern."""
         version_id = version.version_id
         content = await self._columns.array(version_id, arrays.CONTENT)
         links = await self.links(version_id)
-        groups = [await self._group(version, by, index, links) for index, by in enumerate(parameters.group_by)]
+        columns = await self._groups(version, parameters, links)
         fixed = np.zeros(len(content), dtype=np.uint8)
         findings: list[str] = []
         if parameters.base_split_id:
@@ -48,10 +50,23 @@ class SplitInputs:
             class_names=version.class_names,
             links=links,
             next_frame=await self._columns.array(version_id, arrays.NEXT_FRAME),
-            groups=groups,
+            groups=columns,
             fixed=fixed if parameters.base_split_id or parameters.pins else None,
             findings=findings,
         )
+
+    async def first_of_group(self, version: Version, revision: Revision) -> arrays.Array:
+        """(N,) the lowest ordinal among the images of each one's group in a revision made with group_by; read-only."""
+
+        async def load() -> arrays.Array:
+            columns = await self._groups(version, revision.parameters, await self.links(version.version_id))
+            return await asyncio.to_thread(lambda: groups.first_of_unit(groups.join(version.image_count, columns)).astype(np.int32))
+
+        return await self._cache.get(revision.split_id, "first_of_group", load)
+
+    async def _groups(self, version: Version, parameters: SplitParameters, links: Links) -> list[npt.NDArray[np.int64]]:
+        """A column of numbers for each rule."""
+        return [await self._group(version, by, index, links) for index, by in enumerate(parameters.group_by)]
 
     async def links(self, version_id: str) -> Links:
         """The near-duplicates of a version."""

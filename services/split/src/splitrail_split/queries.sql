@@ -44,12 +44,12 @@ FOR UPDATE;
 -- A version, or a draft that is not one yet (state 1).
 SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
        empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text, class_ids,
-       base_version_id::text
+       base_version_id::text, coalesce(report->'flip_idx', '[]') AS flip_idx
 FROM version v JOIN dataset d USING (dataset_id)
 WHERE version_id = :version_id AND (:scope::text[] IS NULL OR v.project_id = ANY(:scope))
 UNION ALL
 SELECT version_id::text, v.dataset_id::text, v.project_id, d.name, 0, 1, class_names, image_count, object_count,
-       empty_count, unlabelled_count, 0, class_images, class_objects, '', NULL, NULL, class_ids, base_version_id::text
+       empty_count, unlabelled_count, 0, class_images, class_objects, '', NULL, NULL, class_ids, base_version_id::text, '[]'
 FROM draft v JOIN dataset d USING (dataset_id)
 WHERE version_id = :version_id AND committed_version_id IS NULL AND (:scope::text[] IS NULL OR v.project_id = ANY(:scope));
 
@@ -57,7 +57,7 @@ WHERE version_id = :version_id AND committed_version_id IS NULL AND (:scope::tex
 -- By number; number 0 finds the newest committed one (state 2).
 SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
        empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text, class_ids,
-       base_version_id::text
+       base_version_id::text, coalesce(report->'flip_idx', '[]') AS flip_idx
 FROM version v JOIN dataset d USING (dataset_id)
 WHERE v.dataset_id = :dataset_id
   AND CASE WHEN :number = 0 THEN state = 2 ELSE number = :number END
@@ -67,17 +67,22 @@ LIMIT 1;
 -- name: list_versions
 SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
        empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text, class_ids,
-       base_version_id::text
+       base_version_id::text, coalesce(report->'flip_idx', '[]') AS flip_idx
 FROM version v JOIN dataset d USING (dataset_id)
 WHERE v.dataset_id = :dataset_id AND (:before::int IS NULL OR number < :before)
 ORDER BY number DESC
 LIMIT :limit;
 
 -- name: insert_version!
+-- A draft cannot change which keypoints a mirrored image exchanges: its version has that from the base.
 INSERT INTO version (version_id, dataset_id, project_id, number, state, class_names, image_count, object_count, empty_count, unlabelled_count,
                      problem_count, class_images, class_objects, digest, report, commit_time, class_ids, base_version_id)
 VALUES (:version_id, :dataset_id, :project_id, :number, 2, :class_names, :image_count, :object_count, :empty_count, :unlabelled_count,
-        :problem_count, :class_images, :class_objects, :digest, :report, now(), :class_ids, :base_version_id);
+        :problem_count, :class_images, :class_objects, :digest,
+        :report::jsonb || coalesce(
+            (SELECT jsonb_build_object('flip_idx', report->'flip_idx') FROM version WHERE version_id = :base_version_id AND report ? 'flip_idx'), '{}'
+        ),
+        now(), :class_ids, :base_version_id);
 
 -- name: set_latest_version!
 UPDATE dataset SET latest_version = :number, next_class_id = :next_class_id WHERE dataset_id = :dataset_id;

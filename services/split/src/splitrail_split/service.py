@@ -1,6 +1,6 @@
 """Use cases of datasets and versions: find, list, resolve what people write, page through images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from splitrail_common.errors import PlatformError, Reason, Violation, invalid, n
 
 from splitrail_split import arrays
 from splitrail_split.domain import PART_NAMES, Asset, Dataset, Version, VersionState, parse_reference
+from splitrail_split.inputs import SplitInputs
 from splitrail_split.split_store import SplitStore
 from splitrail_split.store import DatasetStore
 
@@ -28,15 +29,20 @@ class AssetQuery:
     annotations: bool
     after: int
     limit: int
+    group: int | None = None
+    """An ordinal: images of the group that this one is in."""
+    groups: bool = False
+    """Say of each image which group it is in."""
 
 
 @dataclass(frozen=True, slots=True)
 class AssetPage:
-    """Images and the part of each (0: none, or no split); `more` when others follow."""
+    """Images, the part of each (0: none, or no split) and the first ordinal of its group (None: not asked for); `more` when others follow."""
 
     version: Version
     assets: list[Asset]
     parts: list[int]
+    groups: Sequence[int | None]
     more: bool
 
 
@@ -46,6 +52,7 @@ class Datasets:
     def __init__(self, store: DatasetStore, splits: SplitStore) -> None:
         self._store = store
         self._splits = splits
+        self._inputs = SplitInputs(splits, store)
 
     async def dataset(self, scope: Scope, dataset_id: str) -> Dataset:
         """By id. Raises NOT_FOUND."""
@@ -107,11 +114,12 @@ class Datasets:
         """A page of images by ordinal. Filters read the version's packed columns, so a page costs the same at any depth; those of path and metadata
         read rows, from the last page's end on.
 
-        Raises NOT_FOUND for the split, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING), INVALID_ARGUMENT for the class.
+        Raises NOT_FOUND for the split, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING), INVALID_ARGUMENT for the class or the group.
         """
         require_committed(version)
         vector = await self._vector(scope, version, query)
-        chosen = await self._chosen(version, query, vector)
+        first_of_group = await self._first_of_group(scope, version, query)
+        chosen = await self._chosen(version, query, vector, first_of_group)
         if query.path_prefix or query.metadata:
             assets = await self._store.search_assets(
                 version.version_id,
@@ -131,12 +139,13 @@ class Datasets:
             assets = await self._store.get_assets(version.version_id, ordinals, annotations=query.annotations)
         page = assets[: query.limit]
         parts = [int(vector[asset.ordinal]) for asset in page] if vector is not None else [0] * len(page)
-        return AssetPage(version, page, parts, len(assets) > query.limit)
+        groups = [None if first_of_group is None else int(first_of_group[asset.ordinal]) for asset in page]
+        return AssetPage(version, page, parts, groups, len(assets) > query.limit)
 
     async def _vector(self, scope: Scope, version: Version, query: AssetQuery) -> npt.NDArray[np.uint8] | None:
         split_id = query.split_id or version.current_split_id
         if split_id is None:
-            if query.part:
+            if query.part or query.group is not None or query.groups:
                 raise split_missing(version)
             return None
         if query.split_id:
@@ -145,9 +154,28 @@ class Datasets:
                 raise not_found("split", split_id)
         return await self._store.vector(split_id)
 
-    async def _chosen(self, version: Version, query: AssetQuery, vector: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.bool_] | None:
+    async def _first_of_group(self, scope: Scope, version: Version, query: AssetQuery) -> arrays.Array | None:
+        """(N,) the first ordinal of each image's group in the revision; None when nobody asks for groups."""
+        field = "group" if query.group is not None else "include_groups" if query.groups else ""
+        if not field:
+            return None
+        split_id = query.split_id or version.current_split_id or ""
+        revision = await self._splits.get(scope, split_id)
+        if revision is None:
+            raise not_found("split", split_id)
+        if not revision.parameters.group_by:
+            raise invalid(Violation(field, f"{revision.reference} was made without group_by: its images are in no groups"))
+        if query.group is not None and query.group >= version.image_count:
+            raise invalid(Violation(field, f"{version.reference} has no image {query.group}: ordinals end at {version.image_count - 1}"))
+        return await self._inputs.first_of_group(version, revision)
+
+    async def _chosen(
+        self, version: Version, query: AssetQuery, vector: npt.NDArray[np.uint8] | None, first_of_group: arrays.Array | None
+    ) -> npt.NDArray[np.bool_] | None:
         """(N,) the images that pass the filters of packed columns; None without such filters."""
         masks: list[npt.NDArray[np.bool_]] = []
+        if query.group is not None and first_of_group is not None:
+            masks.append(first_of_group == first_of_group[query.group])
         if query.part and vector is not None:
             masks.append(vector == query.part)
         if query.label_state:

@@ -106,6 +106,8 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
             annotations=request.include_annotations,
             after=after,
             limit=size,
+            group=request.group if request.HasField("group") else None,
+            groups=request.include_groups,
         )
         dataset_id = validate.optional_uuid("dataset_id", request.dataset_id)
         version_id = validate.optional_uuid("version_id", request.version_id)
@@ -126,8 +128,8 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         """Signing and unpacking a thousand images takes a moment: on a thread."""
         project_id = page.version.project_id
         assets = [
-            convert.asset(one, part, self._objects.download_url(asset_key(project_id, one.sha256), ASSET_URL_LIFETIME) if urls else "")
-            for one, part in zip(page.assets, page.parts, strict=True)
+            convert.asset(one, part, self._objects.download_url(asset_key(project_id, one.sha256), ASSET_URL_LIFETIME) if urls else "", group)
+            for one, part, group in zip(page.assets, page.parts, page.groups, strict=True)
         ]
         count = paging.fitting(assets)
         token = paging.encode([page.assets[count - 1].ordinal]) if page.more or count < len(assets) else ""

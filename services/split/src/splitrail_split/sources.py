@@ -17,6 +17,8 @@ MAX_PATH_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
 MAX_ANNOTATION_BYTES = 512 * 1024 * 1024
+MAX_LISTING_BYTES = 128 * 1024 * 1024
+"""About a million rows; they are in memory at once, at some ten times their size."""
 MAX_INLINE_BYTES = 16 * 1024
 """Annotation files up to here may come with their announcement."""
 MAX_ARCHIVE_BYTES = 4 * 1024 * 1024 * 1024
@@ -92,4 +94,6 @@ def max_bytes(path: str) -> int:
     """The most that a file of this name may hold."""
     if is_archive(path):
         return MAX_ARCHIVE_BYTES
+    if is_listing(path):
+        return MAX_LISTING_BYTES
     return MAX_IMAGE_BYTES if is_image(path) else MAX_ANNOTATION_BYTES

@@ -154,7 +154,8 @@ def _rows(images: Images, seed: int) -> Units:
     given = base + images.class_ids.astype(base.dtype, copy=False)
     pairs = _distinct(given)
     as_given = pairs is given  # sorted and distinct already, so the rows are those of the caller
-    csr = (images.indptr.astype(np.int64, copy=False), images.class_ids.astype(np.int64, copy=False)) if as_given else _csr(pairs, len(words), images.n_classes)
+    given_csr = (images.indptr.astype(np.int64, copy=False), images.class_ids.astype(np.int64, copy=False))
+    csr = given_csr if as_given else _csr(pairs, len(words), images.n_classes)
     return Units(images.n_classes, *csr, boxes, keys, words)
 
 

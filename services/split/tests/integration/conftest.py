@@ -170,8 +170,8 @@ class Api:
     async def call(self, method, request):
         return await method(request, metadata=self.metadata, timeout=60)
 
-    async def open(self, dataset: str = "cells", request_id: str = "") -> import_pb2.Import:
-        request = import_service_pb2.CreateImportRequest(project_id=self.place.project, dataset_name=dataset, request_id=request_id)
+    async def open(self, dataset: str = "cells", request_id: str = "", task: int = dataset_pb2.TASK_UNSPECIFIED) -> import_pb2.Import:
+        request = import_service_pb2.CreateImportRequest(project_id=self.place.project, dataset_name=dataset, request_id=request_id, task=task)
         return getattr(await self.call(self.imports.CreateImport, request), "import")
 
     async def announce(self, import_id: str, files: dict[str, bytes]) -> list[import_pb2.Upload]:
@@ -197,9 +197,11 @@ class Api:
         assert last is not None
         return last
 
-    async def bring(self, files: dict[str, bytes], dataset: str = "cells", request_id: str = "", **options: object) -> import_pb2.Import:
+    async def bring(
+        self, files: dict[str, bytes], dataset: str = "cells", request_id: str = "", task: int = dataset_pb2.TASK_UNSPECIFIED, **options: object
+    ) -> import_pb2.Import:
         """A whole import, to its end."""
-        opened = await self.open(dataset, request_id)
+        opened = await self.open(dataset, request_id, task)
         await self.upload(await self.announce(opened.import_id, files), files)
         await self.start(opened.import_id, **options)
         return await self.watch(opened.import_id)

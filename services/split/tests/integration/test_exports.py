@@ -18,7 +18,15 @@ import pytest
 import yaml
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, export_service_pb2, export_service_pb2_grpc, import_pb2, split_service_pb2
+from splitrail.split.v1 import (
+    dataset_pb2,
+    dataset_service_pb2,
+    export_service_pb2,
+    export_service_pb2_grpc,
+    import_pb2,
+    split_service_pb2,
+    version_pb2,
+)
 from splitrail_common.ids import new_id
 
 pytestmark = pytest.mark.integration
@@ -94,7 +102,7 @@ def hostile(sources):
 
 def names_of_images(exported):
     """Paths of images, without the numbers that tell those of the same name apart."""
-    return sorted(re.sub(r"~\d+\.", ".", path) for path in exported.files if path.startswith("images/"))
+    return sorted(re.sub(r"~\d+\.", ".", path) for path in exported.files if path.endswith(".jpg"))
 
 
 @pytest.fixture
@@ -121,6 +129,89 @@ async def test_an_export_imported_again_has_the_same_digests(api, sources, forma
     assert (imported.digest, imported.part_digests) == (split.digest, split.part_digests)
     twice = await export(api, version_id=again.version.version_id, format=format_, include_unlabelled=True)
     assert names_of_images(twice) == names_of_images(exported)
+
+
+CLASSES = ["b/c", "b_c", "CON", "train", "images", "no", "Cat", "cat", "unused"]
+
+
+async def classified(api, sources):
+    """A version of classes of whole images that are not in the order of their names, one of them without images, with images in every state."""
+    dataset = await api.dataset(task=dataset_pb2.TASK_CLASSIFY)
+    draft = await api.draft(dataset.dataset_id, class_names=CLASSES)
+    pictures = [sources.picture(number) for number in range(48)]
+    await api.send(pictures)
+    entries = []
+    for number, data in enumerate(pictures):
+        class_id = number % (len(CLASSES) - 1)
+        name = f"{'cat/' if number % 3 else ''}{number // 2 % 20}.{'jpg' if number % 2 else 'png'}"
+        entry = {"sha256": hashlib.sha256(data).hexdigest(), "path": f"site{number // 16}/{name}"}
+        if number < 40:
+            entry["annotations"] = version_pb2.AnnotationList(items=[dataset_pb2.Annotation(class_id=class_id)])
+        else:
+            entry["label_state"] = dataset_pb2.LABEL_STATE_EMPTY if number % 2 else dataset_pb2.LABEL_STATE_UNLABELLED
+        entries.append(entry)
+    await api.upsert(draft.version_id, *entries)
+    return await api.commit(draft.version_id)
+
+
+async def test_a_tree_of_classes_imported_again_has_the_same_digests(api, sources):
+    version = await classified(api, sources)
+    assert (version.empty_count, version.unlabelled_count, list(version.class_names)) == (4, 4, CLASSES)
+    unsplit = await export(api, version_id=version.version_id, include_unlabelled=True)
+    assert {path.split("/")[0] for path in unsplit.files if "/" in path} == {"train", "val", "images", "labels"}
+    again = await api.bring(unsplit.files, "unsplit", task=dataset_pb2.TASK_CLASSIFY, strict=True)
+    assert (again.version.digest, again.version.current_split_id, again.note_count) == (version.digest, "", 0)
+
+    split = await api.split(version.version_id, (0.5, 0.25, 0.25))
+    exported = await export(api, version_id=version.version_id, include_unlabelled=True)
+    assert (exported.order[0], exported.order[-1]) == ("split.lock.json", "class_folders.json")
+    assert (exported.end.image_count, exported.end.file_count) == (version.image_count, len(exported.files))
+    folders = [one["folder"] for one in json.loads(exported.files["class_folders.json"])["classes"]]
+    assert {path.split("/")[1] for path in exported.files if path.startswith("train/")} == set(folders)
+    again = await api.bring(exported.files, "again", task=dataset_pb2.TASK_CLASSIFY, strict=True)
+    assert (again.version.digest, list(again.version.class_names), again.note_count) == (version.digest, CLASSES, 0)
+    imported = await current_split(api, again.version)
+    assert (imported.digest, imported.part_digests) == (split.digest, split.part_digests)
+    twice = await export(api, version_id=again.version.version_id, include_unlabelled=True)
+    assert names_of_images(twice) == names_of_images(exported)
+    test = await export(api, version_id=version.version_id, splits=[TEST])
+    assert {path.split("/")[-1] for path in test.files if path.startswith(("train/", "val/"))} == {".gitkeep"}
+
+
+async def test_oriented_boxes_as_coco_imported_again_have_the_same_digests(api, sources):
+    files = {"data.yaml": b"names: [a, b]"}
+    for number in range(12):
+        files[f"images/{number}.jpg"] = sources.picture(number)
+        files[f"labels/{number}.txt"] = f"{number % 2} 0.1 0.2 0.31234{number} 0.1 0.4 0.3 0.2 0.4\n".encode() if number % 4 else b""
+    version = (await api.bring(files, task=dataset_pb2.TASK_OBB)).version
+    split = await api.split(version.version_id, (0.5, 0.25, 0.25))
+    for format_ in (YOLO, COCO):
+        exported = await export(api, version_id=version.version_id, format=format_)
+        again = await api.bring(exported.files, f"again{format_}", task=dataset_pb2.TASK_OBB, strict=True)
+        assert (again.version.digest, (await current_split(api, again.version)).digest) == (version.digest, split.digest)
+
+
+async def test_what_a_mirrored_pose_exchanges_is_kept(api, sources):
+    def pose(extra):
+        row = b"0 0.5 0.5 0.2 0.2 0.4 0.5 2 0.6 0.6 1 0.5 0.5 2\n"
+        files = {"data.yaml": f"names: [person]\nkpt_shape: [3, 3]\n{extra}".encode()}
+        return files | {f"images/{n}.jpg": sources.picture(n) for n in range(3)} | {f"labels/{n}.txt": row for n in range(3)}
+
+    plain = (await api.bring(pose(""), "plain", task=dataset_pb2.TASK_POSE)).version
+    version = (await api.bring(pose("flip_idx: [1, 0, 2]"), task=dataset_pb2.TASK_POSE)).version
+    assert (list(version.flip_idx), list(plain.flip_idx), version.digest) == ([1, 0, 2], [], plain.digest)
+    exported = await export(api, version_id=version.version_id)
+    assert yaml.safe_load(exported.files["data.yaml"])["flip_idx"] == [1, 0, 2]
+    assert "flip_idx" not in yaml.safe_load((await export(api, version_id=plain.version_id)).files["data.yaml"])
+    again = (await api.bring(exported.files, "again", task=dataset_pb2.TASK_POSE, strict=True)).version
+    assert (again.digest, list(again.flip_idx)) == (version.digest, [1, 0, 2])
+    # A version that a draft becomes has it from its base.
+    draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
+    await api.remove(draft.version_id, paths=["images/1.jpg"])
+    assert list((await api.commit(draft.version_id)).flip_idx) == [1, 0, 2]
+    wrong = await api.bring(pose("flip_idx: [1, 1, 2]"), "wrong", task=dataset_pb2.TASK_POSE)
+    assert [(one.path, one.line, one.code) for one in wrong.problems] == [("data.yaml", 3, "keypoint_flip")]
+    assert list(wrong.version.flip_idx) == []
 
 
 async def test_a_yolo_folder_and_its_lock(api, version):
@@ -256,11 +347,10 @@ async def test_who_may_export(api, place, version):
 
 
 async def test_a_draft_and_kinds_that_a_format_does_not_hold(api, place, version):
-    place.execute("UPDATE dataset SET task = 4")
+    place.execute("UPDATE dataset SET task = 5")
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await messages(api, version_id=version.version_id, format=COCO)
     assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["format"])
-    assert (await export(api, version_id=version.version_id)).end.image_count == 54
     place.execute("UPDATE version SET state = 1")
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await messages(api, version_id=version.version_id)
@@ -374,6 +464,15 @@ print(json.dumps({"names": list(data["names"].values()), "seen": seen}))
 """
 
 
+def ultralytics(program, folder, tmp_path):
+    """What a program that ends well prints last."""
+    environment = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path / "config"), "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "0"}
+    command = [sys.executable, "-c", program, str(tmp_path / "runs")]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("source", ["plain", "hostile"])
 async def test_ultralytics_trains_on_the_folder_as_it_is(api, sources, tmp_path, source):
@@ -381,11 +480,40 @@ async def test_ultralytics_trains_on_the_folder_as_it_is(api, sources, tmp_path,
     split = await api.split(version.version_id, (0.5, 0.25, 0.25))
     folder = tmp_path / "images" / "exported"  # Ultralytics looks for `images` in paths
     write(folder, (await export(api, split_id=split.split_id)).files)
-    environment = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path / "config"), "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "0"}
-    command = [sys.executable, "-c", ULTRALYTICS, str(tmp_path / "runs")]
-    done = await asyncio.to_thread(subprocess.run, command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = await asyncio.to_thread(ultralytics, ULTRALYTICS, folder, tmp_path)
     assert found["names"] == list(version.class_names)
     assert list(found["seen"].values()) == [[part.images, part.objects] for part in split.certificate.parts]
+    assert (tmp_path / "runs" / "run" / "weights" / "last.pt").is_file()
+
+
+CLASSIFY = """
+import json, os, sys
+from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
+from ultralytics.data.dataset import ClassificationDataset
+from ultralytics.data.utils import check_cls_dataset
+data = check_cls_dataset(os.getcwd())
+parts = {part: ClassificationDataset(str(data[part]), get_cfg()) for part in ("train", "val", "test")}
+YOLO("yolo11n-cls.yaml").train(
+    data=os.getcwd(), epochs=1, imgsz=32, batch=8, device="cpu", plots=False, workers=0, verbose=False, project=sys.argv[1], name="run"
+)
+classes = {part: one.base.classes for part, one in parts.items()}
+print(json.dumps({"names": data["names"], "classes": classes, "seen": {part: len(one.samples) for part, one in parts.items()}}))
+"""
+
+
+@pytest.mark.torch
+async def test_ultralytics_trains_on_a_tree_of_classes_as_it_is(api, sources, tmp_path):
+    version = await classified(api, sources)
+    await api.split(version.version_id, (0.5, 0.25, 0.25))
+    exported = await export(api, version_id=version.version_id, include_unlabelled=True)
+    folder = tmp_path / "exported"
+    write(folder, exported.files)
+    found = await asyncio.to_thread(ultralytics, CLASSIFY, folder, tmp_path)
+    names = sorted(one["folder"] for one in json.loads(exported.files["class_folders.json"])["classes"])
+    assert list(found["names"].values()) == names
+    assert list(found["classes"].values()) == [names] * 3
+    assert found["seen"] == {
+        part: sum(path.startswith(f"{part}/") and path.endswith(".jpg") for path in exported.files) for part in ("train", "val", "test")
+    }
     assert (tmp_path / "runs" / "run" / "weights" / "last.pt").is_file()

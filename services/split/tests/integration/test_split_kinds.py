@@ -236,3 +236,70 @@ async def test_the_parts_of_a_source_are_revision_one(api):
         grpc.StatusCode.INVALID_ARGUMENT,
         ["parameters.method"],
     )
+
+
+async def grouped(api, version, **fields):
+    """All images of a listing, page by page."""
+    request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, version_id=version.version_id, **fields)
+    found = []
+    while True:
+        page = await api.call(api.datasets.ListAssets, request)
+        found += page.assets
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+@pytest.mark.parametrize("size", [2, 1000])
+async def test_images_of_one_group(api, place, version, size):
+    place.execute("UPDATE version_asset SET metadata = jsonb_build_object('site', (ordinal / 7)::text) WHERE ordinal < 28")
+    rules = {
+        "folder": ({"folder": True}, lambda one: one.path.rpartition("/")[0]),
+        "pattern": ({"filename_pattern": r"clip(\d)"}, lambda one: one.path.rpartition("clip")[2][0]),
+        "metadata": ({"metadata_key": "site"}, lambda one: one.metadata.get("site", one.path)),
+        "alike": ({"near_duplicate_distance": 0}, lambda one: one.path),
+    }
+    for rule, key in rules.values():
+        split = await create(api, version.version_id, group_by=[split_pb2.GroupBy(**rule)])
+        shown = await grouped(api, version, split_id=split.split_id, include_groups=True, page_size=size)
+        assert [one.ordinal for one in shown] == list(range(version.image_count))
+        first = {}
+        for one in shown:
+            assert one.group == first.setdefault(key(one), one.ordinal)
+        for member in (shown[0], shown[9], shown[-1]):
+            group = await grouped(api, version, split_id=split.split_id, group=member.ordinal, page_size=size)
+            assert [one.ordinal for one in group] == [one.ordinal for one in shown if one.group == member.group]
+            assert {one.group for one in group} == {member.group}
+            assert len({one.split for one in group}) == 1
+    assert not any(one.HasField("group") for one in await grouped(api, version, split_id=split.split_id))
+
+
+async def test_a_group_together_with_other_filters_and_rules(api, place, version):
+    place.execute("""UPDATE version_asset SET metadata = '{"day": "1"}' WHERE path LIKE '%%/p0/%%' OR path LIKE '%%/p1/%%'""")
+    rules = [split_pb2.GroupBy(folder=True), split_pb2.GroupBy(metadata_key="day")]
+    await create(api, version.version_id, group_by=rules)
+    both = await grouped(api, version, group=1)  # two folders that the second rule joins
+    assert {one.path.split("/")[1] for one in both} == {"p0", "p1"}
+    narrowed = await grouped(api, version, group=1, path_prefix="images/p1/", class_name="two", page_size=1)
+    assert [one.path for one in narrowed] == [one.path for one in await grouped(api, version, path_prefix="images/p1/", class_name="two")]
+    assert narrowed
+    assert await grouped(api, version, group=1, path_prefix="images/p2/") == []
+
+
+async def test_groups_that_are_none(api, version):
+    async def refusal(**fields):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await grouped(api, version, **fields)
+        bad = error_details_pb2.BadRequest()
+        for detail in rpc_status.from_call(raised.value).details:
+            detail.Unpack(bad)
+        return raised.value.code(), [item.field for item in bad.field_violations]
+
+    assert await refusal(group=0) == (grpc.StatusCode.FAILED_PRECONDITION, ["version_id"])
+    plain = await create(api, version.version_id)
+    assert await refusal(group=0) == (grpc.StatusCode.INVALID_ARGUMENT, ["group"])
+    assert await refusal(include_groups=True, split_id=plain.split_id) == (grpc.StatusCode.INVALID_ARGUMENT, ["include_groups"])
+    made = await create(api, version.version_id, group_by=[split_pb2.GroupBy(folder=True)])
+    assert await refusal(group=version.image_count) == (grpc.StatusCode.INVALID_ARGUMENT, ["group"])
+    assert await refusal(group=2**64 - 1, split_id=made.split_id) == (grpc.StatusCode.INVALID_ARGUMENT, ["group"])
+    assert await refusal(group=0, split_id=new_id()) == (grpc.StatusCode.NOT_FOUND, [])

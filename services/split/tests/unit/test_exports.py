@@ -1,5 +1,6 @@
 """What stands in an exported folder reads back as what was exported, and no name gets out of it."""
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -12,11 +13,12 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
-from splitrail_common.annotations import SCALE, Annotation, AnnotationError, Kind, LabelState, box_from_yolo, pack
-from splitrail_split import formats, thumbnails
-from splitrail_split.domain import Version
+from splitrail_common.annotations import SCALE, Annotation, AnnotationError, Kind, LabelState, box_from_yolo, pack, unpack
+from splitrail_split import arrays, formats, thumbnails
+from splitrail_split.domain import Asset, Version
 from splitrail_split.exports import coco, layout, names, yolo
 from splitrail_split.exports.messages import MESSAGE_BYTES, Messages, Pieces, whole
+from splitrail_split.formats import shapes
 from splitrail_split.sources import path_problem
 
 CLASSES = 12
@@ -40,11 +42,24 @@ def parsed_yolo(packed, class_names):
     return formats.parse(formats.Format.YOLO, files, {"images/train/a.jpg": (640, 480)})
 
 
-def parsed_coco(packed, class_names, size=(640, 480), path="images/train/a.jpg"):
+def parsed_coco(packed, class_names, size=(640, 480), path="images/train/a.jpg", kind=Kind.BOX):
     document = coco.Document(class_names, "c@v1")
     image = coco.Image(1, path, *size)
     data = b"".join([document.start(), document.images([image]), document.turn(), document.annotations(image, packed), document.end()])
-    return formats.parse(formats.Format.COCO, {"annotations/instances_train.json": data}, {path: size})
+    return formats.parse(formats.Format.COCO, {"annotations/instances_train.json": data}, {path: size}, kind=kind)
+
+
+EVERYTHING = layout.Order("", "", "", (), layout.Layout.YOLO, include_unlabelled=True, after=-1)
+
+
+def version_of(class_names):
+    known = {"dataset_name": "c", "number": 1, "class_names": class_names}
+    return Version(**({field.name: None for field in dataclasses.fields(Version)} | known))
+
+
+def asset_at(ordinal):
+    known = {"ordinal": ordinal, "path": f"x{ordinal}.png", "format": "JPEG"}
+    return Asset(**({field.name: None for field in dataclasses.fields(Asset)} | known))
 
 
 def class_list(count=CLASSES):
@@ -68,6 +83,21 @@ def test_boxes_survive_a_coco_file_of_any_image_size(annotations, width, height)
     parsed = parsed_coco(pack(annotations), class_list(), (width, height))
     assert parsed.problems == []
     assert parsed.class_names == class_list()
+    assert [item.annotations for item in parsed.items] == [pack(annotations)]
+
+
+corners = st.tuples(fractions, fractions)
+
+
+@given(st.lists(st.tuples(corners, corners, corners, corners), max_size=6), sides, sides)
+@example([((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)), ((0.0, 0.0), (0.0, 0.0), (1e-6, 0.0), (0.0, 1e-6))], 4096, 7)
+def test_oriented_boxes_survive_a_coco_file_of_any_image_size(drawn, width, height):
+    annotations = set()
+    for class_id, one in enumerate(drawn):
+        with contextlib.suppress(AnnotationError):
+            annotations.add(shapes.oriented(class_id, one))
+    parsed = parsed_coco(pack(annotations), class_list(), (width, height), kind=Kind.OBB)
+    assert parsed.problems == []
     assert [item.annotations for item in parsed.items] == [pack(annotations)]
 
 
@@ -101,10 +131,14 @@ def test_data_yaml_never_offers_test_images_for_training():
     test = {"test": "images/test"}
     assert yaml.safe_load(yolo.data_yaml("c@v1#1", test, ["a"])) == {"train": None, "val": None, **test, "names": {0: "a"}}
     assert yaml.safe_load(yolo.data_yaml("c@v1#1", {"val": "images/val", **test}, ["a"]))["train"] is None
-    whole = yolo.data_yaml("c@v1#1", {"train": "images/train", **test}, ["a"], (17, 3))
+    whole = yolo.data_yaml("c@v1#1", {"train": "images/train", **test}, ["a"], (17, 3), (1, 0))
     assert yaml.safe_load(whole) == {"train": "images/train", "val": "images/train", **test, "kpt_shape": [17, 3], "names": {0: "a"}}
     assert "val is train" in whole
     assert yaml.safe_load(yolo.data_yaml("c@v1", {"train": "images/all"}, []))["names"] == {}
+
+
+def test_data_yaml_says_which_keypoints_a_mirrored_image_exchanges():
+    assert yaml.safe_load(yolo.data_yaml("c@v1", {"train": "images/all"}, ["a"], (3, 3), [1, 0, 2]))["flip_idx"] == [1, 0, 2]
 
 
 def test_rows_of_every_kind():
@@ -140,9 +174,10 @@ def test_coco_shapes_of_every_kind():
     assert box == {"id": 1, "image_id": 7, "category_id": 1, "iscrowd": 0, "bbox": [75, 25, 50, 50], "area": 2500, "segmentation": []}
     assert (polygon["segmentation"], polygon["bbox"], polygon["area"]) == ([[0, 0, 100, 0, 100, 100]], [0, 0, 100, 100], 5000)
     assert (points["keypoints"], points["num_keypoints"], points["bbox"]) == ([20, 20, 2, 0, 0, 0], 1, [75, 25, 50, 50])
-    for kind, values in ((Kind.OBB, (1, 2, 3, 4, 5, 6, 7, 8)), (Kind.CLASS, ())):
-        with pytest.raises(yolo.UnwritableError, match=kind.name):
-            coco_annotations(Annotation(0, kind, values))
+    (turned,) = coco_annotations(Annotation(0, Kind.OBB, (500_000, 0, SCALE, 500_000, 500_000, SCALE, 0, 500_000)))
+    assert (turned["segmentation"], turned["bbox"], turned["area"]) == ([[100, 0, 200, 50, 100, 100, 0, 50]], [0, 0, 200, 100], 10_000)
+    with pytest.raises(yolo.UnwritableError, match="CLASS"):
+        coco_annotations(Annotation(0, Kind.CLASS, ()))
 
 
 any_path = st.lists(
@@ -167,7 +202,7 @@ def is_one_file(path):
 @example(["../../etc/passwd", "/etc/passwd", "C:\\x.jpg", "\0", "a\nb.jpg", "x" * 2000, "-rf", "~/.ssh/id.jpg"])
 @example(["a.jpg/b.jpg", "a.jpg", "a.txt/b.jpg", "Straße/x.jpg", "STRASSE/X.jpg"])
 def test_names_are_safe_and_unique_for_every_file_system(paths):
-    repeated = names.repeated(names.keys(paths)).tolist()
+    repeated = names.repeated(names.keys(map(names.stem, paths))).tolist()
     made = []
     for ordinal, path in enumerate(paths):
         stem = names.stem(path)
@@ -184,6 +219,44 @@ def test_names_are_safe_and_unique_for_every_file_system(paths):
     assert len({is_one_file(stem) for stem in made}) == len(paths)
     folders = {is_one_file(str(parent)) for stem in made for parent in PurePosixPath(stem).parents}
     assert folders.isdisjoint(is_one_file(f"{stem}{extension}") for stem in made for extension in (".jpg", ".png", ".txt"))
+
+
+@given(class_names)
+@example(HOSTILE)
+@example(["images", "train", "all", "a~1", "a", "A", "a.jpg", "con", ".hidden", "x" * 300, "y/z", "y_z", "é", "e\u0301"])
+def test_folders_of_classes_are_safe_and_stay_what_they_are(given_names):
+    folders = names.class_folders(given_names)
+    assert len({is_one_file(folder) for folder in folders}) == len(given_names)
+    for folder in folders:
+        assert path_problem(f"unassigned/{folder}/{'x' * 200}/{'/'.join(['x' * 199] * 3)}~99999999.jpeg") is None
+        assert folder.strip(" .") == folder
+        assert "/" not in folder
+    # An image that lies in the folder of its class already does not get another one.
+    labels = arrays.Labels(np.arange(len(given_names) + 1), np.arange(len(given_names), dtype=np.uint16))
+    states = np.full(len(given_names), LabelState.LABELLED)
+    made = layout.plan(version_of(given_names), None, None, states, EVERYTHING, class_tree=layout.tree_of(given_names, labels))
+    assert list(made.stems([f"train/{folder}/1.jpg" for folder in folders])) == [f"{folder}/1" for folder in folders]
+    listed = layout.class_list(made.class_tree, given_names).encode()
+    images = [f"train/{folder}/1.jpg" for folder in folders]
+    parsed = formats.parse(formats.Format.YOLO, {"class_folders.json": listed}, dict.fromkeys(images, (9, 9)), kind=Kind.CLASS)
+    assert (parsed.class_names, parsed.problems) == (given_names, [])
+    assert {item.path: unpack(item.annotations)[0].class_id for item in parsed.items} == dict(zip(images, range(len(images)), strict=True))
+
+
+def test_a_tree_of_classes_has_every_class_in_every_part():
+    names_ = ["b", "a", "unused"]
+    #        b  a  b  -  ?  in no part
+    states = np.array([3, 3, 3, 2, 1, 3], dtype=np.uint8)
+    labels = arrays.labels(np.array([1, 1, 1, 0, 0, 1]), np.array([0, 1, 0, 1], dtype=np.uint16))
+    vector = np.array([1, 1, 3, 3, 0, 0], dtype=np.uint8)
+    made = layout.plan(version_of(names_), None, vector, states, EVERYTHING, class_tree=layout.tree_of(names_, labels))
+    assert made.placeholders() == [f"{one}/.gitkeep" for one in ("train/unused", "val/b", "val/a", "val/unused", "test/a", "test/unused")]
+    shown = [asset_at(ordinal) for ordinal in range(6)]
+    assert [made.image_path(one, made.stem(one.ordinal, one.path)) for one in shown] == [
+        "train/b/x0.jpg", "train/a/x1.jpg", "test/b/x2.jpg", "images/test/x3.jpg", "images/unassigned/x4.jpg", "unassigned/a/x5.jpg",
+    ]  # fmt: skip
+    assert [made.label_path(one, "s") for one in shown] == [None, None, None, "labels/test/s.txt", None, None]
+    assert made.file_count == 2 + 6 + 1 + 6
 
 
 @pytest.mark.parametrize(
@@ -240,10 +313,9 @@ def test_a_file_without_bytes_is_a_file():
 
 
 def test_documents_of_a_plan_list_what_somebody_has_looked_at():
-    known = {"dataset_name": "c", "number": 1, "class_names": ["a"]}
-    version = Version(**({field.name: None for field in dataclasses.fields(Version)} | known))
+    version = version_of(["a"])
     states = np.array([3, 2, 1, 3, 3], dtype=np.uint8)
-    order = layout.Order("", "", "", (), layout.Layout.COCO, include_unlabelled=True, after=-1)
+    order = dataclasses.replace(EVERYTHING, layout=layout.Layout.COCO)
     plan = layout.plan(version, None, None, states, order)
     assert plan.counts == {0: 1, 4: 4}
     assert [(path, ordinals.tolist()) for path, ordinals in plan.documents()] == [("annotations/instances_all.json", [0, 1, 3, 4])]

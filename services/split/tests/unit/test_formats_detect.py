@@ -42,10 +42,10 @@ junk = st.one_of(
 )
 
 
-PATHS = ["data.yaml", "classes.txt", "labels/a.txt", "labels/b.txt", "Annotations/a.xml", "x.json", "ImageSets/Main/val.txt"]
+PATHS = ["data.yaml", "classes.txt", "labels/a.txt", "labels/b.txt", "Annotations/a.xml", "x.json", "class_folders.json", "ImageSets/Main/val.txt"]
 
 
-@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("format_", sorted(set(Format) - {Format.CSV}))  # a list of objects is no set of files: test_formats_listing.py
 @given(st.dictionaries(st.sampled_from(PATHS), junk), st.sampled_from(Kind))
 def test_no_content_makes_a_parser_raise(format_, files, kind):
     parsed = parse(format_, files, IMAGES, kind=kind)

@@ -1,6 +1,7 @@
 """YOLO and COCO in datasets of outlines, keypoints, oriented boxes and classes of whole images."""
 
 import json
+import re
 
 import pytest
 from splitrail_common.annotations import Kind, LabelState, unpack
@@ -62,6 +63,36 @@ def test_keypoints_are_kept_with_their_visibility():
     assert objects(parsed) == [(Kind.KEYPOINTS, (500_000, 500_000, 200_000, 200_000, 500_000, 500_000, 2, 600_000, 600_000, 1))]
     parsed = yolo(b"0 0.5 0.5 0.2 0.2 0.5 0.5 0 0\n", Kind.KEYPOINTS, b"names: [cat]\nkpt_shape: [2, 2]")
     assert objects(parsed)[0][1][4:] == (500_000, 500_000, 2, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("[0, 2]", "'2' occurs before, or is not one of 0 to 1"),
+        ("[0, 0]", "'0' occurs before"),
+        ("[0, -1]", "'-1'"),
+        ("[1]", "it has 1 numbers, and kpt_shape gives 2"),
+        ("[[0], 1]", "a list occurs"),
+        ("{0: 1}", "a dict is not a list"),
+        ("mirrored", "'mirrored' is not a list"),
+    ],
+)
+def test_which_keypoints_a_mirrored_image_exchanges(given, why):
+    row = b"0 0.5 0.5 0.2 0.2 0.5 0.5 2 0.6 0.6 1\n"
+    start = "names: [cat]\nkpt_shape: [2, 3]\n"
+    assert list(yolo(row, Kind.KEYPOINTS, f"{start}flip_idx: [1, 0]".encode()).flip_idx) == [1, 0]
+    for silent in ("", "flip_idx: []", "flip_idx:"):
+        parsed = yolo(row, Kind.KEYPOINTS, f"{start}{silent}".encode())
+        assert (list(parsed.flip_idx), parsed.problems) == ([], [])
+    parsed = yolo(row, Kind.KEYPOINTS, f"{start}# left and right\nflip_idx: {given}".encode())
+    (problem,) = parsed.problems
+    assert (list(parsed.flip_idx), problem.path, problem.line, problem.code) == ([], "data.yaml", 4, Code.KEYPOINT_FLIP)
+    assert problem.message.startswith("flip_idx is left out: ")
+    assert re.search(why, problem.message)
+    assert len(objects(parsed)) == 1
+    (problem,) = yolo(b"0 0.5 0.5 0.2 0.2\n", Kind.KEYPOINTS, b"names: [cat]\nflip_idx: [0]").problems[:1]
+    assert (problem.line, problem.code) == (2, Code.KEYPOINT_FLIP)
+    assert yolo(b"0 0.5 0.5 0.2 0.2\n", Kind.BOX, b"names: [cat]\nflip_idx: [0]").problems == []
 
 
 def test_objects_without_keypoints_get_as_many_as_the_others():
@@ -154,3 +185,40 @@ def test_an_image_of_several_classes_is_left_out_where_one_is_wanted():
     parsed = coco(Kind.CLASS, {}, {"category_id": 2})
     assert parsed.items == []
     assert Code.SEVERAL_CLASSES in parsed.problem_counts
+
+
+def tree(listed, images, **files):
+    everything = {"export/class_folders.json": json.dumps(listed).encode(), **files}
+    return parse(Format.YOLO, everything, {f"export/{path}": (9, 9) for path in images}, kind=Kind.CLASS)
+
+
+def test_an_exported_tree_says_what_its_classes_are_called():
+    listed = {"classes": [{"folder": "y_z", "name": "y/z"}, {"folder": "a", "name": "train"}, {"folder": "unused", "name": "unused"}]}
+    images = ["train/a/1.jpg", "test/y_z/clip/2.jpg", "unassigned/y_z/clip/3.jpg", "images/val/4.jpg", "images/unassigned/5.jpg", "train/more/6.jpg"]
+    assert detect(["export/class_folders.json", "export/images/unassigned/1.jpg"], Kind.CLASS) is Format.YOLO
+    parsed = tree(listed, images, **{"export/labels/val/4.txt": b""})
+    assert (parsed.class_names, parsed.problems) == (["y/z", "train", "unused", "more"], [])
+    shown = {item.path.removeprefix("export/"): [one.class_id for one in unpack(item.annotations)] for item in parsed.items}
+    assert shown == dict(zip(images, [[1], [0], [0], [], [], [3]], strict=True))
+    states = {item.path[-5]: item.label_state for item in parsed.items}
+    assert (states["4"], states["5"]) == (LabelState.EMPTY, LabelState.UNLABELLED)
+    assert {path[-5]: part for path, part in parsed.source_splits.items()} == {"1": "train", "2": "test", "4": "val", "6": "train"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "code"),
+    [
+        ([], Code.UNREADABLE),
+        ({}, Code.UNREADABLE),
+        ({"classes": {"a": "b"}}, Code.UNREADABLE),
+        ({"classes": ["a"]}, Code.CLASS_UNKNOWN),
+        ({"classes": [{"folder": "a", "name": " "}]}, Code.CLASS_UNKNOWN),
+        ({"classes": [{"folder": ["a"], "name": "a"}]}, Code.CLASS_UNKNOWN),
+        ({"classes": [{"folder": "a", "name": "b"}, {"folder": "a", "name": "c"}]}, Code.DUPLICATE_CLASS),
+        ({"classes": [{"folder": "a", "name": "b"}, {"folder": "c", "name": "b"}]}, Code.DUPLICATE_CLASS),
+    ],
+)
+def test_a_list_of_classes_that_is_none(listed, code):
+    parsed = tree(listed, ["train/a/1.jpg", "train/b/2.jpg"])
+    assert parsed.problems[0].code is code
+    assert len(parsed.items) == 2

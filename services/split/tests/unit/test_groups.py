@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_split.groups import follow, join
+from splitrail_split.groups import first_of_unit, follow, join
 from splitrail_split.stratify import TEST, TRAIN, VAL, Images, assign, fold_ratios, folds, split_sizes
 
 ALL_RATIOS = [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15), (1, 0, 0), (0, 0, 1), (0.5, 0, 0.5), (0.98, 0.01, 0.01)]
@@ -155,3 +155,10 @@ def test_known_answer_with_groups():
     content = np.arange(24 * 32, dtype=np.uint32).astype(np.uint8).reshape(24, 32) ^ np.arange(24, dtype=np.uint8)[:, None]
     images = Images(content, np.arange(25), np.arange(24) % 4, 4, [np.arange(24) // 3])
     assert "".join(map(str, assign(images, ratios=(0.5, 0.25, 0.25), seed=42))) == "111111333111222222111333"
+
+
+@given(sets())
+def test_a_group_is_called_after_its_first_image(images):
+    unit_of = join(len(images.content), images.groups)
+    first = first_of_unit(unit_of)
+    assert first.tolist() == [int(np.flatnonzero(unit_of == unit)[0]) for unit in unit_of]

@@ -108,6 +108,6 @@ _SHAPES: Mapping[Kind, Callable[[Annotation, Image], Fields]] = {
     Kind.BOX: _box,
     Kind.POLYGON: _polygon,
     Kind.KEYPOINTS: _keypoints,
-    Kind.OBB: _no_shape,
+    Kind.OBB: _polygon,  # its four corners: an outline that an import takes for the same box
     Kind.CLASS: _no_shape,
 }

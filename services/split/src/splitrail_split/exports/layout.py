@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -11,13 +11,21 @@ import numpy as np
 import numpy.typing as npt
 from splitrail_common.annotations import LabelState
 
+from splitrail_split import arrays
 from splitrail_split.domain import EXTENSIONS, PART_NAMES, PARTS, Asset, Revision, Version
+from splitrail_split.exports import names
 
 LOCK_FILE = "split.lock.json"
+PLACEHOLDER = ".gitkeep"
+"""An empty file in a class' folder without image. Imports do not read it."""
 UNASSIGNED = 0
 ALL = len(PART_NAMES) + 1
 FOLDERS = ("unassigned", *PART_NAMES, "all")
 """Name of a folder by its number: a split vector's values, and one more for versions without split."""
+_TREE_FOLDERS = (*FOLDERS[:ALL], PART_NAMES[0])
+"""The same in a tree of classes, where Ultralytics wants to find train."""
+
+Ordinals = int | npt.NDArray[np.intp]
 
 
 class Layout(IntEnum):
@@ -41,8 +49,18 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassTree:
+    """Classes of whole images: in each part a folder for each class. folders: of each class; class_of (N,): the class of each image, -1 for none."""
+
+    folders: Sequence[str]
+    class_of: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """An export, decided. folder_of (N,): number of each image's folder; labelled (N,): somebody has looked at it; chosen: ordinals, ascending."""
+    """An export, decided. folder_of (N,): number of each image's folder; labelled (N,): somebody has looked at it; chosen: ordinals, ascending;
+    class_tree: for classes of whole images, which are folders; images without class lie as in other exports.
+    """
 
     version: Version
     revision: Revision | None
@@ -51,6 +69,7 @@ class Plan:
     folder_of: npt.NDArray[np.uint8]
     labelled: npt.NDArray[np.bool_]
     chosen: npt.NDArray[np.intp]
+    class_tree: ClassTree | None = None
 
     @property
     def reference(self) -> str:
@@ -88,18 +107,53 @@ class Plan:
         images = len(self.chosen)
         if self.layout is Layout.COCO:
             return 1 + images + len(self.documents())
-        return 2 + images + int(self.labelled[self.chosen].sum())
+        return 2 + images + int(np.count_nonzero(self._has_label_file(self.chosen))) + len(self.placeholders())
+
+    def stems(self, paths: Sequence[str]) -> Iterator[str]:
+        """What the images of the version are called in their folders, by ordinal, from their paths; several may be called the same."""
+        return (self.stem(ordinal, path) for ordinal, path in enumerate(paths))
+
+    def stem(self, ordinal: int, path: str) -> str:
+        """What an image is called: its path in its folder, without extension. In a tree of classes that begins with its class, once."""
+        stem, of_class = names.stem(path), self._class_folder(ordinal)
+        return f"{of_class}/{stem.removeprefix(f'{of_class}/')}" if of_class else stem
 
     def image_path(self, asset: Asset, stem: str) -> str:
         """Where an image goes; the extension tells what its bytes are."""
-        return f"images/{self._folder(asset)}/{stem}{EXTENSIONS[asset.format]}"
+        name, number = f"{stem}{EXTENSIONS[asset.format]}", int(self.folder_of[asset.ordinal])
+        if self._class_folder(asset.ordinal):
+            return f"{_TREE_FOLDERS[number]}/{name}"
+        return f"images/{FOLDERS[number]}/{name}"
 
-    def label_path(self, asset: Asset, stem: str) -> str:
-        """Where its label file goes."""
-        return f"labels/{self._folder(asset)}/{stem}.txt"
+    def label_path(self, asset: Asset, stem: str) -> str | None:
+        """Where its label file goes; None for none."""
+        return f"labels/{FOLDERS[int(self.folder_of[asset.ordinal])]}/{stem}.txt" if self._has_label_file(asset.ordinal) else None
 
-    def _folder(self, asset: Asset) -> str:
-        return FOLDERS[int(self.folder_of[asset.ordinal])]
+    def placeholders(self) -> list[str]:
+        """Empty files that make folders of classes without image, so that classes have the same numbers in every part. Train and val always have
+        them: without these folders, Ultralytics would divide other parts anew, or choose the best epoch by test.
+        """
+        if self.class_tree is None:
+            return []
+        held = {
+            (_TREE_FOLDERS[folder], class_id)
+            for folder, class_id in zip(self.folder_of[self.chosen].tolist(), self.class_tree.class_of[self.chosen].tolist(), strict=True)
+        }
+        parts = {"train": None, "val": None} | dict.fromkeys(name for name, number in PARTS.items() if number in self.counts)
+        return [
+            f"{part}/{folder}/{PLACEHOLDER}"
+            for part in parts
+            for class_id, folder in enumerate(self.class_tree.folders)
+            if (part, class_id) not in held
+        ]
+
+    def _class_folder(self, ordinal: int) -> str:
+        class_id = -1 if self.class_tree is None else int(self.class_tree.class_of[ordinal])
+        return "" if self.class_tree is None or class_id < 0 else self.class_tree.folders[class_id]
+
+    def _has_label_file(self, ordinals: Ordinals) -> npt.NDArray[np.bool_]:
+        labelled: npt.NDArray[np.bool_] = self.labelled[ordinals] & (self.layout is Layout.YOLO)
+        return labelled if self.class_tree is None else labelled & (self.class_tree.class_of[ordinals] < 0)
 
 
 def plan(
@@ -108,13 +162,29 @@ def plan(
     vector: npt.NDArray[np.uint8] | None,
     label_states: npt.NDArray[np.integer],
     order: Order,
+    *,
+    class_tree: ClassTree | None = None,
 ) -> Plan:
     """Chooses images and folders. vector (N,): the part of each image, None without split; label_states (N,)."""
     labelled = label_states != LabelState.UNLABELLED
     folder_of = np.where(labelled, np.uint8(ALL), np.uint8(UNASSIGNED)) if vector is None else vector
     wanted: Sequence[int] = order.parts or (*PARTS.values(), ALL)
     chosen = np.flatnonzero(np.isin(folder_of, [*wanted, UNASSIGNED] if order.include_unlabelled else wanted))
-    return Plan(version, revision, order.layout, order.include_unlabelled, folder_of, labelled, chosen)
+    return Plan(version, revision, order.layout, order.include_unlabelled, folder_of, labelled, chosen, class_tree)
+
+
+def tree_of(class_names: Sequence[str], labels: arrays.Labels) -> ClassTree:
+    """Folders of the classes, and the one class that each image has at most."""
+    class_of = np.full(len(labels.indptr) - 1, -1, dtype=np.int64)
+    having = np.flatnonzero(np.diff(labels.indptr))
+    class_of[having] = labels.class_ids[labels.indptr[having]]
+    return ClassTree(names.class_folders(class_names), class_of)
+
+
+def class_list(made: ClassTree, class_names: Sequence[str]) -> str:
+    """class_folders.json: what the class of each folder is called, in the order of class ids."""
+    classes = [{"folder": folder, "name": name} for folder, name in zip(made.folders, class_names, strict=True)]
+    return json.dumps({"classes": classes}, indent=2, ensure_ascii=False) + "\n"
 
 
 def lock(made: Plan) -> str:

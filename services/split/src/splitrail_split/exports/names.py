@@ -9,7 +9,7 @@ import functools
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -21,6 +21,7 @@ from splitrail_split.formats.images import EXTENSIONS
 MAX_STEM_BYTES = 800
 """Of a whole stem: with folder, number and extension it stays below what an import takes."""
 _MAX_SEGMENT_BYTES = 200
+_MAX_CLASS_BYTES = 150
 _LAYOUT = frozenset({"images", "labels", "jpegimages", "all", "unassigned"})
 _WRITTEN = EXTENSIONS | {".txt"}
 _NUMBERS = re.compile(r"(?:~\d+|[ .])+$")
@@ -57,9 +58,9 @@ def key(base: str) -> int:
     return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=8).digest(), "little")
 
 
-def keys(paths: Iterable[str]) -> npt.NDArray[np.uint64]:
-    """The key of each path's stem."""
-    return np.fromiter((key(stem(path)) for path in paths), dtype=np.uint64)
+def keys(stems: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """The key of each stem."""
+    return np.fromiter(map(key, stems), dtype=np.uint64)
 
 
 def repeated(of_all: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -68,21 +69,32 @@ def repeated(of_all: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values[counts > 1]
 
 
+def class_folders(class_names: Sequence[str]) -> list[str]:
+    """A folder for each class: its name as far as every file system takes it, with a number where some would take several for one."""
+    plain = [_unlike_a_file(_segment(_NUMBERS.sub("", _writable(name, _MAX_CLASS_BYTES)))) for name in class_names]
+    of_all = keys(plain)
+    several = np.isin(of_all, repeated(of_all)).tolist()
+    return [numbered(one, class_id) if again else one for class_id, (one, again) in enumerate(zip(plain, several, strict=True))]
+
+
 @functools.lru_cache(maxsize=4096)  # millions of images lie in few folders
 def _folder(segment: str) -> str:
-    """Empty for one that goes. A folder never looks like a file that is written: `a.jpg/b` beside `a.jpg` would be both."""
+    """Empty for one that goes."""
     made = _segment(_writable(segment))
-    if made.lower() in _LAYOUT or split_of_word(made) is not None:
-        return ""
-    return made.replace(".", "_") if PurePosixPath(made).suffix.lower() in _WRITTEN else made
+    return "" if made.lower() in _LAYOUT or split_of_word(made) is not None else _unlike_a_file(made)
 
 
-def _writable(text: str) -> str:
-    """At most so long, of characters that every file system takes."""
+def _unlike_a_file(folder: str) -> str:
+    """A folder never looks like a file that is written: `a.jpg/b` beside `a.jpg` would be both."""
+    return folder.replace(".", "_") if PurePosixPath(folder).suffix.lower() in _WRITTEN else folder
+
+
+def _writable(text: str, limit: int = _MAX_SEGMENT_BYTES) -> str:
+    """At most so many bytes, of characters that every file system takes."""
     if text.isascii():
-        return _UNSAFE_ASCII.sub("_", text)[:_MAX_SEGMENT_BYTES]
+        return _UNSAFE_ASCII.sub("_", text)[:limit]
     written = "".join("_" if _is_unsafe(one) else one for one in unicodedata.normalize("NFC", text))
-    return written.encode()[:_MAX_SEGMENT_BYTES].decode("utf-8", "ignore")
+    return written.encode()[:limit].decode("utf-8", "ignore")
 
 
 def _segment(written: str) -> str:

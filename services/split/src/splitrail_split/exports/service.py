@@ -6,17 +6,17 @@ from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
-from splitrail.split.v1 import dataset_pb2
 from splitrail.split.v1.export_service_pb2 import ExportEnd, ExportFile, ExportStart, ExportVersionResponse
 from splitrail_common.access import Scope
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition
 from splitrail_common.objects import ObjectStore
 
 from splitrail_split import arrays, convert
-from splitrail_split.domain import PART_NAMES, Asset, Revision, Version, asset_key
+from splitrail_split.domain import PART_NAMES, Asset, Revision, Task, Version, asset_key
 from splitrail_split.exports import coco, layout, names, yolo
 from splitrail_split.exports.layout import Layout, Order, Plan
 from splitrail_split.exports.messages import Messages, Pieces, whole
+from splitrail_split.formats.tree import CLASSES_FILE
 from splitrail_split.service import Datasets, require_committed, split_missing
 from splitrail_split.splits import Splits
 from splitrail_split.store import DatasetStore
@@ -24,11 +24,6 @@ from splitrail_split.store import DatasetStore
 URL_LIFETIME = timedelta(hours=1)
 _ROWS = 500
 _CACHE_BYTES = 16 * 1024 * 1024
-_UNHELD = {
-    (Layout.YOLO, dataset_pb2.TASK_CLASSIFY): "a YOLO folder of images and labels does not hold classes of whole images",
-    (Layout.COCO, dataset_pb2.TASK_CLASSIFY): "COCO does not hold classes of whole images",
-    (Layout.COCO, dataset_pb2.TASK_OBB): "COCO does not hold oriented boxes: export them as YOLO",
-}
 
 
 class Exports:
@@ -48,7 +43,7 @@ class Exports:
         the annotations.
         """
         plan = await self._plan(scope, order)
-        repeated = await self._repeated.get(plan.version.version_id, "repeated", lambda: self._repeated_names(plan.version))
+        repeated = await self._repeated.get(plan.version.version_id, "repeated", lambda: self._repeated_names(plan))
         rest = plan.chosen[np.searchsorted(plan.chosen, order.after, side="right") :]
         yield ExportVersionResponse(start=_start(plan))
         messages = Messages()
@@ -59,7 +54,11 @@ class Exports:
                     yield message
             for message in messages.rest():  # what comes now is sent again when the export breaks off: in messages of its own
                 yield message
-            if plan.layout is Layout.YOLO:
+            if plan.class_tree is not None:
+                for path in plan.placeholders():
+                    messages.add(whole(path, b""))
+                messages.add(whole(CLASSES_FILE, layout.class_list(plan.class_tree, plan.version.class_names).encode()))
+            elif plan.layout is Layout.YOLO:
                 messages.add(whole("data.yaml", (await self._data_yaml(plan)).encode()))
             else:
                 for path, ordinals in plan.documents():
@@ -75,13 +74,15 @@ class Exports:
         version, revision = await self._found(scope, order)
         require_committed(version)
         dataset = await self._datasets.dataset(scope, version.dataset_id)
-        if unheld := _UNHELD.get((order.layout, dataset_pb2.Task.ValueType(dataset.task))):
-            raise invalid(Violation("format", unheld))
+        classify = dataset.task == Task.CLASSIFY
+        if classify and order.layout is Layout.COCO:
+            raise invalid(Violation("format", "COCO does not hold classes of whole images: export them as YOLO, a folder for each class"))
         if order.parts and revision is None:
             raise split_missing(version)
         vector = await self._store.vector(revision.split_id) if revision else None
         states = await self._store.array(version.version_id, arrays.LABEL_STATE)
-        plan = await asyncio.to_thread(layout.plan, version, revision, vector, states, order)
+        tree = layout.tree_of(version.class_names, await self._store.labels(version.version_id)) if classify else None
+        plan = await asyncio.to_thread(layout.plan, version, revision, vector, states, order, class_tree=tree)
         if missing := [PART_NAMES[part - 1] for part in order.parts if part not in plan.counts]:
             raise _empty(f"{plan.reference} has no {' and no '.join(missing)} images", "splits", missing[0])
         if not len(plan.chosen):
@@ -97,24 +98,24 @@ class Exports:
             raise not_found("split", order.split_id)
         return await self._datasets.version(scope, revision.dataset_id, revision.version_id), revision
 
-    async def _repeated_names(self, version: Version) -> npt.NDArray[np.uint64]:
+    async def _repeated_names(self, plan: Plan) -> npt.NDArray[np.uint64]:
         """Keys of the names that several images of the version have, whatever part they are in: so an image is called the same in every export."""
-        paths = await self._store.paths(version.version_id)
-        return await asyncio.to_thread(lambda: names.repeated(names.keys(paths)))
+        paths = await self._store.paths(plan.version.version_id)
+        return await asyncio.to_thread(lambda: names.repeated(names.keys(plan.stems(paths))))
 
     async def _pages(self, plan: Plan, ordinals: npt.NDArray[np.intp], *, annotations: bool) -> AsyncIterator[list[Asset]]:
         for start in range(0, len(ordinals), _ROWS):
             yield await self._store.get_assets(plan.version.version_id, ordinals[start : start + _ROWS], annotations=annotations)
 
     def _images(self, plan: Plan, repeated: arrays.Array, assets: Sequence[Asset], messages: Messages) -> list[ExportVersionResponse]:
-        """Blocking: images with signed URLs, in YOLO each with its label file."""
+        """Blocking: images with signed URLs, each with its label file if it has one."""
         project_id = plan.version.project_id
         for asset in assets:
-            stem = _stem(asset, repeated)
+            stem = _stem(plan, asset, repeated)
             url = self._objects.download_url(asset_key(project_id, asset.sha256), URL_LIFETIME)
             files = [ExportFile(path=plan.image_path(asset, stem), sha256=asset.sha256.hex(), size_bytes=asset.size_bytes, url=url)]
-            if plan.layout is Layout.YOLO and plan.labelled[asset.ordinal]:
-                files += whole(plan.label_path(asset, stem), yolo.rows(asset.annotations or b"").encode())
+            if label_path := plan.label_path(asset, stem):
+                files += whole(label_path, yolo.rows(asset.annotations or b"").encode())
             messages.add_image(asset.ordinal, files)
         return messages.full()
 
@@ -125,7 +126,7 @@ class Exports:
         first = labelled[objects[labelled] > 0][:1]
         shown = await self._store.get_assets(plan.version.version_id, first, annotations=True)
         keypoints = yolo.keypoint_shape(shown[0].annotations or b"") if shown else None
-        return yolo.data_yaml(plan.reference, plan.image_folders, plan.version.class_names, keypoints)
+        return yolo.data_yaml(plan.reference, plan.image_folders, plan.version.class_names, keypoints, plan.version.flip_idx)
 
     async def _document(
         self, plan: Plan, repeated: arrays.Array, path: str, ordinals: npt.NDArray[np.intp], *, messages: Messages
@@ -135,7 +136,7 @@ class Exports:
         pieces = Pieces(path)
 
         def entry(asset: Asset) -> coco.Image:
-            return coco.Image(asset.ordinal + 1, plan.image_path(asset, _stem(asset, repeated)), asset.width, asset.height)
+            return coco.Image(asset.ordinal + 1, plan.image_path(asset, _stem(plan, asset, repeated)), asset.width, asset.height)
 
         def images(assets: Sequence[Asset]) -> None:
             messages.add(pieces.feed(document.images(map(entry, assets))))
@@ -157,8 +158,8 @@ class Exports:
         messages.add([*pieces.feed(document.end()), pieces.end()])
 
 
-def _stem(asset: Asset, repeated: arrays.Array) -> str:
-    stem = names.stem(asset.path)
+def _stem(plan: Plan, asset: Asset, repeated: arrays.Array) -> str:
+    stem = plan.stem(asset.ordinal, asset.path)
     key = names.key(stem)
     at = int(np.searchsorted(repeated, np.uint64(key)))
     return names.numbered(stem, asset.ordinal) if at < len(repeated) and int(repeated[at]) == key else stem

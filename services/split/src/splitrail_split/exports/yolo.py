@@ -27,8 +27,15 @@ def keypoint_shape(packed: bytes) -> tuple[int, int] | None:
     return (counts[0] // 3, 3) if counts else None
 
 
-def data_yaml(reference: str, folders: Mapping[str, str], class_names: Sequence[str], keypoints: tuple[int, int] | None = None) -> str:
+def data_yaml(
+    reference: str,
+    folders: Mapping[str, str],
+    class_names: Sequence[str],
+    keypoints: tuple[int, int] | None = None,
+    flip_idx: Sequence[int] = (),
+) -> str:
     """data.yaml without `path`, so that its own folder counts wherever that lies. folders: train, val, test -> relative folder, as far as there are.
+    flip_idx: for each keypoint, which one it becomes in a mirrored image; not written when the keypoints have become others.
 
     Training needs `val`: without one it is train, as in Ultralytics' own coco128.yaml. Without train images `train` stays empty, so that nothing
     trains on what is held out; `yolo val split=test` works all the same.
@@ -41,6 +48,8 @@ def data_yaml(reference: str, folders: Mapping[str, str], class_names: Sequence[
     lines += [f"{key}: {folder}".rstrip() for key, folder in keys.items()]
     if keypoints:
         lines.append(f"kpt_shape: [{keypoints[0]}, {keypoints[1]}]")
+        if len(flip_idx) == keypoints[0]:
+            lines.append(f"flip_idx: {list(flip_idx)}")
     lines.append("names:" if class_names else "names: {}")
     lines += [f"  {index}: {_quoted(name)}" for index, name in enumerate(class_names)]
     return "\n".join(lines) + "\n"

@@ -187,6 +187,16 @@ def _boxed(class_id: int, *cxcywh: float) -> Annotation:
     return shapes.keypoints(class_id, (x, y, w, h), ())
 
 
+def label_path(image: str) -> str:
+    """Where Ultralytics looks for an image's label file: the last folder `images` becomes `labels`."""
+    parts = list(PurePosixPath(image).with_suffix(".txt").parts)
+    for index in range(len(parts) - 2, -1, -1):
+        if parts[index] == "images":
+            parts[index] = "labels"
+            break
+    return "/".join(parts)
+
+
 def unlabelled(path: str) -> ParsedImage:
     """An image that nobody annotated."""
     return ParsedImage(path, pack([]), LabelState.UNLABELLED)

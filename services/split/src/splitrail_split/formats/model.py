@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -56,6 +56,7 @@ class Code(enum.StrEnum):
     SHAPE_UNKNOWN = "shape_unknown"  # an object of a shape that no dataset holds: left out
     TOO_MANY_POINTS = "too_many_points"  # an outline that cannot be kept
     KEYPOINTS_ABSENT = "keypoints_absent"  # an object with fewer keypoints than others
+    KEYPOINT_FLIP = "keypoint_flip"  # what says where keypoints go when an image is mirrored does not fit them
     SEVERAL_CLASSES = "several_classes"  # an image of several classes where one is wanted
     DUPLICATE_IMAGE = "duplicate_image"  # two annotations claim the same image
     IMAGE_ABSENT = "image_absent"  # an annotation names an image that is not there
@@ -157,6 +158,8 @@ class ParsedDataset:
     """How often each code occurred; complete even when `problems` is not."""
     source_splits: dict[str, SourceSplit]
     """Image path -> the split in which the source had it; images of no split are absent."""
+    flip_idx: Sequence[int] = ()
+    """For each keypoint, which one it becomes when the image is mirrored; empty when the source does not say."""
 
 
 @dataclass(frozen=True, slots=True)

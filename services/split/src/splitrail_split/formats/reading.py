@@ -61,6 +61,13 @@ def read_yaml(source: Source, path: str, problems: Problems) -> dict[str, object
     return {str(key): item for key, item in value.items() if isinstance(key, str)}
 
 
+def yaml_line(source: Source, path: str, key: str) -> int | None:
+    """The line, from 1, on which a key of a mapping stands that `read_yaml` has read."""
+    node = yaml.compose(read_text(source, path, Problems(), MAX_YAML_BYTES) or "", Loader=_PlainLoader)
+    entries = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((name.start_mark.line + 1 for name, _ in entries if name.value == key), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """An XML file: its root, and the line, from 1, on which each child and grandchild of the root starts."""

@@ -23,12 +23,13 @@ from splitrail_split.formats.boxes import (
     Labels,
     SourceSplits,
     folder_split,
+    label_path,
     split_of_word,
     unlabelled,
 )
 from splitrail_split.formats.images import EXTENSIONS
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
-from splitrail_split.formats.reading import number, read_text, read_yaml, shown
+from splitrail_split.formats.reading import number, read_text, read_yaml, shown, yaml_line
 from splitrail_split.formats.shapes import MAX_KEYPOINTS, Keypoint
 
 _BOX_COLUMNS = 5
@@ -43,7 +44,7 @@ def claims(paths: Sequence[str]) -> int:
     images = [path for path in paths if PurePosixPath(path).suffix.lower() in EXTENSIONS]
     known = set(paths)
     folders = (PurePosixPath(path).parts[:-1] for path in paths if path.endswith(".txt"))
-    labels = any(_label_path(path) in known for path in images) or any("labels" in folder for folder in folders)
+    labels = any(label_path(path) in known for path in images) or any("labels" in folder for folder in folders)
     if labels:
         return 3 if declared else 2
     return (2 if images else 1) if declared else 0
@@ -58,7 +59,7 @@ def parse(source: Source) -> ParsedDataset:
     items = []
     seen: set[str] = set()
     for image in sorted(source.image_sizes):
-        path = _label_path(image)
+        path = label_path(image)
         seen.add(path)
         if path not in source.files:
             items.append(unlabelled(image))
@@ -69,11 +70,11 @@ def parse(source: Source) -> ParsedDataset:
             items.append(item)
         elif labels is not None:
             problems.add(image, None, Code.BAD_IMAGE, f"left out: none of the {labels.dropped} objects in {path} can be used")
-    bad = {_label_path(image) for image in source.bad_images}
+    bad = {label_path(image) for image in source.bad_images}
     for path in sorted(source.files):
         if path.endswith(".txt") and "labels" in PurePosixPath(path).parts[:-1] and path not in seen and path not in bad:
             problems.add(path, None, Code.IMAGE_ABSENT, "there is no image for this label file")
-    return ParsedDataset(declared.classes.names, items, problems.kept, dict(problems.counts), declared.splits)
+    return ParsedDataset(declared.classes.names, items, problems.kept, dict(problems.counts), declared.splits, declared.flip_idx)
 
 
 @dataclass(slots=True)
@@ -86,6 +87,7 @@ class _Declared:
     """No names are declared: ids found in the labels make them."""
     keypoints: tuple[int, int] | None = None
     """How many an object has, and the columns of each: 2 (x, y) or 3 (with visibility)."""
+    flip_idx: list[int] = field(default_factory=list)
     splits: dict[str, SourceSplit] = field(default_factory=dict)
 
 
@@ -97,15 +99,6 @@ class _Data:
     root: object
 
 
-def _label_path(image: str) -> str:
-    parts = list(PurePosixPath(image).with_suffix(".txt").parts)
-    for index in range(len(parts) - 2, -1, -1):
-        if parts[index] == "images":
-            parts[index] = "labels"
-            break
-    return "/".join(parts)
-
-
 def _declarations(source: Source, problems: Problems) -> _Declared:
     declared = _Declared()
     path, data = _data_file(source, problems)
@@ -115,12 +108,36 @@ def _declarations(source: Source, problems: Problems) -> _Declared:
         sizes = [number(size) for size in shape] if isinstance(shape, list) else []
         if len(sizes) == 2 and all(size is not None and 0 < size <= MAX_KEYPOINTS for size in sizes) and sizes[1] in (2, 3):
             declared.keypoints = (int(sizes[0] or 0), int(sizes[1] or 0))
+        if data.get("flip_idx") and source.kind is Kind.KEYPOINTS:
+            _flip_idx(source, path, data["flip_idx"], declared, problems)
     else:
         _names_from_text(source, declared, problems)
     if data is not None and "download" in data:
         problems.add(path, None, Code.DOWNLOAD_IGNORED, "`download` is never run: only the files that are here are imported")
     _source_splits(source, declared, path, data or {}, problems)
     return declared
+
+
+def _flip_idx(source: Source, path: str, given: object, declared: _Declared, problems: Problems) -> None:
+    count = declared.keypoints[0] if declared.keypoints else 0
+    free = {str(index): index for index in range(count)}
+    found: list[int] = []
+    if not count:
+        why = "there is no kpt_shape"
+    elif not isinstance(given, list):
+        why = f"{shown(given)} is not a list"
+    elif len(given) != count:
+        why = f"it has {len(given)} numbers, and kpt_shape gives {count} keypoints"
+    else:
+        for one in given:
+            if not isinstance(one, str) or one not in free:
+                why = f"{shown(one)} occurs before, or is not one of 0 to {count - 1}"
+                break
+            found.append(free.pop(one))
+        else:
+            declared.flip_idx = found
+            return
+    problems.add(path, yaml_line(source, path, "flip_idx"), Code.KEYPOINT_FLIP, f"flip_idx is left out: {why}")
 
 
 def _data_file(source: Source, problems: Problems) -> tuple[str, dict[str, object] | None]:

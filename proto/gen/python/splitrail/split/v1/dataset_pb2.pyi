@@ -262,6 +262,7 @@ class DatasetVersion(_message.Message):
     DATASET_NAME_FIELD_NUMBER: _builtins.int
     CLASS_IDS_FIELD_NUMBER: _builtins.int
     BASE_VERSION_ID_FIELD_NUMBER: _builtins.int
+    FLIP_IDX_FIELD_NUMBER: _builtins.int
     version_id: _builtins.str
     """UUIDv7."""
     dataset_id: _builtins.str
@@ -306,6 +307,12 @@ class DatasetVersion(_message.Message):
     def class_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Stable id of the class at each position of class_names: the same class has the same one in every version of the dataset, whatever it is called there."""
 
+    @_builtins.property
+    def flip_idx(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """TASK_POSE: for each keypoint, the one that it becomes when an image is mirrored (`flip_idx` of data.yaml). Empty when the source did not say; a version
+        that a draft becomes has that of its base. Not part of the digest. Empty for a draft.
+        """
+
     def __init__(
         self,
         *,
@@ -327,10 +334,11 @@ class DatasetVersion(_message.Message):
         dataset_name: _builtins.str = ...,
         class_ids: _abc.Iterable[_builtins.int] | None = ...,
         base_version_id: _builtins.str = ...,
+        flip_idx: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version_id", b"base_version_id", "class_counts", b"class_counts", "class_ids", b"class_ids", "class_names", b"class_names", "commit_time", b"commit_time", "current_split_id", b"current_split_id", "dataset_id", b"dataset_id", "dataset_name", b"dataset_name", "digest", b"digest", "empty_count", b"empty_count", "image_count", b"image_count", "number", b"number", "object_count", b"object_count", "problem_count", b"problem_count", "project_id", b"project_id", "state", b"state", "unlabelled_count", b"unlabelled_count", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version_id", b"base_version_id", "class_counts", b"class_counts", "class_ids", b"class_ids", "class_names", b"class_names", "commit_time", b"commit_time", "current_split_id", b"current_split_id", "dataset_id", b"dataset_id", "dataset_name", b"dataset_name", "digest", b"digest", "empty_count", b"empty_count", "flip_idx", b"flip_idx", "image_count", b"image_count", "number", b"number", "object_count", b"object_count", "problem_count", b"problem_count", "project_id", b"project_id", "state", b"state", "unlabelled_count", b"unlabelled_count", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -404,6 +412,7 @@ class Asset(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     ordinal: _builtins.int
     """Position in the version, dense from 0."""
     sha256: _builtins.str
@@ -424,6 +433,8 @@ class Asset(_message.Message):
     """Signed URL of the bytes, when asked for; expires."""
     external_id: _builtins.str
     """The caller's own identifier; may be empty."""
+    group: _builtins.int
+    """Its group in the revision asked about, or in the version's current one, as the lowest ordinal in that group; only when asked for."""
     @_builtins.property
     def annotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Annotation]:
         """Its objects, when asked for."""
@@ -447,12 +458,15 @@ class Asset(_message.Message):
         url: _builtins.str = ...,
         external_id: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        group: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "external_id", b"external_id", "height", b"height", "label_state", b"label_state", "metadata", b"metadata", "ordinal", b"ordinal", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes", "split", b"split", "url", b"url", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "annotations", b"annotations", "external_id", b"external_id", "group", b"group", "height", b"height", "label_state", b"label_state", "metadata", b"metadata", "ordinal", b"ordinal", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes", "split", b"split", "url", b"url", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
 
 Global___Asset: _TypeAlias = Asset  # noqa: Y015
 

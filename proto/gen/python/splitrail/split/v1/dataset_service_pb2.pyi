@@ -438,12 +438,14 @@ class ListAssetsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     PATH_PREFIX_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    INCLUDE_GROUPS_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset."""
     version_id: _builtins.str
     """The version; empty: the newest committed one."""
     split_id: _builtins.str
-    """The revision that `split` refers to; empty: the version's current one."""
+    """The revision that `split` and `group` refer to; empty: the version's current one."""
     split: _dataset_pb2.Split.ValueType
     """Only of this part."""
     class_name: _builtins.str
@@ -460,6 +462,12 @@ class ListAssetsRequest(_message.Message):
     """From the previous page."""
     path_prefix: _builtins.str
     """Only images whose path begins with this: `videos/7/` is what that folder holds."""
+    group: _builtins.int
+    """Only images that the revision keeps together with this one, named by its ordinal, because of its group_by: itself, and those that nobody has labelled
+    too. Each image of the answer has `group`. INVALID_ARGUMENT for a revision made without group_by.
+    """
+    include_groups: _builtins.bool
+    """Include the group of each image. INVALID_ARGUMENT for a revision made without group_by."""
     @_builtins.property
     def metadata(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only images with all of these metadata, each as `key=value`; at most 16."""
@@ -479,12 +487,16 @@ class ListAssetsRequest(_message.Message):
         page_token: _builtins.str = ...,
         path_prefix: _builtins.str = ...,
         metadata: _abc.Iterable[_builtins.str] | None = ...,
+        group: _builtins.int | None = ...,
+        include_groups: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_name", b"class_name", "dataset_id", b"dataset_id", "include_annotations", b"include_annotations", "include_urls", b"include_urls", "label_state", b"label_state", "metadata", b"metadata", "page_size", b"page_size", "page_token", b"page_token", "path_prefix", b"path_prefix", "split", b"split", "split_id", b"split_id", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "class_name", b"class_name", "dataset_id", b"dataset_id", "group", b"group", "include_annotations", b"include_annotations", "include_groups", b"include_groups", "include_urls", b"include_urls", "label_state", b"label_state", "metadata", b"metadata", "page_size", b"page_size", "page_token", b"page_token", "path_prefix", b"path_prefix", "split", b"split", "split_id", b"split_id", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
 
 Global___ListAssetsRequest: _TypeAlias = ListAssetsRequest  # noqa: Y015
 

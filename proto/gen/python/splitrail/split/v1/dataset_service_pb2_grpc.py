@@ -139,7 +139,7 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAssets(self, request, context):
-        """Images of a version by ordinal, filtered by split, class, label state, folder and metadata.
+        """Images of a version by ordinal, filtered by split, group, class, label state, folder and metadata.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

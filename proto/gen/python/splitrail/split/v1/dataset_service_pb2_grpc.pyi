@@ -53,7 +53,7 @@ class DatasetServiceStub:
     ResolveVersion: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ResolveVersionRequest, _dataset_service_pb2.ResolveVersionResponse]
     """Turns what people write (`cells`, `cells@v3`, `cells@v3#2`) into ids."""
     ListAssets: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ListAssetsRequest, _dataset_service_pb2.ListAssetsResponse]
-    """Images of a version by ordinal, filtered by split, class, label state, folder and metadata."""
+    """Images of a version by ordinal, filtered by split, group, class, label state, folder and metadata."""
     GetThumbnail: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetThumbnailRequest, _httpbody_pb2.HttpBody]
     """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes: browsers may keep it.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -84,7 +84,7 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     ResolveVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ResolveVersionRequest, _dataset_service_pb2.ResolveVersionResponse]  # type: ignore[assignment]
     """Turns what people write (`cells`, `cells@v3`, `cells@v3#2`) into ids."""
     ListAssets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListAssetsRequest, _dataset_service_pb2.ListAssetsResponse]  # type: ignore[assignment]
-    """Images of a version by ordinal, filtered by split, class, label state, folder and metadata."""
+    """Images of a version by ordinal, filtered by split, group, class, label state, folder and metadata."""
     GetThumbnail: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetThumbnailRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes: browsers may keep it.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -160,7 +160,7 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.ListAssetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_service_pb2.ListAssetsResponse, _abc.Awaitable[_dataset_service_pb2.ListAssetsResponse]]:
-        """Images of a version by ordinal, filtered by split, class, label state, folder and metadata."""
+        """Images of a version by ordinal, filtered by split, group, class, label state, folder and metadata."""
 
     @_abc_1.abstractmethod
     def GetThumbnail(

@@ -30,9 +30,14 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
     """The default: YOLO."""
     EXPORT_FORMAT_YOLO: _ExportFormat.ValueType  # 1
-    """`images/<part>/`, `labels/<part>/` and `data.yaml`: `yolo train data=data.yaml` works unchanged. Without val images, `val` in data.yaml is train."""
+    """`images/<part>/`, `labels/<part>/` and `data.yaml`: `yolo train data=data.yaml` works unchanged. Without val images, `val` in data.yaml is train.
+    TASK_CLASSIFY: `<part>/<class>/`, for `yolo classify train data=<folder>`. Folders have the classes' names as far as file systems take them;
+    `class_folders.json` has the names themselves, in the order of class ids. A version without split is in `train`. Reviewed images without class are in
+    `images/<part>/` with an empty label file, those that nobody has labelled in `images/unassigned/`. A class without image in a part, and train and val
+    without images, are folders with an empty file `.gitkeep`: Ultralytics refuses to train without val images then, and never takes test for them.
+    """
     EXPORT_FORMAT_COCO: _ExportFormat.ValueType  # 2
-    """`images/<part>/` and `annotations/instances_<part>.json`."""
+    """`images/<part>/` and `annotations/instances_<part>.json`. TASK_OBB: the four corners are the outline. Not for TASK_CLASSIFY."""
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
     """The layout of an exported folder."""
@@ -40,9 +45,14 @@ class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
 EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 """The default: YOLO."""
 EXPORT_FORMAT_YOLO: ExportFormat.ValueType  # 1
-"""`images/<part>/`, `labels/<part>/` and `data.yaml`: `yolo train data=data.yaml` works unchanged. Without val images, `val` in data.yaml is train."""
+"""`images/<part>/`, `labels/<part>/` and `data.yaml`: `yolo train data=data.yaml` works unchanged. Without val images, `val` in data.yaml is train.
+TASK_CLASSIFY: `<part>/<class>/`, for `yolo classify train data=<folder>`. Folders have the classes' names as far as file systems take them;
+`class_folders.json` has the names themselves, in the order of class ids. A version without split is in `train`. Reviewed images without class are in
+`images/<part>/` with an empty label file, those that nobody has labelled in `images/unassigned/`. A class without image in a part, and train and val
+without images, are folders with an empty file `.gitkeep`: Ultralytics refuses to train without val images then, and never takes test for them.
+"""
 EXPORT_FORMAT_COCO: ExportFormat.ValueType  # 2
-"""`images/<part>/` and `annotations/instances_<part>.json`."""
+"""`images/<part>/` and `annotations/instances_<part>.json`. TASK_OBB: the four corners are the outline. Not for TASK_CLASSIFY."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final

@@ -36,7 +36,8 @@ class ExportServiceStub:
     ExportVersion: _grpc.UnaryStreamMultiCallable[_export_service_pb2.ExportVersionRequest, _export_service_pb2.ExportVersionResponse]
     """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches images from their signed URLs.
     The first file is `split.lock.json`, which tells one export from another; then images by ordinal, each with its label file; what makes the folder
-    usable (`data.yaml`, `annotations/*.json`) comes last, so that a broken export does not pass for a whole one.
+    usable (`data.yaml`, `annotations/*.json`) comes last, so that a broken export does not pass for a whole one. So does `class_folders.json`, which an
+    import needs and Ultralytics does not.
     After a lost connection, asking again with after_ordinal continues: images up to there are left out, other files are sent again.
     Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION (VERSION_STATE; SPLIT_MISSING when parts are
     asked for and the version has no split; SPLIT_EMPTY when a part that is asked for, or all that would be exported, holds no image).
@@ -50,7 +51,8 @@ class ExportServiceAsyncStub(ExportServiceStub):
     ExportVersion: _aio.UnaryStreamMultiCallable[_export_service_pb2.ExportVersionRequest, _export_service_pb2.ExportVersionResponse]  # type: ignore[assignment]
     """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches images from their signed URLs.
     The first file is `split.lock.json`, which tells one export from another; then images by ordinal, each with its label file; what makes the folder
-    usable (`data.yaml`, `annotations/*.json`) comes last, so that a broken export does not pass for a whole one.
+    usable (`data.yaml`, `annotations/*.json`) comes last, so that a broken export does not pass for a whole one. So does `class_folders.json`, which an
+    import needs and Ultralytics does not.
     After a lost connection, asking again with after_ordinal continues: images up to there are left out, other files are sent again.
     Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION (VERSION_STATE; SPLIT_MISSING when parts are
     asked for and the version has no split; SPLIT_EMPTY when a part that is asked for, or all that would be exported, holds no image).
@@ -67,7 +69,8 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_export_service_pb2.ExportVersionResponse], _abc.AsyncIterator[_export_service_pb2.ExportVersionResponse]]:
         """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches images from their signed URLs.
         The first file is `split.lock.json`, which tells one export from another; then images by ordinal, each with its label file; what makes the folder
-        usable (`data.yaml`, `annotations/*.json`) comes last, so that a broken export does not pass for a whole one.
+        usable (`data.yaml`, `annotations/*.json`) comes last, so that a broken export does not pass for a whole one. So does `class_folders.json`, which an
+        import needs and Ultralytics does not.
         After a lost connection, asking again with after_ordinal continues: images up to there are left out, other files are sent again.
         Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION (VERSION_STATE; SPLIT_MISSING when parts are
         asked for and the version has no split; SPLIT_EMPTY when a part that is asked for, or all that would be exported, holds no image).
