@@ -51,6 +51,21 @@ def test_an_export_imported_again_is_the_same(client, split, tmp_path):
         assert client.get_split(f"{again.reference}#1").digest == split.digest
 
 
+def test_classes_of_whole_images_are_folders(client, tmp_path):
+    generate(tmp_path / "shapes", images=12, size=32, seed=2)
+    for number, image in enumerate(sorted((tmp_path / "shapes").rglob("*.jpg"))):
+        target = tmp_path / "tree" / ("round" if number % 2 else "square") / image.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        image.rename(target)
+    version = client.import_dataset(tmp_path / "tree", "kinds", task="classify").version
+    split = client.split("kinds@v1", seed=1)
+    done = client.export("kinds@v1#1", tmp_path / "out")
+    assert {path.parent.name for path in (tmp_path / "out" / "train").rglob("*.jpg")} == {"round", "square"}
+    again = client.import_dataset(tmp_path / "out", "kinds-again", task="classify", strict=True)
+    assert (again.version.digest, done.end.version_digest) == (version.digest, version.digest)
+    assert client.get_split(f"{again.reference}#1").digest == split.digest
+
+
 def test_the_command_is_killed_and_run_again(client, split, command, tmp_path):
     whole = tmp_path / "whole"
     client.export("cells@v1", whole, parts=["train", "val"])

@@ -127,7 +127,7 @@ class _Judge:
             return self.refuse(path, DUPLICATE_PATH, f"the name {same}: which of them is meant cannot be told")
         if PurePosixPath(path).suffix.lower() in _NESTED:
             return self.refuse(path, NESTED_ARCHIVE, "is an archive within the archive: put its files in directly")
-        if sources.is_ignored(path):
+        if sources.is_ignored(path) or sources.is_listing(path):
             return None
         if not sources.is_wanted(path):
             return self._note(path)

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -72,8 +72,8 @@ class Contents:
         self._objects = objects
         self._executor = executor
 
-    async def images(self, claim: Claim, files: Sequence[SourceFile], local: Local = NOTHING) -> Inspected:
-        """Judges every image content once; `local` are those that need not be fetched.
+    async def images(self, claim: Claim, files: Sequence[SourceFile], local: Local = NOTHING, done: int = 0) -> Inspected:
+        """Judges every image content once; `local` are those that need not be fetched. done: images of the import that were judged before.
 
         Good ones are stored as assets and recorded batch by batch, unless it is a dry run:
         so a process that dies loses one batch, and a source that is refused need not be uploaded again.
@@ -85,7 +85,7 @@ class Contents:
         inspected = Inspected()
         for chunk in _chunks(list(paths), _LOOKUP):
             inspected.good.update(await self._store.known(claim.project_id, chunk))
-        processed = sum(paths[sha256] for sha256 in inspected.good)
+        processed = done + sum(paths[sha256] for sha256 in inspected.good)
         for chunk in _chunks([sha256 for sha256 in paths if sha256 not in inspected.good], BATCH):
             judged = await self.judge(claim.project_id, chunk, keep=not claim.dry_run, local=local)
             inspected.good.update(judged.good)
@@ -94,24 +94,24 @@ class Contents:
             await self._store.add_assets(claim, [] if claim.dry_run else list(judged.good.values()), processed)
         return inspected
 
-    async def collect(self, claim: Claim, objects: Mapping[str, Location]) -> "Collected":
+    async def collect(self, claim: Claim, objects: Mapping[str, Location], folder: Path) -> "Collected":
         """Judges images that lie in a bucket, by path, and takes them in as `images` does. Raises LeaseLostError, UNAVAILABLE."""
         collected = Collected([], Inspected(), {})
         for chunk in _chunks(list(objects.items()), BATCH):
-            results = await self._on_threads(partial(self._object, claim), [location for _, location in chunk])
-            assets = []
-            for (path, _), result in zip(chunk, results, strict=True):
+            targets = [folder / f"object{number}" for number in range(len(chunk))]
+            results = await self._on_threads(self._object, [(location, target) for (_, location), target in zip(chunk, targets, strict=True)])
+            files, local = [], {}
+            for (path, _), target, result in zip(chunk, targets, results, strict=True):
                 if isinstance(result, str):
                     collected.absent[path] = result
-                    continue
-                file, judged = result
-                collected.files.append(replace(file, path=path))
-                if isinstance(judged, Fault):
-                    collected.inspected.bad[file.sha256] = judged
                 else:
-                    collected.inspected.good[file.sha256] = judged
-                    assets.append(judged)
-            await self._store.add_assets(claim, [] if claim.dry_run else assets, len(collected.files) + len(collected.absent))
+                    files.append(SourceFile(path, result, target.stat().st_size, is_image=True))
+                    local[result] = target.read_bytes
+            await self._store.put_members(claim, list(local))
+            inspected = await self.images(claim, files, local, done=len(collected.files) + len(collected.absent))
+            collected.files.extend(files)
+            collected.inspected.good.update(inspected.good)
+            collected.inspected.bad.update(inspected.bad)
         return collected
 
     async def judge(self, project_id: str, contents: Sequence[bytes], *, keep: bool, local: Local = NOTHING) -> Inspected:
@@ -168,26 +168,23 @@ class Contents:
         loop = asyncio.get_running_loop()
         return await asyncio.gather(*(loop.run_in_executor(self._executor, function, item) for item in items))
 
-    def _object(self, claim: Claim, location: Location) -> tuple[SourceFile, KnownAsset | Fault] | str:
-        """Blocking: what an object of a bucket holds, without a path; or why its bytes cannot be had."""
+    def _object(self, wanted: tuple[Location, Path]) -> bytes | str:
+        """Blocking: writes an object of a bucket into a file; its SHA-256, or why its bytes cannot be had."""
+        (bucket, key), target = wanted
         try:
-            data = self._objects.of(location.bucket).read(location.key, MAX_IMAGE_BYTES)
+            return self._objects.of(bucket).fetch(key, target, MAX_IMAGE_BYTES)
         except KeyError:
-            return f"there is no object {location.key!r} in the bucket {location.bucket!r}"
+            return f"there is no object {key!r} in the bucket {bucket!r}"
         except ValueError as error:
             return str(error)
         except S3Error as error:
-            return f"the object store does not give {location.key!r} of the bucket {location.bucket!r}: {error.code}"
-        sha256 = hashlib.sha256(data).digest()
-        return SourceFile("", sha256, len(data), is_image=True), self._taken(claim.project_id, not claim.dry_run, sha256, data)
+            return f"the object store does not give {key!r} of the bucket {bucket!r}: {error.code}"
 
     def _image(self, project_id: str, keep: bool, local: Local, sha256: bytes) -> KnownAsset | Fault:
         """Blocking: verifies and decodes one content, and stores what was verified (the staged object could change meanwhile)."""
         data = local[sha256]() if sha256 in local else self._verified(project_id, sha256, MAX_IMAGE_BYTES)
-        return data if isinstance(data, Fault) else self._taken(project_id, keep, sha256, data)
-
-    def _taken(self, project_id: str, keep: bool, sha256: bytes, data: bytes) -> KnownAsset | Fault:
-        """Blocking: decodes an image of this hash, and stores it where assets lie."""
+        if isinstance(data, Fault):
+            return data
         try:
             info = images.inspect(data)
         except images.ImageError as problem:

@@ -161,6 +161,12 @@ class ImportStore:
             if assets:
                 await self._tables.run_in(connection, "insert_assets", {"project_id": claim.project_id, **asset_values(assets)})
 
+    async def put_members(self, claim: Claim, contents: Sequence[bytes]) -> None:
+        """Says, before they are looked up and stored, that the import counts on images which nobody announced."""
+        async with self._tables.pool.connection() as connection:
+            await self._tables.run_in(connection, "put_members", {"import_id": claim.import_id, "contents": list(contents)})
+        await self.settled(claim.project_id)
+
     async def set_source(self, claim: Claim, file_count: int) -> None:
         """Records what the source has turned out to be: the claim's format and images. Raises LeaseLostError."""
         values = {

@@ -14,16 +14,21 @@ from splitrail_split.archives import ArchiveError, Expanded, expand, image_count
 from splitrail_split.assembly import Judged, assemble, fault_finding, judge, printable
 from splitrail_split.contents import Contents, Fault, Inspected
 from splitrail_split.domain import FORMAT_NUMBERS, FORMATS, KINDS, Claim, Finding, ImportState, Report, SourceFile, Task
-from splitrail_split.formats import ParsedDataset, listing
+from splitrail_split.formats import Code, ParsedDataset, listing
 from splitrail_split.import_store import ImportStore, TaskMismatchError
 from splitrail_split.places import Places
-from splitrail_split.sources import is_archive, is_listing
+from splitrail_split.sources import is_archive, is_listing, meant
 
 _log = log.get(__name__)
 
 _ABANDONED_AFTER = timedelta(days=7)
 _UNCHANGED = Finding(
-    "", None, "version_unchanged", "the source holds exactly what {} holds: no new version was made", image_excluded=False, note=True
+    "",
+    None,
+    "version_unchanged",
+    "the source holds exactly the images and annotations of {}: no new version was made, and its paths, metadata and parts were not taken over",
+    image_excluded=False,
+    note=True,
 )
 
 
@@ -37,7 +42,7 @@ class Importer:
 
     async def run(self, claim: Claim) -> None:
         """Ends the import. Raises LeaseLostError; errors of the stores pass through, and the import can then be claimed again."""
-        files = await self._store.files(claim.import_id)
+        files = meant(await self._store.files(claim.import_id))
         with tempfile.TemporaryDirectory(prefix="splitrail-import-") as folder:
             await self._import(claim, files, Path(folder))
 
@@ -94,11 +99,12 @@ class Importer:
         try:
             found = await self._contents.run(lambda: listing.read(file.path, fetched[file.path].read_bytes(), locate))
         except listing.ListingError as error:
-            await self._refuse(claim, Report(), str(error))
+            finding = Finding(file.path, error.line, Code.UNREADABLE, str(error), image_excluded=False, note=False)
+            await self._refuse(claim, Report([finding], 1, 0, 0), str(finding))
             return
         claim = replace(claim, image_count=len(found.images))
         await self._store.set_source(claim, 1)
-        collected = await self._contents.collect(claim, {path: listed.location for path, listed in found.images.items()})
+        collected = await self._contents.collect(claim, {path: listed.location for path, listed in found.images.items()}, folder)
         files, inspected = collected.files, collected.inspected
         good = {one.path: inspected.good[one.sha256] for one in files if one.sha256 in inspected.good}
         sizes = {path: (asset.width, asset.height) for path, asset in good.items()}
@@ -143,6 +149,7 @@ class Importer:
             return await self._refuse(claim, _report(source.notes), str(error))
         claim = replace(claim, format=number, image_count=image_count(source.files))
         await self._store.set_source(claim, len(source.files))
+        await self._store.put_members(claim, [file.sha256 for file in source.files if file.is_image])
         return claim, source
 
     async def _annotations(self, claim: Claim, source: Expanded, folder: Path) -> tuple[dict[str, formats.Loader], dict[str, Fault]]:

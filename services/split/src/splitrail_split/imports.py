@@ -12,7 +12,7 @@ from splitrail_split import formats
 from splitrail_split.domain import FORMAT_NUMBERS, KINDS, Finding, Import, ImportState, ImportView, PresignedUpload, SourceFile, Task
 from splitrail_split.formats import Format
 from splitrail_split.import_store import ImportStore
-from splitrail_split.sources import is_archive, is_listing
+from splitrail_split.sources import is_archive, is_listing, meant
 from splitrail_split.staging import Staging
 from splitrail_split.store import DatasetStore
 from splitrail_split.worker import ImportQueue
@@ -72,7 +72,7 @@ class Imports:
         view = await self.get(scope, import_id)
         if view.found.state != ImportState.OPEN:
             return view
-        files = await self._store.files(import_id)
+        files = meant(await self._store.files(import_id))
         format_number = _format(files, format_number, view.found.task)
         if missing := await self._missing(view.found, files):
             first = next(file for file in files if file.sha256 in missing)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from splitrail_split.sources import is_image, name_problem
 
 _SCHEME = "s3://"
+_PROJECT = "{project}"
 _OWN = ("projects/", "staging/", "attempts/")
 
 
@@ -24,8 +25,8 @@ class Places:
         self._own_bucket = own_bucket
         self._prefixes = [self._location(prefix) for prefix in prefixes]
         for prefix, (bucket, key) in zip(prefixes, self._prefixes, strict=True):
-            if not prefix.endswith("/"):
-                raise ValueError(f"the import prefix {prefix!r} must end in '/'")
+            if not prefix.endswith("/") or _PROJECT in bucket:
+                raise ValueError(f"the import prefix {prefix!r} must end in '/', and name a bucket without {_PROJECT}")
             if bucket == own_bucket and (not key or key.startswith(_OWN)):
                 raise ValueError(f"the import prefix {prefix!r} opens what the platform itself keeps in its bucket: {', '.join(_OWN)}")
 
@@ -37,8 +38,9 @@ class Places:
         bucket, key = self._location(name)
         if (problem := name_problem(key)) is not None:  # a store may take `..` for the folder above
             raise ValueError(problem)
-        inside = [prefix for of, raw in self._prefixes if of == bucket and key.startswith(prefix := raw.replace("{project}", project_id))]
-        if not inside:
+        inside = [prefix for of, raw in self._prefixes if of == bucket and key.startswith(prefix := raw.replace(_PROJECT, project_id))]
+        # Checked for the key itself too: a project's id can make of a prefix what the prefix alone does not show.
+        if not inside or (bucket == self._own_bucket and key.startswith(_OWN)):
             allowed = ", ".join(self._shown(one, project_id) for one in self._prefixes) or "nothing"
             raise ValueError(f"does not lie where this project may import from: {allowed}")
         path = path or key[len(max(inside, key=len)) :]
@@ -55,5 +57,5 @@ class Places:
         return Location(bucket, key)
 
     def _shown(self, prefix: Location, project_id: str) -> str:
-        key = prefix.key.replace("{project}", project_id)
+        key = prefix.key.replace(_PROJECT, project_id)
         return key if prefix.bucket == self._own_bucket else f"{_SCHEME}{prefix.bucket}/{key}"

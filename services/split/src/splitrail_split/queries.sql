@@ -237,6 +237,9 @@ ON CONFLICT (import_id, path) DO UPDATE SET sha256 = EXCLUDED.sha256, size_bytes
 INSERT INTO import_content (import_id, sha256, content) SELECT :import_id, * FROM unnest(:hashes::bytea[], :contents::bytea[])
 ON CONFLICT DO NOTHING;
 
+-- name: put_members!
+INSERT INTO import_member (import_id, sha256) SELECT :import_id, unnest(:contents::bytea[]) ON CONFLICT DO NOTHING;
+
 -- name: came_along
 SELECT sha256 FROM import_content WHERE import_id = :import_id AND sha256 = ANY(:contents);
 
@@ -308,7 +311,9 @@ RETURNING import_id::text, project_id;
 
 -- name: end_unstaging!
 -- The files and what came with them have served their purpose with that.
-WITH files AS (DELETE FROM import_file WHERE import_id = :import_id), contents AS (DELETE FROM import_content WHERE import_id = :import_id)
+WITH files AS (DELETE FROM import_file WHERE import_id = :import_id),
+     contents AS (DELETE FROM import_content WHERE import_id = :import_id),
+     members AS (DELETE FROM import_member WHERE import_id = :import_id)
 UPDATE import SET unstage_after = NULL WHERE import_id = :import_id;
 
 -- name: copy_problems!
@@ -400,6 +405,9 @@ WHERE NOT EXISTS (SELECT 1 FROM version_asset a JOIN version v USING (version_id
   )
   AND NOT EXISTS (
     SELECT 1 FROM import_file f JOIN import i USING (import_id) WHERE f.sha256 = c.sha256 AND i.project_id = :project_id AND i.state IN (1, 2, 3)
+  )
+  AND NOT EXISTS (
+    SELECT 1 FROM import_member m JOIN import i USING (import_id) WHERE m.sha256 = c.sha256 AND i.project_id = :project_id AND i.state IN (1, 2, 3)
   )
   AND NOT EXISTS (SELECT 1 FROM content_hold h WHERE h.sha256 = c.sha256 AND h.project_id = :project_id AND h.until > clock_timestamp());
 

@@ -1,8 +1,10 @@
 """What may be announced as a file of a source: names are untrusted, and are judged before anything is uploaded."""
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from splitrail_split.domain import SourceFile
 from splitrail_split.formats.images import EXTENSIONS as IMAGE_EXTENSIONS
 
 ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
@@ -10,15 +12,15 @@ ARCHIVE_EXTENSIONS = frozenset({".zip", ".tar"})
 """What may be announced as the one file of a source, to be expanded here."""
 LISTING_EXTENSION = ".csv"
 """What may be announced as the one file of a source that lists objects of a bucket; beside other files it is ignored."""
-IGNORED_EXTENSIONS = frozenset({".md", ".rst", ".csv", ".html"})
+IGNORED_EXTENSIONS = frozenset({".md", ".rst", ".html"})
 IGNORED_NAMES = frozenset({"split.lock.json", "license", "licence", "readme", "notice", "copying", "citation", ".gitignore", ".gitkeep", ".ds_store"})
 
 MAX_PATH_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
 MAX_ANNOTATION_BYTES = 512 * 1024 * 1024
-MAX_LISTING_BYTES = 128 * 1024 * 1024
-"""About a million rows; they are in memory at once, at some ten times their size."""
+MAX_LISTING_BYTES = 64 * 1024 * 1024
+"""About a million rows: they are in memory at once, at some twenty times their size."""
 MAX_INLINE_BYTES = 16 * 1024
 """Annotation files up to here may come with their announcement."""
 MAX_ARCHIVE_BYTES = 4 * 1024 * 1024 * 1024
@@ -31,7 +33,7 @@ def path_problem(path: str) -> str | None:
     """Why a path may not be announced, or None."""
     if (problem := name_problem(path)) is not None:
         return problem
-    if not (is_archive(path) or is_wanted(path) or is_ignored(path)):
+    if not (is_archive(path) or is_listing(path) or is_wanted(path) or is_ignored(path)):
         return f"{kind_of(path)!r} is not a kind of file that a dataset of images and annotations is made of: leave it out"
     return None
 
@@ -97,3 +99,9 @@ def max_bytes(path: str) -> int:
     if is_listing(path):
         return MAX_LISTING_BYTES
     return MAX_IMAGE_BYTES if is_image(path) else MAX_ANNOTATION_BYTES
+
+
+def meant(files: Sequence[SourceFile]) -> list[SourceFile]:
+    """Announced files without lists of objects that came beside others: many datasets have some .csv, and clients announce page by page."""
+    others = [file for file in files if not is_listing(file.path)]
+    return others or list(files)

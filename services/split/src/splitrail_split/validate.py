@@ -253,14 +253,13 @@ def source_files(files: Sequence[import_pb2.SourceFile]) -> list[SourceFile]:
     wrong = [Violation(f"files[{index}].{field}", why) for index, file in enumerate(files) for field, why in _file_problems(file)]
     if wrong:
         raise invalid(*wrong)
-    alone = len(files) == 1
-    useful = {file.path: file for file in files if not sources.is_ignored(file.path) or (alone and sources.is_listing(file.path))}
+    useful = {file.path: file for file in files if not sources.is_ignored(file.path)}
     return [SourceFile(path, bytes.fromhex(file.sha256), file.size_bytes, sources.is_image(path)) for path, file in useful.items()]
 
 
 def contents(files: Sequence[import_pb2.SourceFile]) -> dict[bytes, bytes]:
     """What came along with announced files that `source_files` has let pass, by hash."""
-    return {bytes.fromhex(file.sha256): file.content for file in files if file.HasField("content")}
+    return {bytes.fromhex(file.sha256): file.content for file in files if file.HasField("content") and not sources.is_ignored(file.path)}
 
 
 def _file_problems(file: import_pb2.SourceFile) -> list[tuple[str, str]]:

@@ -1,9 +1,11 @@
 """Imports that upload little or nothing: annotation files that come along, and lists of objects that lie in a bucket."""
 
+import asyncio
 import hashlib
 import io
 
 import grpc
+import psycopg
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -154,7 +156,7 @@ async def test_a_list_classifies_whole_images(api, sources, bucket):
 
 async def test_lists_that_are_refused(api, sources):
     ended = await bring_list(api, "name,split\na.jpg,train\n")
-    assert (ended.state, "'object' among them" in ended.failure) == (FAILED, True)
+    assert (ended.state, "'object' among them" in ended.failure, ended.problems[0].line) == (FAILED, True, 1)
     for format_number, files in [
         (import_pb2.SOURCE_FORMAT_YOLO, {"objects.csv": b"object\n"}),
         (import_pb2.SOURCE_FORMAT_CSV, sources.yolo(1)),
@@ -167,5 +169,23 @@ async def test_lists_that_are_refused(api, sources):
 
 
 async def test_a_csv_beside_images_is_ignored(api, sources):
-    ended = await api.bring({**sources.yolo(3), "notes.csv": b"a,b\n"})
-    assert ended.state == SUCCEEDED
+    files = sources.yolo(3)
+    opened = await api.open()
+    await api.upload(await api.announce(opened.import_id, files), files)
+    await api.announce(opened.import_id, {"notes.csv": b"a,b\n"})  # alone on the last page, and never uploaded
+    await api.start(opened.import_id)
+    assert (await api.watch(opened.import_id)).state == SUCCEEDED
+
+
+async def test_what_a_list_takes_in_is_named_before_it_is_stored(api, place, sources, bucket):
+    image = next(data for path, data in sources.yolo(1).items() if path.endswith(".jpg"))
+    text = f"object\n{bucket('a.jpg', image)}\n"
+    opened = await api.open("listed")
+    await add(api, opened.import_id, announced("objects.csv", text.encode(), content=text.encode()))
+    with psycopg.connect(place.dsn) as connection:  # the import waits for whoever removes bytes
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('staging/' || %s, 0))", (place.project,))
+        await api.start(opened.import_id)
+        await place.until(lambda: place.execute("SELECT 1 FROM import_member WHERE sha256 = %s", hashlib.sha256(image).digest()))
+        assert not place.stored()
+    assert (await api.watch(opened.import_id)).version.image_count == 1
+    assert place.stored()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from splitrail_common.annotations import Kind, LabelState, unpack
 from splitrail_split.formats import Code
-from splitrail_split.formats.listing import MAX_METADATA_BYTES, ListingError, parse, read
+from splitrail_split.formats.listing import MAX_METADATA_CHARACTERS, ListingError, parse, read
 
 
 def locate(name, path):
@@ -28,14 +28,14 @@ def test_boxes_splits_and_metadata():
     found = parsed(
         "object,split,class,xmin,ymin,xmax,ymax,camera,site\n"
         "in/b.jpg,train,dog,0,0,50,100,front,\n"
-        'in/b.jpg,train,"cat, small",50,100,100,200,back,north\n'
+        'in/b.jpg,train,"cat, small",50,100,100,200,front,north\n'
         "in/a.jpg,valid,,,,,,front,south\n"
         "\n"
     )
     assert (found.class_names, found.problems) == (["cat, small", "dog"], [])
     first, second = found.items
     assert (first.path, first.label_state, dict(first.metadata)) == ("a.jpg", LabelState.EMPTY, {"camera": "front", "site": "south"})
-    assert (second.path, second.label_state, dict(second.metadata)) == ("b.jpg", LabelState.LABELLED, {"camera": "front"})
+    assert (second.path, second.label_state, dict(second.metadata)) == ("b.jpg", LabelState.LABELLED, {"camera": "front", "site": "north"})
     assert [(one.class_id, one.values) for one in unpack(second.annotations)] == [
         (0, (750_000, 750_000, 500_000, 500_000)),
         (1, (250_000, 250_000, 500_000, 500_000)),
@@ -103,6 +103,8 @@ def test_an_image_of_which_nothing_can_be_used_is_no_background():
         ("object," + ",".join(f"m{n}" for n in range(40)) + "\n", "columns of metadata"),
         ('object\n"in/a.jpg\n', "not CSV"),
         (f"object,{'x' * 200_000}\n", "not CSV"),
+        ("object\nin/" + "," * (1 << 20), "not CSV"),
+        ("object,cam\nin/a.jpg,a\0b\n", "NUL"),
     ],
 )
 def test_lists_that_cannot_be_used(text, why):
@@ -115,9 +117,11 @@ def test_other_encodings_are_refused():
         read("list.csv", "object\nin/ü.jpg".encode("latin-1"), locate)
 
 
-def test_long_metadata_is_cut_between_characters():
-    found = parsed(f"object,note\nin/a.jpg,{'é' * 300}\n")
-    assert found.items[0].metadata["note"] == "é" * (MAX_METADATA_BYTES // 2)
+def test_metadata_of_several_rows():
+    text = f"object,class,cam,note\nin/a.jpg,,,{'é' * (MAX_METADATA_CHARACTERS + 1)}\nin/a.jpg,,north,\nin/a.jpg,,south,\n"
+    found = parsed(text)
+    assert dict(found.items[0].metadata) == {"cam": "north"}
+    assert told(found)[:2] == [(2, Code.METADATA), (4, Code.METADATA)]
 
 
 @given(st.binary(max_size=200), st.sampled_from(list(Kind)))

@@ -41,7 +41,14 @@ def test_what_may_not(name, path, why):
         PLACES.locate("cells", name, path)
 
 
-@pytest.mark.parametrize("prefix", ["", "incoming", "projects/", "staging/x/", "s3://ours/", "s3://ours/attempts/", "s3://raw/half"])
+def test_a_projects_id_opens_nothing_of_the_platforms():
+    with pytest.raises(ValueError, match="does not lie where"):
+        Places(("{project}/",), "ours").locate("projects", "projects/other/assets/" + "0" * 64, "a.jpg")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "incoming", "projects/", "staging/x/", "s3://ours/", "s3://ours/attempts/", "s3://raw/half", "s3://{project}/"]
+)
 def test_prefixes_that_would_open_too_much(prefix):
     with pytest.raises(ValueError, match="prefix"):
         Places((prefix,), "ours")

@@ -36,7 +36,7 @@ def import_(session: Session, path: Path, *, name: str | None, task: str, strict
 
     It holds images with their annotations as YOLO, Pascal VOC, COCO, CVAT or Label Studio write them.
 
-    What the platform already has is not sent again, so an interrupted import is resumed by running it again.
+    What the platform already has is not sent again, so an interrupted import is resumed by running it again (a list is read anew).
     """
 
     async def work(client: AsyncClient) -> tuple[import_pb2.Import, list[import_pb2.Problem], ImportResult | None, ImportFailedError | None]:

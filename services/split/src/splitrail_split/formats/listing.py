@@ -22,8 +22,9 @@ from splitrail_split.formats.reading import number, shown
 OBJECT, PATH, SPLIT, CLASS = "object", "path", "split", "class"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 MAX_METADATA_COLUMNS = 32
-MAX_METADATA_BYTES = 256
-"""Of a value, and of a column's name."""
+MAX_METADATA_CHARACTERS = 1024
+"""Of a value, as in a draft; and of a column's name."""
+_MAX_LINE = 1 << 20
 
 L = TypeVar("L")
 
@@ -43,7 +44,7 @@ class Listed(Generic[L]):
     """An image with where it lies and all rows about it."""
 
     location: L
-    metadata: Mapping[str, str]
+    metadata: dict[str, str]
     rows: list[Row]
 
 
@@ -58,7 +59,11 @@ class Listing(Generic[L]):
 
 
 class ListingError(ValueError):
-    """The CSV cannot be used at all; the message is for people."""
+    """The CSV cannot be used at all; the message is for people. `line`: where it was noticed, from 1."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 def read(path: str, data: bytes, locate: Callable[[str, str], tuple[L, str]]) -> Listing[L]:
@@ -67,9 +72,9 @@ def read(path: str, data: bytes, locate: Callable[[str, str], tuple[L, str]]) ->
     Raises ListingError when the first row does not name the columns, or the file is not CSV in UTF-8.
     """
     listing: Listing[L] = Listing(path)
-    rows = _rows(path, data)
+    rows = _rows(data)
     columns = next(rows, (1, []))[1]
-    metadata_columns = _checked_columns(path, columns)
+    metadata_columns = _checked_columns(columns)
     listing.has_classes = CLASS in columns
     named: dict[L, str] = {}
     for line, cells in rows:
@@ -87,12 +92,12 @@ def read(path: str, data: bytes, locate: Callable[[str, str], tuple[L, str]]) ->
         if named.setdefault(location, name) != name or (name in listing.images and listing.images[name].location != location):
             listing.problems.add(path, line, Code.DUPLICATE_IMAGE, f"{shown(values[OBJECT])} and {shown(name)} belong to other rows already")
             continue
+        metadata = {column: values[column] for column in metadata_columns if values[column]}
         row = Row(line, values.get(CLASS, ""), tuple(values.get(corner, "") for corner in CORNERS), values.get(SPLIT, ""))
-        if name in listing.images:
-            listing.images[name].rows.append(row)
-        else:
-            metadata = {column: _cut(values[column]) for column in metadata_columns if values[column]}
-            listing.images[name] = Listed(location, metadata, [row])
+        if name not in listing.images:
+            listing.images[name] = Listed(location, {}, [])
+        listing.images[name].rows.append(row)
+        _put_metadata(listing, listing.images[name], line, metadata)
     return listing
 
 
@@ -119,37 +124,54 @@ def parse(listing: Listing[L], image_sizes: Mapping[str, tuple[int, int]], absen
     return ParsedDataset(names[:MAX_CLASSES], items, problems.kept, dict(problems.counts), splits.of)
 
 
-def _rows(path: str, data: bytes) -> Iterator[tuple[int, list[str]]]:
+def _put_metadata(listing: Listing[L], listed: Listed[L], line: int, metadata: Mapping[str, str]) -> None:
+    """The first value that any row of an image has counts."""
+    for column, value in metadata.items():
+        if len(value) > MAX_METADATA_CHARACTERS:
+            listing.problems.add(listing.path, line, Code.METADATA, f"{shown(column)} has more than {MAX_METADATA_CHARACTERS} characters: left out")
+        elif listed.metadata.setdefault(column, value) != value:
+            message = f"{shown(column)} is {shown(value)}, an earlier row of the image says {shown(listed.metadata[column])}: that is kept"
+            listing.problems.add(listing.path, line, Code.METADATA, message)
+
+
+def _rows(data: bytes) -> Iterator[tuple[int, list[str]]]:
+    if (nul := data.find(b"\0")) >= 0:
+        raise ListingError(data.count(b"\n", 0, nul) + 1, "holds a NUL byte: it is no text")
     try:
         text = io.StringIO(data.decode("utf-8-sig"), newline="")
     except UnicodeDecodeError as error:
-        raise ListingError(f"{path!r} is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    reader = csv.reader(text, strict=True)
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ListingError(line, f"is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    reader = csv.reader(_short(text), strict=True)
     try:
         for cells in reader:
             yield reader.line_num, [cell.strip() for cell in cells]
     except csv.Error as error:
-        raise ListingError(f"{path!r} is not CSV: {error} in line {reader.line_num}") from error
+        raise ListingError(reader.line_num, f"is not CSV: {error}") from error
 
 
-def _checked_columns(path: str, columns: list[str]) -> list[str]:
+def _short(text: io.StringIO) -> Iterator[str]:
+    """Lines, none of which makes millions of cells."""
+    for line in text:
+        if len(line) > _MAX_LINE:
+            raise csv.Error(f"a line of {len(line)} characters")
+        yield line
+
+
+def _checked_columns(columns: list[str]) -> list[str]:
     """The columns that are metadata."""
-    where = f"the first row of {path!r}"
+    where = "the first row"
     if OBJECT not in columns:
-        raise ListingError(f"{where} must name the columns, and {OBJECT!r} among them: the bucket's object that an image is")
+        raise ListingError(1, f"{where} must name the columns, and {OBJECT!r} among them: the bucket's object that an image is")
     if len(set(columns)) != len(columns) or "" in columns:
-        raise ListingError(f"{where} names a column twice, or not at all")
+        raise ListingError(1, f"{where} names a column twice, or not at all")
     corners = [corner for corner in CORNERS if corner in columns]
     if corners and (len(corners) != len(CORNERS) or CLASS not in columns):
-        raise ListingError(f"{where} has {', '.join(corners)}: a box needs {CLASS}, {', '.join(CORNERS)}")
+        raise ListingError(1, f"{where} has {', '.join(corners)}: a box needs {CLASS}, {', '.join(CORNERS)}")
     metadata = [column for column in columns if column not in (OBJECT, PATH, SPLIT, CLASS, *CORNERS)]
-    if len(metadata) > MAX_METADATA_COLUMNS or any(len(column.encode()) > MAX_METADATA_BYTES for column in metadata):
-        raise ListingError(f"{where} names more than {MAX_METADATA_COLUMNS} columns of metadata, or one of more than {MAX_METADATA_BYTES} bytes")
+    if len(metadata) > MAX_METADATA_COLUMNS or any(len(column) > MAX_METADATA_CHARACTERS for column in metadata):
+        raise ListingError(1, f"{where} names more than {MAX_METADATA_COLUMNS} columns of metadata, or a very long one")
     return metadata
-
-
-def _cut(text: str) -> str:
-    return text.encode()[:MAX_METADATA_BYTES].decode(errors="ignore")
 
 
 @dataclass(frozen=True, slots=True)

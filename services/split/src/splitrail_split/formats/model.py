@@ -64,6 +64,7 @@ class Code(enum.StrEnum):
     NAME_MISMATCH = "name_mismatch"
     NO_CLASSES = "no_classes"  # nothing declares class names
     OBJECT_REFUSED = "object_refused"  # an object of a bucket that may not be imported
+    METADATA = "metadata"  # a value that is too long, or contradicts another
     SPLIT_UNKNOWN = "split_unknown"  # a word that names no split
     SPLIT_CONFLICT = "split_conflict"  # one image in two source splits
     BAD_IMAGE = "bad_image"  # an image that does not decode
