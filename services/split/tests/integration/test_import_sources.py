@@ -1,6 +1,5 @@
 """Imports that upload little or nothing: annotation files that come along, and lists of objects that lie in a bucket."""
 
-import asyncio
 import hashlib
 import io
 
