@@ -36,9 +36,13 @@ def test_the_python_lines(story: Story, command: Command, tmp_path: Path):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here (Debian: apt install curl)")
 def test_the_curl_lines(story: Story, stack: RunningStack):
     lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("curl ")]
-    assert len(lines) == 2
+    assert len(lines) == 5
+    known = {"http://127.0.0.1:8080": stack.gateway_url, "$TOKEN": stack.admin_token}
+    known |= {"$RUN_ID": story.run["runId"], "$DATASET_ID": story.run["datasetId"], "$VERSION_ID": story.run["versionId"]}
     for line in lines:
-        filled = line.replace("http://127.0.0.1:8080", stack.gateway_url).replace("$TOKEN", stack.admin_token).replace("$RUN_ID", story.run["runId"])
+        filled = line
+        for name, value in known.items():
+            filled = filled.replace(name, value)
         shell = ["bash", "-c", filled.replace("curl", "curl -sSf", 1)]
         done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True)
         messages = [json.loads(part.removeprefix("data: ")) for part in done.stdout.splitlines() if part.strip()]

@@ -120,6 +120,31 @@ def divide(units: Units, need: Floats, totals: Ints, sizes: Sequence[int]) -> np
     return part.astype(np.uint8)
 
 
+def fill_empty(
+    part: npt.NDArray[np.uint8], unit_of: Ints, keys: npt.NDArray[np.uint64], *, wanted: Sequence[int], held: npt.NDArray[np.integer]
+) -> None:
+    """Gives each part that is wanted and has no image the unit whose size comes nearest to what is wanted, if another part can spare one; in place.
+
+    Sizes and classes alone would leave it empty when there are few units: a set of no images tests nothing. part, unit_of, keys (n,): of images;
+    held (k,): images that each part has besides.
+    """
+    weights = np.bincount(unit_of)
+    first_key = np.full(len(weights), np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(first_key, unit_of, keys)
+    of_unit = np.zeros(len(weights), dtype=np.uint8)
+    of_unit[unit_of] = part
+    images = np.bincount(part, minlength=len(wanted)) + held
+    for empty in np.flatnonzero((images == 0) & (np.array(wanted) > 0)):
+        spare = np.flatnonzero(images[of_unit] > weights)
+        if not spare.size:
+            return
+        chosen = spare[np.lexsort((first_key[spare], weights[spare], np.abs(weights[spare] - wanted[empty])))[0]]
+        images[of_unit[chosen]] -= weights[chosen]
+        images[empty] += weights[chosen]
+        of_unit[chosen] = empty
+    part[:] = of_unit[unit_of]
+
+
 @numba.njit(cache=True)
 def _place(  # noqa: PLR0917 - numba takes no keywords
     indptr: Ints,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from splitrail_split import groups
 from splitrail_split.placement import ONE, Units, apportion, canonical_order, place, row_bases
 
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 """Raise it with every change that can give another assignment for the same input."""
 
 TRAIN, VAL, TEST = 1, 2, 3
@@ -140,7 +140,11 @@ def _divide(images: Images, shares: Sequence[int], *, seed: int, mode: Mode, fix
         unit_of = None if unit_of is None else np.unique(unit_of[free], return_inverse=True)[1]
     active = [index for index in range(k) if shares[index]]
     wanted = apportion([sizes[index] * ONE for index in active], len(free))
-    part[free] = np.array(active)[_place(rows, np.ascontiguousarray(need[:, active]), wanted, unit_of, mode)]
+    held = np.bincount(part[part >= 0], minlength=k)[active]
+    placed = _place(rows, np.ascontiguousarray(need[:, active]), wanted, unit_of, mode)
+    if unit_of is not None:
+        groups.fill_empty(placed, unit_of, rows.keys, wanted=wanted, held=held)
+    part[free] = np.array(active)[placed]
     return part.astype(np.uint8)
 
 

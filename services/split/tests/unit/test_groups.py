@@ -120,6 +120,23 @@ def test_whom_a_unit_follows():
     assert straddling.tolist() == [1]
 
 
+@given(sets(columns=1), ratios_drawn, st.integers(0, 9), modes)
+def test_no_part_is_empty_while_another_has_several_groups(images, ratios, seed, mode):
+    part = assign(images, ratios=ratios, seed=seed, mode=mode)
+    wanted = split_sizes(len(part), ratios)
+    _, content = np.unique(images.content, axis=0, return_inverse=True)
+    unit_of = join(len(part), [*images.groups, content.ravel()])
+    groups_in = [len(np.unique(unit_of[part == split])) for split in (TRAIN, VAL, TEST)]
+    if any(size and not count for size, count in zip(wanted, groups_in, strict=True)):
+        assert max(groups_in) <= 1
+
+
+def test_three_clips_are_a_clip_for_each_part():
+    content = np.random.default_rng(0).integers(0, 256, (60, 32), dtype=np.uint8)
+    images = Images(content, np.arange(61), np.arange(60) % 3, 3, [np.arange(60) // 20])
+    assert np.bincount(assign(images, ratios=(0.7, 0.15, 0.15), seed=1)).tolist() == [0, 20, 20, 20]
+
+
 @given(sets(columns=1), st.integers(2, 5), st.sampled_from([0.0, 0.2]), st.integers(0, 9), modes)
 def test_folds_judge_every_image_once_on_one_test_set(images, count, test_ratio, seed, mode):
     made = [folds(images, count=count, index=index, test_ratio=test_ratio, seed=seed, mode=mode) for index in range(count)]

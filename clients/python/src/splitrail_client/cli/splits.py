@@ -86,11 +86,11 @@ def list_splits(session: Session, reference: str) -> None:
 
 
 @split.command("compare")
+@click.argument("before", metavar="BEFORE#N")
 @click.argument("reference", metavar="REF#N")
-@click.argument("before", metavar="REF#N")
 @with_session
-def compare(session: Session, reference: str, before: str) -> None:
-    """What of the second split is elsewhere in the first, by content."""
+def compare(session: Session, before: str, reference: str) -> None:
+    """What of the split BEFORE#N is elsewhere in REF#N, by content."""
     found = session.run(lambda client: client.compare_splits(reference, before))
     if session.json:
         session.document(documents.comparison(found))

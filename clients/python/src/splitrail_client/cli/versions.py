@@ -112,7 +112,10 @@ def add(session: Session, draft: str, *, path: Path | None, into: str, file: Pat
 def _assets(file: Path) -> list[version_pb2.AssetUpsert]:
     """What a file says, which is the body of UpsertAssets as JSON, of any length."""
     try:
-        return list(json_format.Parse(file.read_bytes(), version_service_pb2.UpsertAssetsRequest()).assets)
+        data = file.read_bytes()
+        if not data.lstrip().startswith(b"{"):
+            raise CommandError(UsageError(f'{file} must hold {{"assets": [...]}} as JSON'))
+        return list(json_format.Parse(data, version_service_pb2.UpsertAssetsRequest()).assets)
     except OSError as error:
         raise CommandError(UsageError(f"{file} cannot be read: {error.strerror}")) from error
     except (json_format.ParseError, UnicodeDecodeError) as error:

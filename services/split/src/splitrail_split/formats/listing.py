@@ -108,7 +108,7 @@ def parse(listing: Listing[L], image_sizes: Mapping[str, tuple[int, int]], absen
         problems.add(listing.path, listing.images[path].rows[0].line, Code.IMAGE_ABSENT, why)
     there = {path: listed for path, listed in listing.images.items() if path in image_sizes}
     names = sorted({row.class_name for listed in there.values() for row in listed.rows if row.class_name})
-    if listing.has_classes and not names:
+    if there and listing.has_classes and not names:
         problems.add(listing.path, 1, Code.NO_CLASSES, f"has a column {CLASS!r}, but no row names a class")
     class_of = {name: number for number, name in enumerate(names[:MAX_CLASSES])}
     splits, changes = SourceSplits(), Changes()
