@@ -134,11 +134,12 @@ def fill_empty(
     of_unit = np.zeros(len(weights), dtype=np.uint8)
     of_unit[unit_of] = part
     images = np.bincount(part, minlength=len(wanted)) + held
-    for empty in np.flatnonzero((images == 0) & (np.array(wanted) > 0)):
+    sizes = np.array(wanted, dtype=np.int64)
+    for empty in np.flatnonzero((images == 0) & (sizes > 0)):
         spare = np.flatnonzero(images[of_unit] > weights)
         if not spare.size:
             return
-        chosen = spare[np.lexsort((first_key[spare], weights[spare], np.abs(weights[spare] - wanted[empty])))[0]]
+        chosen = spare[np.lexsort((first_key[spare], weights[spare], np.abs(weights[spare] - sizes[empty])))[0]]
         images[of_unit[chosen]] -= weights[chosen]
         images[empty] += weights[chosen]
         of_unit[chosen] = empty
