@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,20 @@ class Columns:
     def size(self) -> int:
         """Images."""
         return len(self.label_state)
+
+    def at(self, ordinals: npt.NDArray[np.int64]) -> Columns:
+        """The columns of the images with these ordinals, in this order. No loop over images."""
+        counts = np.diff(self.labels.indptr)[ordinals]
+        indptr = np.zeros(len(ordinals) + 1, dtype=np.int64)
+        np.cumsum(counts, out=indptr[1:])
+        objects = np.arange(indptr[-1]) + np.repeat(self.labels.indptr[:-1][ordinals] - indptr[:-1], counts)
+        return Columns(
+            content=self.content[ordinals],
+            annotation=self.annotation[ordinals],
+            label_state=self.label_state[ordinals],
+            labels=arrays.Labels(indptr, self.labels.class_ids[objects]),
+            perceptual_hash=self.perceptual_hash[ordinals],
+        )
 
     def digest(self, class_names: Sequence[str]) -> str:
         """Of the version."""
@@ -59,9 +73,34 @@ def of_images(contents: Sequence[bytes], annotations: Sequence[bytes], states: S
     )
 
 
+def annotated(images: Columns, annotations: Sequence[bytes]) -> Columns:
+    """Columns of the same images with these annotations."""
+    return replace(
+        images,
+        annotation=digest.hashes_from_bytes([digest.annotation_sha256(one) for one in annotations]),
+        labels=arrays.Labels(*labels_csr(annotations)),
+    )
+
+
+def joined(parts: Sequence[Columns]) -> Columns:
+    """The columns of all these images, one part behind the other."""
+    counts = np.concatenate([np.diff(one.labels.indptr) for one in parts])
+    return Columns(
+        content=np.concatenate([one.content for one in parts]),
+        annotation=np.concatenate([one.annotation for one in parts]),
+        label_state=np.concatenate([one.label_state for one in parts]),
+        labels=arrays.labels(counts, np.concatenate([one.labels.class_ids for one in parts])),
+        perceptual_hash=np.concatenate([one.perceptual_hash for one in parts]),
+    )
+
+
 def of_version(images: Columns, paths: Sequence[str], metadata: Sequence[Mapping[str, str]]) -> dict[str, npt.NDArray[Any]]:
     """All columns of a version by their names, with what images have to do with each other."""
-    alike = links(images.perceptual_hash)
+    return {**by_name(images), **linked(images.perceptual_hash), arrays.NEXT_FRAME: next_frames(paths, metadata)}
+
+
+def by_name(images: Columns) -> dict[str, npt.NDArray[Any]]:
+    """Columns as they are called in a version."""
     return {
         arrays.CONTENT: images.content,
         arrays.ANNOTATION: images.annotation,
@@ -69,8 +108,10 @@ def of_version(images: Columns, paths: Sequence[str], metadata: Sequence[Mapping
         arrays.OBJECTS: np.diff(images.labels.indptr),
         arrays.CLASS_IDS: images.labels.class_ids,
         arrays.PERCEPTUAL_HASH: images.perceptual_hash,
-        arrays.LINK_FIRST: alike.first,
-        arrays.LINK_SECOND: alike.second,
-        arrays.LINK_DISTANCE: alike.distance,
-        arrays.NEXT_FRAME: next_frames(paths, metadata),
     }
+
+
+def linked(perceptual_hash: npt.NDArray[np.uint64]) -> dict[str, npt.NDArray[Any]]:
+    """The columns of near-duplicates."""
+    alike = links(perceptual_hash)
+    return {arrays.LINK_FIRST: alike.first, arrays.LINK_SECOND: alike.second, arrays.LINK_DISTANCE: alike.distance}

@@ -560,52 +560,83 @@ SELECT position AS ordinal, d.sha256, path, a.width, a.height, a.size_bytes, a.f
 FROM draft_asset d JOIN asset a ON a.sha256 = d.sha256 AND a.project_id = :project_id
 WHERE version_id = :version_id AND position = ANY(:positions::int[]);
 
--- name: touched_by_draft
-SELECT base_ordinal FROM draft_asset WHERE version_id = :version_id AND base_ordinal IS NOT NULL ORDER BY base_ordinal;
+-- name: begin_snapshot!
+-- First in a transaction: what it reads is of one moment.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 
--- name: page_draft_annotations
-SELECT position AS place, annotations FROM draft_asset
-WHERE version_id = :version_id AND NOT removed AND position > :after
-ORDER BY position
-LIMIT :limit;
+-- name: expect_many!
+-- Right after a commit Postgres expects a version to have hardly any images: what joins versions could go over all of one for each image of the other.
+SET LOCAL enable_nestloop = off;
 
 -- name: get_annotations
-SELECT ordinal AS place, annotations FROM version_asset WHERE version_id = :version_id AND ordinal = ANY(:ordinals::int[]);
+-- Annotations of images one behind the other, in the order of :places, and the length of each: much less work than a row an image. A place is an
+-- ordinal of :images_of, or -1 - position for what the draft :draft_id has itself. Right after a commit Postgres expects a version to have hardly any
+-- images, and would as soon go over all its paths: BETWEEN, ORDER BY and LIMIT leave the key alone to look an image up by.
+SELECT coalesce(string_agg(annotations, '' ORDER BY number), '') AS data,
+       coalesce(array_agg(octet_length(annotations) ORDER BY number), '{}') AS lengths
+FROM (
+    SELECT number, annotations
+    FROM unnest(:places::int[]) WITH ORDINALITY AS w (place, number)
+    CROSS JOIN LATERAL (
+        SELECT annotations FROM version_asset WHERE version_id = :images_of AND ordinal BETWEEN place AND place ORDER BY ordinal LIMIT 1
+    ) AS b
+    UNION ALL
+    SELECT number, annotations
+    FROM unnest(:places::int[]) WITH ORDINALITY AS w (place, number)
+    JOIN draft_asset ON version_id = :draft_id AND position = -1 - place
+) AS found;
 
--- name: recode_draft!
-UPDATE draft_asset d SET annotations = r.annotations
-FROM unnest(:places::int[], :annotations::bytea[]) AS r (place, annotations)
-WHERE d.version_id = :version_id AND d.position = r.place;
+-- name: create_recoded!
+-- What a commit changes of annotations besides what callers have changed; places as in get_annotations.
+CREATE TEMP TABLE recoded (place int NOT NULL, annotations bytea NOT NULL) ON COMMIT DROP;
 
--- name: recode_base!
--- Images of the base whose annotations alone change, as if a caller had replaced them.
-INSERT INTO draft_asset (version_id, position, base_ordinal, removed, sha256, path, external_id, label_state, annotations, metadata)
-SELECT :version_id, :first + row_number() OVER () - 1, b.ordinal, false, b.sha256, b.path, b.external_id, b.label_state, r.annotations, b.metadata
-FROM unnest(:places::int[], :annotations::bytea[]) AS r (place, annotations)
-JOIN version_asset b ON b.version_id = :base_version_id AND b.ordinal = r.place;
+-- name: insert_recoded!
+INSERT INTO recoded (place, annotations)
+SELECT place, substring(:data::bytea FROM first + 1 FOR size) FROM unnest(:places::int[], :firsts::int[], :sizes::int[]) AS r (place, first, size);
 
 -- name: list_draft_rows
--- In the order of a commit: first those that stand for images of the base, then the new ones.
-SELECT base_ordinal, removed, d.sha256, annotations, label_state, coalesce(a.perceptual_hash, 0) AS perceptual_hash
-FROM draft_asset d LEFT JOIN asset a ON a.sha256 = d.sha256 AND a.project_id = :project_id
-WHERE version_id = :version_id
-ORDER BY base_ordinal NULLS LAST, path;
+-- In the order of a commit: first those that stand for images of the base, then the new ones. `moves`: it can change which frame follows another one.
+-- The base as in get_annotations.
+SELECT position, base_ordinal, removed, d.sha256, d.path, coalesce(d.metadata ->> :sequence, '') AS sequence, d.annotations, d.label_state,
+       coalesce(a.perceptual_hash, 0) AS perceptual_hash,
+       removed OR b.ordinal IS NULL OR d.path <> b.path OR coalesce(d.metadata ->> :sequence, '') <> coalesce(b.metadata ->> :sequence, '') AS moves
+FROM draft_asset d
+LEFT JOIN asset a ON a.sha256 = d.sha256 AND a.project_id = :project_id
+LEFT JOIN LATERAL (
+    SELECT ordinal, path, metadata FROM version_asset
+    WHERE version_id = :base_version_id AND ordinal BETWEEN d.base_ordinal AND d.base_ordinal
+    ORDER BY ordinal
+    LIMIT 1
+) AS b ON true
+WHERE d.version_id = :version_id
+ORDER BY base_ordinal NULLS LAST, d.path;
 
--- name: insert_committed_assets!
--- The images of the version that a draft becomes: those of its base in their order, then the new ones by path.
+-- name: list_frames
+-- What tells the frames of a version's videos, by ordinal.
+SELECT coalesce(array_agg(path ORDER BY ordinal), '{}') AS paths, coalesce(array_agg(coalesce(metadata ->> :sequence, '') ORDER BY ordinal), '{}') AS sequences
+FROM version_asset
+WHERE version_id = :version_id;
+
+-- name: insert_kept_assets!
+-- Images of a draft that are as its base has them, in their order: each moves up by the images before it that are removed.
 INSERT INTO version_asset (version_id, ordinal, sha256, path, width, height, size_bytes, format, label_state, annotations, external_id, metadata)
-SELECT :version_id, row_number() OVER (ORDER BY base_ordinal NULLS LAST, path) - 1, sha256, path, width, height, size_bytes, format, label_state,
-       annotations, external_id, metadata
-FROM (
-    SELECT ordinal AS base_ordinal, sha256, path, width, height, size_bytes, format, label_state, annotations, external_id, metadata
-    FROM version_asset b
-    WHERE version_id = :base_version_id
-      AND NOT EXISTS (SELECT 1 FROM draft_asset d WHERE d.version_id = :version_id AND d.base_ordinal = b.ordinal)
-    UNION ALL
-    SELECT base_ordinal, d.sha256, path, a.width, a.height, a.size_bytes, a.format, label_state, annotations, external_id, metadata
-    FROM draft_asset d JOIN asset a ON a.sha256 = d.sha256 AND a.project_id = :project_id
-    WHERE version_id = :version_id AND NOT removed
-) AS merged;
+SELECT :version_id, ordinal - width_bucket(ordinal, :removed::int[]), sha256, path, width, height, size_bytes, format, label_state,
+       coalesce(r.annotations, b.annotations), external_id, metadata
+FROM version_asset b LEFT JOIN recoded r ON r.place = b.ordinal
+WHERE version_id = :base_version_id
+  AND NOT EXISTS (SELECT 1 FROM draft_asset d WHERE d.version_id = :version_id AND d.base_ordinal = b.ordinal)
+ORDER BY ordinal;
+
+-- name: insert_own_assets!
+-- The other images of a draft: in the place of the one that each stands for, new ones by path behind the :kept images of the base.
+INSERT INTO version_asset (version_id, ordinal, sha256, path, width, height, size_bytes, format, label_state, annotations, external_id, metadata)
+SELECT :version_id,
+       coalesce(base_ordinal - width_bucket(base_ordinal, :removed::int[]), :kept + row_number() OVER (PARTITION BY base_ordinal IS NULL ORDER BY path) - 1),
+       d.sha256, path, a.width, a.height, a.size_bytes, a.format, label_state, coalesce(r.annotations, d.annotations), external_id, metadata
+FROM draft_asset d
+JOIN asset a ON a.sha256 = d.sha256 AND a.project_id = :project_id
+LEFT JOIN recoded r ON r.place = -1 - d.position
+WHERE version_id = :version_id AND NOT removed;
 
 -- name: end_draft!
 WITH done AS (DELETE FROM draft_asset WHERE version_id = :version_id)
@@ -614,7 +645,8 @@ UPDATE draft SET committed_version_id = :committed_version_id WHERE version_id =
 -- name: diff_images
 -- Images in which two versions differ, packed: for each one its place in the first, in the second (-2^31: it is not there), and a bit for each field
 -- that differs, as three int4. A place is an ordinal of :images_of, or -1 - position for what the draft :version_id has itself.
--- With :within_base, the second is the draft's base: what the draft leaves as it is need not be read.
+-- With :within_base, the second is the draft's base: what the draft leaves as it is need not be read. With :every, images come too that are in both and
+-- do not differ.
 WITH ours AS (
     SELECT -1 - position AS place, external_id, sha256, path, label_state, sha256(annotations) AS annotation, metadata
     FROM draft_asset
@@ -648,4 +680,4 @@ SELECT coalesce(
     string_agg(int4send(coalesce(our_place, -2147483648)) || int4send(coalesce(their_place, -2147483648)) || int4send(coalesce(fields, 0)), ''), ''
 ) AS packed
 FROM pairs
-WHERE our_place IS NULL OR their_place IS NULL OR fields <> 0;
+WHERE :every::boolean OR our_place IS NULL OR their_place IS NULL OR fields <> 0;

@@ -165,6 +165,54 @@ async def test_changes_at_the_time_of_a_commit_are_in_it_or_refused(api, cells):
     assert {one.external_id for one in await api.assets(version.version_id)} - {""} == kept | {paths[0]}
 
 
+async def test_the_columns_of_a_commit_are_those_of_an_import_whatever_is_reused(api, place, sources):
+    """Frames and links are taken from the base where they stay, and worked out anew where paths, contents or sequences change."""
+    files = {path.replace("images/", "images/frame_").replace("labels/", "labels/frame_"): data for path, data in sources.yolo(12).items()}
+    images = sorted(path for path in files if path.startswith("images/"))
+    base = (await api.bring(files)).version
+
+    async def columns(version_id):
+        return await asyncio.to_thread(
+            place.execute, "SELECT name, data FROM version_array WHERE version_id = %s AND name <> 'source_split' ORDER BY name", version_id
+        )
+
+    async def committed(change, expected_files, newest):
+        draft = await api.draft(base.dataset_id, base_version_id=newest.version_id)
+        await change(draft.version_id)
+        version = await api.commit(draft.version_id)
+        wanted = (await api.bring(expected_files, f"d{version.number}")).version
+        assert version.digest == wanted.digest
+        assert await columns(version.version_id) == await columns(wanted.version_id)
+        assert [one.path for one in await api.assets(version.version_id)] == [one.path for one in await api.assets(wanted.version_id)]
+        return version
+
+    label = "labels/" + images[1].removeprefix("images/").replace(".jpg", ".txt")
+    files = {**files, label: b""}
+    version = await committed(lambda draft: api.upsert(draft, {"path": images[1], "annotations": REVIEWED}), files, base)
+    gone = {images[4], "labels/" + images[4].removeprefix("images/").replace(".jpg", ".txt")}
+    files = {path: data for path, data in files.items() if path not in gone}
+    version = await committed(lambda draft: api.remove(draft, paths=[images[4]]), files, version)
+    new = sources.picture(500)
+    await api.send([new])
+    files = {**files, "images/frame_00012.jpg": new}
+    version = await committed(lambda draft: api.upsert(draft, {"path": "images/frame_00012.jpg", "sha256": sha(new)}), files, version)
+    other = sources.picture(501)
+    await api.send([other])
+    files = {**files, images[0]: other}
+    await committed(lambda draft: api.upsert(draft, {"path": images[0], "sha256": sha(other)}), files, version)
+
+
+async def test_a_merge_that_somebody_else_made_already_is_that_version(api, place, cells):
+    merge = version_pb2.ClassChange(merge=version_pb2.MergeClass(class_id=0, into_class_id=1))
+    first, second = [await api.draft(cells.dataset_id, base_version_id=cells.version_id) for _ in range(2)]
+    for draft in (first, second):
+        await api.upsert(draft.version_id, {"path": "images/00001.jpg", "metadata": {"entries": {"site": "x"}}})
+        await api.call(api.versions.UpdateClasses, version_service_pb2.UpdateClassesRequest(version_id=draft.version_id, changes=[merge]))
+    made = await api.commit(first.version_id)
+    assert await api.commit(second.version_id, expected=made.version_id) == made
+    assert await versions(api, cells.dataset_id) == [2, 1]
+
+
 def free_address() -> str:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

@@ -3,14 +3,21 @@
 import asyncio
 import hashlib
 import io
+import os
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager
 
 import grpc
+import psycopg
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from minio import Minio
 from splitrail.split.v1 import dataset_service_pb2, import_pb2, split_service_pb2, version_pb2, version_service_pb2
 from splitrail_common.ids import new_id
+from splitrail_common.peers import bearer
 
 pytestmark = pytest.mark.integration
 REVIEWED = version_pb2.AnnotationList()
@@ -223,6 +230,99 @@ async def test_a_walk_that_was_killed_between_row_and_bytes_is_made_good(api, pl
     assert place.stored() == {f"projects/{place.project}/assets/{one}" for one in [*contents(files), "readme"]}
     client.remove_object(bucket, f"projects/{place.project}/assets/readme")
     assert held(place) == contents(files) == {one.sha256 for one in await api.assets(version.version_id)}
+
+
+@asynccontextmanager
+async def process_of(place, api):
+    """A service in a process of its own, and its stubs."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{found.getsockname()[1]}"
+    environment = {**os.environ, **place.environment(address), "SPLITRAIL_ASSET_GRACE_SECONDS": "0"}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "splitrail_split", env=environment, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            await asyncio.wait_for(channel.channel_ready(), 30)
+            yield process, api(channel, place, bearer(place.stack.user_token({"*": "admin"})))
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 20)
+
+
+GATE = 4711
+STEPS = {
+    "asset rows deleted, not committed": "AFTER DELETE ON asset FOR EACH STATEMENT",
+    "asset rows gone, bytes there": "AFTER DELETE ON asset FOR EACH STATEMENT",
+    "bytes gone, walk not advanced": "AFTER UPDATE ON asset_sweep FOR EACH ROW WHEN (OLD.claimed_until > NEW.claimed_until)",
+}
+
+
+def waiting(place, backends: int) -> bool:
+    """Whether that many of the database's backends wait for an advisory lock."""
+    ((count,),) = place.execute(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return count == backends
+
+
+@pytest.mark.parametrize("point", STEPS)
+async def test_a_process_killed_in_a_walk_loses_nothing_and_the_next_one_ends_it(place, sources, serve_at, point):
+    files = sources.yolo(8)
+    images = [data for path, data in sorted(files.items()) if path.endswith(".jpg")]
+    kept, promised, again = {sha(one) for one in images[:2]}, images[2], images[3]
+    gone = contents(files) - kept - {sha(promised)}
+    async with serve_at(place, import_workers=0) as here:
+        stubs = type(here)
+    place.execute("CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$")
+    place.execute(f"CREATE TRIGGER stuck {STEPS[point]} EXECUTE FUNCTION stuck()")
+    with psycopg.connect(place.dsn, autocommit=True) as gate, psycopg.connect(place.dsn) as next_in_line:
+        async with process_of(place, stubs) as (process, api):
+            version = (await api.bring(files)).version
+            others = [path for path in files if path.endswith(".yaml") or any(f"0000{n}" in path for n in range(2))]
+            await api.bring({path: files[path] for path in others}, "others")
+            assert await api.check([promised]) == []
+            gate.execute("SELECT pg_advisory_lock(%s)", (GATE,))
+            await delete_dataset(api, version.dataset_id)
+            await until(lambda: waiting(place, 1))
+            if point == "asset rows gone, bytes there":
+                # Whoever waits for the staging lock comes before the walk takes it again.
+                lock = "SELECT pg_advisory_xact_lock(hashtextextended('staging/' || %s, 0))"
+                locking = asyncio.create_task(asyncio.to_thread(next_in_line.execute, lock, (place.project,)))
+                await until(lambda: waiting(place, 2))
+                gate.execute("SELECT pg_advisory_unlock(%s)", (GATE,))
+                await locking
+                await until(lambda: waiting(place, 1))
+            process.send_signal(signal.SIGKILL)
+            await asyncio.wait_for(process.wait(), 20)
+        # Postgres notices a lost client when it next speaks to it.
+        mine = [gate.info.backend_pid, next_in_line.info.backend_pid]
+        lost = (
+            "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> ALL(%s || pg_backend_pid())"
+        )
+        place.execute(lost, mine)
+    rows, stored = (
+        {one for (one,) in place.execute("SELECT encode(sha256, 'hex') FROM asset WHERE project_id = %s", place.project)},
+        {key.rpartition("/")[2] for key in place.stored()},
+    )
+    left = contents(files) - gone
+    assert (rows, stored) == {
+        "asset rows deleted, not committed": (contents(files), contents(files)),
+        "asset rows gone, bytes there": (left, contents(files)),
+        "bytes gone, walk not advanced": (left, left),
+    }[point]
+    assert place.execute("SELECT 1 FROM asset_sweep WHERE after = '' AND claimed_until > now()") == [(1,)]
+    place.execute("DROP TRIGGER stuck ON " + ("asset_sweep" if "walk" in point else "asset"))
+    async with process_of(place, stubs) as (_, api):
+        # Somebody counts on what the walk was about to remove, while it is made again.
+        place.execute("UPDATE asset_sweep SET claimed_until = now()")
+        await api.send([again])
+        draft = await api.draft((await api.dataset()).dataset_id)
+        await api.upsert(draft.version_id, {"external_id": "again", "sha256": sha(again)})
+        await api.commit(draft.version_id)
+        await until(lambda: place.execute("SELECT 1 FROM asset_sweep WHERE after IS NULL AND due_time > now() AND project_id = %s", place.project))
+        assert held(place) == kept | {sha(promised), sha(again)}
 
 
 async def test_images_of_a_refused_import_stay_for_a_second_try(place, serve_at, sources):

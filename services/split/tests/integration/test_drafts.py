@@ -459,6 +459,44 @@ async def test_a_draft_is_compared_with_its_base_and_a_version_with_another(api,
     assert (await refused(api.diff(cells.version_id, other_version_id=other.version_id)))[0] is grpc.StatusCode.NOT_FOUND
 
 
+async def test_classes_that_move_change_no_image_but_those_whose_class_is_another(api, cells):
+    """Twenty images of class0 to class2: positions move when class0 is merged, are exchanged, and come to mean something else."""
+    before = await api.assets(cells.version_id)
+    draft = await api.draft(cells.dataset_id, base_version_id=cells.version_id)
+    changes = [
+        version_pb2.ClassChange(merge=version_pb2.MergeClass(class_id=0, into_class_id=2)),
+        version_pb2.ClassChange(rename=version_pb2.RenameClass(class_id=1, name="ring")),
+    ]
+    await api.call(api.versions.UpdateClasses, version_service_pb2.UpdateClassesRequest(version_id=draft.version_id, changes=changes))
+    # class1 comes where class0 was: equal bytes, another class.
+    zero = next(one for one in before if [item.class_id for item in one.annotations] == [0])
+    alike = listed(*(dataset_pb2.Annotation(class_id=1, box=item.box) for item in zero.annotations))
+    await api.upsert(draft.version_id, {"path": zero.path, "annotations": alike})
+    version = await api.commit(draft.version_id)
+    assert list(version.class_ids) == [1, 2]
+    merged = {one.path for one in before if any(item.class_id == 0 for item in one.annotations)}
+    assert zero.path in merged
+    assert 0 < len(merged) < sum(bool(one.annotations) for one in before)
+    for ours, theirs in ((version, cells), (cells, version)):
+        found = await api.diff(ours.version_id, other_version_id=theirs.version_id, page_size=1000)
+        assert (found.counts.added, found.counts.removed, found.counts.changed) == (0, 0, len(merged))
+        assert {one.asset.path for one in found.assets} == merged
+        assert {tuple(one.fields) for one in found.assets} == {(version_pb2.ASSET_FIELD_ANNOTATIONS,)}
+    # A draft of the new version against the old one: what it has itself, and what it has not touched.
+    later = await api.draft(cells.dataset_id, base_version_id=version.version_id)
+    same = next(one for one in before if one.path not in merged and one.annotations)
+    await api.upsert(later.version_id, {"path": same.path, "metadata": {"entries": {"site": "x"}}})
+    found = await api.diff(later.version_id, other_version_id=cells.version_id, page_size=1000)
+    assert {one.asset.path: list(one.fields) for one in found.assets} == {
+        **{path: [version_pb2.ASSET_FIELD_ANNOTATIONS] for path in merged},
+        same.path: [version_pb2.ASSET_FIELD_METADATA],
+    }
+    # Whoever expected the old version is told the same.
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await api.commit(later.version_id, expected=cells.version_id)
+    assert f"0 images were added, 0 removed, {len(merged)} changed" in raised.value.details()
+
+
 async def test_images_are_matched_by_external_id_before_content(api, mine, sources):
     images = [sources.picture(n) for n in range(4)]
     await api.send(images)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from splitrail_common.annotations import PACK_VERSION, Kind, pack, unpack
+from splitrail_common.annotations import PACK_VERSION, pack, unpack
 
 from splitrail_split.formats.boxes import MAX_CLASSES
 
-_BOX = np.dtype([("class_id", "<u2"), ("kind", "u1"), ("count", "<u2"), ("values", "<u4", (4,))])
+_HEADER_SIZE = 5
+"""Bytes of an object before its values: class_id u16, kind u8, count u16."""
 _VERSION = bytes([PACK_VERSION])
 
 
@@ -155,31 +156,89 @@ def committed_positions(classes: DraftClasses) -> npt.NDArray[np.uint16]:
     return dense[classes.targets]
 
 
+def moved_positions(ours: Sequence[int], theirs: Sequence[int]) -> npt.NDArray[np.int64] | None:
+    """(theirs,) the position in which a version with the ids `ours` has each class of one with the ids `theirs`, -1 where it has not.
+
+    None: no position means different classes in the two, so annotations can be compared as they are.
+    """
+    if all(one == other for one, other in zip(ours, theirs, strict=False)):
+        return None
+    at = {class_id: position for position, class_id in enumerate(ours)}
+    return np.array([at.get(class_id, -1) for class_id in theirs], dtype=np.int64)
+
+
+def differing(ours: Sequence[bytes], theirs: Sequence[bytes], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """(N,) which images have other annotations, when class c of theirs is class positions[c] of ours, or -1: none of them."""
+    data, lengths = _joined(theirs)
+    starts, image = _objects(data, lengths)
+    gone = np.zeros(len(theirs), dtype=np.bool_)
+    gone[image[positions[_class_ids(data, starts)] < 0]] = True
+    there = recoded(theirs, np.maximum(positions, 0).astype(np.uint16))
+    return gone | np.fromiter((one != other for one, other in zip(ours, there, strict=True)), dtype=np.bool_, count=len(ours))
+
+
 def recoded(packed: Sequence[bytes], positions: npt.NDArray[np.uint16]) -> list[bytes]:
     """Canonical annotations of many images with class id c replaced by positions[c]; objects that become equal are one.
 
-    Images that hold only boxes, the common case, are rewritten without a Python loop over their objects.
+    No Python loop over objects, but for images with objects of several sizes whose order changes.
     """
+    data, lengths = _joined(packed)
+    starts, image = _objects(data, lengths)
+    before = _class_ids(data, starts)
+    after = positions[before]
+    data[starts], data[starts + 1] = after & 0xFF, after >> 8
+    made = _parted(data, lengths)
+    # Objects are ordered by class first: they still are in order where classes ascend and no two of an image have become one.
+    unordered = (after[1:] < after[:-1]) | ((after[1:] == after[:-1]) & (before[1:] != before[:-1]))
+    images = np.unique(image[1:][unordered & (image[1:] == image[:-1])]).tolist()
+    for number, one in zip(images, _canonical([made[number] for number in images]), strict=True):
+        made[number] = one
+    return made
+
+
+def _joined(packed: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """All bytes in a row, and the length of each image's."""
     lengths = np.fromiter((len(one) for one in packed), dtype=np.int64, count=len(packed))
-    data = np.frombuffer(b"".join(packed), dtype=np.uint8)
-    if np.all((lengths - 1) % _BOX.itemsize == 0):
-        inside = np.ones(len(data), dtype=np.bool_)
-        inside[np.cumsum(lengths) - lengths] = False
-        boxes = data[inside].view(_BOX)
-        # A record of a box ends where the next one is expected: so checking all of them is sound.
-        if np.all(boxes["kind"] == Kind.BOX) and np.all(boxes["count"] == 4):
-            return _recoded_boxes(boxes, (lengths - 1) // _BOX.itemsize, positions)
-    return [pack({one._replace(class_id=int(positions[one.class_id])) for one in unpack(image)}) for image in packed]
+    return np.frombuffer(bytearray(b"".join(packed)), dtype=np.uint8), lengths
 
 
-def _recoded_boxes(boxes: npt.NDArray[np.void], counts: npt.NDArray[np.int64], positions: npt.NDArray[np.uint16]) -> list[bytes]:
-    boxes = boxes.copy()
-    boxes["class_id"] = positions[boxes["class_id"]]
-    image = np.repeat(np.arange(len(counts)), counts)
-    values = boxes["values"]
-    boxes = boxes[np.lexsort((values[:, 3], values[:, 2], values[:, 1], values[:, 0], boxes["class_id"], image))]
-    first = np.ones(len(boxes), dtype=np.bool_)
-    first[1:] = (boxes[1:] != boxes[:-1]) | (image[1:] != image[:-1])
-    ends = np.cumsum(np.bincount(image[first], minlength=len(counts))) * _BOX.itemsize
-    data = boxes[first].tobytes()
-    return [_VERSION + data[start:end] for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)] if len(counts) else []
+def _parted(data: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> list[bytes]:
+    whole, ends = data.tobytes(), np.cumsum(lengths)
+    return [whole[start:end] for start, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
+
+
+def _objects(data: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(objects,) where the record of each one starts, and its image. Goes from object to object in all images at once."""
+    ends = np.cumsum(lengths)
+    at, image = ends - lengths + 1, np.arange(len(lengths))
+    starts, images = [at[:0]], [image[:0]]
+    while (open_ := np.flatnonzero(at < ends[image])).size:
+        at, image = at[open_], image[open_]
+        starts.append(at)
+        images.append(image)
+        at = at + _HEADER_SIZE + 4 * (data[at + 3] + (data[at + 4].astype(np.int64) << 8))
+    found = np.concatenate(starts)
+    order = np.argsort(found)
+    return found[order], np.concatenate(images)[order]
+
+
+def _class_ids(data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+    return data[starts] | (data[starts + 1].astype(np.uint16) << np.uint16(8))
+
+
+def _canonical(packed: Sequence[bytes]) -> list[bytes]:
+    """The same objects in their order, equal ones once."""
+    data, lengths = _joined(packed)
+    starts, image = _objects(data, lengths)
+    count = int(data[starts[0] + 3]) | int(data[starts[0] + 4]) << 8 if len(starts) else 0
+    size = _HEADER_SIZE + 4 * count
+    # Objects of one size lie in a row, each image's behind its version byte.
+    if len(data) != len(packed) + len(starts) * size or not np.array_equal(starts, np.arange(len(starts)) * size + image + 1):
+        return [pack(set(unpack(one))) for one in packed]
+    rows = data[starts[:, None] + np.arange(size)]
+    values = np.ascontiguousarray(rows[:, _HEADER_SIZE:]).view("<u4")
+    order = np.lexsort((*values.T[::-1], rows[:, 2], _class_ids(data, starts), image))
+    rows, image = rows[order], image[order]
+    first = np.ones(len(rows), dtype=np.bool_)
+    first[1:] = (rows[1:] != rows[:-1]).any(axis=1) | (image[1:] != image[:-1])
+    return [_VERSION + one for one in _parted(rows[first].ravel(), np.bincount(image[first], minlength=len(packed)) * size)]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from psycopg.types.json import Jsonb
 from splitrail_common.access import Scope
 from splitrail_common.database import Connection
@@ -13,9 +12,10 @@ from splitrail_common.database import Connection
 from splitrail_split import arrays, columns
 from splitrail_split.columns import Columns
 from splitrail_split.domain import Version
-from splitrail_split.frames import SEQUENCE
+from splitrail_split.frames import SEQUENCE, next_frames
 from splitrail_split.store import DatasetStore, Row, Tables
 from splitrail_split.versions import classes, drafts
+from splitrail_split.versions.differences import Field
 from splitrail_split.versions.drafts import Draft
 from splitrail_split.versions.store import VersionStore
 
@@ -36,9 +36,28 @@ class NoImagesError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """What a draft comes to."""
+class _Base:
+    """Columns of what a draft is based on: those of images by themselves, and how they are linked and follow each other."""
 
+    images: Columns
+    linked: dict[str, arrays.Array]
+    next_frame: arrays.Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """What tells the frames of videos, by ordinal: of metadata, that is the sequence alone."""
+
+    paths: list[str]
+    sequences: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a draft comes to. `rows`: its own, in the order of the query `list_draft_rows`."""
+
+    rows: Sequence[Row]
+    changes: drafts.Changes
     images: Columns
     digest: str
     class_names: list[str]
@@ -71,66 +90,71 @@ class Commits:
                 raise BaseMovedError(expected, newest)
             if draft.image_count == 0:
                 raise NoImagesError
-            await self._recode(connection, draft, base)
-            rows = await self._tables.rows_in(connection, "list_draft_rows", {"version_id": draft.version_id, "project_id": draft.project_id})
-            made = await asyncio.to_thread(_made, draft, base, rows)
+            await self._tables.run_in(connection, "create_recoded", {})
+            rows = await self._tables.rows_in(connection, "list_draft_rows", {**_named(draft), "sequence": SEQUENCE})
+            images = await self._recode(connection, draft, base.images, rows)
+            made = await asyncio.to_thread(_made, draft, images, rows)
             if newest is not None and await self._equal(connection, draft, made, newest):
                 version_id = newest.version_id
             else:
                 version_id = draft.version_id
-                await self._insert(connection, dataset, draft, made)
+                await self._insert(connection, dataset, draft, base, made)
             await self._tables.run_in(connection, "end_draft", {"version_id": draft.version_id, "committed_version_id": version_id})
             return version_id
 
-    async def _base(self, version_id: str | None) -> Columns:
+    async def _base(self, version_id: str | None) -> _Base:
         if version_id is None:
-            return columns.of_images([], [], [], [])
+            return _Base(columns.of_images([], [], [], []), {}, np.zeros(0, dtype=np.int32))
 
         async def array(name: str) -> arrays.Array:
             return await self._datasets.array(version_id, name)
 
-        return Columns(
+        images = Columns(
             content=await array(arrays.CONTENT),
             annotation=await array(arrays.ANNOTATION),
             label_state=await array(arrays.LABEL_STATE),
             labels=await self._datasets.labels(version_id),
             perceptual_hash=(await array(arrays.PERCEPTUAL_HASH)).astype(np.uint64, copy=False),
         )
+        linked = {name: await array(name) for name in (arrays.LINK_FIRST, arrays.LINK_SECOND, arrays.LINK_DISTANCE)}
+        return _Base(images, linked, await array(arrays.NEXT_FRAME))
 
-    async def _recode(self, connection: Connection, draft: Draft, base: Columns) -> None:
-        """Writes the class positions of the version into the draft's annotations; images of the base that this concerns become changed ones."""
+    async def _recode(self, connection: Connection, draft: Draft, base: Columns, rows: Sequence[Row]) -> Columns:
+        """Writes annotations anew where classes move at the commit: those of `rows`, in place, and those of the base, whose columns come back."""
         positions = classes.committed_positions(draft.classes)
         moved = positions != np.arange(len(positions))
         if not moved.any():
-            return
-        after = -1
-        while rows := await self._tables.rows_in(
-            connection, "page_draft_annotations", {"version_id": draft.version_id, "after": after, "limit": _RECODED_AT_ONCE}
-        ):
-            values = await asyncio.to_thread(_recoded, rows, positions)
-            await self._tables.run_in(connection, "recode_draft", {"version_id": draft.version_id, **values})
-            after = rows[-1]["place"]
-        touched = [row["base_ordinal"] for row in await self._tables.rows_in(connection, "touched_by_draft", {"version_id": draft.version_id})]
+            return base
+        kept = [row for row in rows if not row["removed"]]
+        for start in range(0, len(kept), _RECODED_AT_ONCE):
+            some = kept[start : start + _RECODED_AT_ONCE]
+            made = await asyncio.to_thread(classes.recoded, [row["annotations"] for row in some], positions)
+            await self._store.put_recoded(connection, [-1 - row["position"] for row in some], made)
+            for row, annotations in zip(some, made, strict=True):
+                row["annotations"] = annotations
         owner = np.repeat(np.arange(base.size), np.diff(base.labels.indptr))
+        touched = [row["base_ordinal"] for row in rows if row["base_ordinal"] is not None]
         concerned = np.setdiff1d(owner[moved[base.labels.class_ids]], touched)
-        of_base = {"version_id": draft.version_id, "base_version_id": draft.base_version_id}
+        parts = [base.at(concerned[:0])]
         for start in range(0, len(concerned), _RECODED_AT_ONCE):
-            ordinals = concerned[start : start + _RECODED_AT_ONCE].tolist()
-            rows = await self._tables.rows_in(connection, "get_annotations", {"version_id": draft.base_version_id, "ordinals": ordinals})
-            values = await asyncio.to_thread(_recoded, rows, positions)
-            await self._tables.run_in(connection, "recode_base", {**of_base, "first": draft.next_position + start, **values})
+            ordinals = concerned[start : start + _RECODED_AT_ONCE]
+            packed = await self._store.annotations(connection, ordinals, images_of=draft.base_version_id)
+            made = await asyncio.to_thread(classes.recoded, packed, positions)
+            await self._store.put_recoded(connection, ordinals.tolist(), made)
+            parts.append(await asyncio.to_thread(columns.annotated, base.at(ordinals), made))
+        changes = drafts.Changes(removed=concerned[:0], replaced=concerned, rows=columns.joined(parts))
+        return await asyncio.to_thread(drafts.committed, base, changes)
 
     async def _equal(self, connection: Connection, draft: Draft, made: _Made, newest: Version) -> bool:
         """True when the newest version holds the same, down to what the digest does not cover."""
         if made.digest != newest.digest or made.class_ids != newest.class_ids:
             return False
         within_base = draft.base_version_id == newest.version_id
-        found = await self._store.differences(
-            draft.version_id, draft.base_version_id, newest.version_id, within_base=within_base, connection=connection
-        )
-        return len(found) == 0
+        found = await self._store.differences(connection, draft.version_id, draft.base_version_id, newest.version_id, within_base=within_base)
+        # By the digest, annotations are equal; the draft's may be still to be written anew.
+        return bool((found.common & (found.rows[:, 2] == Field.ANNOTATIONS.bit)).all())
 
-    async def _insert(self, connection: Connection, dataset: Row, draft: Draft, made: _Made) -> None:
+    async def _insert(self, connection: Connection, dataset: Row, draft: Draft, base: _Base, made: _Made) -> None:
         number = dataset["latest_version"] + 1
         version = {
             "version_id": draft.version_id,
@@ -146,24 +170,35 @@ class Commits:
             "report": Jsonb({}),
         }
         await self._datasets.insert_version(connection, version, {}, ())
-        named = {"version_id": draft.version_id, "base_version_id": draft.base_version_id, "project_id": draft.project_id}
-        inserted = await self._tables.run_in(connection, "insert_committed_assets", named)
+        # Postgres copies rows while columns are worked out here.
+        frames = await self._frames(connection, draft, base, made) if any(row["moves"] for row in made.rows) else None
+        stored = asyncio.create_task(asyncio.to_thread(_stored, made.images, base, frames))
+        removed = np.sort(made.changes.removed).tolist()
+        kept = base.images.size - len(removed)
+        inserted = await self._tables.run_in(connection, "insert_own_assets", {**_named(draft), "removed": removed, "kept": kept})
+        await self._tables.run_in(connection, "expect_many", {})
+        inserted += await self._tables.run_in(connection, "insert_kept_assets", {**_named(draft), "removed": removed})
         if inserted != made.images.size:
             raise RuntimeError(f"draft {draft.version_id}: {inserted} rows for {made.images.size} images")
-        paths = [row["path"] for row in await self._tables.rows_in(connection, "list_paths", named)]
-        sequences = [row["value"] for row in await self._tables.rows_in(connection, "list_metadata", {**named, "key": SEQUENCE})]
-        stored = await asyncio.to_thread(_stored, made.images, paths, sequences)
-        await self._datasets.insert_columns(connection, draft.version_id, stored)
+        await self._datasets.insert_columns(connection, draft.version_id, await stored)
         latest = {"dataset_id": draft.dataset_id, "number": number, "next_class_id": dataset["next_class_id"]}
         await self._tables.run_in(connection, "set_latest_version", latest)
 
+    async def _frames(self, connection: Connection, draft: Draft, base: _Base, made: _Made) -> _Frames:
+        found = await self._tables.one_in(connection, "list_frames", {"version_id": draft.base_version_id, "sequence": SEQUENCE}) or {}
+        kept = [row for row in made.rows if not row["removed"]]
+        paths = found["paths"] + [row["path"] for row in kept]
+        sequences = found["sequences"] + [row["sequence"] for row in kept]
+        source = made.changes.source(base.images.size).tolist()
+        return _Frames([paths[number] for number in source], [sequences[number] for number in source])
 
-def _recoded(rows: Sequence[Row], positions: npt.NDArray[np.uint16]) -> Row:
-    return {"places": [row["place"] for row in rows], "annotations": classes.recoded([row["annotations"] for row in rows], positions)}
+
+def _named(draft: Draft) -> Row:
+    return {"version_id": draft.version_id, "base_version_id": draft.base_version_id, "project_id": draft.project_id}
 
 
 def _made(draft: Draft, base: Columns, rows: Sequence[Row]) -> _Made:
-    """Pure, seconds for a million images. `rows`: the draft's own, in the order of the query `list_draft_rows`."""
+    """Pure, a second for a million images."""
     kept = [row for row in rows if not row["removed"]]
     changes = drafts.Changes(
         removed=np.array([row["base_ordinal"] for row in rows if row["removed"]], dtype=np.int64),
@@ -178,11 +213,17 @@ def _made(draft: Draft, base: Columns, rows: Sequence[Row]) -> _Made:
     images = drafts.committed(base, changes)
     staying = draft.classes.staying
     names = [draft.class_names[position] for position in staying]
-    return _Made(images, images.digest(names), names, [draft.class_ids[position] for position in staying])
+    return _Made(rows, changes, images, images.digest(names), names, [draft.class_ids[position] for position in staying])
 
 
-def _stored(images: Columns, paths: Sequence[str], sequences: Sequence[str]) -> dict[str, bytes]:
-    """All columns as they are stored. Of metadata, they depend on the sequence alone."""
-    nothing: dict[str, str] = {}
-    metadata = [{SEQUENCE: one} if one else nothing for one in sequences]
-    return {name: arrays.encode(name, values) for name, values in columns.of_version(images, paths, metadata).items()}
+def _stored(images: Columns, base: _Base, frames: _Frames | None) -> dict[str, bytes]:
+    """All columns as they are stored. Links and frames cost the most by far: they are the base's where what they come of is. frames None: it is."""
+    made = columns.by_name(images)
+    same = np.array_equal(images.perceptual_hash, base.images.perceptual_hash)
+    made.update(base.linked if same else columns.linked(images.perceptual_hash))
+    if frames is None:
+        made[arrays.NEXT_FRAME] = base.next_frame
+    else:
+        nothing: dict[str, str] = {}
+        made[arrays.NEXT_FRAME] = next_frames(frames.paths, [{SEQUENCE: one} if one else nothing for one in frames.sequences])
+    return {name: arrays.encode(name, values) for name, values in made.items()}

@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from splitrail_common.access import Scope
+from splitrail_common.database import Connection
 from splitrail_common.errors import Reason, precondition
 
 from splitrail_split import arrays
 from splitrail_split.domain import Asset, Version, VersionState
 from splitrail_split.service import Datasets
 from splitrail_split.store import DatasetStore
-from splitrail_split.versions import differences
-from splitrail_split.versions.differences import ABSENT, AssetDifference, ClassDifference, Counts, Differences, Kind
+from splitrail_split.versions import classes, differences
+from splitrail_split.versions.differences import ABSENT, AssetDifference, ClassDifference, Counts, Differences, Field, Kind
 from splitrail_split.versions.drafts import Draft
 from splitrail_split.versions.store import VersionStore
 
 _CACHE_BYTES = 32 * 1024 * 1024
+_COMPARED_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class Comparisons:
         rows = found.of_kind(query.kind)
         page = rows[query.start : query.start + query.limit]
         assets = await self._shown(page, ours, draft, theirs, annotations=query.annotations)
-        classes = differences.of_classes(ours, theirs, draft.class_targets if draft else None)
-        return DiffPage(found.counts, classes, assets, len(page), len(rows) > query.start + len(page))
+        of_classes = differences.of_classes(ours, theirs, draft.class_targets if draft else None)
+        return DiffPage(found.counts, of_classes, assets, len(page), len(rows) > query.start + len(page))
 
     async def counts(self, ours: Version | None, theirs: Version | None) -> Counts:
         """In how many images two committed versions differ; None has none."""
@@ -85,11 +87,45 @@ class Comparisons:
         other_id = theirs.version_id if theirs else None
 
         async def load() -> arrays.Array:
-            rows = await self._store.differences(ours.version_id, images_of, other_id, within_base=draft is not None and images_of == other_id)
-            return (await asyncio.to_thread(differences.ordered, rows)).rows
+            positions = classes.moved_positions(ours.class_ids, theirs.class_ids) if theirs else None
+            async with self._store.snapshot() as connection:
+                found = await self._store.differences(
+                    connection,
+                    ours.version_id,
+                    images_of,
+                    other_id,
+                    within_base=draft is not None and images_of == other_id,
+                    every=positions is not None,
+                )
+                if positions is not None:
+                    found = await self._by_class(
+                        connection, found, positions, draft_id=draft.version_id if draft else None, images_of=images_of, other_id=other_id
+                    )
+            return (await asyncio.to_thread(differences.ordered, found.rows)).rows
 
         stamp = f"{ours.version_id}/{draft.change_count}" if draft else ours.version_id
         return Differences((await self._cache.get(stamp, other_id or "", load)).astype(np.int32, copy=False))
+
+    async def _by_class(
+        self,
+        connection: Connection,
+        found: Differences,
+        positions: npt.NDArray[np.int64],
+        *,
+        draft_id: str | None,
+        images_of: str | None,
+        other_id: str | None,
+    ) -> Differences:
+        """`found`, where equal positions do not mean equal classes: so annotations of every image that is in both are compared anew."""
+        rows, bit = found.rows, Field.ANNOTATIONS.bit
+        both = np.flatnonzero(found.common)
+        for start in range(0, len(both), _COMPARED_AT_ONCE):
+            some = both[start : start + _COMPARED_AT_ONCE]
+            here = await self._store.annotations(connection, rows[some, 0], images_of=images_of, draft_id=draft_id)
+            there = await self._store.annotations(connection, rows[some, 1], images_of=other_id)
+            differ = await asyncio.to_thread(classes.differing, here, there, positions)
+            rows[some, 2] = np.where(differ, rows[some, 2] | bit, rows[some, 2] & ~bit)
+        return Differences(rows[~found.common | (rows[:, 2] != 0)])
 
     async def _shown(
         self, rows: npt.NDArray[np.int32], ours: Version, draft: Draft | None, theirs: Version | None, *, annotations: bool

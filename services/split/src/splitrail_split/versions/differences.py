@@ -22,7 +22,7 @@ class Kind(IntEnum):
 
 
 class Field(IntEnum):
-    """What of an image can differ; bit number - 1 of the third column of Differences."""
+    """What of an image can differ: a bit each in the third column of Differences."""
 
     CONTENT = 1
     PATH = 2
@@ -30,6 +30,11 @@ class Field(IntEnum):
     LABEL_STATE = 4
     ANNOTATIONS = 5
     METADATA = 6
+
+    @property
+    def bit(self) -> int:
+        """It, in the third column."""
+        return 1 << (self - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,12 @@ class Differences:
     rows: npt.NDArray[np.int32]
 
     @property
+    def common(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether the image is in both versions."""
+        there: npt.NDArray[np.bool_] = np.all(self.rows[:, :2] != ABSENT, axis=1)
+        return there
+
+    @property
     def kinds(self) -> npt.NDArray[np.int32]:
         """(n,) the Kind of each row."""
         return np.where(self.rows[:, 1] == ABSENT, Kind.ADDED, np.where(self.rows[:, 0] == ABSENT, Kind.REMOVED, Kind.CHANGED)).astype(np.int32)
@@ -81,7 +92,7 @@ class Differences:
         """Of all rows."""
         kinds = np.bincount(self.kinds, minlength=len(Kind) + 1)
         bits = self.rows[:, 2]
-        fields = {field: int(np.count_nonzero(bits & (1 << (field - 1)))) for field in Field}
+        fields = {field: int(np.count_nonzero(bits & field.bit)) for field in Field}
         return Counts(int(kinds[Kind.ADDED]), int(kinds[Kind.REMOVED]), int(kinds[Kind.CHANGED]), {one: n for one, n in fields.items() if n})
 
     def of_kind(self, kind: int) -> npt.NDArray[np.int32]:
@@ -100,7 +111,7 @@ def ordered(rows: npt.NDArray[np.int32]) -> Differences:
 
 def fields(bits: int) -> list[Field]:
     """The fields that a row's bits name."""
-    return [field for field in Field if bits & (1 << (field - 1))]
+    return [field for field in Field if bits & field.bit]
 
 
 def of_classes(ours: Version, theirs: Version | None, targets: Sequence[int] | None = None) -> list[ClassDifference]:

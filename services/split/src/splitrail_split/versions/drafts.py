@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from splitrail_common.annotations import LabelState, labels_csr, pack
 
-from splitrail_split import arrays
+from splitrail_split import arrays, columns
 from splitrail_split.columns import Columns
 from splitrail_split.domain import Version, VersionState
 from splitrail_split.versions.classes import DraftClasses
@@ -247,39 +247,22 @@ def tally(assets: Sequence[DraftAsset], n_classes: int) -> Tally:
 class Changes:
     """What a draft does to its base. `rows` are first those that stand for `replaced` images of the base, in that order, then the new ones.
 
-    removed, replaced: ordinals of the base, replaced ones ascending.
+    removed, replaced: ordinals of the base.
     """
 
     removed: Ordinals
     replaced: Ordinals
     rows: Columns
 
+    def source(self, n: int) -> Ordinals:
+        """Where each image of the version to be is among the `n` of the base and then `rows`: what stays of the base, in place, then the new ones."""
+        source = np.arange(n)
+        source[self.replaced] = n + np.arange(len(self.replaced))
+        keep = np.ones(n, dtype=np.bool_)
+        keep[self.removed] = False
+        return np.concatenate([source[keep], np.arange(n + len(self.replaced), n + self.rows.size)])
+
 
 def committed(base: Columns, changes: Changes) -> Columns:
-    """The columns of the version that a draft becomes: what stays of the base, in place, then the new images. No loop over images."""
-    n, rows = base.size, changes.rows
-    source = np.arange(n)
-    source[changes.replaced] = n + np.arange(len(changes.replaced))
-    keep = np.ones(n, dtype=np.bool_)
-    keep[changes.removed] = False
-    source = np.concatenate([source[keep], np.arange(n + len(changes.replaced), n + rows.size)])
-
-    def chosen(ours: arrays.Array, theirs: arrays.Array) -> arrays.Array:
-        return np.concatenate([ours, theirs])[source]
-
-    return Columns(
-        content=chosen(base.content, rows.content),
-        annotation=chosen(base.annotation, rows.annotation),
-        label_state=chosen(base.label_state, rows.label_state),
-        labels=_chosen_labels(base.labels, rows.labels, source),
-        perceptual_hash=np.concatenate([base.perceptual_hash, rows.perceptual_hash])[source],
-    )
-
-
-def _chosen_labels(ours: arrays.Labels, theirs: arrays.Labels, source: Ordinals) -> arrays.Labels:
-    starts = np.concatenate([ours.indptr[:-1], len(ours.class_ids) + theirs.indptr[:-1]])[source]
-    counts = np.concatenate([np.diff(ours.indptr), np.diff(theirs.indptr)])[source]
-    indptr = np.zeros(len(source) + 1, dtype=np.int64)
-    np.cumsum(counts, out=indptr[1:])
-    at = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], counts)
-    return arrays.Labels(indptr, np.concatenate([ours.class_ids, theirs.class_ids])[at])
+    """The columns of the version that a draft becomes."""
+    return columns.joined([base, changes.rows]).at(changes.source(base.size))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from splitrail_split.content_store import ContentStore
 from splitrail_split.domain import Asset, Version
 from splitrail_split.store import DatasetStore, Row, Tables
 from splitrail_split.versions.classes import DraftClasses
+from splitrail_split.versions.differences import Differences
 from splitrail_split.versions.drafts import Draft, DraftAsset, Tally
 
 _ROW_TYPES = ("uuid", "int4", "int4", "bool", "bytea", "text", "text", "int2", "bytea", "jsonb")
@@ -168,16 +170,44 @@ class VersionStore:
         values = {"version_id": draft.version_id, "project_id": draft.project_id, "positions": list(positions), "annotations": annotations}
         return [Asset(**row) for row in await self._tables.rows("get_draft_assets", values)]
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """A connection that reads what was there when it read first."""
+        async with self._tables.pool.connection() as connection, connection.transaction():
+            await self._tables.run_in(connection, "begin_snapshot", {})
+            yield connection
+
     async def differences(
-        self, version_id: str, images_of: str | None, other_version_id: str | None, *, within_base: bool, connection: Connection | None = None
-    ) -> npt.NDArray[np.int32]:
-        """(n, 3): see the query `diff_images`."""
-        values = {"version_id": version_id, "images_of": images_of, "other_version_id": other_version_id, "within_base": within_base}
-        if connection is None:
-            rows = await self._tables.rows("diff_images", values)
-        else:
-            rows = await self._tables.rows_in(connection, "diff_images", values)
-        return np.frombuffer(rows[0]["packed"], dtype=">i4").reshape(-1, 3).astype(np.int32)
+        self, connection: Connection, version_id: str, images_of: str | None, other_version_id: str | None, *, within_base: bool, every: bool = False
+    ) -> Differences:
+        """See the query `diff_images`; in no order."""
+        values = {
+            "version_id": version_id,
+            "images_of": images_of,
+            "other_version_id": other_version_id,
+            "within_base": within_base,
+            "every": every,
+        }
+        if not within_base:
+            await self._tables.run_in(connection, "expect_many", {})
+        rows = await self._tables.rows_in(connection, "diff_images", values)
+        return Differences(np.frombuffer(rows[0]["packed"], dtype=">i4").reshape(-1, 3).astype(np.int32))
+
+    async def annotations(
+        self, connection: Connection, places: npt.NDArray[np.integer], *, images_of: str | None, draft_id: str | None = None
+    ) -> list[bytes]:
+        """Of images that are there: see the query `get_annotations`."""
+        values = {"places": places.tolist(), "images_of": images_of, "draft_id": draft_id}
+        row = (await self._tables.rows_in(connection, "get_annotations", values))[0]
+        ends = list(accumulate(row["lengths"], initial=0))
+        return [row["data"][start:end] for start, end in pairwise(ends)]
+
+    async def put_recoded(self, connection: Connection, places: Sequence[int], annotations: Sequence[bytes]) -> None:
+        """Keeps, for the rest of a commit, other annotations of these images: see the query `create_recoded`."""
+        sizes = [len(one) for one in annotations]
+        firsts = list(accumulate(sizes[:-1], initial=0))
+        values = {"places": list(places), "data": b"".join(annotations), "firsts": firsts, "sizes": sizes}
+        await self._tables.run_in(connection, "insert_recoded", values)
 
     async def delete_draft(self, scope: Scope, version_id: str) -> bool:
         """False when it is committed. Raises NOT_FOUND."""
