@@ -84,7 +84,7 @@ def _root(parent: Ordinals, node: int) -> int:
     return node
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _pairs(hashes: npt.NDArray[np.uint64], blocks: Ordinals, members: Ordinals, bounds: Ordinals, complete: int) -> Ordinals:
     """Rows (first, second, distance). A pair that several blocks find is taken from the first of them."""
     n = len(hashes)

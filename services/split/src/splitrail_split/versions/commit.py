@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg.types.json import Jsonb
 from splitrail_common.access import Scope
+from splitrail_common.concurrency import ended
 from splitrail_common.database import Connection
 
 from splitrail_split import arrays, columns
@@ -173,14 +174,17 @@ class Commits:
         # Postgres copies rows while columns are worked out here.
         frames = await self._frames(connection, draft, base, made) if any(row["moves"] for row in made.rows) else None
         stored = asyncio.create_task(asyncio.to_thread(_stored, made.images, base, frames))
-        removed = np.sort(made.changes.removed).tolist()
-        kept = base.images.size - len(removed)
-        inserted = await self._tables.run_in(connection, "insert_own_assets", {**_named(draft), "removed": removed, "kept": kept})
-        await self._tables.run_in(connection, "expect_many", {})
-        inserted += await self._tables.run_in(connection, "insert_kept_assets", {**_named(draft), "removed": removed})
-        if inserted != made.images.size:
-            raise RuntimeError(f"draft {draft.version_id}: {inserted} rows for {made.images.size} images")
-        await self._datasets.insert_columns(connection, draft.version_id, await stored)
+        try:
+            removed = np.sort(made.changes.removed).tolist()
+            kept = base.images.size - len(removed)
+            inserted = await self._tables.run_in(connection, "insert_own_assets", {**_named(draft), "removed": removed, "kept": kept})
+            await self._tables.run_in(connection, "expect_many", {})
+            inserted += await self._tables.run_in(connection, "insert_kept_assets", {**_named(draft), "removed": removed})
+            if inserted != made.images.size:
+                raise RuntimeError(f"draft {draft.version_id}: {inserted} rows for {made.images.size} images")
+            await self._datasets.insert_columns(connection, draft.version_id, await stored)
+        finally:
+            await ended(stored)
         latest = {"dataset_id": draft.dataset_id, "number": number, "next_class_id": dataset["next_class_id"]}
         await self._tables.run_in(connection, "set_latest_version", latest)
 
