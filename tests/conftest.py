@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from main_job import ARGUMENTS, EPOCHS, Command, Story, fetched_assets, history, until
+from main_job import ARGUMENTS, EPOCHS, Command, Story, fetched_assets, history
 from splitrail_local.shapes import generate
-from splitrail_local.testing import RunningStack, running_stack
+from splitrail_local.testing import RunningStack, running_stack, until
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +54,7 @@ def story(stack: RunningStack, command: Command, api: httpx.Client, tmp_path_fac
     ):
         try:
             until(lambda: history(api, run_id), "the first epoch", 240)
-            killed_pid = stack.pid("pod")
-            os.kill(killed_pid, 9)
+            killed_pid = stack.kill("pod")
             assert watching.wait(timeout=600) == 0
         finally:
             watching.kill()  # the end of the block would wait for it for ever
@@ -63,6 +62,6 @@ def story(stack: RunningStack, command: Command, api: httpx.Client, tmp_path_fac
         watched = [json.loads(line) for line in output]
     run = api.get(f"/api/runs/{run_id}").raise_for_status().json()["run"]
     assert run["job"]["state"] == "JOB_STATE_SUCCEEDED", run["job"]
-    staged_for_training = until(lambda: fetched_assets(stack), "the access log")
+    staged_for_training = until(lambda: fetched_assets(stack), "the access log", 120)
     evaluation = command.json("eval", "run", run["reference"], "--split", "test")
     return Story(source, run, evaluation, watched, killed_pid, staged_for_training)

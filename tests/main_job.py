@@ -2,30 +2,16 @@
 
 import json
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
-import pytest
 from splitrail_local.testing import RunningStack
 
-T = TypeVar("T")
 EPOCHS = 8
 ARGUMENTS = ["imgsz=64", "batch=4", "nbs=4", "optimizer=AdamW", "lr0=0.002", "mosaic=0", "close_mosaic=0", "warmup_epochs=1", "seed=0"]
 """A recipe that finds some of the shapes after a few epochs of a second each."""
-
-
-def until(condition: Callable[[], T | None], what: str, seconds: float = 120) -> T:
-    """The first true result of `condition`, asked again and again; fails with `what` after the deadline."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if result := condition():
-            return result
-        time.sleep(0.1)
-    pytest.fail(f"not within {seconds:.0f} s: {what}")
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,16 @@
 import json
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from main_job import ARGUMENTS, EPOCHS, Command, Story, until
+from main_job import ARGUMENTS, EPOCHS, Command, Story
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from splitrail_local.shapes import generate
-from splitrail_local.testing import RunningStack
+from splitrail_local.testing import RunningStack, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 WEB = Path(__file__).resolve().parent.parent / "gateway" / "web"
@@ -67,7 +66,7 @@ def test_a_live_run_heals_when_the_gateway_restarts(story: Story, page: Page, co
     page.goto(f"{stack.gateway_url}/#/runs/{run['run_id']}")
     rows = page.locator("h2:has-text('Epochs') + div tbody tr")
     expect(rows.first).to_be_visible(timeout=240_000)
-    os.kill(stack.pid("envoy"), signal.SIGKILL)
+    stack.kill("envoy")
     expect(page.locator("#link")).to_have_text("connection lost, trying again…", timeout=20_000)
     expect(page.locator(".strip")).to_contain_text("succeeded", timeout=400_000)
     expect(rows).to_have_count(6)

@@ -4,15 +4,12 @@ import asyncio
 import io
 import json
 import os
-import signal
 import socket
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
 
 import nats
 import nats.errors
@@ -25,11 +22,10 @@ from splitrail_local.__main__ import main
 from splitrail_local.errors import StackError
 from splitrail_local.stack import SERVERS, Stack
 from splitrail_local.supervisor import MARK
-from splitrail_local.testing import RunningStack, running_stack
+from splitrail_local.testing import RunningStack, running_stack, until
 
 pytestmark = pytest.mark.integration
 
-T = TypeVar("T")
 KEY = "projects/p/assets/probe"
 
 
@@ -38,15 +34,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     with running_stack(tmp_path_factory) as running:
         s3.client(running.state).put_object(s3.BUCKET, KEY, io.BytesIO(b"bytes"), 5)
         yield running
-
-
-def until(condition: Callable[[], T], seconds: float = 30) -> T:
-    """Wait until `condition` returns something true."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
-    return value
 
 
 def processes_of(stack_id: str) -> list[psutil.Process]:
@@ -139,7 +126,7 @@ def test_the_access_log_tells_who_read_which_key(stack: RunningStack) -> None:
         records = [json.loads(line) for line in whole_lines]
         return [record for record in records if record["user_agent"] == "probe/1"]
 
-    (record,) = until(logged)
+    (record,) = until(logged, "the access log")
     assert (record["operation"], record["key"], record["requester"], record["status"]) == ("REST.GET.OBJECT", KEY, "reader", 200)
 
 
@@ -151,9 +138,7 @@ def test_a_second_start_says_that_all_runs(stack: RunningStack) -> None:
 
 @pytest.mark.parametrize("part", SERVERS)
 def test_a_killed_server_is_started_again(stack: RunningStack, part: str) -> None:
-    before = stack.pid(part)
-    os.kill(before, signal.SIGKILL)
-    until(lambda: stack.pid(part) not in (0, before) and stack.stack.is_ready(part))
+    stack.restored(part, stack.kill(part))
     with psycopg.connect(stack.admin_dsn) as connection:
         connection.execute("SELECT 1")
     assert s3.client(stack.state).stat_object(s3.BUCKET, KEY).size == 5

@@ -1,8 +1,6 @@
 """The synchronous client through a real gateway to real services; no pod, so that jobs stay queued. The whole job is in /tests."""
 
 import json
-import os
-import signal
 
 import pytest
 import splitrail_client
@@ -95,11 +93,12 @@ def test_a_watch_outlives_the_service_and_ends_with_the_run(client, stack, impor
     interruptions = []
     watching = client.watch(run, on_interruption=lambda error, seconds: interruptions.append(error))
     states = [next(watching).state.state]
-    os.kill(stack.pid("metrics"), signal.SIGKILL)
+    killed = stack.kill("metrics")
     assert client.cancel(run).run_id == run.run_id
     states += [event.state.state for event in watching]
     assert states == [run_event_pb2.JOB_STATE_QUEUED, run_event_pb2.JOB_STATE_CANCELLED]
     assert interruptions
+    stack.restored("metrics", killed)
     assert client.run(run.reference).job.state == run_event_pb2.JOB_STATE_CANCELLED
 
 

@@ -96,11 +96,10 @@ def test_an_export_outlives_the_service(client, stack, split, tmp_path):
 
     def kill(progress):
         if progress.done == 30 and not killed:
-            killed.append(stack.pid("split"))
-            os.kill(killed[0], signal.SIGKILL)
+            killed.append(stack.kill("split"))
 
     done = client.export("cells@v1", tmp_path / "x", progress=kill)
-    assert killed
+    stack.restored("split", *killed)
     assert done.end.file_count == len(contents(tmp_path / "x")) == done.written_files
 
 

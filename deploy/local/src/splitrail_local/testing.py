@@ -1,15 +1,31 @@
 """A stack of its own for a test session: `with running_stack(tmp_path_factory) as stack: ...` in a session-scoped fixture."""
 
-from collections.abc import Collection, Iterator, Mapping
+import os
+import signal
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from splitrail_local import keys, nats, postgres, s3, services
+from splitrail_local import envoy, keys, nats, postgres, s3, services
+from splitrail_local.part import NotReadyError
 from splitrail_local.s3 import Credentials
 from splitrail_local.stack import SERVERS, Stack
 from splitrail_local.state import State
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T | None], what: str, seconds: float = 30) -> T:
+    """The first true result of `condition`, asked again and again; TimeoutError with `what` after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.05)
+    return value
 
 
 class FolderFactory(Protocol):
@@ -90,6 +106,25 @@ class RunningStack:
     def pid(self, part: str) -> int:
         """The process of a part (to kill it); 0 when it does not run."""
         return self.stack.status()[part].pid
+
+    def kill(self, part: str) -> int:
+        """End a part's process by SIGKILL, and return its id; supervisord starts another one, for which `restored` waits."""
+        pid = self.pid(part)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def restored(self, part: str, killed: int) -> None:
+        """Wait until a part runs again in place of the process `killed` and, where there is a gateway, all of its services are reached."""
+        until(lambda: self.pid(part) not in (0, killed) and self.stack.is_ready(part), f"{part} is started again")
+        if self.pid("envoy"):
+            until(self._is_serving, "the gateway reaches every service")
+
+    def _is_serving(self) -> bool:
+        try:
+            envoy.serving(self.state)
+        except NotReadyError:
+            return False
+        return True
 
     def log(self, part: str) -> str:
         return (self.state.logs / f"{part}.log").read_text(errors="replace")
