@@ -184,12 +184,12 @@ def test_bad_arguments_are_refused_by_name(story: Story, command: Command, argum
 
 
 def test_refusals_of_state(story: Story, command: Command, tmp_path):
-    assert "split" in command.run("split", "create", "cells@v1", "--ratios", "0.7,0.7,0.1", "--seed", "1", code=3).stderr.lower()
-    assert command.run("split", "create", "cells@v1", "--ratios", "1.2,-0.2,0", "--seed", "1", code=3).stderr
+    assert "split" in command.run("split", "create", "cells@v1", "--ratios", "0.7,0.7,0.1", "--seed", "1", code=2).stderr.lower()
+    assert command.run("split", "create", "cells@v1", "--ratios", "1.2,-0.2,0", "--seed", "1", code=2).stderr
     assert "cells@v9" in command.run("train", "data=cells@v9", "model=yolov8n", "--detach", code=3).stderr
     command.run("dataset", "import", str(tmp_path / "absent"), code=2)
     (tmp_path / "empty").mkdir()
-    assert "image" in command.run("dataset", "import", str(tmp_path / "empty"), code=3).stderr
+    assert "image" in command.run("dataset", "import", str(tmp_path / "empty"), code=2).stderr
 
 
 def test_an_unreachable_gateway_is_exit_code_4(command: Command):

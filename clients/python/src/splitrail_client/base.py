@@ -1,9 +1,11 @@
 """What every part of the asynchronous client stands on: the open channel, pages, and versions by reference."""
 
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
+import grpc
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, version_pb2, version_service_pb2
 
 from .channel import Channel
@@ -13,6 +15,7 @@ from .errors import RefusedError
 PAGE = 1000
 """As many as a request for a list, or one with a list, may hold."""
 _DRAFT = re.compile(r"^(?P<dataset>[^@#]+)@draft$")
+_ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 
 class BaseClient:
@@ -55,15 +58,19 @@ class BaseClient:
             raise RefusedError(f"there is no dataset {name!r} in the project {self.project}; `splitrail dataset ls` lists what there is")
         return found[0]
 
-    async def drafts(self, dataset: str) -> list[version_pb2.Draft]:
-        """Drafts of the dataset of this name, newest first."""
-        request = version_service_pb2.ListDraftsRequest(dataset_id=(await self.dataset(dataset)).dataset_id)
+    async def drafts(self, dataset: str | dataset_pb2.DatasetVersion) -> list[version_pb2.Draft]:
+        """Drafts of the dataset of this name, or of the one that a version or draft belongs to, newest first."""
+        dataset_id = (await self.dataset(dataset) if isinstance(dataset, str) else dataset).dataset_id
+        request = version_service_pb2.ListDraftsRequest(dataset_id=dataset_id)
         return [item async for page in self._pages(self.channel.versions.ListDrafts, request) for item in page.drafts]
 
     async def _only_draft(self, dataset: str) -> dataset_pb2.DatasetVersion:
         drafts = await self.drafts(dataset)
         if not drafts:
-            raise RefusedError(f"{dataset} has no draft: begin one with `splitrail version new {dataset}`")
+            raise RefusedError(
+                f"{dataset} has no draft: it was committed or deleted, or none was begun; `splitrail version ls {dataset}` lists its versions,"
+                f" `splitrail version new {dataset}` begins a draft"
+            )
         if len(drafts) > 1:
             ids = ", ".join(item.version.version_id for item in drafts)
             raise RefusedError(f"{dataset} has {len(drafts)} drafts: name the one that is meant by its id ({ids})")
@@ -71,7 +78,8 @@ class BaseClient:
 
     async def _resolve(self, reference: str) -> dataset_service_pb2.ResolveVersionResponse:
         request = dataset_service_pb2.ResolveVersionRequest(project_id=self.project, reference=reference)
-        return await self.channel.call(self.channel.datasets.ResolveVersion, request)
+        with saying_what_is_gone(reference):
+            return await self.channel.call(self.channel.datasets.ResolveVersion, request)
 
     async def _pages(self, method: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
         """Every page that a List call has for `request`."""
@@ -82,3 +90,23 @@ class BaseClient:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+
+def is_version_id(reference: str) -> bool:
+    """True for the id of a version or draft, which no other reference looks like."""
+    return _ID.match(reference) is not None
+
+
+@contextmanager
+def saying_what_is_gone(reference: str) -> Iterator[None]:
+    """A refusal because nothing has this version_id says in which ways a draft ends: whoever kept the id may not know that it has."""
+    try:
+        yield
+    except RefusedError as error:
+        if error.code is not grpc.StatusCode.NOT_FOUND or not is_version_id(reference):
+            raise
+        text = (
+            f"there is no version or draft {reference} (any more): it was deleted, or it was a draft that was committed without changes, or it is"
+            " in a project that you cannot see; `splitrail version ls DATASET` lists what there is, `splitrail version new DATASET` begins a draft"
+        )
+        raise RefusedError(text, code=error.code, reason=error.reason, metadata=error.metadata) from error

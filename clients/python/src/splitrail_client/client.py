@@ -62,7 +62,7 @@ class AsyncClient(VersionClient):
 
         `name` defaults to the folder's. `task`: what the annotations describe, detect, segment, pose, obb or classify.
         `strict` refuses a source with any problem; `dry_run` reports and commits nothing.
-        Raises UsageError for a folder that cannot be read, ImportFailedError when no version comes of it.
+        Raises UsageError for a folder that cannot be read or holds no image, ImportFailedError when no version comes of it.
         """
         folder = Path(path)
         order = ImportOrder(folder, self.project, name or dataset_name(folder), strict, dry_run, task_value(task))
@@ -108,11 +108,12 @@ class AsyncClient(VersionClient):
 
     async def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]) -> split_pb2.SplitRevision:
         """Splits a version into train, val and test, and makes that its current split. Equal arguments give an equal split anywhere."""
+        parameters = await self._split_parameters(ratios, wishes)
         version = await self.version(reference)
         request = split_service_pb2.CreateSplitRequest(
             dataset_id=version.dataset_id,
             version_id=version.version_id,
-            parameters=await self._split_parameters(ratios, wishes),
+            parameters=parameters,
             request_id=new_request_id(),
             keep_current="folds" in wishes,
         )
@@ -122,23 +123,25 @@ class AsyncClient(VersionClient):
         self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]
     ) -> split_pb2.SplitRevision:
         """What `split` would make, with its certificate; nothing is stored, so it has neither id nor number."""
-        version = await self.version(reference)
         parameters = await self._split_parameters(ratios, wishes)
+        version = await self.version(reference)
         request = split_service_pb2.PreviewSplitRequest(dataset_id=version.dataset_id, version_id=version.version_id, parameters=parameters)
         return (await self.channel.call(self.channel.splits.PreviewSplit, request, seconds=LONG_DEADLINE_SECONDS)).split
 
     async def _split_parameters(self, ratios: Sequence[float], wishes: SplitWishes) -> split_pb2.SplitParameters:
-        base = await self.get_split(wishes["base"]) if wishes.get("base") else None
+        """Raises UsageError before anything is asked of a service."""
         folds = wishes.get("folds")
-        return split_pb2.SplitParameters(
+        parameters = split_pb2.SplitParameters(
             ratios=split_ratios(ratios),
             seed=wishes.get("seed", 0),
             method=split_method(wishes.get("method", "stratified")),
             group_by=[group_by(rule) for rule in wishes.get("group_by", ())],
-            base_split_id=base.split_id if base else "",
             pins=[split_pb2.Pin(path=path, split=split_value(part)) for path, part in wishes.get("pins", {}).items()],
             folds=split_pb2.Folds(count=folds[0], index=folds[1]) if folds else None,
         )
+        if wishes.get("base"):
+            parameters.base_split_id = (await self.get_split(wishes["base"])).split_id
+        return parameters
 
     async def splits(self, reference: str) -> list[split_pb2.SplitRevision]:
         """All revisions of a version, newest first."""

@@ -1,6 +1,6 @@
 """What can go wrong, one class for each exit code of the `splitrail` command."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -56,9 +56,9 @@ class SplitrailError(Exception):
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
 
-    def sentences(self) -> list[str]:
-        """For people: one sentence for each field, or the message."""
-        return [f"{item.field}: {item.description}" for item in self.violations] or [self.message]
+    def sentences(self, called: Callable[[str], str] = str) -> list[str]:
+        """For people: one sentence for each field, or the message. `called`: what they call a field."""
+        return [f"{called(item.field)}: {item.description}" for item in self.violations] or [self.message]
 
 
 class JobFailedError(SplitrailError):
@@ -77,7 +77,7 @@ class ImportFailedError(SplitrailError):
 
 
 class UsageError(SplitrailError):
-    """The caller gave something that cannot be meant: a folder that is not there, a malformed reference, no address."""
+    """The caller gave something that cannot be meant: a folder that is not there or holds no image, ratios that do not add up to 1, no address."""
 
     exit_code = 2
 

@@ -1,6 +1,7 @@
 """What people write: dataset names, `cells/17`, `cells/17/eval/2`, ratios, and `key=value` arguments."""
 
 import hashlib
+import math
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ _INTEGER = re.compile(r"^[+-]?[0-9]+$")
 _NUMBER = re.compile(r"^[+-]?([0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|inf|infinity|nan)$", re.IGNORECASE)
 _EXACT = 2**53  # beyond it, protobuf's Value cannot hold an integer
 _WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "none": None, "null": None}
+_TOLERANCE = 1e-6  # the service's
 _METHODS = {"stratified": split_pb2.SPLIT_METHOD_STRATIFIED, "random": split_pb2.SPLIT_METHOD_RANDOM, "hash": split_pb2.SPLIT_METHOD_HASH}
 TASKS = {
     "detect": dataset_pb2.TASK_DETECT,
@@ -95,9 +97,11 @@ def split_name(value: dataset_pb2.Split.ValueType) -> str:
 
 
 def split_ratios(values: Sequence[float]) -> split_pb2.SplitRatios:
-    """Train, val and test as the message; what they must add up to is the service's rule. Raises UsageError unless there are three."""
+    """Train, val and test as the message. Raises UsageError unless they are three fractions that add up to 1."""
     if len(values) != 3:
         raise UsageError(f"ratios are three numbers, for train, val and test (0.7,0.15,0.15); got {len(values)}")
+    if not all(0 <= value <= 1 for value in values) or abs(math.fsum(values) - 1) > _TOLERANCE:
+        raise UsageError(f"ratios are numbers from 0 to 1 that add up to 1 (0.7,0.15,0.15); got {','.join(f'{value:g}' for value in values)}")
     return split_pb2.SplitRatios(train=values[0], val=values[1], test=values[2])
 
 

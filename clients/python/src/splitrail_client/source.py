@@ -1,5 +1,6 @@
 """A folder of images and annotations on this machine: what of it is sent, and its hashes."""
 
+import csv
 import hashlib
 import os
 import stat
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import RefusedError, UsageError
+from .errors import UsageError
 from .text import plain
 
 IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -79,11 +80,15 @@ def scan(root: Path) -> Source:
     """Walks a folder; blocking. Hidden files are left out, and so is what no import reads (`.cache`, `.pt`, archives, ...).
     Symbolic links are followed to files inside the folder only. A .zip, .tar or .csv is a source of one file, for the service to judge.
 
-    Raises UsageError when the folder is missing or cannot be read, RefusedError when it holds no image.
+    Raises UsageError when it is missing, cannot be read, or holds no image, and for a .csv that does not name its columns.
     """
     if not root.exists():
         raise UsageError(f"{plain(str(root))} does not exist")
     if is_one_file(root):
+        if is_listing(root.name) and not _names_objects(root):
+            raise UsageError(
+                f"{plain(str(root))}: the first row must name the columns, and 'object' among them: the bucket's object that an image is"
+            )
         kind = "CSV of a bucket's objects" if is_listing(root.name) else f"{_extension(root.name)} archive"
         return Source(root.parent, (LocalFile(root.name, root.stat().st_size),), kind)
     if not root.is_dir():
@@ -94,10 +99,10 @@ def scan(root: Path) -> Source:
     except OSError as error:
         raise UsageError(f"{plain(str(error.filename or root))} cannot be read: {error.strerror}") from error
     if not files and not left_out:
-        raise RefusedError(f"{plain(str(root))} is empty: there is no image to import")
+        raise UsageError(f"{plain(str(root))} is empty: there is no image to import")
     if not any(item.is_image for item in files):
         kinds = ", ".join(sorted(IMAGE_EXTENSIONS))
-        raise RefusedError(f"{plain(str(root))} holds no image (looked for {kinds}, in sub-folders too)")
+        raise UsageError(f"{plain(str(root))} holds no image (looked for {kinds}, in sub-folders too)")
     return Source(root, files, guess_format([item.path for item in files]), left_out)
 
 
@@ -109,6 +114,17 @@ def is_one_file(path: Path) -> bool:
 def is_listing(path: str) -> bool:
     """True for a list of images that lie in a bucket."""
     return _extension(path) == LISTING_EXTENSION
+
+
+def _names_objects(path: Path) -> bool:
+    """False for a list whose first row is none of column names. True too for what is no CSV: only the service reads all of it."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return "object" in [cell.strip() for cell in next(csv.reader(file, strict=True), [])]
+    except (csv.Error, UnicodeDecodeError):
+        return True
+    except OSError as error:
+        raise UsageError(f"{plain(str(path))} cannot be read: {error.strerror}") from error
 
 
 def _walk(root: Path, real_root: str, left_out: Counter[str]) -> Iterator[LocalFile]:

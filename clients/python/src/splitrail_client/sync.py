@@ -87,7 +87,13 @@ class Client:
         """See AsyncClient.versions."""
         return self._portal.call(self._client.versions, dataset)
 
-    def drafts(self, dataset: str) -> list[version_pb2.Draft]:
+    def create_dataset(
+        self, name: str, task: str = "detect", *, external_id: str = "", labels: Mapping[str, str] | None = None
+    ) -> dataset_pb2.Dataset:
+        """See AsyncClient.create_dataset."""
+        return self._portal.call(lambda: self._client.create_dataset(name, task, external_id=external_id, labels=labels))
+
+    def drafts(self, dataset: str | dataset_pb2.DatasetVersion) -> list[version_pb2.Draft]:
         """See AsyncClient.drafts."""
         return self._portal.call(self._client.drafts, dataset)
 
@@ -122,6 +128,10 @@ class Client:
     def commit(self, draft: VersionLike, *, expected_base: VersionLike | None = None) -> dataset_pb2.DatasetVersion:
         """See AsyncClient.commit."""
         return self._portal.call(lambda: self._client.commit(draft, expected_base=expected_base))
+
+    def version_id(self, version: VersionLike) -> str:
+        """See AsyncClient.version_id."""
+        return self._portal.call(self._client.version_id, version)
 
     def diff(self, version: VersionLike, before: VersionLike | None = None, *, annotations: bool = False) -> version_service_pb2.DiffVersionsResponse:
         """See AsyncClient.diff."""

@@ -65,6 +65,8 @@ class ImportResult:
     uploaded_files: int
     """Distinct contents that had to be sent."""
     uploaded_bytes: int
+    ended_before: bool = False
+    """This source had been imported like this before: the report is from then, and nothing was made now."""
 
     @property
     def version(self) -> dataset_pb2.DatasetVersion:
@@ -112,7 +114,7 @@ class Transfer:
             task=order.task,
         )
         current: import_pb2.Import = getattr(await self._channel.call(imports.CreateImport, request), "import")  # a keyword of Python
-        import_id = current.import_id
+        import_id, ended_before = current.import_id, current.state == import_pb2.IMPORT_STATE_SUCCEEDED
         if current.state == import_pb2.IMPORT_STATE_OPEN:
             await self._send(import_id, source, files)
             start = import_service_pb2.StartImportRequest(import_id=import_id, strict=order.strict, dry_run=order.dry_run)
@@ -121,7 +123,7 @@ class Transfer:
             self._report(ImportProgress("processing", current.processed_count, current.image_count))
         if current.state == import_pb2.IMPORT_STATE_FAILED:
             raise ImportFailedError(current.failure or "the import failed", current)
-        return ImportResult(current, len(self._sent), self._sent_bytes)
+        return ImportResult(current, len(self._sent), self._sent_bytes, ended_before)
 
     async def _send(self, import_id: str, source: Source, files: Sequence[HashedFile]) -> None:
         """Announces all files, a page at a time, and uploads what each page lacks. What comes twice is sent once."""

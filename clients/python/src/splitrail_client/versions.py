@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, version_pb2, version_service_pb2
 
-from .base import PAGE, BaseClient
+from .base import PAGE, BaseClient, is_version_id, saying_what_is_gone
 from .channel import LONG_DEADLINE_SECONDS, Channel
 from .errors import RefusedError, UsageError, Violation
-from .references import new_request_id, version_reference
+from .references import new_request_id, task_value, version_reference
 from .source import HashedFile, LocalFile, Source, scan
 from .text import plain
 from .transfer import DIRECT, LIMITS, TIMEOUT, ImportProgress, Report, read, upload
@@ -41,7 +41,20 @@ class DraftChange:
 
 
 class VersionClient(BaseClient):
-    """The part of AsyncClient that makes, compares and deletes versions."""
+    """The part of AsyncClient that makes, compares and deletes datasets and versions by hand."""
+
+    async def create_dataset(
+        self, name: str, task: str = "detect", *, external_id: str = "", labels: Mapping[str, str] | None = None
+    ) -> dataset_pb2.Dataset:
+        """Makes an empty dataset, which `new_draft(name)` begins to fill. An import makes its dataset by itself.
+
+        `task`: what its annotations will describe, detect, segment, pose, obb or classify. `external_id`: the caller's own identifier of it.
+        Raises RefusedError (ALREADY_EXISTS) when the name or the external_id is taken.
+        """
+        request = dataset_service_pb2.CreateDatasetRequest(
+            project_id=self.project, name=name, task=task_value(task), external_id=external_id, labels=labels or {}, request_id=new_request_id()
+        )
+        return (await self.channel.call(self.channel.datasets.CreateDataset, request)).dataset
 
     async def versions(self, dataset: str) -> list[dataset_pb2.DatasetVersion]:
         """Committed versions of the dataset of this name, newest first. Those that are not: `drafts`."""
@@ -49,9 +62,17 @@ class VersionClient(BaseClient):
         return [item async for page in self._pages(self.channel.datasets.ListVersions, request) for item in page.versions]
 
     async def new_draft(self, base: VersionLike) -> dataset_pb2.DatasetVersion:
-        """Begins a draft of the version `base`, whose images and classes it has until it is changed."""
-        found = await self._found(base)
-        request = version_service_pb2.CreateVersionRequest(dataset_id=found.dataset_id, base_version_id=found.version_id, request_id=new_request_id())
+        """Begins a draft of the version `base`, whose images and classes it has until it is changed.
+
+        The name of a dataset means its newest version; while it has none, the draft begins without images and classes.
+        """
+        request = version_service_pb2.CreateVersionRequest(request_id=new_request_id())
+        named = await self.dataset(base) if isinstance(base, str) and "@" not in base and not is_version_id(base) else None
+        if named is not None and not named.latest_version:
+            request.dataset_id = named.dataset_id
+        else:
+            found = await self._found(base)
+            request.dataset_id, request.base_version_id = found.dataset_id, found.version_id
         return (await self.channel.call(self.channel.versions.CreateVersion, request)).version
 
     async def upsert_assets(
@@ -119,18 +140,24 @@ class VersionClient(BaseClient):
         return await self._change_classes(found, changes)
 
     async def commit(self, draft: VersionLike, *, expected_base: VersionLike | None = None) -> dataset_pb2.DatasetVersion:
-        """Makes a draft the dataset's next version, or finds that it equals the newest one, which is returned then.
+        """Makes a draft the dataset's next version, under the same version_id, or finds that it equals the newest one, which is returned then.
 
+        Committing again, by the draft or its id, returns the same.
         Raises RefusedError with the reason BASE_MOVED when the dataset's newest version is another one than the draft's base, or than
         `expected_base`: by naming the newest one, what it holds is replaced by the draft, without merging.
         """
-        found = await self._found(draft)
+        version_id = await self.version_id(draft)
         request = version_service_pb2.CommitVersionRequest(
-            dataset_id=found.dataset_id,
-            version_id=found.version_id,
-            expected_base_version_id=(await self._found(expected_base)).version_id if expected_base else "",
+            version_id=version_id, expected_base_version_id=(await self._found(expected_base)).version_id if expected_base else ""
         )
-        return (await self.channel.call(self.channel.versions.CommitVersion, request, seconds=LONG_DEADLINE_SECONDS)).version
+        with saying_what_is_gone(version_id):
+            return (await self.channel.call(self.channel.versions.CommitVersion, request, seconds=LONG_DEADLINE_SECONDS)).version
+
+    async def version_id(self, version: VersionLike) -> str:
+        """The id of a version or draft. One that is given as an id is not looked up: a draft that equalled a version is known to `commit` alone."""
+        if isinstance(version, str) and is_version_id(version):
+            return version
+        return (await self._found(version)).version_id
 
     async def diff(
         self, version: VersionLike, before: VersionLike | None = None, *, annotations: bool = False

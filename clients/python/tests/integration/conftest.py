@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 import splitrail_client
+from click.testing import CliRunner
+from splitrail_client.cli import cli
 from splitrail_local.stack import PARTS
 from splitrail_local.testing import RunningStack, running_stack
 
@@ -18,3 +20,10 @@ def stack(tmp_path_factory) -> Iterator[RunningStack]:
 def client(stack) -> Iterator[splitrail_client.Client]:
     with splitrail_client.connect(stack.gateway_url, stack.admin_token) as made:
         yield made
+
+
+@pytest.fixture
+def invoke(stack):
+    """Runs the command against the stack, without a terminal."""
+    environment = {"SPLITRAIL_URL": stack.gateway_url, "SPLITRAIL_TOKEN": stack.admin_token}
+    return lambda *arguments, **options: CliRunner().invoke(cli, arguments, env=environment, **options)

@@ -3,14 +3,16 @@
 import hashlib
 import itertools
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import splitrail_client
-from click.testing import CliRunner
 from splitrail.split.v1 import version_pb2
 from splitrail_client import Annotation, AnnotationList, AssetUpsert, Box
-from splitrail_client.cli import cli
 from splitrail_client.text import human_size
 from splitrail_local.shapes import CLASS_NAMES, generate
 
@@ -38,12 +40,6 @@ def more(tmp_path, seed) -> Path:
     """A folder of three images that the platform has never seen."""
     generate(tmp_path / "more", images=3, size=48, seed=1000 + seed)
     return tmp_path / "more" / "images"
-
-
-@pytest.fixture
-def invoke(stack):
-    environment = {"SPLITRAIL_URL": stack.gateway_url, "SPLITRAIL_TOKEN": stack.admin_token}
-    return lambda *arguments, **options: CliRunner().invoke(cli, arguments, env=environment, **options)
 
 
 def box(class_id: int, center: float = 0.5) -> Annotation:
@@ -137,6 +133,72 @@ def test_the_second_of_two_drafts_is_refused_until_it_names_the_newest_version(c
         client.delete_assets(second, [FIRST])
 
 
+def test_a_draft_that_equals_its_base_is_that_version_however_often_it_is_committed(client, invoke, cells):
+    draft = client.new_draft(cells)
+    first, again = (invoke("version", "commit", draft.version_id) for _ in range(2))
+    assert (first.exit_code, first.stdout) == (0, f"{cells}@v1 {IMAGES} images, {client.version(cells).object_count} objects, 4 classes\n")
+    assert first.stderr == f"the draft equals {cells}@v1: no new version was made\n"
+    assert (again.exit_code, again.stdout, again.stderr) == (0, first.stdout, first.stderr)
+    assert client.commit(draft).number == 1
+    assert [item.number for item in client.versions(cells)] == [1]
+    gone = invoke("version", "commit", f"{cells}@draft")
+    assert (gone.exit_code, gone.stdout) == (3, "")
+    assert f"{cells} has no draft: it was committed or deleted, or none was begun" in gone.stderr
+    gone = invoke("version", "remove", draft.version_id, FIRST)
+    assert (gone.exit_code, "a draft that was committed without changes, or it is in a project that" in gone.stderr) == (3, True)
+
+    draft = client.new_draft(cells)
+    client.delete_assets(draft, [FIRST])
+    first, again = (invoke("version", "commit", draft.version_id) for _ in range(2))
+    assert (first.exit_code, first.stdout.split()[0], first.stderr) == (0, f"{cells}@v2", "")
+    assert (again.exit_code, again.stdout, again.stderr) == (0, first.stdout, "")
+    deleted = client.new_draft(cells)
+    client.discard_draft(deleted)
+    gone = invoke("version", "commit", deleted.version_id)
+    assert (gone.exit_code, gone.stdout) == (3, "")
+    assert f"there is no version or draft {deleted.version_id} (any more): it was deleted" in gone.stderr
+
+
+def test_a_second_draft_is_told_of_the_first(client, invoke, cells):
+    first = invoke("version", "new", cells)
+    assert (first.exit_code, first.stderr) == (0, "")
+    second = invoke("version", "new", cells)
+    assert second.exit_code == 0
+    assert second.stderr == f"{cells} has 1 other draft, so name the one that is meant by its id:\nsplitrail version ls {cells}\n"
+    made = [line.split()[2] for line in (second.stdout, first.stdout)]
+    assert [line.split()[0] for line in invoke("version", "ls", cells).stdout.splitlines()] == ["VERSION", *made, f"{cells}@v1"]
+
+
+@pytest.mark.parametrize("task", ["detect", "classify"])
+def test_a_dataset_without_import_gets_its_first_version_from_a_draft(client, invoke, more, seed, task):
+    name = f"by-hand-{seed}"
+    done = invoke("dataset", "create", name, "--task", task, "--label", "team=blood", "--external-id", f"theirs-{seed}", "-o", "json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert (document["name"], document["task"], document["latest_version"]) == (name, task, 0)
+    assert (document["labels"], document["external_id"]) == ({"team": "blood"}, f"theirs-{seed}")
+    taken = invoke("dataset", "create", name)
+    assert (taken.exit_code, f"another dataset of the project has the name '{name}'" in taken.stderr) == (3, True)
+    with pytest.raises(splitrail_client.RefusedError) as refused:
+        client.create_dataset(f"{name}-2", task, external_id=f"theirs-{seed}")
+    assert refused.value.reason == "ALREADY_EXISTS"
+    assert f"by hand: splitrail version new {name}" in invoke("version", "ls", name).stderr
+
+    assert f"{name} draft" in invoke("version", "new", name).stdout
+    assert client.version_id(f"{name}@draft") == client.version(f"{name}@draft").version_id
+    empty = invoke("version", "commit", f"{name}@draft")
+    assert (empty.exit_code, "holds no image" in empty.stderr) == (3, True)
+    assert invoke("version", "classes", f"{name}@draft", "--add", "rbc").stdout == "rbc\n"
+    known = {"classId": 0, "box": {"centerX": 0.5, "centerY": 0.5, "width": 0.2, "height": 0.1}} if task == "detect" else {"classId": 0}
+    (more.parent / "a.json").write_text(json.dumps({"assets": [{"path": "shapes_0000.jpg", "annotations": {"items": [known]}}]}))
+    added = invoke("version", "add", f"{name}@draft", str(more), "--annotations", str(more.parent / "a.json"))
+    assert added.exit_code == 0, added.output
+    assert invoke("version", "commit", f"{name}@draft").stdout == f"{name}@v1 3 images, 2 unlabelled, 1 object, 1 class\n"
+    assert [(item.name, item.latest_version) for item in client.datasets() if item.name == name] == [(name, 1)]
+    draft = client.new_draft(name)
+    assert (draft.image_count, draft.base_version_id) == (3, client.version(name).version_id)
+
+
 def test_refusals_name_the_image_and_files_that_are_none(client, cells, more, tmp_path):
     draft = client.new_draft(cells)
     (more / "copy.jpg").write_bytes((tmp_path / "source" / FIRST).read_bytes())
@@ -216,6 +278,23 @@ def test_the_command_in_text_and_json(client, invoke, cells, more, tmp_path):
     }
     assert [line.split()[0] for line in shown("ls", cells).splitlines()] == ["VERSION", f"{cells}@v2", f"{cells}@v1"]
     assert shown("diff", f"{cells}@v2", f"{cells}@v1").startswith(f"0 added, 2 removed, {found['changed']} changed\n")
+
+
+def test_deleting_asks_and_says_so_where_nobody_can_answer(stack, client, invoke, cells):
+    for arguments in (["version", "delete", f"{cells}@v1"], ["dataset", "delete", cells]):
+        done = invoke(*arguments)
+        assert (done.exit_code, done.stdout) == (2, ""), done.output
+        assert "asks for confirmation, and there is no terminal to answer on: --yes answers it" in done.stderr
+    here, terminal = pty.openpty()
+    os.write(here, b"\x04")  # Ctrl-D: somebody is there, and does not answer
+    environment = {**os.environ, "SPLITRAIL_URL": stack.gateway_url, "SPLITRAIL_TOKEN": stack.admin_token}
+    program = [sys.executable, "-c", "from splitrail_client.cli import main; main()", "dataset", "delete", cells]
+    left = subprocess.run(program, env=environment, stdin=terminal, capture_output=True, text=True, timeout=60, check=False)
+    os.close(terminal)
+    os.close(here)
+    assert (left.returncode, left.stdout) == (1, "")
+    assert left.stderr == f"Delete the dataset {cells} with all of its versions for good? [y/N]: \nAborted!\n"
+    assert [item.number for item in client.versions(cells)] == [1]
 
 
 def test_deleting_names_what_it_deletes(client, invoke, cells):

@@ -101,6 +101,10 @@ def test_ratios():
         references.parse_ratios("0.7,x")
     with pytest.raises(UsageError, match="three"):
         references.split_ratios([0.5, 0.5])
+    for wrong in ([0.7, 0.7, 0.1], [1.2, -0.2, 0.0], [0.5, 0.5, math.nan]):
+        with pytest.raises(UsageError, match="add up to 1"):
+            references.split_ratios(wrong)
+    assert references.split_ratios([1 / 3, 1 / 3, 0.3333333]).test == 0.3333333  # within the service's tolerance
 
 
 def test_text_is_shown_as_text():

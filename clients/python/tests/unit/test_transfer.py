@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from splitrail.split.v1 import dataset_pb2, import_pb2
-from splitrail_client.errors import ImportFailedError, RefusedError, SplitrailError, UnreachableError, UsageError
+from splitrail_client.errors import ImportFailedError, SplitrailError, UnreachableError, UsageError
 from splitrail_client.references import dataset_name
 from splitrail_client.source import guess_format, scan
 from splitrail_client.transfer import ImportOrder, Transfer
@@ -172,10 +172,10 @@ def test_folders_that_cannot_be_sent(tmp_path):
     with pytest.raises(UsageError, match="neither a folder nor"):
         scan(tmp_path / "file")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RefusedError, match="empty"):
+    with pytest.raises(UsageError, match="empty"):
         scan(tmp_path / "empty")
     (tmp_path / "empty" / "labels.txt").touch()
-    with pytest.raises(RefusedError, match="no image"):
+    with pytest.raises(UsageError, match="no image"):
         scan(tmp_path / "empty")
 
 

@@ -24,7 +24,8 @@ def cli() -> None:
     splitrail train data=cells@v1 model=yolov8n epochs=20
     splitrail eval run cells/1 --split test
 
-    Data goes to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 unreachable.
+    Data goes to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 usage (the command itself sees what is wrong), 3 refused by a service,
+    4 unreachable.
     """
 
 

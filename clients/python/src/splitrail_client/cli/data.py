@@ -8,15 +8,18 @@ from splitrail.split.v1 import import_pb2
 from ..client import AsyncClient
 from ..errors import ImportFailedError
 from ..export import FORMATS, ExportResult
-from ..references import TASKS
+from ..references import TASKS, parse_assignments
 from ..source import Source
 from ..text import counted, human_size, plain
 from ..transfer import ImportProgress, ImportResult
 from . import documents, tables
-from .options import CommandError, Session, confirm_deletion, with_session
+from .options import Session, with_flags, with_session
 from .phases import shown_phases
 
 _SHOWN_PROBLEMS = 20
+_IMPORT_FLAGS = {"dataset_name": "--name", "task": "--task"}
+_CREATE_FLAGS = {"task": "--task", "labels": "--label", "external_id": "--external-id"}
+_EXPORT_FLAGS = {"format": "--format", "splits": "--split"}
 
 
 @click.group()
@@ -30,7 +33,7 @@ def dataset() -> None:
 @click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What the annotations describe.")
 @click.option("--strict", is_flag=True, help="Refuse the whole source when anything is wrong with it.")
 @click.option("--dry-run", is_flag=True, help="Check and report; commit nothing.")
-@with_session
+@with_flags(_IMPORT_FLAGS)
 def import_(session: Session, path: Path, *, name: str | None, task: str, strict: bool, dry_run: bool) -> None:
     """Send the folder PATH, or the .zip or .tar of one, or a .csv that lists images of a bucket, and make a new version of it.
 
@@ -59,11 +62,7 @@ def import_(session: Session, path: Path, *, name: str | None, task: str, strict
             problems = await client.problems(done.import_id)
         return done, problems, result, failure
 
-    try:
-        done, problems, result, failure = session.run(work)
-    except KeyboardInterrupt:
-        session.say("interrupted: run the same command again to go on where it stopped")
-        raise click.exceptions.Exit(130) from None
+    done, problems, result, failure = session.run_resumable(work)
     for problem in problems[:_SHOWN_PROBLEMS]:
         session.say(tables.problem_line(problem), style="dim" if problem.note else "yellow")
     if (more := done.problem_count + done.note_count - _SHOWN_PROBLEMS) > 0:
@@ -72,7 +71,10 @@ def import_(session: Session, path: Path, *, name: str | None, task: str, strict
         session.document(documents.import_report(done, problems, result))
     if result is None:
         assert failure is not None
-        raise CommandError(failure)
+        raise failure
+    # An import that was made now has a note of the service when the source equals the newest version.
+    if result.ended_before and not dry_run:
+        session.say(f"this source has been imported before, as {result.reference}: no new version was made")
     if not session.json:
         session.answer(_summary(result, dry_run=dry_run))
 
@@ -109,7 +111,7 @@ def left_out(source: Source) -> str:
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="yolo", show_default=True, help="Layout of the folder.")
 @click.option("--split", "parts", multiple=True, type=click.Choice(["train", "val", "test"]), help="Only this part; may be repeated. Default: all.")
 @click.option("--include-unlabelled", is_flag=True, help="Also images in no part of the split, above all those that nobody has labelled.")
-@with_session
+@with_flags(_EXPORT_FLAGS)
 def export(session: Session, reference: str, folder: Path, *, format_: str, parts: tuple[str, ...], include_unlabelled: bool) -> None:
     """Write the version REF (cells@v1, or cells@v1#2 for that split) into the new folder FOLDER.
 
@@ -128,11 +130,7 @@ def export(session: Session, reference: str, folder: Path, *, format_: str, part
                 progress=lambda progress: phases.show("exporting", progress.done, progress.total),
             )
 
-    try:
-        result = session.run(work)
-    except KeyboardInterrupt:
-        session.say("interrupted: run the same command again to go on where it stopped")
-        raise click.exceptions.Exit(130) from None
+    result = session.run_resumable(work)
     if session.json:
         session.document(documents.export_report(result))
     else:
@@ -140,17 +138,32 @@ def export(session: Session, reference: str, folder: Path, *, format_: str, part
         session.answer(f"{result.reference} in {result.folder}: {counted(result.end.image_count, 'image')}, {written}")
 
 
+@dataset.command("create")
+@click.argument("name")
+@click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What its annotations will describe.")
+@click.option("--external-id", default="", help="Your own identifier of it.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping; may be repeated.")
+@with_flags(_CREATE_FLAGS)
+def create(session: Session, name: str, *, task: str, external_id: str, labels: tuple[str, ...]) -> None:
+    """Make the empty dataset NAME, to fill it by hand: `splitrail version new NAME` begins its first version.
+
+    An import makes its dataset by itself.
+    """
+    own = parse_assignments(labels)
+    made = session.run(lambda client: client.create_dataset(name, task, external_id=external_id, labels=own))
+    if session.json:
+        session.document(documents.dataset(made))
+    else:
+        session.answer(f"{made.name} created")
+        session.say(f"begin its first version: splitrail version new {made.name}")
+
+
 @dataset.command("ls")
 @with_session
 def list_datasets(session: Session) -> None:
     """Datasets of the project, newest first."""
     items = session.run(lambda client: client.datasets())
-    if session.json:
-        session.document([documents.dataset(item) for item in items])
-    elif items:
-        session.out.print(tables.datasets(items))
-    else:
-        session.say("no datasets yet: splitrail dataset import PATH")
+    session.answer_list(items, documents.dataset, tables.datasets, "no datasets yet: splitrail dataset import PATH")
 
 
 @dataset.command("delete")
@@ -159,9 +172,4 @@ def list_datasets(session: Session) -> None:
 @with_session
 def delete_dataset(session: Session, name: str, yes: bool) -> None:
     """Delete the dataset NAME with its versions, drafts and splits. Refused while a job uses one of them."""
-    confirm_deletion(f"the dataset {name} with all of its versions", yes=yes)
-    session.run(lambda client: client.delete_dataset(name))
-    if session.json:
-        session.document({"deleted": name})
-    else:
-        session.answer(f"{name} deleted")
+    session.delete(name, f"the dataset {name} with all of its versions", lambda client: client.delete_dataset(name), yes=yes)

@@ -12,10 +12,19 @@ from ..references import split_name
 from ..text import counted
 from . import documents, tables
 from .following import detached, follow
-from .options import CommandError, Session, with_session
+from .options import Session, with_flags, with_session
 from .view import View
 
 _MATRIX_CLASSES = 20  # a larger confusion matrix is nothing to read
+_FLAGS = {
+    "split": "--split",
+    "split_id": "--on",
+    "arguments.conf": "--conf",
+    "arguments.iou": "--iou",
+    "arguments.imgsz": "--imgsz",
+    "arguments.batch": "--batch",
+    "arguments.max_det": "--max-det",
+}
 
 
 @click.group("eval")
@@ -34,7 +43,7 @@ def evaluate() -> None:
 @click.option("--batch", type=int, help="Images at once.")
 @click.option("--max-det", "max_det", type=int, help="Most predictions an image.")
 @click.option("--detach", is_flag=True, help="Queue the evaluation and return.")
-@with_session
+@with_flags(_FLAGS)
 def run(session: Session, reference: str, *, split: str, on: str | None, force: bool, detach: bool, **arguments: float | None) -> None:
     """Evaluate RUN (cells/17) and print what came of it, overall and per class."""
     given = {name: value for name, value in arguments.items() if value is not None}
@@ -72,12 +81,7 @@ def get(session: Session, reference: str) -> None:
 def list_evaluations(session: Session, reference: str | None) -> None:
     """Evaluations of RUN, or of the project, newest first."""
     items = session.run(lambda client: client.evaluations(reference))
-    if session.json:
-        session.document([documents.evaluation(item) for item in items])
-    elif items:
-        session.out.print(tables.evaluations(items))
-    else:
-        session.say("no evaluations yet: splitrail eval run cells/1 --split test")
+    session.answer_list(items, documents.evaluation, tables.evaluations, "no evaluations yet: splitrail eval run cells/1 --split test")
 
 
 def _follow(session: Session, item: run_pb2.Evaluation) -> None:
@@ -96,12 +100,12 @@ def _follow(session: Session, item: run_pb2.Evaluation) -> None:
 
 
 def _show(session: Session, item: run_pb2.Evaluation) -> None:
-    """Prints an evaluation; CommandError (exit code 1) when it failed or was cancelled."""
+    """Prints an evaluation; raises JobFailedError when it failed or was cancelled."""
     name = documents.evaluation_reference(item)
     if session.json:
         session.document(documents.evaluation(item))
     if item.job.state in (run_event_pb2.JOB_STATE_FAILED, run_event_pb2.JOB_STATE_CANCELLED):
-        raise CommandError(JobFailedError(f"{name} {ending(item.job)}"))
+        raise JobFailedError(f"{name} {ending(item.job)}")
     if session.json:
         return
     if item.job.state != run_event_pb2.JOB_STATE_SUCCEEDED:

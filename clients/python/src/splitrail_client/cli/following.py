@@ -14,7 +14,7 @@ from ..errors import JobFailedError
 from ..watching import watch_run
 from . import documents, tables
 from .live import Display
-from .options import CommandError, Session
+from .options import Session
 from .view import View, result_line
 
 
@@ -36,7 +36,7 @@ def _as_gateway(message: metrics_service_pb2.WatchRunResponse) -> object:
 def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> None:
     """Follows a run and says on stdout how it ended, or how it stands when Ctrl-C detached from it. `lines`: its messages as JSON instead.
 
-    Raises CommandError (exit code 1) when the run failed or was cancelled.
+    Raises JobFailedError when the run failed or was cancelled.
     """
     view = View(run.reference, epochs=run.epochs)
 
@@ -54,7 +54,7 @@ def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> No
     if ended is None:
         return
     if ended.job.state != run_event_pb2.JOB_STATE_SUCCEEDED:
-        raise CommandError(JobFailedError(f"{run.reference} {ending(ended.job)}"))
+        raise JobFailedError(f"{run.reference} {ending(ended.job)}")
     if not session.json:
         session.answer(result_line(view, tables.elapsed(ended.job)))
         session.say(f"plots: splitrail run plots {run.reference}    evaluate: splitrail eval run {run.reference} --split test")

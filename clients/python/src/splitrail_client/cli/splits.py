@@ -7,9 +7,15 @@ from ..client import AsyncClient
 from ..references import SplitWishes, method_name, parse_assignments, parse_ratios
 from ..text import counted
 from . import documents, tables
-from .options import Session, with_session
+from .options import Session, with_flags, with_session
 
-_SHOWN = 20
+_FLAGS = {
+    "parameters.ratios": "--ratios",
+    "parameters.group_by": "--group-by",
+    "parameters.base_split_id": "--base",
+    "parameters.pins": "--pin",
+    "parameters.folds": "--folds",
+}
 
 
 @click.group()
@@ -29,7 +35,7 @@ def split() -> None:
 @click.option("--pin", "pins", multiple=True, metavar="PATH=PART", help="Fix an image's part. Repeatable.")
 @click.option("--folds", type=click.IntRange(2, 20), help="Cross-validation: so many splits, on one held-out test set.")
 @click.option("--preview", is_flag=True, help="Show what it would be; store nothing.")
-@with_session
+@with_flags(_FLAGS)
 def create_split(session: Session, reference: str, ratios: str, folds: int | None, preview: bool, **wishes: object) -> None:
     """Split the version REF (cells@v1) and make that its current split. Folds leave the current one."""
     asked = _wishes(wishes)
@@ -50,7 +56,7 @@ def create_split(session: Session, reference: str, ratios: str, folds: int | Non
 
 
 def _wishes(given: dict[str, object]) -> SplitWishes:
-    """The options that were given."""
+    """The options that were given. Raises UsageError."""
     wishes = SplitWishes()
     wishes.update({name: value for name, value in given.items() if value})  # type: ignore[typeddict-item]  # click has typed them
     if pins := given["pins"]:
@@ -77,12 +83,7 @@ def get_split(session: Session, reference: str) -> None:
 def list_splits(session: Session, reference: str) -> None:
     """Splits of the version REF, newest first."""
     items = session.run(lambda client: client.splits(reference))
-    if session.json:
-        session.document([documents.split(item) for item in items])
-    elif items:
-        session.out.print(tables.splits(items))
-    else:
-        session.say(f"no split of {reference} yet: splitrail split create {reference}")
+    session.answer_list(items, documents.split, tables.splits, f"no split of {reference} yet: splitrail split create {reference}")
 
 
 @split.command("compare")
@@ -96,10 +97,7 @@ def compare(session: Session, before: str, reference: str) -> None:
         session.document(documents.comparison(found))
         return
     session.out.print(tables.moves(found.moves))
-    for moved in found.assets[:_SHOWN]:
-        session.answer(tables.moved_line(moved))
-    if (more := len(found.assets) - _SHOWN) > 0:
-        session.say(f"... and {more} more: all of them with -o json")
+    session.answer_first(found.assets, tables.moved_line)
 
 
 @split.command("leaks")
@@ -109,12 +107,7 @@ def compare(session: Session, before: str, reference: str) -> None:
 def leaks(session: Session, reference: str, within: int) -> None:
     """Near-duplicates in different parts of a split, closest first."""
     found: list[split_service_pb2.Leak] = session.run(lambda client: client.leaks(reference, within))
-    if session.json:
-        session.document([documents.leak(item) for item in found])
-    elif found:
-        session.out.print(tables.leaks(found))
-    else:
-        session.say("none")
+    session.answer_list(found, documents.leak, tables.leaks, "none")
 
 
 def _show(session: Session, item: split_pb2.SplitRevision) -> None:

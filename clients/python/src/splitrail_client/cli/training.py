@@ -2,11 +2,12 @@
 
 import click
 
-from ..errors import UsageError
 from ..references import parse_assignments, parse_value
 from . import documents, tables
 from .following import follow_run
-from .options import Session, with_session
+from .options import Session, with_flags, with_session
+
+_FLAGS = {"queue": "--queue", "labels": "--label", "external_id": "--external-id"}
 
 
 @click.command()
@@ -15,7 +16,7 @@ from .options import Session, with_session
 @click.option("--queue", default="", help="The queue it waits in.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping; may be repeated.")
 @click.option("--external-id", default="", help="Your own identifier of this run.")
-@with_session
+@with_flags(_FLAGS)
 def train(session: Session, assignments: tuple[str, ...], *, detach: bool, queue: str, labels: tuple[str, ...], external_id: str) -> None:
     """Train MODEL on the split that REF means, and follow it. Arguments are Ultralytics' own; `splitrail schema` lists them.
 
@@ -24,10 +25,7 @@ def train(session: Session, assignments: tuple[str, ...], *, detach: bool, queue
 
     Ctrl-C detaches: the run goes on.
     """
-    try:
-        given, own = parse_assignments(assignments), parse_assignments(labels)
-    except UsageError as error:
-        raise click.UsageError(error.message) from error
+    given, own = parse_assignments(assignments), parse_assignments(labels)
     missing = [name for name in ("data", "model") if not given.get(name)]
     if missing:
         raise click.UsageError(

@@ -14,10 +14,10 @@ from ..transfer import ImportProgress
 from ..versions import ANNOTATION_FILES, DraftChange
 from . import documents, tables
 from .data import left_out
-from .options import CommandError, Session, confirm_deletion, with_session
+from .options import Session, with_flags, with_session
 from .phases import shown_phases
 
-_SHOWN = 20
+_COMMIT_FLAGS = {"expected_base_version_id": "--expected-base"}
 
 
 @click.group()
@@ -29,7 +29,7 @@ def version() -> None:
     splitrail version add cells@draft new-images/ --into images
     splitrail version commit cells@draft
 
-    DRAFT is cells@draft, when the dataset has only one, or the draft's id.
+    DRAFT is cells@draft, when the dataset has only one, or the draft's id. `splitrail dataset create` makes a dataset to begin with.
     """
 
 
@@ -37,8 +37,16 @@ def version() -> None:
 @click.argument("reference", metavar="REF")
 @with_session
 def new(session: Session, reference: str) -> None:
-    """Begin a draft of the version REF (cells@v1; cells: the newest)."""
-    draft = session.run(lambda client: client.new_draft(reference))
+    """Begin a draft of the version REF (cells@v1; cells: the newest, or without images while there is none)."""
+
+    async def work(client: AsyncClient) -> tuple[dataset_pb2.DatasetVersion, int]:
+        made = await client.new_draft(reference)
+        return made, len(await client.drafts(made)) - 1
+
+    draft, others = session.run(work)
+    if others > 0:
+        session.say(f"{draft.dataset_name} has {counted(others, 'other draft')}, so name the one that is meant by its id:")
+        session.say(f"splitrail version ls {draft.dataset_name}")
     if session.json:
         session.document(documents.version(draft))
     else:
@@ -55,12 +63,8 @@ def list_versions(session: Session, dataset: str) -> None:
         return [item.version for item in await client.drafts(dataset)] + await client.versions(dataset)
 
     items = session.run(work)
-    if session.json:
-        session.document([documents.version(item) for item in items])
-    elif items:
-        session.out.print(tables.versions(items))
-    else:
-        session.say(f"no version of {dataset} yet: splitrail dataset import PATH --name {dataset}")
+    none = f"no version of {dataset} yet: splitrail dataset import PATH --name {dataset}, or by hand: splitrail version new {dataset}"
+    session.answer_list(items, documents.version, tables.versions, none)
 
 
 @version.command("add")
@@ -96,11 +100,7 @@ def add(session: Session, draft: str, *, path: Path | None, into: str, file: Pat
 
             return await client.upsert_assets(draft, assets, images=path, into=into, progress=report)
 
-    try:
-        change = session.run(work)
-    except KeyboardInterrupt:
-        session.say("interrupted: run the same command again to go on where it stopped")
-        raise click.exceptions.Exit(130) from None
+    change = session.run_resumable(work)
     if session.json:
         session.document(documents.draft_change(change))
     else:
@@ -110,16 +110,16 @@ def add(session: Session, draft: str, *, path: Path | None, into: str, file: Pat
 
 
 def _assets(file: Path) -> list[version_pb2.AssetUpsert]:
-    """What a file says, which is the body of UpsertAssets as JSON, of any length."""
+    """What a file says, which is the body of UpsertAssets as JSON, of any length. Raises UsageError."""
     try:
         data = file.read_bytes()
         if not data.lstrip().startswith(b"{"):
-            raise CommandError(UsageError(f'{file} must hold {{"assets": [...]}} as JSON'))
+            raise UsageError(f'{file} must hold {{"assets": [...]}} as JSON')
         return list(json_format.Parse(data, version_service_pb2.UpsertAssetsRequest()).assets)
     except OSError as error:
-        raise CommandError(UsageError(f"{file} cannot be read: {error.strerror}")) from error
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise CommandError(UsageError(f"{file} is not what UpsertAssets takes as JSON: {error}")) from error
+        raise UsageError(f"{file} is not what UpsertAssets takes as JSON: {error}") from error
 
 
 @version.command("remove")
@@ -151,10 +151,7 @@ def classes(session: Session, draft: str, add: tuple[str, ...], rename: tuple[st
     """Change the classes of a draft: what is added first, then renamed, then merged (by the new names)."""
     if not (add or rename or merge):
         raise click.UsageError("nothing to change: give --add, --rename or --merge")
-    try:
-        renamed, merged = parse_assignments(rename), parse_assignments(merge)
-    except UsageError as error:
-        raise CommandError(error) from error
+    renamed, merged = parse_assignments(rename), parse_assignments(merge)
     answer = session.run(lambda client: client.update_classes(draft, add=add, rename=renamed, merge=merged))
     if session.json:
         session.document({"classes": documents.draft_classes(answer.classes), "draft": documents.version(answer.version)})
@@ -167,10 +164,17 @@ def classes(session: Session, draft: str, add: tuple[str, ...], rename: tuple[st
 @version.command("commit")
 @click.argument("draft")
 @click.option("--expected-base", metavar="REF", help="The newest version as you know it; what it holds is replaced. Default: the draft's base.")
-@with_session
+@with_flags(_COMMIT_FLAGS)
 def commit(session: Session, draft: str, expected_base: str | None) -> None:
     """Make a draft the next version. Refused when the dataset has got another version meanwhile."""
-    made = session.run(lambda client: client.commit(draft, expected_base=expected_base))
+
+    async def work(client: AsyncClient) -> tuple[str, dataset_pb2.DatasetVersion]:
+        version_id = await client.version_id(draft)
+        return version_id, await client.commit(version_id, expected_base=expected_base)
+
+    version_id, made = session.run(work)
+    if made.version_id != version_id:
+        session.say(f"the draft equals {version_reference(made)}: no new version was made")
     if session.json:
         session.document(documents.version(made))
     else:
@@ -193,10 +197,7 @@ def diff(session: Session, references: tuple[str, ...]) -> None:
     session.answer(f"{counts.added} added, {counts.removed} removed, {counts.changed} changed")
     for changed in found.classes:
         session.answer(tables.class_difference_line(changed))
-    for item in found.assets[:_SHOWN]:
-        session.answer(tables.asset_difference_line(item))
-    if (more := len(found.assets) - _SHOWN) > 0:
-        session.say(f"... and {more} more: all of them with -o json")
+    session.answer_first(found.assets, tables.asset_difference_line)
 
 
 @version.command("delete")
@@ -205,7 +206,6 @@ def diff(session: Session, references: tuple[str, ...]) -> None:
 @with_session
 def delete(session: Session, reference: str, yes: bool) -> None:
     """Delete a draft, or the version REF (cells@v1) with its splits. Refused while a job uses one of them, or a draft is based on it."""
-    confirm_deletion(reference, yes=yes)
 
     async def work(client: AsyncClient) -> None:
         found = await client.version(reference)
@@ -214,11 +214,7 @@ def delete(session: Session, reference: str, yes: bool) -> None:
         else:
             await client.delete_version(reference)
 
-    session.run(work)
-    if session.json:
-        session.document({"deleted": reference})
-    else:
-        session.answer(f"{reference} deleted")
+    session.delete(reference, reference, work, yes=yes)
 
 
 def _summary(item: dataset_pb2.DatasetVersion) -> str:
