@@ -82,7 +82,7 @@ async def build(settings: Settings, draining: Draining) -> AsyncIterator[App]:
             thumbnails = Thumbnails(datasets, dataset_store, objects)
             splits = Splits(split_store, dataset_store, datasets, objects)
             exports = Exports(datasets, splits, dataset_store, objects)
-            staging, contents = Staging(objects), Contents(import_store, objects, executor)
+            staging, contents = Staging(objects, content_store), Contents(import_store, objects, executor, settings.import_threads)
             imports = Imports(import_store, dataset_store, staging, queue, draining)
             importer = Importer(import_store, contents, Places(settings.import_prefixes, settings.s3_bucket))
             workers = ImportWorkers(

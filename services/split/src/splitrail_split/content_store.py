@@ -42,6 +42,10 @@ class ContentStore:
         # Waits for removals that may not have seen the hold.
         await self._tables.one("pass_staging", {"project_id": project_id})
 
+    async def announced(self, project_id: str, contents: Sequence[bytes]) -> set[bytes]:
+        """Which of these contents somebody was told to upload before: no others can be staged."""
+        return {row["sha256"] for row in await self._tables.rows("announced_before", {"project_id": project_id, "contents": list(contents)})}
+
     async def known(self, project_id: str, contents: Sequence[bytes]) -> dict[bytes, KnownAsset]:
         """Which of these contents the project holds."""
         rows = await self._tables.rows("known_assets", {"project_id": project_id, "contents": list(contents)})

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -67,10 +68,12 @@ class Collected:
 class Contents:
     """Access to the bytes of an import's files."""
 
-    def __init__(self, store: ImportStore, objects: ObjectStore, executor: Executor) -> None:
+    def __init__(self, store: ImportStore, objects: ObjectStore, executor: Executor, threads: int) -> None:
+        """threads: those that `executor` has."""
         self._store = store
         self._objects = objects
         self._executor = executor
+        self._threads = threads
 
     async def images(self, claim: Claim, files: Sequence[SourceFile], local: Local = NOTHING, done: int = 0) -> Inspected:
         """Judges every image content once; `local` are those that need not be fetched. done: images of the import that were judged before.
@@ -165,8 +168,23 @@ class Contents:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     async def _on_threads(self, function: Callable[[A], R], items: Iterable[A]) -> list[R]:
-        loop = asyncio.get_running_loop()
-        return await asyncio.gather(*(loop.run_in_executor(self._executor, function, item) for item in items))
+        """The results in the order of the items, of which each thread takes the next one by itself: waking the event loop for each is what costs."""
+        waiting = deque(enumerate(items))
+        results: dict[int, R] = {}
+
+        def work() -> None:
+            while True:
+                try:
+                    number, item = waiting.popleft()
+                except IndexError:
+                    return
+                results[number] = function(item)
+
+        try:
+            await asyncio.gather(*(self.run(work) for _ in range(min(self._threads, len(waiting)))))
+        finally:
+            waiting.clear()  # when one fails, or nobody waits any more, the other threads end with the item they have
+        return [results[number] for number in range(len(results))]
 
     def _object(self, wanted: tuple[Location, Path]) -> bytes | str:
         """Blocking: writes an object of a bucket into a file; its SHA-256, or why its bytes cannot be had."""

@@ -105,7 +105,6 @@ class ImportStore:
             if contents:
                 came = {"import_id": import_id, "hashes": list(contents), "contents": list(contents.values())}
                 await self._tables.run_in(connection, "put_contents", came)
-            await self._tables.run_in(connection, "count_files", {"import_id": import_id})
             return True
 
     async def files(self, import_id: str) -> list[SourceFile]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from splitrail_common.access import Scope
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition, unavailable
@@ -62,10 +62,11 @@ class Imports:
         found = (await self.get(scope, import_id)).found
         if not files:
             return []
+        possible = await self._staging.possible(found.project_id, list({file.sha256 for file in files}))
         if found.state != ImportState.OPEN or not await self._store.put_files(import_id, files, contents):
             raise _begun(import_id)
         await self._store.settled(found.project_id)
-        return await self._staging.uploads(found.project_id, await self._missing(found, files))
+        return await self._staging.uploads(found.project_id, await self._missing(found, files, possible))
 
     async def start(self, scope: Scope, import_id: str, format_number: int, *, strict: bool, dry_run: bool) -> ImportView:
         """Queues the import once everything is there. Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (UPLOAD_MISSING)."""
@@ -74,7 +75,7 @@ class Imports:
             return view
         files = meant(await self._store.files(import_id))
         format_number = _format(files, format_number, view.found.task)
-        if missing := await self._missing(view.found, files):
+        if missing := await self._missing(view.found, files, {file.sha256 for file in files}):
             first = next(file for file in files if file.sha256 in missing)
             raise precondition(
                 Reason.ERROR_REASON_UPLOAD_MISSING,
@@ -117,12 +118,12 @@ class Imports:
             return False
         return True
 
-    async def _missing(self, opened: Import, files: Sequence[SourceFile]) -> list[bytes]:
+    async def _missing(self, opened: Import, files: Sequence[SourceFile], possible: Collection[bytes]) -> list[bytes]:
         """Contents that must be uploaded: images that are no asset yet, annotation files that did not come along, but for what is staged in full."""
         known = await self._store.known(opened.project_id, [file.sha256 for file in files if file.is_image])
         came = await self._store.came_along(opened.import_id, [file.sha256 for file in files if not file.is_image])
         sizes = {file.sha256: file.size_bytes for file in files if not (file.sha256 in known if file.is_image else file.sha256 in came)}
-        return await self._staging.missing(opened.project_id, sizes)
+        return await self._staging.missing(opened.project_id, sizes, possible)
 
 
 def _format(files: Sequence[SourceFile], wanted: int, task: int) -> int:

@@ -229,9 +229,17 @@ WHERE import_id = :import_id AND (:scope::text[] IS NULL OR project_id = ANY(:sc
 SELECT import_id FROM import WHERE import_id = :import_id AND state = 1 FOR UPDATE;
 
 -- name: put_files!
-INSERT INTO import_file (import_id, path, sha256, size_bytes, is_image)
-SELECT :import_id, * FROM unnest(:paths::text[], :contents::bytea[], :sizes::bigint[], :images::boolean[])
-ON CONFLICT (import_id, path) DO UPDATE SET sha256 = EXCLUDED.sha256, size_bytes = EXCLUDED.size_bytes;
+-- xmax is 0 in rows that are new: counting all of an import's at each of its pages would take time in the square of them.
+WITH put AS (
+    INSERT INTO import_file (import_id, path, sha256, size_bytes, is_image)
+    SELECT :import_id, * FROM unnest(:paths::text[], :contents::bytea[], :sizes::bigint[], :images::boolean[])
+    ON CONFLICT (import_id, path) DO UPDATE SET sha256 = EXCLUDED.sha256, size_bytes = EXCLUDED.size_bytes
+    RETURNING xmax = 0 AS is_new, is_image
+)
+UPDATE import SET
+    file_count = file_count + (SELECT count(*) FROM put WHERE is_new),
+    image_count = image_count + (SELECT count(*) FROM put WHERE is_new AND is_image)
+WHERE import_id = :import_id;
 
 -- name: put_contents!
 INSERT INTO import_content (import_id, sha256, content) SELECT :import_id, * FROM unnest(:hashes::bytea[], :contents::bytea[])
@@ -245,12 +253,6 @@ SELECT sha256 FROM import_content WHERE import_id = :import_id AND sha256 = ANY(
 
 -- name: read_contents
 SELECT sha256, content FROM import_content WHERE import_id = :import_id AND sha256 = ANY(:contents);
-
--- name: count_files!
-UPDATE import SET (file_count, image_count) = (
-    SELECT count(*), count(*) FILTER (WHERE is_image) FROM import_file WHERE import_id = :import_id
-)
-WHERE import_id = :import_id;
 
 -- name: list_files
 SELECT path, sha256, size_bytes, is_image FROM import_file WHERE import_id = :import_id ORDER BY path;
@@ -339,6 +341,12 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended('staging/' || :project_id, 
 SELECT DISTINCT f.sha256
 FROM import_file f JOIN import i USING (import_id)
 WHERE i.project_id = :project_id AND i.state IN (1, 2, 3) AND f.sha256 = ANY(:contents);
+
+-- name: announced_before
+-- Which of these contents callers were ever told to upload, as far as their bytes may still be staged.
+SELECT w.sha256 FROM unnest(:contents::bytea[]) AS w (sha256)
+WHERE EXISTS (SELECT FROM import_file f JOIN import i USING (import_id) WHERE f.sha256 = w.sha256 AND i.project_id = :project_id)
+    OR EXISTS (SELECT FROM content_hold h WHERE h.project_id = :project_id AND h.sha256 = w.sha256);
 
 -- name: still_held
 -- Which of these contents callers were promised to find.

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from posixpath import basename, splitext
 
 from splitrail_split.domain import SourceFile
 from splitrail_split.formats.images import EXTENSIONS as IMAGE_EXTENSIONS
@@ -58,17 +58,17 @@ def name_problem(path: str) -> str | None:
 
 def kind_of(path: str) -> str:
     """A file's kind for people: its extension, or its name when it has none."""
-    return PurePosixPath(path).suffix or PurePosixPath(path).name
+    return splitext(path)[1] or basename(path)
 
 
 def is_archive(path: str) -> bool:
     """True when the name says that it holds a whole source."""
-    return PurePosixPath(path).suffix.lower() in ARCHIVE_EXTENSIONS
+    return _extension(path) in ARCHIVE_EXTENSIONS
 
 
 def is_listing(path: str) -> bool:
     """True when the name says that it lists objects of a bucket."""
-    return PurePosixPath(path).suffix.lower() == LISTING_EXTENSION
+    return _extension(path) == LISTING_EXTENSION
 
 
 def is_wanted(path: str) -> bool:
@@ -78,18 +78,17 @@ def is_wanted(path: str) -> bool:
 
 def is_image(path: str) -> bool:
     """True when the name says that it is an image."""
-    return PurePosixPath(path).suffix.lower() in IMAGE_EXTENSIONS
+    return _extension(path) in IMAGE_EXTENSIONS
 
 
 def is_annotation(path: str) -> bool:
     """True when the name says that it may hold annotations or class names."""
-    return PurePosixPath(path).suffix.lower() in ANNOTATION_EXTENSIONS
+    return _extension(path) in ANNOTATION_EXTENSIONS
 
 
 def is_ignored(path: str) -> bool:
     """True for files that come with datasets and say nothing of images: they are neither uploaded nor parsed."""
-    name = PurePosixPath(path)
-    return name.suffix.lower() in IGNORED_EXTENSIONS or name.name.lower() in IGNORED_NAMES
+    return _extension(path) in IGNORED_EXTENSIONS or basename(path).lower() in IGNORED_NAMES
 
 
 def max_bytes(path: str) -> int:
@@ -105,3 +104,7 @@ def meant(files: Sequence[SourceFile]) -> list[SourceFile]:
     """Announced files without lists of objects that came beside others: many datasets have some .csv, and clients announce page by page."""
     others = [file for file in files if not is_listing(file.path)]
     return others or list(files)
+
+
+def _extension(path: str) -> str:
+    return splitext(path)[1].lower()

@@ -59,6 +59,7 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
                 if width * height > max_pixels:
                     raise ImageError("too_many_pixels", f"{width} x {height} pixels exceed the limit of {max_pixels}")
                 name = image.format or ""
+                image.draft("L", None)  # a JPEG's brightness, at full size: all of it is read, and colours are not computed for nobody
                 image.load()
                 orientation = _orientation(image)
                 perceptual_hash = _perceptual_hash(image, orientation)
