@@ -1,6 +1,7 @@
 """A service's process: the gRPC server with health and reflection, background tasks beside it, and a graceful end on SIGTERM."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, draining.event.set)
+    gc.collect()
+    gc.freeze()  # what is there by now stays: collections need not look at it again and again
     await server.start()
     for name in ["", *(item.descriptor.full_name for item in servicers)]:
         await state.set(name, health_pb2.HealthCheckResponse.SERVING)
