@@ -1,23 +1,20 @@
 """A real split service on a free port, over the embedded stack's Postgres and S3; each test has a database and a project of its own."""
 
 import asyncio
-import hashlib
 import io
 import itertools
-import json
-import random
+import os
+import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from xml.sax.saxutils import escape
 
 import grpc
 import httpx
 import psycopg
 import pytest
 from minio import Minio
-from PIL import Image, ImageDraw
 from psycopg import sql
 from splitrail.split.v1 import (
     dataset_pb2,
@@ -43,8 +40,13 @@ from splitrail_local.testing import RunningStack, running_stack
 from splitrail_split.app import build
 from splitrail_split.settings import Settings
 
+from .calls import sha
+from .generated import Sources
+
 pytestmark = pytest.mark.integration
 _TEMPLATE = "split_template"
+GATE = 4711
+"""The advisory lock of `Place.gated`."""
 _numbers = itertools.count(1)
 
 
@@ -93,21 +95,22 @@ class Place:
             cursor = connection.execute(query, parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def keys(self, prefix: str) -> set[str]:
+    def storage(self) -> Minio:
         credentials = self.stack.s3_credentials()
         address = self.stack.s3_endpoint.removeprefix("http://")
-        client = Minio(address, credentials.access_key, credentials.secret_key, secure=False, region="us-east-1")
-        return {item.object_name for item in client.list_objects(self.stack.s3_bucket, prefix, recursive=True)}
+        return Minio(address, credentials.access_key, credentials.secret_key, secure=False, region="us-east-1")
+
+    def keys(self, prefix: str) -> set[str]:
+        return {item.object_name for item in self.storage().list_objects(self.stack.s3_bucket, prefix, recursive=True)}
+
+    def put(self, name: str, data: bytes, project: str = "") -> str:
+        """Puts an object where the project (or another one) may import from; returns its key."""
+        key = f"incoming/{project or self.project}/{name}"
+        self.storage().put_object(self.stack.s3_bucket, key, io.BytesIO(data), len(data))
+        return key
 
     def staged(self) -> set[str]:
         return self.keys(f"staging/{self.project}/")
-
-    async def unstaged(self) -> None:
-        """Waits until nothing is staged: cleaning up follows the end of an import."""
-        deadline = asyncio.get_running_loop().time() + 20
-        while left := await asyncio.to_thread(self.staged):
-            assert asyncio.get_running_loop().time() < deadline, f"{len(left)} objects are still staged"
-            await asyncio.sleep(0.05)
 
     async def until(self, condition: Callable[[], object], seconds: float = 30) -> object:
         """What `condition` gives once it is true."""
@@ -117,8 +120,58 @@ class Place:
             await asyncio.sleep(0.02)
         return found
 
+    async def unstaged(self) -> None:
+        """Waits until nothing is staged: cleaning up follows the end of an import."""
+        await self.until(lambda: not self.staged())
+
     def stored(self) -> set[str]:
         return self.keys(f"projects/{self.project}/assets/")
+
+    def kept(self) -> set[str]:
+        """Hashes of the contents whose bytes are stored."""
+        return {key.rpartition("/")[2] for key in self.stored()}
+
+    def assets(self) -> set[str]:
+        """Hashes of the contents that have a row."""
+        return {one for (one,) in self.execute("SELECT encode(sha256, 'hex') FROM asset WHERE project_id = %s", self.project)}
+
+    async def swept(self) -> None:
+        """Asks for a walk over what is stored, with no hold left, and waits until it has been made."""
+        self.execute("UPDATE content_hold SET until = now() - interval '1 second'")
+        self.execute("INSERT INTO asset_sweep (project_id) VALUES (%s) ON CONFLICT DO NOTHING", self.project)
+        self.execute("UPDATE asset_sweep SET due_time = now()")
+        await self.walked()
+        await self.until(lambda: not self.execute("SELECT 1 FROM content_hold"))
+
+    async def walked(self) -> None:
+        """Waits until no walk is due or under way."""
+        await self.until(lambda: self.execute("SELECT 1 FROM asset_sweep WHERE after IS NULL AND due_time > now() AND project_id = %s", self.project))
+
+    @contextmanager
+    def gated(self, event: str, condition: str = "true") -> Iterator[psycopg.Connection]:
+        """Whoever causes a trigger's event waits while the condition holds, until the session that this gives unlocks or ends."""
+        self.execute(
+            f"CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {condition} THEN PERFORM pg_advisory_xact_lock({GATE}); END IF;"
+            " RETURN NULL; END $$"
+        )
+        self.execute(f"CREATE TRIGGER gate {event} EXECUTE FUNCTION gate()")
+        with psycopg.connect(self.dsn, autocommit=True) as session:
+            session.execute("SELECT pg_advisory_lock(%s)", (GATE,))
+            yield session
+
+    def waiting(self) -> list[int]:
+        """The database's sessions that wait for an advisory lock, by their processes."""
+        found = self.execute(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return [pid for (pid,) in found]
+
+    async def killed(self, process: asyncio.subprocess.Process) -> None:
+        """Kills a process that waits at a gate, and ends its sessions there: Postgres would let them go on until they speak to their client."""
+        process.kill()
+        await asyncio.wait_for(process.wait(), 20)
+        self.execute("SELECT pg_terminate_backend(pid, 20000) FROM unnest(%s::integer[]) pid", self.waiting())
 
 
 @pytest.fixture
@@ -174,13 +227,16 @@ class Api:
         request = import_service_pb2.CreateImportRequest(project_id=self.place.project, dataset_name=dataset, request_id=request_id, task=task)
         return getattr(await self.call(self.imports.CreateImport, request), "import")
 
-    async def announce(self, import_id: str, files: dict[str, bytes]) -> list[import_pb2.Upload]:
-        announced = [import_pb2.SourceFile(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)) for path, data in files.items()]
+    async def announce(self, import_id: str, files: dict[str, bytes], *, along: bool = False) -> list[import_pb2.Upload]:
+        """What is to be uploaded; `along`: the contents come with the announcement."""
+        announced = [
+            import_pb2.SourceFile(path=path, sha256=sha(data), size_bytes=len(data), content=data if along else None) for path, data in files.items()
+        ]
         response = await self.call(self.imports.AddFiles, import_service_pb2.AddFilesRequest(import_id=import_id, files=announced))
         return list(response.uploads)
 
     async def upload(self, uploads: list[import_pb2.Upload], files: dict[str, bytes]) -> None:
-        by_hash = {hashlib.sha256(data).hexdigest(): data for data in files.values()}
+        by_hash = {sha(data): data for data in files.values()}
         async with httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=8), timeout=60) as client:
             for response in await asyncio.gather(*(client.put(upload.url, content=by_hash[upload.sha256]) for upload in uploads)):
                 response.raise_for_status()
@@ -223,7 +279,7 @@ class Api:
         return (await self.call(self.datasets.CreateDataset, request)).dataset
 
     async def check(self, images: list[bytes]) -> list[import_pb2.Upload]:
-        contents = [version_pb2.AssetContent(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)) for data in images]
+        contents = [version_pb2.AssetContent(sha256=sha(data), size_bytes=len(data)) for data in images]
         request = version_service_pb2.CheckAssetsRequest(project_id=self.place.project, contents=contents)
         return list((await self.call(self.versions.CheckAssets, request)).uploads)
 
@@ -276,75 +332,27 @@ async def serving(place: Place, **changes: object) -> AsyncIterator[Api]:
             await ended(*background)
 
 
+@asynccontextmanager
+async def processing(place: Place, **settings: object) -> AsyncIterator[tuple[asyncio.subprocess.Process, Api]]:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{found.getsockname()[1]}"
+    environment = {**os.environ, **place.environment(address), **{f"SPLITRAIL_{name.upper()}": str(value) for name, value in settings.items()}}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "splitrail_split", env=environment, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            await asyncio.wait_for(channel.channel_ready(), 30)
+            yield process, Api(channel, place, bearer(place.stack.user_token({"*": "admin"})))
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 20)
+
+
 @pytest.fixture
 async def api(place: Place) -> AsyncIterator[Api]:
     async with serving(place) as made:
         yield made
-
-
-def picture(number: int, size: tuple[int, int] = (64, 48)) -> bytes:
-    """A JPEG that no other number gives."""
-    image = Image.new("RGB", size, (number % 251, number // 251 % 251, 90))
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((number % 40, number % 30, number % 40 + 12, number % 30 + 10), fill=(200, number % 256, 20))
-    target = io.BytesIO()
-    image.save(target, "JPEG", quality=92, comment=str(number).encode())
-    return target.getvalue()
-
-
-def yolo(count: int = 20, classes: int = 3, start: int = 0) -> dict[str, bytes]:
-    """A YOLO source: every tenth image is reviewed and empty, every tenth but one is unlabelled."""
-    names = "".join(f"  {index}: class{index}\n" for index in range(classes))
-    files = {"data.yaml": f"path: .\ntrain: images\nnames:\n{names}".encode()}
-    for number in range(start, start + count):
-        files[f"images/{number:05}.jpg"] = picture(number)
-        rows = "".join(f"{(number + k) % classes} 0.5 0.5 0.{k + 2} 0.25\n" for k in range(1 + number % 2))
-        if number % 10 == 0:
-            files[f"labels/{number:05}.txt"] = b""
-        elif number % 10 != 9:
-            files[f"labels/{number:05}.txt"] = rows.encode()
-    return files
-
-
-def voc(count: int, degenerate: int = 0, start: int = 0) -> dict[str, bytes]:
-    """A Pascal VOC source of blood cells; the first `degenerate` files carry a box without area besides a good one."""
-    generator = random.Random(count)
-    files = {}
-    for number in range(start, start + count):
-        boxes = [(generator.choice(["RBC", "WBC", "Platelets"]), 5, 5, 20 + number % 20, 30)]
-        if number - start < degenerate:
-            boxes.append(("RBC", 10, 10, 10, 20))
-        objects = "".join(
-            f"<object><name>{escape(name)}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
-            for name, a, b, c, d in boxes
-        )
-        size = "<size><width>64</width><height>48</height><depth>3</depth></size>"
-        files[f"JPEGImages/cell_{number:05}.jpg"] = picture(number)
-        files[f"Annotations/cell_{number:05}.xml"] = f"<annotation><filename>cell_{number:05}.jpg</filename>{size}{objects}</annotation>".encode()
-    return files
-
-
-def coco(count: int, absent: int = 0) -> dict[str, bytes]:
-    """A COCO source whose JSON names `absent` images that are not there."""
-    images = [{"id": n, "file_name": f"{n:05}.jpg", "width": 64, "height": 48} for n in range(count + absent)]
-    annotations = [{"id": n, "image_id": n, "category_id": 1 + n % 2, "bbox": [4, 4, 20, 20]} for n in range(count)]
-    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "ring"}, {"id": 2, "name": "disc"}]}
-    files = {f"images/{n:05}.jpg": picture(n) for n in range(count)}
-    return {**files, "annotations/instances.json": json.dumps(document).encode()}
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Generated sources, path -> bytes."""
-
-    picture = staticmethod(picture)
-    yolo = staticmethod(yolo)
-    voc = staticmethod(voc)
-    coco = staticmethod(coco)
-
-    @staticmethod
-    def folder(root: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture(scope="session")
@@ -356,3 +364,28 @@ def sources() -> Sources:
 def serve_at():
     """`async with serve_at(place, **settings) as api`: a service with other settings."""
     return serving
+
+
+@pytest.fixture(scope="session")
+def process_at():
+    """`async with process_at(place, **settings) as (process, api)`: a service in a process of its own, which can be killed."""
+    return processing
+
+
+@pytest.fixture
+async def cells(api: Api, sources: Sources) -> dataset_pb2.DatasetVersion:
+    """An imported version of 20 images, two of them without objects and two unlabelled."""
+    return (await api.bring(sources.yolo(20))).version
+
+
+@pytest.fixture
+async def version(api: Api, sources: Sources) -> dataset_pb2.DatasetVersion:
+    """An imported version of 60 images, six of them without objects and six unlabelled."""
+    return (await api.bring(sources.yolo(60))).version
+
+
+@pytest.fixture
+async def mine(api: Api) -> dataset_pb2.DatasetVersion:
+    """An empty draft of a dataset with two classes."""
+    made = await api.dataset()
+    return await api.draft(made.dataset_id, class_names=["car", "bus"])

@@ -61,7 +61,7 @@ def calls(api, version, split_id, import_id):
 
 
 ELSEWHERE = {"WatchImport", "StreamManifest", "PinSplit", "ExportVersion", "GetThumbnail"}
-"""Streams, answers that are no messages and calls of machines: tested below and in test_exports.py."""
+"""Streams, answers that are no messages and calls of machines: tested below, in test_assets.py, test_exports.py and test_splits.py."""
 
 
 async def test_every_rpc_is_in_the_matrix(api, made):

@@ -1,44 +1,18 @@
 """Commits: once, whole or not at all, on the base that the caller expects, whatever happens at the same time."""
 
 import asyncio
-import hashlib
-import os
-import signal
-import socket
-import sys
 from importlib.resources import files
 
 import grpc
 import psycopg
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, version_pb2, version_service_pb2
 from splitrail_common.ids import new_id
-from splitrail_common.peers import bearer
+
+from .calls import PRECONDITION, columns, refused_with, sha
 
 pytestmark = pytest.mark.integration
 REVIEWED = version_pb2.AnnotationList()
-
-
-async def refusal(call):
-    """(code, reason, metadata) of a call that fails."""
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await call
-    info = error_details_pb2.ErrorInfo()
-    for detail in rpc_status.from_call(raised.value).details:
-        detail.Unpack(info)
-    return raised.value.code(), info.reason, dict(info.metadata)
-
-
-def sha(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture
-async def cells(api, sources):
-    """An imported version of 12 images."""
-    return (await api.bring(sources.yolo(12))).version
 
 
 async def versions(api, dataset_id) -> list[int]:
@@ -70,7 +44,7 @@ async def test_the_second_of_two_drafts_of_one_base_is_told_what_has_changed(api
     difference = {"added": "1", "removed": "2", "changed": "1"} if winner is first else {"added": "0", "removed": "0", "changed": "1"}
     metadata = {"expected_version_id": cells.version_id, "newest_version_id": winner.version_id, "newest_number": "2", **difference}
     for _ in range(2):
-        assert await refusal(api.commit(loser.version_id)) == (grpc.StatusCode.ABORTED, "BASE_MOVED", metadata)
+        assert await refused_with(api.commit(loser.version_id)) == (grpc.StatusCode.ABORTED, "BASE_MOVED", metadata)
     assert await versions(api, cells.dataset_id) == [2, 1]
     # Who has seen the newest version can replace it.
     version = await api.commit(loser.version_id, expected=winner.version_id)
@@ -81,11 +55,11 @@ async def test_the_second_of_two_drafts_of_one_base_is_told_what_has_changed(api
 async def test_an_import_moves_the_base_too(api, cells, sources):
     draft = await api.draft(cells.dataset_id, base_version_id=cells.version_id)
     await api.upsert(draft.version_id, {"path": "images/00001.jpg", "annotations": REVIEWED})
-    await api.bring(sources.yolo(13))
-    code, reason, metadata = await refusal(api.commit(draft.version_id))
+    await api.bring(sources.yolo(21))
+    code, reason, metadata = await refused_with(api.commit(draft.version_id))
     assert (code, reason, metadata["added"]) == (grpc.StatusCode.ABORTED, "BASE_MOVED", "1")
-    code, reason, metadata = await refusal(api.commit(draft.version_id, expected=new_id()))
-    assert (code, reason, metadata["added"]) == (grpc.StatusCode.ABORTED, "BASE_MOVED", "13")
+    code, reason, metadata = await refused_with(api.commit(draft.version_id, expected=new_id()))
+    assert (code, reason, metadata["added"]) == (grpc.StatusCode.ABORTED, "BASE_MOVED", "21")
 
 
 async def test_a_first_version_expects_none(api, sources):
@@ -95,10 +69,10 @@ async def test_a_first_version_expects_none(api, sources):
     first, second = [await api.draft(made.dataset_id) for _ in range(2)]
     for draft in (first, second):
         await api.upsert(draft.version_id, {"external_id": draft.version_id, "sha256": sha(data)})
-    code, reason, metadata = await refusal(api.commit(first.version_id, expected=new_id()))
+    code, reason, metadata = await refused_with(api.commit(first.version_id, expected=new_id()))
     assert (code, reason, metadata["newest_version_id"]) == (grpc.StatusCode.ABORTED, "BASE_MOVED", "")
     assert (await api.commit(first.version_id)).number == 1
-    assert (await refusal(api.commit(second.version_id)))[1] == "BASE_MOVED"
+    assert (await refused_with(api.commit(second.version_id)))[1] == "BASE_MOVED"
 
 
 async def test_a_draft_without_changes_is_its_base(api, place, cells):
@@ -111,7 +85,7 @@ async def test_a_draft_without_changes_is_its_base(api, place, cells):
         assert await api.commit(draft.version_id) == cells
     assert await versions(api, cells.dataset_id) == [1]
     assert place.execute("SELECT count(*) FROM draft_asset") == [(0,)]
-    assert (await refusal(api.upsert(draft.version_id, {"path": path, "annotations": REVIEWED})))[1] == "VERSION_STATE"
+    assert (await refused_with(api.upsert(draft.version_id, {"path": path, "annotations": REVIEWED})))[1] == "VERSION_STATE"
     rebuilt = await api.draft(cells.dataset_id, class_names=cells.class_names)
     said = [
         {"path": one.path, "sha256": one.sha256, "label_state": one.label_state if one.label_state != 3 else 0}
@@ -132,7 +106,7 @@ async def test_names_alone_make_a_version_with_the_same_digest(api, cells):
 async def test_a_draft_without_images_cannot_be_committed(api, cells):
     draft = await api.draft(cells.dataset_id, base_version_id=cells.version_id)
     await api.remove(draft.version_id, paths=[one.path for one in await api.assets(cells.version_id)])
-    assert (await refusal(api.commit(draft.version_id)))[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "VERSION_STATE")
+    assert (await refused_with(api.commit(draft.version_id)))[:2] == (PRECONDITION, "VERSION_STATE")
 
 
 async def test_a_committed_version_refuses_change(api, cells):
@@ -140,14 +114,14 @@ async def test_a_committed_version_refuses_change(api, cells):
     await api.upsert(draft.version_id, {"path": "images/00001.jpg", "annotations": REVIEWED})
     await api.commit(draft.version_id)
     before = [await api.assets(one) for one in (cells.version_id, draft.version_id)]
-    state = (grpc.StatusCode.FAILED_PRECONDITION, "VERSION_STATE", {})
+    state = (PRECONDITION, "VERSION_STATE", {})
     rename = version_pb2.ClassChange(rename=version_pb2.RenameClass(class_id=0, name="x"))
     for version_id in (cells.version_id, draft.version_id):
-        assert await refusal(api.upsert(version_id, {"path": "images/00001.jpg", "label_state": 1})) == state
-        assert await refusal(api.remove(version_id, paths=["images/00001.jpg"])) == state
+        assert await refused_with(api.upsert(version_id, {"path": "images/00001.jpg", "label_state": 1})) == state
+        assert await refused_with(api.remove(version_id, paths=["images/00001.jpg"])) == state
         request = version_service_pb2.UpdateClassesRequest(version_id=version_id, changes=[rename])
-        assert await refusal(api.call(api.versions.UpdateClasses, request)) == state
-        assert await refusal(api.call(api.versions.DeleteDraft, version_service_pb2.DeleteDraftRequest(version_id=version_id))) == state
+        assert await refused_with(api.call(api.versions.UpdateClasses, request)) == state
+        assert await refused_with(api.call(api.versions.DeleteDraft, version_service_pb2.DeleteDraftRequest(version_id=version_id))) == state
     assert [await api.assets(one) for one in (cells.version_id, draft.version_id)] == before
 
 
@@ -159,9 +133,9 @@ async def test_changes_at_the_time_of_a_commit_are_in_it_or_refused(api, cells):
     changes = [asyncio.create_task(api.upsert(draft.version_id, {"path": path, "external_id": path})) for path in paths[1:]]
     version = await api.commit(draft.version_id)
     done = await asyncio.gather(*changes, return_exceptions=True)
-    refused = [one for one in done if isinstance(one, grpc.aio.AioRpcError)]
-    assert {one.code() for one in refused} <= {grpc.StatusCode.FAILED_PRECONDITION}
-    kept = {path for path, one in zip(paths[1:], done, strict=True) if one not in refused}
+    failed = [one for one in done if isinstance(one, grpc.aio.AioRpcError)]
+    assert {one.code() for one in failed} <= {PRECONDITION}
+    kept = {path for path, one in zip(paths[1:], done, strict=True) if one not in failed}
     assert {one.external_id for one in await api.assets(version.version_id)} - {""} == kept | {paths[0]}
 
 
@@ -171,18 +145,13 @@ async def test_the_columns_of_a_commit_are_those_of_an_import_whatever_is_reused
     images = sorted(path for path in files if path.startswith("images/"))
     base = (await api.bring(files)).version
 
-    async def columns(version_id):
-        return await asyncio.to_thread(
-            place.execute, "SELECT name, data FROM version_array WHERE version_id = %s AND name <> 'source_split' ORDER BY name", version_id
-        )
-
     async def committed(change, expected_files, newest):
         draft = await api.draft(base.dataset_id, base_version_id=newest.version_id)
         await change(draft.version_id)
         version = await api.commit(draft.version_id)
         wanted = (await api.bring(expected_files, f"d{version.number}")).version
         assert version.digest == wanted.digest
-        assert await columns(version.version_id) == await columns(wanted.version_id)
+        assert columns(place, version.version_id) == columns(place, wanted.version_id)
         assert [one.path for one in await api.assets(version.version_id)] == [one.path for one in await api.assets(wanted.version_id)]
         return version
 
@@ -213,47 +182,23 @@ async def test_a_merge_that_somebody_else_made_already_is_that_version(api, plac
     assert await versions(api, cells.dataset_id) == [2, 1]
 
 
-def free_address() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{found.getsockname()[1]}"
-
-
-async def until(condition, seconds: float = 30):
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not (value := await asyncio.to_thread(condition)):
-        assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.02)
-    return value
-
-
 @pytest.mark.parametrize("table", ["version", "version_asset", "version_array", "draft"])
-async def test_a_commit_that_is_killed_leaves_nothing_and_can_be_repeated(api, place, cells, table):
+async def test_a_commit_that_is_killed_leaves_nothing_and_can_be_repeated(api, place, cells, process_at, table):
     draft = await api.draft(cells.dataset_id, base_version_id=cells.version_id)
     await api.upsert(draft.version_id, {"path": "images/00001.jpg", "annotations": REVIEWED})
     # The process is killed while it waits at this point of the transaction.
-    place.execute("CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$")
-    place.execute(f"CREATE TRIGGER stuck AFTER {'UPDATE' if table == 'draft' else 'INSERT'} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION stuck()")
-    address = free_address()
-    environment = {**os.environ, **place.environment(address)}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "splitrail_split", env=environment, stderr=asyncio.subprocess.DEVNULL)
-    async with grpc.aio.insecure_channel(address) as channel:
-        await asyncio.wait_for(channel.channel_ready(), 30)
-        other = type(api)(channel, place, bearer(place.stack.user_token({"*": "admin"})))
-        commit = asyncio.create_task(other.commit(draft.version_id))
-        waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
-        ((pid,),) = await until(lambda: place.execute(waiting))
-        process.send_signal(signal.SIGKILL)
-        await asyncio.wait_for(process.wait(), 20)
-        with pytest.raises(grpc.aio.AioRpcError):
-            await commit
-    # Postgres notices a lost client when it next speaks to it.
-    place.execute("SELECT pg_terminate_backend(%s)", pid)
-    place.execute(f"DROP TRIGGER stuck ON {table}")
+    event = f"AFTER {'UPDATE' if table == 'draft' else 'INSERT'} ON {table} FOR EACH STATEMENT"
+    with place.gated(event):
+        async with process_at(place) as (process, other):
+            commit = asyncio.create_task(other.commit(draft.version_id))
+            await place.until(place.waiting)
+            await place.killed(process)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await commit
     assert await versions(api, cells.dataset_id) == [1]
     assert place.execute("SELECT count(*) FROM draft_asset") == [(1,)]
     version = await api.commit(draft.version_id)
-    assert (version.number, version.image_count, version.empty_count) == (2, 12, 3)
+    assert (version.number, version.image_count, version.empty_count) == (2, 20, 3)
 
 
 async def test_versions_from_before_have_stable_class_ids(stack, place):

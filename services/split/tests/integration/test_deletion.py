@@ -1,23 +1,15 @@
 """Deleting, and what then becomes of bytes: gone when nothing names them, kept when anything does, whoever is killed when."""
 
 import asyncio
-import hashlib
 import io
-import os
-import signal
-import socket
-import sys
-from contextlib import asynccontextmanager
 
 import grpc
 import psycopg
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
-from minio import Minio
 from splitrail.split.v1 import dataset_service_pb2, import_pb2, split_service_pb2, version_pb2, version_service_pb2
 from splitrail_common.ids import new_id
-from splitrail_common.peers import bearer
+
+from .calls import NOT_FOUND, PRECONDITION, refused_with, sha
 
 pytestmark = pytest.mark.integration
 REVIEWED = version_pb2.AnnotationList()
@@ -30,50 +22,15 @@ async def api(place, serve_at):
         yield made
 
 
-async def refusal(call):
-    """(code, reason, metadata) of a call that fails."""
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await call
-    info = error_details_pb2.ErrorInfo()
-    for detail in rpc_status.from_call(raised.value).details:
-        detail.Unpack(info)
-    return raised.value.code(), info.reason, dict(info.metadata)
-
-
-async def until(condition, seconds: float = 30):
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not (value := await asyncio.to_thread(condition)):
-        assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.02)
-    return value
-
-
-def sha(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 def contents(files: dict[str, bytes]) -> set[str]:
     return {sha(data) for path, data in files.items() if path.endswith(".jpg")}
 
 
 def held(place) -> set[str]:
     """Contents that are assets: by their rows, and by their bytes."""
-    rows = {one for (one,) in place.execute("SELECT encode(sha256, 'hex') FROM asset WHERE project_id = %s", place.project)}
-    assert rows == {key.rpartition("/")[2] for key in place.stored()}
+    rows = place.assets()
+    assert rows == place.kept()
     return rows
-
-
-def sweep(place) -> None:
-    """Asks for a walk, and waits until it has been made."""
-    place.execute("UPDATE content_hold SET until = now() - interval '1 second'")
-    place.execute("INSERT INTO asset_sweep (project_id) VALUES (%s) ON CONFLICT DO NOTHING", place.project)
-    place.execute("UPDATE asset_sweep SET due_time = now()")
-
-
-async def swept(place) -> None:
-    sweep(place)
-    await until(lambda: place.execute("SELECT 1 FROM asset_sweep WHERE after IS NULL AND due_time > now() AND project_id = %s", place.project))
-    await until(lambda: not place.execute("SELECT 1 FROM content_hold"))
 
 
 async def delete_version(api, version_id):
@@ -84,12 +41,6 @@ async def delete_dataset(api, dataset_id):
     await api.call(api.datasets.DeleteDataset, dataset_service_pb2.DeleteDatasetRequest(dataset_id=dataset_id))
 
 
-def storage(place) -> Minio:
-    credentials = place.stack.s3_credentials()
-    address = place.stack.s3_endpoint.removeprefix("http://")
-    return Minio(address, credentials.access_key, credentials.secret_key, secure=False, region="us-east-1")
-
-
 async def test_what_a_job_uses_stays_and_everything_else_goes(api, place, sources):
     files = sources.yolo(8)
     first = (await api.bring(files)).version
@@ -98,42 +49,42 @@ async def test_what_a_job_uses_stays_and_everything_else_goes(api, place, source
     split, job = await api.split(first.version_id), new_id()
     await api.split(second.version_id)
     await api.as_service().call(api.splits.PinSplit, split_service_pb2.PinSplitRequest(split_id=split.split_id, job_id=job))
-    pinned = (grpc.StatusCode.FAILED_PRECONDITION, "PINNED", {"pinned_by": job})
-    assert await refusal(delete_version(api, first.version_id)) == pinned
-    assert await refusal(delete_dataset(api, first.dataset_id)) == pinned
+    pinned = (PRECONDITION, "PINNED", {"pinned_by": job})
+    assert await refused_with(delete_version(api, first.version_id)) == pinned
+    assert await refused_with(delete_dataset(api, first.dataset_id)) == pinned
     await delete_version(api, second.version_id)
-    assert (await refusal(delete_version(api, second.version_id)))[0] is grpc.StatusCode.NOT_FOUND
+    assert (await refused_with(delete_version(api, second.version_id)))[0] is NOT_FOUND
     found = await api.call(api.datasets.GetDataset, dataset_service_pb2.GetDatasetRequest(dataset_id=first.dataset_id))
     assert found.dataset.latest_version == 1
     # Numbers are not used again.
     assert (await api.bring({**files, "labels/00002.txt": b""})).version.number == 3
-    await swept(place)
+    await place.swept()
     assert held(place) == contents(files)
     place.execute("DELETE FROM split_pin")
     await api.draft(first.dataset_id, class_names=["x"])
     await delete_dataset(api, first.dataset_id)
     for table in ("dataset", "version", "version_asset", "version_array", "split_revision", "draft", "draft_asset"):
         assert place.execute(f"SELECT 1 FROM {table}") == [], table
-    await until(lambda: not place.stored())
-    await until(lambda: held(place) == set())
+    await place.until(lambda: not place.stored())
+    await place.until(lambda: held(place) == set())
 
 
 async def test_a_base_stays_while_a_draft_needs_it(api, place, sources):
     version = (await api.bring(sources.yolo(5))).version
     draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
     await api.upsert(draft.version_id, {"path": "images/00001.jpg", "annotations": REVIEWED})
-    expected = (grpc.StatusCode.FAILED_PRECONDITION, "PINNED", {"pinned_by": draft.version_id})
-    assert await refusal(delete_version(api, version.version_id)) == expected
+    expected = (PRECONDITION, "PINNED", {"pinned_by": draft.version_id})
+    assert await refused_with(delete_version(api, version.version_id)) == expected
     later = await api.draft(version.dataset_id, base_version_id=version.version_id)
     made = await api.commit(draft.version_id)
     await api.call(api.versions.DeleteDraft, version_service_pb2.DeleteDraftRequest(version_id=later.version_id))
     await delete_version(api, version.version_id)
     assert (await api.commit(draft.version_id)).base_version_id == ""
-    await swept(place)
+    await place.swept()
     assert held(place) == {one.sha256 for one in await api.assets(made.version_id)}
     await delete_version(api, made.version_id)
-    assert (await refusal(api.commit(draft.version_id)))[0] is grpc.StatusCode.NOT_FOUND
-    await until(lambda: not place.stored())
+    assert (await refused_with(api.commit(draft.version_id)))[0] is NOT_FOUND
+    await place.until(lambda: not place.stored())
 
 
 async def test_shared_contents_stay_as_long_as_anything_names_them(api, place, sources):
@@ -145,13 +96,13 @@ async def test_shared_contents_stay_as_long_as_anything_names_them(api, place, s
     draft = await api.draft(mine.dataset_id)
     await api.upsert(draft.version_id, {"external_id": "e", "sha256": sha(images[1])})
     await delete_dataset(api, version.dataset_id)
-    await swept(place)
+    await place.swept()
     assert held(place) == contents(files)
     await delete_version(api, draft.version_id)
-    await until(lambda: len(place.stored()) == 5)
+    await place.until(lambda: len(place.stored()) == 5)
     assert held(place) == contents(files) - {sha(images[1])}
     await delete_version(api, other.version_id)
-    await until(lambda: not place.stored())
+    await place.until(lambda: not place.stored())
 
 
 async def test_another_projects_equal_bytes_are_its_own(api, place, sources):
@@ -163,15 +114,15 @@ async def test_another_projects_equal_bytes_are_its_own(api, place, sources):
     draft = await api.draft(theirs.dataset_id)
     # What this project holds is no reason for the other one to have it.
     data = files["images/00001.jpg"]
-    assert (await refusal(api.upsert(draft.version_id, {"external_id": "e", "sha256": sha(data)})))[1] == "UPLOAD_MISSING"
+    assert (await refused_with(api.upsert(draft.version_id, {"external_id": "e", "sha256": sha(data)})))[1] == "UPLOAD_MISSING"
     check = version_service_pb2.CheckAssetsRequest(
         project_id="neighbour", contents=[version_pb2.AssetContent(sha256=sha(data), size_bytes=len(data))]
     )
     await api.upload(list((await api.call(api.versions.CheckAssets, check)).uploads), {"": data})
     await api.upsert(draft.version_id, {"external_id": "e", "sha256": sha(data)})
     await delete_dataset(api, version.dataset_id)
-    await swept(place)
-    await until(lambda: not place.stored())
+    await place.swept()
+    await place.until(lambda: not place.stored())
     assert place.keys("projects/neighbour/assets/") == {f"projects/neighbour/assets/{sha(data)}"}
 
 
@@ -182,13 +133,13 @@ async def test_an_import_that_counts_on_contents_keeps_them(api, place, sources)
     uploads = await api.announce(opened.import_id, files)
     assert not any(one.sha256 in contents(files) for one in uploads)
     await delete_dataset(api, version.dataset_id)
-    await swept(place)
+    await place.swept()
     assert held(place) == contents(files)
     await api.upload(uploads, files)
     await api.start(opened.import_id)
     ended = await api.watch(opened.import_id)
     assert (ended.state, ended.version.image_count, ended.version.digest) == (import_pb2.IMPORT_STATE_SUCCEEDED, 6, version.digest)
-    await swept(place)
+    await place.swept()
     assert held(place) == contents(files)
 
 
@@ -202,14 +153,14 @@ async def test_what_a_caller_was_promised_stays_until_the_promise_ends(api, plac
     await api.announce(opened.import_id, {"a.jpg": staged})
     place.execute("UPDATE import SET create_time = now() - interval '8 days' WHERE import_id = %s", opened.import_id)
     assert (await api.watch(opened.import_id)).state == import_pb2.IMPORT_STATE_FAILED
-    await until(lambda: place.execute("SELECT 1 FROM import WHERE unstage_after IS NOT NULL") == [])
+    await place.until(lambda: place.execute("SELECT 1 FROM import WHERE unstage_after IS NOT NULL") == [])
     await delete_dataset(api, version.dataset_id)
-    await until(lambda: place.execute("SELECT 1 FROM asset_sweep WHERE after IS NULL AND due_time > now() AND project_id = %s", place.project))
+    await place.walked()
     assert held(place) == {sha(known)}
     assert {key.rpartition("/")[2] for key in place.staged()} == {sha(staged)}
     assert await api.check([known, staged]) == []
-    await swept(place)
-    await until(lambda: not place.staged())
+    await place.swept()
+    await place.until(lambda: not place.staged())
     assert held(place) == set()
     assert {one.sha256 for one in await api.check([known, staged])} == {sha(known), sha(staged)}
 
@@ -217,7 +168,7 @@ async def test_what_a_caller_was_promised_stays_until_the_promise_ends(api, plac
 async def test_a_walk_that_was_killed_between_row_and_bytes_is_made_good(api, place, sources):
     files = sources.yolo(5)
     version = (await api.bring(files)).version
-    client, bucket = storage(place), place.stack.s3_bucket
+    client, bucket = place.storage(), place.stack.s3_bucket
     # As after a kill: the bytes of an asset without its row; and something that is none.
     lost = f"projects/{place.project}/assets/{sha(b'lost')}"
     for key in (lost, f"projects/{place.project}/assets/readme"):
@@ -225,32 +176,13 @@ async def test_a_walk_that_was_killed_between_row_and_bytes_is_made_good(api, pl
     # A walk that somebody was in the middle of.
     place.execute("INSERT INTO asset_sweep (project_id) VALUES (%s) ON CONFLICT DO NOTHING", place.project)
     place.execute("UPDATE asset_sweep SET after = %s, claimed_until = now() - interval '1 second' WHERE project_id = %s", "8" * 64, place.project)
-    await swept(place)
-    await until(lambda: lost not in place.stored())
+    await place.swept()
+    await place.until(lambda: lost not in place.stored())
     assert place.stored() == {f"projects/{place.project}/assets/{one}" for one in [*contents(files), "readme"]}
     client.remove_object(bucket, f"projects/{place.project}/assets/readme")
     assert held(place) == contents(files) == {one.sha256 for one in await api.assets(version.version_id)}
 
 
-@asynccontextmanager
-async def process_of(place, api):
-    """A service in a process of its own, and its stubs."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{found.getsockname()[1]}"
-    environment = {**os.environ, **place.environment(address), "SPLITRAIL_ASSET_GRACE_SECONDS": "0"}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "splitrail_split", env=environment, stderr=asyncio.subprocess.DEVNULL)
-    try:
-        async with grpc.aio.insecure_channel(address) as channel:
-            await asyncio.wait_for(channel.channel_ready(), 30)
-            yield process, api(channel, place, bearer(place.stack.user_token({"*": "admin"})))
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 20)
-
-
-GATE = 4711
 STEPS = {
     "asset rows deleted, not committed": "AFTER DELETE ON asset FOR EACH STATEMENT",
     "asset rows gone, bytes there": "AFTER DELETE ON asset FOR EACH STATEMENT",
@@ -258,70 +190,44 @@ STEPS = {
 }
 
 
-def waiting(place, backends: int) -> bool:
-    """Whether that many of the database's backends wait for an advisory lock."""
-    ((count,),) = place.execute(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
-    return count == backends
-
-
 @pytest.mark.parametrize("point", STEPS)
-async def test_a_process_killed_in_a_walk_loses_nothing_and_the_next_one_ends_it(place, sources, serve_at, point):
+async def test_a_process_killed_in_a_walk_loses_nothing_and_the_next_one_ends_it(place, sources, process_at, point):
     files = sources.yolo(8)
     images = [data for path, data in sorted(files.items()) if path.endswith(".jpg")]
     kept, promised, again = {sha(one) for one in images[:2]}, images[2], images[3]
     gone = contents(files) - kept - {sha(promised)}
-    async with serve_at(place, import_workers=0) as here:
-        stubs = type(here)
-    place.execute("CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$")
-    place.execute(f"CREATE TRIGGER stuck {STEPS[point]} EXECUTE FUNCTION stuck()")
-    with psycopg.connect(place.dsn, autocommit=True) as gate, psycopg.connect(place.dsn) as next_in_line:
-        async with process_of(place, stubs) as (process, api):
-            version = (await api.bring(files)).version
-            others = [path for path in files if path.endswith(".yaml") or any(f"0000{n}" in path for n in range(2))]
-            await api.bring({path: files[path] for path in others}, "others")
-            assert await api.check([promised]) == []
-            gate.execute("SELECT pg_advisory_lock(%s)", (GATE,))
+    async with process_at(place, asset_grace_seconds=0) as (process, api):
+        version = (await api.bring(files)).version
+        others = [path for path in files if path.endswith(".yaml") or any(f"0000{n}" in path for n in range(2))]
+        await api.bring({path: files[path] for path in others}, "others")
+        assert await api.check([promised]) == []
+        with place.gated(STEPS[point]) as gate, psycopg.connect(place.dsn) as next_in_line:
             await delete_dataset(api, version.dataset_id)
-            await until(lambda: waiting(place, 1))
+            await place.until(place.waiting)
             if point == "asset rows gone, bytes there":
                 # Whoever waits for the staging lock comes before the walk takes it again.
                 lock = "SELECT pg_advisory_xact_lock(hashtextextended('staging/' || %s, 0))"
                 locking = asyncio.create_task(asyncio.to_thread(next_in_line.execute, lock, (place.project,)))
-                await until(lambda: waiting(place, 2))
-                gate.execute("SELECT pg_advisory_unlock(%s)", (GATE,))
+                await place.until(lambda: len(place.waiting()) == 2)
+                gate.execute("SELECT pg_advisory_unlock_all()")
                 await locking
-                await until(lambda: waiting(place, 1))
-            process.send_signal(signal.SIGKILL)
-            await asyncio.wait_for(process.wait(), 20)
-        # Postgres notices a lost client when it next speaks to it.
-        mine = [gate.info.backend_pid, next_in_line.info.backend_pid]
-        lost = (
-            "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> ALL(%s || pg_backend_pid())"
-        )
-        place.execute(lost, mine)
-    rows, stored = (
-        {one for (one,) in place.execute("SELECT encode(sha256, 'hex') FROM asset WHERE project_id = %s", place.project)},
-        {key.rpartition("/")[2] for key in place.stored()},
-    )
+                await place.until(place.waiting)
+            await place.killed(process)
     left = contents(files) - gone
-    assert (rows, stored) == {
+    assert (place.assets(), place.kept()) == {
         "asset rows deleted, not committed": (contents(files), contents(files)),
         "asset rows gone, bytes there": (left, contents(files)),
         "bytes gone, walk not advanced": (left, left),
     }[point]
     assert place.execute("SELECT 1 FROM asset_sweep WHERE after = '' AND claimed_until > now()") == [(1,)]
-    place.execute("DROP TRIGGER stuck ON " + ("asset_sweep" if "walk" in point else "asset"))
-    async with process_of(place, stubs) as (_, api):
+    async with process_at(place, asset_grace_seconds=0) as (_, api):
         # Somebody counts on what the walk was about to remove, while it is made again.
         place.execute("UPDATE asset_sweep SET claimed_until = now()")
         await api.send([again])
         draft = await api.draft((await api.dataset()).dataset_id)
         await api.upsert(draft.version_id, {"external_id": "again", "sha256": sha(again)})
         await api.commit(draft.version_id)
-        await until(lambda: place.execute("SELECT 1 FROM asset_sweep WHERE after IS NULL AND due_time > now() AND project_id = %s", place.project))
+        await place.walked()
         assert held(place) == kept | {sha(promised), sha(again)}
 
 
@@ -329,11 +235,11 @@ async def test_images_of_a_refused_import_stay_for_a_second_try(place, serve_at,
     files = {**sources.yolo(6), "labels/00001.txt": b"0 0.5 0.5 0 0.2\n1 0.5 0.5 0.1 0.1\n"}
     async with serve_at(place) as api:
         assert (await api.bring(files, strict=True)).state == import_pb2.IMPORT_STATE_FAILED
-        await swept(place)
+        await place.swept()
         assert held(place) == contents(files)
         place.execute("UPDATE asset SET create_time = now() - interval '25 hours'")
-        await swept(place)
-        await until(lambda: not place.stored())
+        await place.swept()
+        await place.until(lambda: not place.stored())
 
 
 async def test_deletions_and_uses_at_once(api, place, sources):
@@ -361,12 +267,12 @@ async def test_deletions_and_uses_at_once(api, place, sources):
     for turn in range(4):
         versions = await asyncio.gather(importing(2 * turn), importing(2 * turn + 1), drafting(turn))
         for version in versions[:2]:
-            stored = {key.rpartition("/")[2] for key in await asyncio.to_thread(place.stored)}
+            stored = await asyncio.to_thread(place.kept)
             assert {one.sha256 for one in await api.assets(version.version_id)} <= stored
             await delete_dataset(api, version.dataset_id)
     sweeper.cancel()
-    await swept(place)
-    await until(lambda: not place.stored())
+    await place.swept()
+    await place.until(lambda: not place.stored())
     assert held(place) == set()
 
 
@@ -384,7 +290,7 @@ async def test_a_dataset_deleted_under_an_import_is_made_anew(api, sources):
 
 async def test_deletions_splits_and_drafts_at_once_end_in_answers(api, sources):
     """Each call does what it says, or says that the thing is not there (any more)."""
-    expected = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
+    expected = {NOT_FOUND, PRECONDITION}
     for turn in range(6):
         version = (await api.bring(sources.yolo(4 + turn))).version
         draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
@@ -400,4 +306,4 @@ async def test_deletions_splits_and_drafts_at_once_end_in_answers(api, sources):
         done = await asyncio.gather(*calls, return_exceptions=True)
         assert {one.code() for one in done if isinstance(one, grpc.aio.AioRpcError)} <= expected
         assert not isinstance(done[-1], Exception)
-        assert (await refusal(api.split(version.version_id)))[0] is grpc.StatusCode.NOT_FOUND
+        assert (await refused_with(api.split(version.version_id)))[0] is NOT_FOUND

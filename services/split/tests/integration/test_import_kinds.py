@@ -6,29 +6,18 @@ import stat
 import tarfile
 import zipfile
 
-import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
-from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, import_service_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, split_service_pb2
+
+from .calls import INVALID, invalid, refused
 
 pytestmark = pytest.mark.integration
 SUCCEEDED, FAILED = import_pb2.IMPORT_STATE_SUCCEEDED, import_pb2.IMPORT_STATE_FAILED
 DETECT, SEGMENT, POSE, OBB, CLASSIFY = (getattr(dataset_pb2, f"TASK_{name}") for name in ("DETECT", "SEGMENT", "POSE", "OBB", "CLASSIFY"))
 
 
-async def bring(api, files, task=DETECT, dataset="cells", **options):
-    """A whole import of a task, to its end."""
-    request = import_service_pb2.CreateImportRequest(project_id=api.place.project, dataset_name=dataset, task=task)
-    opened = getattr(await api.call(api.imports.CreateImport, request), "import")
-    await api.upload(await api.announce(opened.import_id, files), files)
-    await api.start(opened.import_id, **options)
-    return await api.watch(opened.import_id)
-
-
 async def annotations(api, version):
-    request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, version_id=version.version_id, include_annotations=True)
-    return [(one.path, list(one.annotations)) for one in (await api.call(api.datasets.ListAssets, request)).assets]
+    return [(one.path, list(one.annotations)) for one in await api.assets(version.version_id)]
 
 
 def zipped(files, *more):
@@ -65,7 +54,7 @@ def labelled(sources, row, count=4, names="names: [a, b]\nkpt_shape: [2, 3]"):
     ],
 )
 async def test_yolo_of_every_shape(api, sources, task, row, shape):
-    ended = await bring(api, labelled(sources, row), task)
+    ended = await api.bring(labelled(sources, row), task=task)
     assert (ended.state, ended.problem_count, ended.version.object_count) == (SUCCEEDED, 0, 4)
     (_, [one]), *_ = await annotations(api, ended.version)
     assert (one.class_id, one.WhichOneof("shape")) == (1, shape)
@@ -76,9 +65,7 @@ async def test_yolo_of_every_shape(api, sources, task, row, shape):
         ]
     dataset = await api.call(api.datasets.GetDataset, dataset_service_pb2.GetDatasetRequest(dataset_id=ended.version.dataset_id))
     assert dataset.dataset.task == task
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await bring(api, labelled(sources, row), DETECT)
-    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await refused(api.bring(labelled(sources, row), task=DETECT)))[0] is INVALID
     # A split stratifies whatever the shape.
     revision = await api.split(ended.version.version_id, (0.5, 0.25, 0.25))
     assert [part.images for part in revision.certificate.parts] == [2, 1, 1]
@@ -90,7 +77,7 @@ async def test_a_tree_of_classes(api, sources):
         for k, (part, name) in enumerate([("train", "cat"), ("train", "dog"), ("val", "cat")])
         for n in range(3)
     }
-    ended = await bring(api, files, CLASSIFY)
+    ended = await api.bring(files, task=CLASSIFY)
     assert (ended.state, list(ended.version.class_names), ended.version.object_count, ended.problem_count) == (SUCCEEDED, ["cat", "dog"], 9, 0)
     assert all(one.class_id == (path.split("/")[1] == "dog") and not one.WhichOneof("shape") for path, [one] in await annotations(api, ended.version))
     split = (await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(version_id=ended.version.version_id))).split
@@ -104,7 +91,7 @@ async def test_coco_outlines_and_masks(api, sources):
     document["annotations"][1]["segmentation"] = {"size": [48, 64], "counts": [0, 5, 43, 5, 48 * 64 - 53]}
     document["annotations"][2]["segmentation"] = {"size": [48, 64], "counts": [1]}
     files["annotations/instances.json"] = json.dumps(document).encode()
-    ended = await bring(api, files, SEGMENT)
+    ended = await api.bring(files, task=SEGMENT)
     assert [(p.object, p.code) for p in ended.problems if p.HasField("object")] == [(3, "columns")]
     assert [len(found[0].polygon.points) for _, found in await annotations(api, ended.version)] == [3, 4]
 
@@ -117,7 +104,7 @@ async def test_a_cvat_video_gives_a_sequence_and_suggests_to_group_by_it(api, so
         files[f"{video}/annotations.xml"] = f'<annotations>{meta}<track id="0" label="car">{boxes}</track></annotations>'.encode()
         for n in range(4):
             files[f"{video}/images/frame_{n:06}.jpg"] = sources.picture(n + 100 * (video == "south"))
-    ended = await bring(api, files)
+    ended = await api.bring(files)
     assert (ended.state, ended.format, ended.problem_count, ended.version.object_count) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_CVAT, 0, 8)
     assert [(p.code, p.note) for p in ended.problems] == [("group_suggested", True)]
     assert "--group-by 'metadata:sequence'" in ended.problems[0].message
@@ -129,11 +116,11 @@ async def test_what_only_the_content_tells(api, sources):
     result = {"type": "rectanglelabels", "value": {"x": 10, "y": 10, "width": 20, "height": 20, "rectanglelabels": ["ring"]}}
     tasks = [{"data": {"image": f"/data/upload/1/0123abcd-{n}.jpg"}, "annotations": [{"result": [result]}]} for n in range(3)]
     files = {f"images/{n}.jpg": sources.picture(n) for n in range(3)}
-    ended = await bring(api, {**files, "labels.json": json.dumps(tasks).encode()})
+    ended = await api.bring({**files, "labels.json": json.dumps(tasks).encode()})
     assert (ended.state, ended.format, ended.version.object_count) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_LABEL_STUDIO, 3)
     image = '<image name="{}.jpg" width="64" height="48"><box label="ring" xtl="4" ytl="4" xbr="20" ybr="30"/></image>'
     xml = f"<annotations>{''.join(image.format(n) for n in range(3))}</annotations>".encode()
-    ended = await bring(api, {**files, "task.xml": xml}, dataset="others")
+    ended = await api.bring({**files, "task.xml": xml}, dataset="others")
     assert (ended.state, ended.format, ended.version.object_count) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_CVAT, 3)
 
 
@@ -141,8 +128,8 @@ async def test_what_only_the_content_tells(api, sources):
 async def test_an_archive_is_what_it_holds(api, place, sources, pack):
     files = sources.yolo(12)
     files["images/00001.jpg"] = files["images/00001.jpg"][:200]
-    folder = await bring(api, files)
-    ended = await bring(api, pack({**files, "labels.cache": b"\x80evil", "best.pt": b"evil"}), dataset="packed")
+    folder = await api.bring(files)
+    ended = await api.bring(pack({**files, "labels.cache": b"\x80evil", "best.pt": b"evil"}), dataset="packed")
     assert (ended.state, ended.format, ended.image_count, ended.file_count) == (SUCCEEDED, folder.format, 12, folder.file_count)
     assert ended.version.digest == folder.version.digest
     assert {(p.path, p.code) for p in ended.problems} == {
@@ -151,7 +138,7 @@ async def test_an_archive_is_what_it_holds(api, place, sources, pack):
         ("best.pt", "file_ignored"),
     }
     assert (ended.problem_count, ended.note_count, ended.excluded_count) == (1, 2, 1)
-    again = await bring(api, pack(files), dataset="packed")
+    again = await api.bring(pack(files), dataset="packed")
     assert again.version.version_id == ended.version.version_id
     await place.unstaged()
 
@@ -173,7 +160,7 @@ def link(name):
     ],
 )
 async def test_a_hostile_member_refuses_the_archive(api, place, sources, member, code):
-    ended = await bring(api, zipped(sources.yolo(4), member))
+    ended = await api.bring(zipped(sources.yolo(4), member))
     assert (ended.state, [p.code for p in ended.problems], ended.problem_count) == (FAILED, [code], 1)
     assert "source.zip" in ended.failure
     for table in ("dataset", "version", "asset"):
@@ -191,16 +178,11 @@ async def test_a_hostile_member_refuses_the_archive(api, place, sources, member,
     ],
 )
 async def test_archives_that_hold_no_source(api, files, word):
-    ended = await bring(api, files)
+    ended = await api.bring(files)
     assert ended.state == FAILED
     assert word in ended.failure
 
 
 async def test_an_archive_beside_other_files_is_refused_at_start(api, sources):
     files = {**zipped(sources.yolo(2)), "a.jpg": sources.picture(1)}
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await bring(api, files)
-    details = error_details_pb2.BadRequest()
-    for detail in rpc_status.from_call(raised.value).details:
-        detail.Unpack(details)
-    assert (raised.value.code(), details.field_violations[0].field) == (grpc.StatusCode.INVALID_ARGUMENT, "import_id")
+    assert await refused(api.bring(files)) == invalid("import_id")

@@ -2,16 +2,14 @@
 
 import io
 
-import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from PIL import Image
-from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, split_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_service_pb2, split_pb2, split_service_pb2
 from splitrail_common.ids import new_id
 
+from .calls import NOT_FOUND, PRECONDITION, TEST, TRAIN, VAL, assets_of, invalid, refused
+
 pytestmark = pytest.mark.integration
-TRAIN, VAL, TEST = dataset_pb2.SPLIT_TRAIN, dataset_pb2.SPLIT_VAL, dataset_pb2.SPLIT_TEST
 RATIOS = split_pb2.SplitRatios(train=0.6, val=0.2, test=0.2)
 
 
@@ -48,15 +46,6 @@ async def parts(api, version, split_id):
     return {one.path: one.split for one in (await api.call(api.datasets.ListAssets, request)).assets}
 
 
-async def refused(api, version_id, **parameters):
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await create(api, version_id, **parameters)
-    bad = error_details_pb2.BadRequest()
-    for detail in rpc_status.from_call(raised.value).details:
-        detail.Unpack(bad)
-    return raised.value.code(), [item.field for item in bad.field_violations]
-
-
 @pytest.fixture
 async def version(api):
     return (await api.bring(yolo(60))).version
@@ -85,9 +74,9 @@ async def test_bad_groups_are_named(api, version):
         (split_pb2.GroupBy(), "parameters.group_by[0]"),
     ]
     for by, field in bad:
-        assert await refused(api, version.version_id, group_by=[by]) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
+        assert await refused(create(api, version.version_id, group_by=[by])) == invalid(field)
     hashed = {"method": split_pb2.SPLIT_METHOD_HASH, "group_by": [split_pb2.GroupBy(folder=True)]}
-    assert await refused(api, version.version_id, **hashed) == (grpc.StatusCode.INVALID_ARGUMENT, ["parameters.group_by"])
+    assert await refused(create(api, version.version_id, **hashed)) == invalid("parameters.group_by")
 
 
 async def test_a_later_version_keeps_what_an_earlier_split_decided(api, version):
@@ -120,16 +109,11 @@ async def test_a_newcomer_linked_to_a_test_image_goes_to_test(api, version):
 
 
 async def test_bases_must_be_of_the_dataset(api, version):
-    assert await refused(api, version.version_id, base_split_id="x") == (grpc.StatusCode.INVALID_ARGUMENT, ["parameters.base_split_id"])
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await create(api, version.version_id, base_split_id=new_id())
-    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+    assert await refused(create(api, version.version_id, base_split_id="x")) == invalid("parameters.base_split_id")
+    assert (await refused(create(api, version.version_id, base_split_id=new_id())))[0] is NOT_FOUND
     other = (await api.bring(yolo(12), dataset="others")).version
     foreign = await create(api, other.version_id)
-    assert await refused(api, version.version_id, base_split_id=foreign.split_id) == (
-        grpc.StatusCode.INVALID_ARGUMENT,
-        ["parameters.base_split_id"],
-    )
+    assert await refused(create(api, version.version_id, base_split_id=foreign.split_id)) == invalid("parameters.base_split_id")
 
 
 async def test_pins_decide(api, version):
@@ -142,9 +126,9 @@ async def test_pins_decide(api, version):
     assert made.parameters.pins == pins
     assert [part.images for part in made.certificate.parts] == [36, 12, 12]
     absent = [split_pb2.Pin(path="nowhere.jpg", split=TEST)]
-    assert await refused(api, version.version_id, pins=absent) == (grpc.StatusCode.INVALID_ARGUMENT, ["parameters.pins[0].path"])
+    assert await refused(create(api, version.version_id, pins=absent)) == invalid("parameters.pins[0].path")
     twice = [*pins, split_pb2.Pin(path=first, split=TRAIN)]
-    assert await refused(api, version.version_id, pins=twice) == (grpc.StatusCode.INVALID_ARGUMENT, ["parameters.pins[2]"])
+    assert await refused(create(api, version.version_id, pins=twice)) == invalid("parameters.pins[2]")
 
 
 async def test_groups_that_pins_part_are_named(api, version):
@@ -164,11 +148,8 @@ async def test_folds(api, version):
     vals = [{path for path, part in one.items() if part == VAL} for one in where]
     assert sorted(path for one in vals for path in one) == sorted(set(where[0]) - tests[0])
     assert made[0].parameters.ratios.val == pytest.approx(0.2)
-    assert await refused(api, version.version_id, folds=split_pb2.Folds(count=1)) == (grpc.StatusCode.INVALID_ARGUMENT, ["parameters.folds.count"])
-    assert await refused(api, version.version_id, folds=split_pb2.Folds(count=3, index=3)) == (
-        grpc.StatusCode.INVALID_ARGUMENT,
-        ["parameters.folds.index"],
-    )
+    assert await refused(create(api, version.version_id, folds=split_pb2.Folds(count=1))) == invalid("parameters.folds.count")
+    assert await refused(create(api, version.version_id, folds=split_pb2.Folds(count=3, index=3))) == invalid("parameters.folds.index")
 
 
 async def test_a_preview_is_what_would_be_stored_and_stores_nothing(api, version):
@@ -232,22 +213,7 @@ async def test_the_parts_of_a_source_are_revision_one(api):
     assert [part.images for part in found.certificate.parts] == [6, 3, 3]
     where = await parts(api, version, found.split_id)
     assert all((path.startswith("valid"), path.startswith("test")) == (part == VAL, part == TEST) for path, part in where.items())
-    assert await refused(api, version.version_id, method=split_pb2.SPLIT_METHOD_IMPORTED) == (
-        grpc.StatusCode.INVALID_ARGUMENT,
-        ["parameters.method"],
-    )
-
-
-async def grouped(api, version, **fields):
-    """All images of a listing, page by page."""
-    request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, version_id=version.version_id, **fields)
-    found = []
-    while True:
-        page = await api.call(api.datasets.ListAssets, request)
-        found += page.assets
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    assert await refused(create(api, version.version_id, method=split_pb2.SPLIT_METHOD_IMPORTED)) == invalid("parameters.method")
 
 
 @pytest.mark.parametrize("size", [2, 1000])
@@ -261,45 +227,37 @@ async def test_images_of_one_group(api, place, version, size):
     }
     for rule, key in rules.values():
         split = await create(api, version.version_id, group_by=[split_pb2.GroupBy(**rule)])
-        shown = await grouped(api, version, split_id=split.split_id, include_groups=True, page_size=size)
+        shown = await assets_of(api, version, split_id=split.split_id, include_groups=True, page_size=size)
         assert [one.ordinal for one in shown] == list(range(version.image_count))
         first = {}
         for one in shown:
             assert one.group == first.setdefault(key(one), one.ordinal)
         for member in (shown[0], shown[9], shown[-1]):
-            group = await grouped(api, version, split_id=split.split_id, group=member.ordinal, page_size=size)
+            group = await assets_of(api, version, split_id=split.split_id, group=member.ordinal, page_size=size)
             assert [one.ordinal for one in group] == [one.ordinal for one in shown if one.group == member.group]
             assert {one.group for one in group} == {member.group}
             assert len({one.split for one in group}) == 1
-    assert not any(one.HasField("group") for one in await grouped(api, version, split_id=split.split_id))
+    assert not any(one.HasField("group") for one in await assets_of(api, version, split_id=split.split_id))
 
 
 async def test_a_group_together_with_other_filters_and_rules(api, place, version):
     place.execute("""UPDATE version_asset SET metadata = '{"day": "1"}' WHERE path LIKE '%%/p0/%%' OR path LIKE '%%/p1/%%'""")
     rules = [split_pb2.GroupBy(folder=True), split_pb2.GroupBy(metadata_key="day")]
     await create(api, version.version_id, group_by=rules)
-    both = await grouped(api, version, group=1)  # two folders that the second rule joins
+    both = await assets_of(api, version, group=1)  # two folders that the second rule joins
     assert {one.path.split("/")[1] for one in both} == {"p0", "p1"}
-    narrowed = await grouped(api, version, group=1, path_prefix="images/p1/", class_name="two", page_size=1)
-    assert [one.path for one in narrowed] == [one.path for one in await grouped(api, version, path_prefix="images/p1/", class_name="two")]
+    narrowed = await assets_of(api, version, group=1, path_prefix="images/p1/", class_name="two", page_size=1)
+    assert [one.path for one in narrowed] == [one.path for one in await assets_of(api, version, path_prefix="images/p1/", class_name="two")]
     assert narrowed
-    assert await grouped(api, version, group=1, path_prefix="images/p2/") == []
+    assert await assets_of(api, version, group=1, path_prefix="images/p2/") == []
 
 
 async def test_groups_that_are_none(api, version):
-    async def refusal(**fields):
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await grouped(api, version, **fields)
-        bad = error_details_pb2.BadRequest()
-        for detail in rpc_status.from_call(raised.value).details:
-            detail.Unpack(bad)
-        return raised.value.code(), [item.field for item in bad.field_violations]
-
-    assert await refusal(group=0) == (grpc.StatusCode.FAILED_PRECONDITION, ["version_id"])
+    assert await refused(assets_of(api, version, group=0)) == (PRECONDITION, "SPLIT_MISSING", ["version_id"])
     plain = await create(api, version.version_id)
-    assert await refusal(group=0) == (grpc.StatusCode.INVALID_ARGUMENT, ["group"])
-    assert await refusal(include_groups=True, split_id=plain.split_id) == (grpc.StatusCode.INVALID_ARGUMENT, ["include_groups"])
+    assert await refused(assets_of(api, version, group=0)) == invalid("group")
+    assert await refused(assets_of(api, version, include_groups=True, split_id=plain.split_id)) == invalid("include_groups")
     made = await create(api, version.version_id, group_by=[split_pb2.GroupBy(folder=True)])
-    assert await refusal(group=version.image_count) == (grpc.StatusCode.INVALID_ARGUMENT, ["group"])
-    assert await refusal(group=2**64 - 1, split_id=made.split_id) == (grpc.StatusCode.INVALID_ARGUMENT, ["group"])
-    assert await refusal(group=0, split_id=new_id()) == (grpc.StatusCode.NOT_FOUND, [])
+    assert await refused(assets_of(api, version, group=version.image_count)) == invalid("group")
+    assert await refused(assets_of(api, version, group=2**64 - 1, split_id=made.split_id)) == invalid("group")
+    assert await refused(assets_of(api, version, group=0, split_id=new_id())) == (NOT_FOUND, "NOT_FOUND", [])

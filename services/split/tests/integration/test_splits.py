@@ -1,30 +1,19 @@
 """Split revisions over the RPCs: made once, never changed, pinned, compared, staged by attempts only."""
 
 import asyncio
-import hashlib
 import math
 
 import grpc
 import httpx
 import numpy as np
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, split_pb2, split_service_pb2
 from splitrail_common.digest import annotation_sha256, hashes_from_bytes, part_digest
 from splitrail_common.ids import new_id
 
+from .calls import NOT_FOUND, PRECONDITION, TEST, TRAIN, VAL, invalid, refused, sha
+
 pytestmark = pytest.mark.integration
-TRAIN, VAL, TEST = dataset_pb2.SPLIT_TRAIN, dataset_pb2.SPLIT_VAL, dataset_pb2.SPLIT_TEST
-
-
-def refusal(raised):
-    """(code, reason, fields) of an error."""
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in rpc_status.from_call(raised.value).details:
-        detail.Unpack(info)
-        detail.Unpack(bad)
-    return raised.value.code(), info.reason, [item.field for item in bad.field_violations]
 
 
 async def manifest(api, split_id, *parts, after=None):
@@ -37,11 +26,6 @@ async def manifest(api, split_id, *parts, after=None):
         end = message.end if message.HasField("end") else None
     assert end is not None
     return entries, end
-
-
-@pytest.fixture
-async def version(api, sources):
-    return (await api.bring(sources.yolo(60))).version
 
 
 async def test_a_split_is_stored_with_its_certificate_and_becomes_the_current_one(api, version):
@@ -84,9 +68,7 @@ async def test_the_same_wish_gives_the_same_split(api, version):
 async def test_a_request_id_makes_one_revision(api, version):
     made = await asyncio.gather(*(api.split(version.version_id, request_id="r") for _ in range(4)))
     assert {one.split_id for one in made} == {made[0].split_id}
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.split(version.version_id, seed=1, request_id="r")
-    assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["request_id"])
+    assert await refused(api.split(version.version_id, seed=1, request_id="r")) == invalid("request_id")
 
 
 @pytest.mark.parametrize(
@@ -100,41 +82,27 @@ async def test_a_request_id_makes_one_revision(api, version):
     ],
 )
 async def test_ratios_that_are_none(api, ratios, fields):
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.split(new_id(), ratios)
-    assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", fields)
+    assert await refused(api.split(new_id(), ratios)) == invalid(*fields)
 
 
 async def test_missing_parameters_and_unknown_versions(api):
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.call(api.splits.CreateSplit, split_service_pb2.CreateSplitRequest(version_id=new_id()))
-    assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["parameters.ratios"])
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.split(new_id())
-    assert refusal(raised)[:2] == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.split("x' OR 1=1 --")
-    assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["version_id"])
+    assert await refused(api.call(api.splits.CreateSplit, split_service_pb2.CreateSplitRequest(version_id=new_id()))) == invalid("parameters.ratios")
+    assert (await refused(api.split(new_id())))[:2] == (NOT_FOUND, "NOT_FOUND")
+    assert await refused(api.split("x' OR 1=1 --")) == invalid("version_id")
 
 
 async def test_a_draft_and_a_version_without_split(api, place, version):
     request = split_service_pb2.GetSplitRequest(version_id=version.version_id)
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.call(api.splits.GetSplit, request)
-    assert refusal(raised) == (grpc.StatusCode.FAILED_PRECONDITION, "SPLIT_MISSING", ["version_id"])
+    assert await refused(api.call(api.splits.GetSplit, request)) == (PRECONDITION, "SPLIT_MISSING", ["version_id"])
     place.execute("UPDATE version SET state = 1")
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.split(version.version_id)
-    assert refusal(raised) == (grpc.StatusCode.FAILED_PRECONDITION, "VERSION_STATE", ["version_id"])
+    assert await refused(api.split(version.version_id)) == (PRECONDITION, "VERSION_STATE", ["version_id"])
 
 
 async def test_nothing_labelled_cannot_be_split(api, sources):
     files = {path: data for path, data in sources.yolo(5).items() if not path.startswith("labels/")}
     version = (await api.bring(files)).version
     assert version.unlabelled_count == 5
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.split(version.version_id)
-    assert refusal(raised)[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "SPLIT_EMPTY")
+    assert (await refused(api.split(version.version_id)))[:2] == (PRECONDITION, "SPLIT_EMPTY")
 
 
 async def test_a_ratio_of_zero_stays_empty(api, version):
@@ -147,16 +115,14 @@ async def test_pinned_revisions_stay_and_numbers_are_not_used_again(api, version
     job = new_id()
     for _ in range(2):
         await api.as_service().call(api.splits.PinSplit, split_service_pb2.PinSplitRequest(split_id=first.split_id, job_id=job))
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.call(api.splits.DeleteSplit, split_service_pb2.DeleteSplitRequest(split_id=first.split_id))
-    assert refusal(raised)[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "PINNED")
+    request = split_service_pb2.DeleteSplitRequest(split_id=first.split_id)
+    assert (await refused(api.call(api.splits.DeleteSplit, request)))[:2] == (PRECONDITION, "PINNED")
     await api.call(api.splits.DeleteSplit, split_service_pb2.DeleteSplitRequest(split_id=second.split_id))
     current = await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(version_id=version.version_id))
     assert current.split.split_id == first.split_id
     assert (await api.split(version.version_id)).number == 3
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.as_service().call(api.splits.PinSplit, split_service_pb2.PinSplitRequest(split_id=second.split_id, job_id=job))
-    assert refusal(raised)[:2] == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+    request = split_service_pb2.PinSplitRequest(split_id=second.split_id, job_id=job)
+    assert (await refused(api.as_service().call(api.splits.PinSplit, request)))[:2] == (NOT_FOUND, "NOT_FOUND")
 
 
 async def test_references_as_people_write_them(api, version):
@@ -170,13 +136,9 @@ async def test_references_as_people_write_them(api, version):
     assert await resolve("cells") == await resolve("cells@v1") == await resolve(version.version_id) == (1, second.split_id)
     assert await resolve("cells@v1#1") == (1, first.split_id)
     for missing in ("nuclei", "cells@v2", "cells@v1#3", new_id()):
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await resolve(missing)
-        assert refusal(raised)[:2] == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+        assert (await refused(resolve(missing)))[:2] == (NOT_FOUND, "NOT_FOUND")
     for wrong in ("", "cells#1", "cells@3", "cells@v0", "cells@v1#", "../cells", "cells@v99999999999999999999"):
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await resolve(wrong)
-        assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["reference"])
+        assert await refused(resolve(wrong)) == invalid("reference")
 
 
 async def test_contamination_counts_equal_bytes_across_versions(api, sources, version):
@@ -196,11 +158,9 @@ async def test_contamination_counts_equal_bytes_across_versions(api, sources, ve
     for part in (TRAIN, VAL):
         request.split = part
         trained |= {one.sha256 for one in (await api.call(api.datasets.ListAssets, request)).assets}
-    shared = trained & {hashlib.sha256(data).hexdigest() for path, data in sources.yolo(20, start=40).items() if path.endswith(".jpg")}
+    shared = trained & {sha(data) for path, data in sources.yolo(20, start=40).items() if path.endswith(".jpg")}
     assert await overlap(everything.split_id, TEST, made.split_id) == (18, len(shared))
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await overlap(made.split_id, 0, made.split_id)
-    assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["split"])
+    assert await refused(overlap(made.split_id, 0, made.split_id)) == invalid("split")
 
 
 async def test_a_training_attempt_stages_train_and_val_and_never_test(api, version):
@@ -215,7 +175,7 @@ async def test_a_training_attempt_stages_train_and_val_and_never_test(api, versi
         for part, digest in ((TRAIN, end.part_digests.train), (VAL, end.part_digests.val)):
             rows = [one for one in entries if one.split == part]
             staged = [(await client.get(one.url)).content for one in rows]
-            assert all(hashlib.sha256(data).hexdigest() == one.sha256 for data, one in zip(staged, rows, strict=True))
+            assert all(sha(data) == one.sha256 for data, one in zip(staged, rows, strict=True))
             annotated = hashes_from_bytes([annotation_sha256(one.packed_annotations) for one in rows])
             assert part_digest(hashes_from_bytes([bytes.fromhex(one.sha256) for one in rows]), annotated) == digest
     assert {one.extension for one in entries} == {".jpg"}
@@ -227,15 +187,9 @@ async def test_a_training_attempt_stages_train_and_val_and_never_test(api, versi
         ((TRAIN, VAL, TEST), made.split_id),
         ((TRAIN,), (await api.split(version.version_id)).split_id),
     ]:
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await manifest(training, split_id, *parts)
-        assert refusal(raised)[:2] == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await manifest(training, made.split_id)
-    assert refusal(raised) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["splits"])
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await manifest(api, made.split_id, TRAIN)
-    assert refusal(raised)[:2] == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
+        assert (await refused(manifest(training, split_id, *parts)))[:2] == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
+    assert await refused(manifest(training, made.split_id)) == invalid("splits")
+    assert (await refused(manifest(api, made.split_id, TRAIN)))[:2] == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
     evaluating, end = await manifest(api.as_attempt(made.split_id, "test"), made.split_id, TEST)
     assert {one.sha256 for one in evaluating}.isdisjoint(one.sha256 for one in entries)
     assert (len(evaluating), end.part_digests.test) == (8, made.part_digests.test)
@@ -247,9 +201,7 @@ async def test_deletions_at_once_do_not_trip_over_the_current_split(api, version
         requests = [split_service_pb2.DeleteSplitRequest(split_id=one.split_id) for one in reversed(made)]
         await asyncio.gather(*(api.call(api.splits.DeleteSplit, request) for request in requests))
     request = split_service_pb2.GetSplitRequest(dataset_id=version.dataset_id, version_id=version.version_id)
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.call(api.splits.GetSplit, request)
-    assert refusal(raised)[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "SPLIT_MISSING")
+    assert (await refused(api.call(api.splits.GetSplit, request)))[:2] == (PRECONDITION, "SPLIT_MISSING")
 
 
 async def test_crowded_images_come_in_small_messages(api, place, version):

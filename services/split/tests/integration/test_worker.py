@@ -1,70 +1,65 @@
 """The import queue when processes die: kill -9, a graceful stop, and a lease that another one took."""
 
 import asyncio
-import os
 import signal
-import socket
-import sys
 
 import grpc
 import pytest
 from splitrail.split.v1 import import_pb2, import_service_pb2
-from splitrail_common.peers import bearer
+
+from .calls import sha
 
 pytestmark = pytest.mark.integration
 
 
-def free_address() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{found.getsockname()[1]}"
-
-
-async def start(place, **settings):
-    """The service as a process of its own, and its address once it serves."""
-    address = free_address()
-    environment = {**os.environ, **place.environment(address), **{f"SPLITRAIL_{k.upper()}": str(v) for k, v in settings.items()}}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "splitrail_split", env=environment, stderr=asyncio.subprocess.DEVNULL)
-    async with grpc.aio.insecure_channel(address) as channel:
-        await asyncio.wait_for(channel.channel_ready(), 30)
-    return process, address
-
-
-async def until(condition, seconds: float = 30):
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not (value := condition()):
-        assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.02)
-    return value
-
-
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
-async def test_an_import_survives_the_end_of_its_process(place, sources, serve_at, ending):
+async def test_an_import_survives_the_end_of_its_process(place, sources, serve_at, process_at, ending):
     files = sources.yolo(300)
-    process, address = await start(place, import_threads=1, import_lease_seconds=3)
-    async with grpc.aio.insecure_channel(address) as channel, serve_at(place, import_workers=0) as other:
-        api = type(other)(channel, place, bearer(place.stack.user_token({"*": "admin"})))
+    async with process_at(place, import_threads=1, import_lease_seconds=3) as (process, api):
         opened = await api.open()
         await api.upload(await api.announce(opened.import_id, files), files)
         await api.start(opened.import_id)
-        await until(lambda: place.execute("SELECT 1 FROM import WHERE state = 3 AND processed_count BETWEEN 1 AND 250"))
+        await place.until(lambda: place.execute("SELECT 1 FROM import WHERE state = 3 AND processed_count BETWEEN 1 AND 250"))
         process.send_signal(ending)
         await asyncio.wait_for(process.wait(), 20)
+    async with serve_at(place, import_workers=0) as other:
         found = await other.call(other.imports.GetImport, import_service_pb2.GetImportRequest(import_id=opened.import_id))
         state = getattr(found, "import").state
         assert state == (import_pb2.IMPORT_STATE_RUNNING if ending is signal.SIGKILL else import_pb2.IMPORT_STATE_QUEUED)
-        kept = place.execute("SELECT count(*) FROM asset")[0][0]
-        assert 0 < kept < 300
-        second, _ = await start(place, import_lease_seconds=3)
-        try:
+        assert 0 < len(place.assets()) < 300
+        async with process_at(place, import_lease_seconds=3):
             ended = await other.watch(opened.import_id)
             await place.unstaged()
-        finally:
-            second.terminate()
-            await asyncio.wait_for(second.wait(), 20)
     assert (ended.state, ended.version.number, ended.version.image_count) == (import_pb2.IMPORT_STATE_SUCCEEDED, 1, 300)
     assert place.execute("SELECT count(*) FROM version") == [(1,)]
     assert place.execute("SELECT count(*) FROM version_asset") == [(300,)]
+
+
+async def test_an_import_of_a_list_survives_a_kill_and_nothing_of_it_is_swept_meanwhile(place, sources, serve_at, process_at):
+    pictures = [sources.picture(number) for number in range(150)]
+    text = "object\n" + "".join(f"{place.put(f'{number:03}.jpg', data)}\n" for number, data in enumerate(pictures))
+    wanted = {sha(data) for data in pictures}
+    # The second batch stops where its images are stored and their rows are not committed.
+    with place.gated("AFTER INSERT ON asset FOR EACH STATEMENT", "(SELECT count(*) FROM asset) > 64"):
+        async with process_at(place, import_lease_seconds=3) as (process, api):
+            opened = await api.open()
+            assert await api.announce(opened.import_id, {"objects.csv": text.encode()}, along=True) == []
+            await api.start(opened.import_id)
+            await place.until(place.waiting)
+            await place.killed(process)
+    left = place.kept()
+    assert (len(place.assets()), len(left)) == (64, 128)
+    assert {one for (one,) in place.execute("SELECT encode(sha256, 'hex') FROM import_member")} == left
+    async with serve_at(place, import_workers=0, asset_grace_seconds=0) as other:
+        await place.swept()
+        assert (len(place.assets()), place.kept()) == (64, left)
+        async with process_at(place, import_lease_seconds=3):
+            ended = await other.watch(opened.import_id)
+        assert (ended.state, ended.problem_count, ended.processed_count) == (import_pb2.IMPORT_STATE_SUCCEEDED, 0, 150)
+        shown = await other.assets(ended.version.version_id)
+    assert place.execute("SELECT number FROM version") == [(1,)]
+    assert [(one.path, one.sha256) for one in shown] == [(f"{number:03}.jpg", sha(data)) for number, data in enumerate(pictures)]
+    assert place.assets() == place.kept() == wanted
 
 
 async def test_a_holder_whose_lease_was_taken_commits_nothing(place, sources, serve_at):
@@ -81,8 +76,8 @@ async def test_a_holder_whose_lease_was_taken_commits_nothing(place, sources, se
     # The lease changes hands in the middle of the work: when the first assets are recorded.
     place.execute("CREATE TRIGGER taken AFTER INSERT ON asset FOR EACH STATEMENT EXECUTE FUNCTION taken()")
     async with serve_at(place, import_workers=1):
-        await until(lambda: place.execute("SELECT 1 FROM import WHERE lease_owner = %s", stranger))
-        await until(lambda: len(place.stored()) == 5)
+        await place.until(lambda: place.execute("SELECT 1 FROM import WHERE lease_owner = %s", stranger))
+        await place.until(lambda: len(place.stored()) == 5)
     assert place.execute("SELECT state FROM import") == [(int(import_pb2.IMPORT_STATE_RUNNING),)]
     assert place.execute("SELECT 1 FROM version") == []
 
@@ -122,4 +117,4 @@ async def test_an_import_that_nobody_starts_is_abandoned(place, sources, serve_a
         assert ended.state == import_pb2.IMPORT_STATE_FAILED
         assert "abandoned" in ended.failure
         await place.unstaged()
-        await until(lambda: place.execute("SELECT count(*) FROM import_file") == [(0,)])
+        await place.until(lambda: place.execute("SELECT count(*) FROM import_file") == [(0,)])

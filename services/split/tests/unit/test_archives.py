@@ -101,7 +101,7 @@ def test_members_become_files_that_can_be_read(opened, pack):
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_members_that_refuse_all(opened, pack, member, code):
     name = "a.zip" if pack is zipped else "a.tar"
-    assert refused(opened, pack([*GOOD.items(), (member, b"x")]), name) == [(member.replace("\0", "\ufffd"), code)]
+    assert refused(opened, pack([*GOOD.items(), (member, b"x")]), name) == [(member, code)]
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK])
@@ -111,8 +111,7 @@ def test_special_files_in_a_zip(opened, kind):
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE])
 def test_special_files_in_a_tar(opened, kind):
-    found = refused(opened, tarred([*GOOD.items(), (linked("images/b.jpg", kind), b"")]), "a.tar")
-    assert found[0] in (("images/b.jpg", archives.LINK), ("", archives.BAD_ARCHIVE))
+    assert refused(opened, tarred([*GOOD.items(), (linked("images/b.jpg", kind), b"")]), "a.tar") == [("images/b.jpg", archives.LINK)]
 
 
 def test_names_that_are_not_utf8(opened):
