@@ -108,6 +108,6 @@ def test_an_import_says_when_it_makes_no_version(invoke, folder, cells, tmp_path
         assert number < 100
     same = invoke("dataset", "import", str(tmp_path), "--name", "cells")
     assert (same.exit_code, same.stdout.split()[0]) == (0, "cells@v1")
-    assert "the source holds exactly the images and annotations of cells@v1: no new version was made" in same.stderr
+    assert "the source holds exactly what cells@v1 does: no new version was made" in same.stderr
     assert "imported before" not in same.stderr
     assert "no new version" not in invoke("dataset", "import", str(folder), "--name", "cells", "--dry-run").stderr

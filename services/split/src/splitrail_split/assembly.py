@@ -96,9 +96,7 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
         [asset.perceptual_hash for asset in assets],
     )
     stored = columns.of_version(images, [item.path for item in items], [item.metadata for item in items])
-    if parsed.source_splits:
-        parts = (PARTS.get(parsed.source_splits.get(item.path, ""), 0) for item in items)
-        stored[arrays.SOURCE_SPLIT] = np.fromiter(parts, dtype=np.uint8, count=len(items))
+    parts = np.fromiter((PARTS.get(parsed.source_splits.get(item.path, ""), 0) for item in items), dtype=np.uint8, count=len(items))
     return NewVersion(
         class_names=parsed.class_names,
         **images.counts(len(parsed.class_names)),
@@ -111,7 +109,7 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
             )
             for ordinal, (item, asset) in enumerate(zip(items, assets, strict=True))
         ],
-        imported_split=imported(stored, images.labels, parsed.class_names) if parsed.source_splits else None,
+        imported_split=imported(stored, images.labels, parsed.class_names, parts),
         report={
             "import_id": claim.import_id,
             "format": claim.format,
@@ -122,10 +120,12 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
     )
 
 
-def imported(stored: Mapping[str, npt.NDArray[Any]], labels: arrays.Labels, class_names: Sequence[str]) -> NewRevision | None:
-    """The parts in which the source had the images, as a revision; None when all that anybody looked at are in one part: nobody has split them."""
+def imported(
+    stored: Mapping[str, npt.NDArray[Any]], labels: arrays.Labels, class_names: Sequence[str], parts: npt.NDArray[np.uint8]
+) -> NewRevision | None:
+    """The parts (N,) in which the source had the images, as a revision; None when all that anybody looked at are in one: nobody has split them."""
     looked_at = stored[arrays.LABEL_STATE] != LabelState.UNLABELLED
-    vector = np.where(looked_at, stored[arrays.SOURCE_SPLIT], 0).astype(np.uint8)
+    vector = np.where(looked_at, parts, 0).astype(np.uint8)
     sizes = np.bincount(vector, minlength=len(PARTS) + 1)[1:]
     if np.count_nonzero(sizes) < 2:
         return None

@@ -182,7 +182,7 @@ class ImportStore:
     async def commit(self, claim: Claim, new: NewVersion, report: Report, unchanged: Finding) -> str:
         """Ends the import with a version of its dataset, in one transaction; returns the version's id.
 
-        When the newest version has the same digest, that one is the result, and `unchanged` joins the findings with its reference in place of `{}`.
+        When the newest version holds the same, that one is the result, and `unchanged` joins the findings with its reference in place of `{}`.
         Raises LeaseLostError, or TaskMismatchError when the dataset describes something else.
         """
         async with self._tables.pool.connection() as connection, connection.transaction():
@@ -191,7 +191,7 @@ class ImportStore:
             if dataset["task"] != claim.task:
                 raise TaskMismatchError(claim.dataset_name)
             newest = await self._tables.one_in(connection, "find_version", {"dataset_id": dataset["dataset_id"], "number": 0})
-            if newest is not None and newest["digest"] == new.digest and newest["flip_idx"] == new.report.get("flip_idx", []):
+            if newest is not None and await self._holds(connection, newest, new):
                 version_id = str(newest["version_id"])
                 note = Finding(**{**_fields(unchanged), "message": unchanged.message.format(f"{claim.dataset_name}@v{newest['number']}")})
                 report = Report((note, *report.findings), report.problem_count, report.note_count + 1, report.excluded_count)
@@ -251,6 +251,20 @@ class ImportStore:
             await self._tables.run_in(connection, "insert_dataset", {**name, "dataset_id": ids.new_id(), "task": claim.task})
             if dataset := await self._tables.one_in(connection, "lock_dataset", name):
                 return dataset
+
+    async def _holds(self, connection: Connection, version: Row, new: NewVersion) -> bool:
+        """True when a version has all that the new one would, down to what the digest does not cover."""
+        if version["digest"] != new.digest or version["flip_idx"] != new.report.get("flip_idx", []):
+            return False
+        values = {
+            "version_id": version["version_id"],
+            "contents": [row[1] for row in new.rows],
+            "paths": [row[2] for row in new.rows],
+            "metadata": [row[-1] for row in new.rows],
+            "split_digest": new.imported_split.digest if new.imported_split else None,
+        }
+        found = await self._tables.one_in(connection, "version_holds", values)
+        return bool(found and found["holds"])
 
     async def _lock_own(self, connection: Connection, claim: Claim) -> None:
         if await self._tables.one_in(connection, "lock_own_import", {"import_id": claim.import_id, "owner": claim.owner}) is None:

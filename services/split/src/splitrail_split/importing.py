@@ -26,7 +26,7 @@ _UNCHANGED = Finding(
     "",
     None,
     "version_unchanged",
-    "the source holds exactly the images and annotations of {}: no new version was made, and its paths, metadata and parts were not taken over",
+    "the source holds exactly what {} does: no new version was made",
     image_excluded=False,
     note=True,
 )

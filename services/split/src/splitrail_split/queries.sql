@@ -64,6 +64,14 @@ WHERE v.dataset_id = :dataset_id
 ORDER BY number DESC
 LIMIT 1;
 
+-- name: version_holds
+-- Whether a version has these images under these paths with this metadata, and (unless it is NULL) this split as a revision.
+SELECT NOT EXISTS (
+    SELECT FROM unnest(:paths::text[], :contents::bytea[], :metadata::jsonb[]) AS n (path, sha256, metadata)
+    LEFT JOIN version_asset a ON a.version_id = :version_id AND a.path = n.path
+    WHERE (a.sha256, a.metadata) IS DISTINCT FROM (n.sha256, n.metadata)
+) AND (:split_digest::text IS NULL OR EXISTS (SELECT FROM split_revision WHERE version_id = :version_id AND digest = :split_digest)) AS holds;
+
 -- name: list_versions
 SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
        empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text, class_ids,

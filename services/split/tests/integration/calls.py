@@ -53,8 +53,8 @@ def listed(*items: dataset_pb2.Annotation) -> version_pb2.AnnotationList:
 
 
 def columns(place, version_id: str) -> list[tuple]:
-    """The packed columns of a version, but for the parts that its source had."""
-    return place.execute("SELECT name, data FROM version_array WHERE version_id = %s AND name <> 'source_split' ORDER BY name", version_id)
+    """The packed columns of a version."""
+    return place.execute("SELECT name, data FROM version_array WHERE version_id = %s ORDER BY name", version_id)
 
 
 async def assets_of(api, version, **filters) -> list[dataset_pb2.Asset]:

@@ -132,6 +132,26 @@ async def test_equal_content_is_one_version_and_is_not_sent_again(api, sources):
     assert changed.version.digest != first.version.digest
 
 
+async def test_paths_metadata_and_parts_make_a_version_though_the_digest_is_the_same(api, sources):
+    files = sources.yolo(12)
+    versions = [(await api.bring(files)).version]
+    moved = {path.replace("images/0000", "images/day1/0000").replace("labels/0000", "labels/day1/0000"): data for path, data in files.items()}
+    assert moved.keys() != files.keys()
+    versions.append((await api.bring(moved)).version)
+    again = await api.bring({**moved, "data.yaml": moved["data.yaml"] + b"\n"})
+    assert again.version.version_id == versions[1].version_id
+    lists = {"train.txt": [], "val.txt": []}
+    for number, path in enumerate(sorted(path for path in moved if path.endswith(".jpg"))):
+        lists["val.txt" if number % 3 == 0 else "train.txt"].append(f"./{path}")
+    description = moved["data.yaml"].replace(b"train: images", b"train: train.txt\nval: val.txt")
+    parted = {**moved, "data.yaml": description, **{name: "\n".join(lines).encode() for name, lines in lists.items()}}
+    for _ in range(2):  # the second time there is nothing new
+        versions.append((await api.bring(parted)).version)
+    assert [version.number for version in versions] == [1, 2, 3, 3]
+    assert len({version.digest for version in versions}) == 1
+    assert versions[2].current_split_id
+
+
 async def test_repeated_bytes_are_one_image(api, sources):
     files = sources.yolo(8)
     files["images/copy.jpg"] = files["images/00001.jpg"]
