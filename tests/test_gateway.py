@@ -81,8 +81,9 @@ def test_json_paths_of_the_contract(story: Story, api: httpx.Client):
     metrics = api.get(f"/api/runs/{run['runId']}/metrics").raise_for_status().json()
     assert metrics["summary"]["epochsDone"] == EPOCHS
     assert api.get("/api/runs", params={"state": "JOB_STATE_SUCCEEDED"}).json()["runs"][0]["runId"] == run["runId"]
-    assets = api.get(f"/api/datasets/{run['datasetId']}/assets", params={"split": "SPLIT_TEST"}).raise_for_status().json()["assets"]
-    assert {asset["split"] for asset in assets} == {"SPLIT_TEST"}
+    for name in ("SPLIT_TEST", "test"):
+        assets = api.get(f"/api/datasets/{run['datasetId']}/assets", params={"split": name}).raise_for_status().json()["assets"]
+        assert {asset["split"] for asset in assets} == {"SPLIT_TEST"}
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def dataset_name(folder: Path) -> str:
     Raises UsageError when nothing remains.
     """
     own = folder.absolute()
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", own.stem if is_one_file(own) else own.name).strip("-.").lstrip("-._")[:64]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", own.stem.removesuffix(".tar") if is_one_file(own) else own.name).strip("-.").lstrip("-._")[:64]
     if not name:
         raise UsageError(f"no dataset name can be made of the name {own.name!r}: give one with --name")
     return name

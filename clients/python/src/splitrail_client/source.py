@@ -17,7 +17,7 @@ IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", 
 """What the import takes as images."""
 ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
 """What annotations and class names come in."""
-ARCHIVE_EXTENSIONS = frozenset({".zip", ".tar"})
+ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 """What the service expands: such a file is sent as it is."""
 LISTING_EXTENSION = ".csv"
 """A list of images that lie in a bucket already."""
@@ -78,7 +78,7 @@ class HashedFile:
 
 def scan(root: Path) -> Source:
     """Walks a folder; blocking. Hidden files are left out, and so is what no import reads (`.cache`, `.pt`, archives, ...).
-    Symbolic links are followed to files inside the folder only. A .zip, .tar or .csv is a source of one file, for the service to judge.
+    Symbolic links are followed to files inside the folder only. A .zip, .tar, .tar.gz or .csv is a source of one file, for the service to judge.
 
     Raises UsageError when it is missing, cannot be read, or holds no image, and for a .csv that does not name its columns.
     """
@@ -92,7 +92,9 @@ def scan(root: Path) -> Source:
         kind = "CSV of a bucket's objects" if is_listing(root.name) else f"{_extension(root.name)} archive"
         return Source(root.parent, (LocalFile(root.name, root.stat().st_size),), kind)
     if not root.is_dir():
-        raise UsageError(f"{plain(str(root))} is neither a folder nor a .zip, .tar or .csv: give what holds the images and their annotations")
+        raise UsageError(
+            f"{plain(str(root))} is neither a folder nor a .zip, .tar, .tar.gz or .csv: give what holds the images and their annotations"
+        )
     left_out: Counter[str] = Counter()
     try:
         files = tuple(sorted(_walk(root, os.path.realpath(root), left_out), key=lambda item: item.path))
@@ -108,7 +110,7 @@ def scan(root: Path) -> Source:
 
 def is_one_file(path: Path) -> bool:
     """True for a file that is all of a source: an archive, or a list of a bucket's objects."""
-    return path.is_file() and _extension(path.name) in {*ARCHIVE_EXTENSIONS, LISTING_EXTENSION}
+    return path.is_file() and path.name.lower().endswith((*ARCHIVE_ENDINGS, LISTING_EXTENSION))
 
 
 def is_listing(path: str) -> bool:

@@ -1,10 +1,11 @@
-"""A source in one file: what a .zip or .tar holds, judged before any of it is used. Nothing is written to disk, so no name in it can reach anything.
+"""A source in one file: what a .zip, .tar or .tar.gz holds, judged before any of it is used. No member is written to disk, so no name reaches anything.
 
 A member that could do harm, or that makes the archive ambiguous, refuses all of it. Foreign files (`.cache`, `.pt`, ...) are left out and named.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import stat
@@ -59,6 +60,8 @@ class Limits:
     total_bytes: int = 64 << 30
     ratio: int = 100
     """Expanded bytes for each byte of the archive; images hardly compress, and label files about tenfold."""
+    tar_bytes: int = sources.MAX_ARCHIVE_BYTES
+    """Of the .tar within a .tar.gz, which lies on disk meanwhile: as many as it might have had by itself."""
     free_bytes: int = 64 << 20
     """Up to here the ratio does not count: a small archive of labels may compress better."""
 
@@ -153,13 +156,14 @@ class _Judge:
 
 
 def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
-    """What an archive holds, every member read once and hashed; blocking. name: as it was announced, which tells .zip from .tar.
+    """What an archive holds, every member read once and hashed; blocking. name: as it was announced, which tells .zip from .tar and .tar.gz.
 
-    Raises ArchiveError.
+    What a .tar.gz holds is put beside it. Raises ArchiveError.
     """
     judge = _Judge(limits, path.stat().st_size)
+    kind = next(ending for ending in sources.ARCHIVE_ENDINGS if name.lower().endswith(ending))
     try:
-        for member in _zipped(path, judge) if name.lower().endswith(".zip") else _tarred(path, judge):
+        for member in _zipped(path, judge) if kind == ".zip" else _tarred(path if kind == ".tar" else _unzipped(path, limits), judge):
             judge.add(member)
     except (
         zipfile.BadZipFile,
@@ -173,7 +177,7 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
         OverflowError,
     ) as error:
         # zipfile and tarfile raise all of these on hostile bytes.
-        raise ArchiveError([_whole(BAD_ARCHIVE, f"cannot be read as {name.rpartition('.')[2]}: {_reason(error)}")]) from error
+        raise ArchiveError([_whole(BAD_ARCHIVE, f"cannot be read as {kind}: {_reason(error)}")]) from error
     judge.end()
     files: list[SourceFile] = []
     read: dict[bytes, Callable[[], bytes]] = {}
@@ -264,6 +268,20 @@ def _check_directory(file: BinaryIO, size: int, limits: Limits) -> None:
                         count, length = max(count, fields[7]), max(length, fields[8])
     if length > size or length > limits.members * _ENTRY_BYTES or count > limits.members:
         raise ArchiveError([_whole(ARCHIVE_LIMIT, f"has more than {limits.members} members, or a directory to match")])
+
+
+def _unzipped(path: Path, limits: Limits) -> Path:
+    """The .tar within a .tar.gz, as a file: members are read from it at any place and time."""
+    target = path.with_name(f"{path.name}.tar")
+    limit = min(limits.tar_bytes, max(limits.free_bytes, limits.ratio * path.stat().st_size))
+    left = limit
+    with gzip.open(path) as source, target.open("wb") as file:
+        while piece := source.read(_PIECE_BYTES):
+            left -= len(piece)
+            if left < 0:
+                raise ArchiveError([_whole(ARCHIVE_LIMIT, f"expands to more than {limit} bytes")])
+            file.write(piece)
+    return target
 
 
 def _tarred(path: Path, judge: _Judge) -> Iterator[_Member]:

@@ -8,7 +8,7 @@ from splitrail_split.domain import SourceFile
 from splitrail_split.formats.images import EXTENSIONS as IMAGE_EXTENSIONS
 
 ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
-ARCHIVE_EXTENSIONS = frozenset({".zip", ".tar"})
+ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 """What may be announced as the one file of a source, to be expanded here."""
 LISTING_EXTENSION = ".csv"
 """What may be announced as the one file of a source that lists objects of a bucket; beside other files it is ignored."""
@@ -63,7 +63,7 @@ def kind_of(path: str) -> str:
 
 def is_archive(path: str) -> bool:
     """True when the name says that it holds a whole source."""
-    return _extension(path) in ARCHIVE_EXTENSIONS
+    return path.lower().endswith(ARCHIVE_ENDINGS)
 
 
 def is_listing(path: str) -> bool:

@@ -1,5 +1,6 @@
 """Imports over the RPCs of every task, of CVAT and Label Studio, and of archives."""
 
+import gzip
 import io
 import json
 import stat
@@ -36,6 +37,10 @@ def tarred(files):
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return {"source.tar": target.getvalue()}
+
+
+def gzipped(files):
+    return {"source.tar.gz": gzip.compress(tarred(files)["source.tar"], mtime=0)}
 
 
 def labelled(sources, row, count=4, names="names: [a, b]\nkpt_shape: [2, 3]"):
@@ -124,7 +129,7 @@ async def test_what_only_the_content_tells(api, sources):
     assert (ended.state, ended.format, ended.version.object_count) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_CVAT, 3)
 
 
-@pytest.mark.parametrize("pack", [zipped, tarred])
+@pytest.mark.parametrize("pack", [zipped, tarred, gzipped])
 async def test_an_archive_is_what_it_holds(api, place, sources, pack):
     files = sources.yolo(12)
     files["images/00001.jpg"] = files["images/00001.jpg"][:200]

@@ -1,5 +1,6 @@
 """Archives: what they hold becomes a source; what could do harm refuses all of them, by name."""
 
+import gzip
 import io
 import os
 import stat
@@ -35,6 +36,13 @@ def tarred(members):
     return target.getvalue()
 
 
+def gzipped(members):
+    return gzip.compress(tarred(members), mtime=0)
+
+
+PACKS = pytest.mark.parametrize(("name", "pack"), [("A.ZIP", zipped), ("a.tar", tarred), ("A.tar.gz", gzipped), ("a.tgz", gzipped)])
+
+
 def linked(name, type_=tarfile.SYMTYPE):
     info = tarfile.TarInfo(name)
     info.type, info.linkname = type_, "/etc/passwd"
@@ -64,9 +72,8 @@ def refused(opened, data, name="a.zip", limits=LIMITS):
     return [(finding.path, finding.code) for finding in raised.value.findings]
 
 
-@pytest.mark.parametrize("pack", [zipped, tarred])
-def test_members_become_files_that_can_be_read(opened, pack):
-    name = "A.ZIP" if pack is zipped else "a.tar"
+@PACKS
+def test_members_become_files_that_can_be_read(opened, name, pack):
     found = opened(pack([("README.md", b"x"), ("labels.cache", b"evil"), ("m/best.pt", b"evil"), (".git/a.jpg", b"x"), *GOOD.items()]), name)
     assert {file.path: found.read[file.sha256]() for file in found.files} == GOOD
     assert [(file.path, file.size_bytes, file.is_image) for file in found.files] == [
@@ -81,7 +88,7 @@ def test_members_become_files_that_can_be_read(opened, pack):
     ]
 
 
-@pytest.mark.parametrize("pack", [zipped, tarred])
+@PACKS
 @pytest.mark.parametrize(
     ("member", "code"),
     [
@@ -99,8 +106,7 @@ def test_members_become_files_that_can_be_read(opened, pack):
     ],
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_members_that_refuse_all(opened, pack, member, code):
-    name = "a.zip" if pack is zipped else "a.tar"
+def test_members_that_refuse_all(opened, name, pack, member, code):
     assert refused(opened, pack([*GOOD.items(), (member, b"x")]), name) == [(member, code)]
 
 
@@ -126,6 +132,8 @@ def test_names_that_are_not_utf8(opened):
 def test_bombs(opened):
     assert refused(opened, zipped([("a.txt", b"0" * 70_000_000)])) == [("", archives.ARCHIVE_LIMIT)]
     assert opened(zipped([("a.txt", b"0" * 1_000_000)])).files[0].size_bytes == 1_000_000
+    assert refused(opened, gzip.compress(bytes(70_000_000)), "a.tar.gz") == [("", archives.ARCHIVE_LIMIT)]
+    assert refused(opened, gzipped([("a.txt", b"x" * 9000)]), "a.tgz", Limits(tar_bytes=9000)) == [("", archives.ARCHIVE_LIMIT)]
     assert refused(opened, zipped([(f"{n}.txt", b"") for n in range(20)]), limits=Limits(members=19)) == [("", archives.ARCHIVE_LIMIT)]
     assert refused(opened, tarred([(f"{n}.txt", b"") for n in range(20)]), "a.tar", Limits(members=19)) == [("", archives.ARCHIVE_LIMIT)]
     assert refused(opened, tarred([("a.txt", b"0" * 2000)]), "a.tar", Limits(total_bytes=1000)) == [("", archives.ARCHIVE_LIMIT)]
@@ -157,7 +165,7 @@ def test_an_encrypted_member(opened):
     assert refused(opened, bytes(data)) == [("a.jpg", archives.BAD_ARCHIVE)]
 
 
-@pytest.mark.parametrize(("pack", "name"), [(zipped, "a.zip"), (tarred, "a.tar")])
+@pytest.mark.parametrize(("pack", "name"), [(zipped, "a.zip"), (tarred, "a.tar"), (gzipped, "a.tgz")])
 def test_an_archive_that_ends_early_is_refused_wherever(opened, pack, name):
     data = pack(GOOD.items()).rstrip(b"\0") if pack is tarred else pack(GOOD.items())
     for end in range(0, len(data), 7):

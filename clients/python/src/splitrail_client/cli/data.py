@@ -35,7 +35,7 @@ def dataset() -> None:
 @click.option("--dry-run", is_flag=True, help="Check and report; commit nothing.")
 @with_flags(_IMPORT_FLAGS)
 def import_(session: Session, path: Path, *, name: str | None, task: str, strict: bool, dry_run: bool) -> None:
-    """Send the folder PATH, or the .zip or .tar of one, or a .csv that lists images of a bucket, and make a new version of it.
+    """Send the folder PATH, or the .zip, .tar or .tar.gz of one, or a .csv that lists images of a bucket, and make a new version of it.
 
     It holds images with their annotations as YOLO, Pascal VOC, COCO, CVAT or Label Studio write them.
 

@@ -150,9 +150,22 @@ class _SplitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Split.ValueType
     """Judged after every epoch; chooses the best checkpoint."""
     SPLIT_TEST: _Split.ValueType  # 3
     """Held out: only evaluations see it."""
+    train: _Split.ValueType  # 1
+    """So that people can write `?split=test`: Envoy's transcoder takes the names of values as they are.
+    buf:lint:ignore ENUM_VALUE_PREFIX
+    buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
+    """
+    val: _Split.ValueType  # 2
+    """buf:lint:ignore ENUM_VALUE_PREFIX
+    buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
+    """
+    test: _Split.ValueType  # 3
+    """buf:lint:ignore ENUM_VALUE_PREFIX
+    buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
+    """
 
 class Split(_Split, metaclass=_SplitEnumTypeWrapper):
-    """Part of a split."""
+    """Part of a split. In JSON and in query parameters `train`, `val` and `test` are understood too; answers have the long names."""
 
 SPLIT_UNSPECIFIED: Split.ValueType  # 0
 """None; as a filter: all."""
@@ -162,6 +175,19 @@ SPLIT_VAL: Split.ValueType  # 2
 """Judged after every epoch; chooses the best checkpoint."""
 SPLIT_TEST: Split.ValueType  # 3
 """Held out: only evaluations see it."""
+train: Split.ValueType  # 1
+"""So that people can write `?split=test`: Envoy's transcoder takes the names of values as they are.
+buf:lint:ignore ENUM_VALUE_PREFIX
+buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
+"""
+val: Split.ValueType  # 2
+"""buf:lint:ignore ENUM_VALUE_PREFIX
+buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
+"""
+test: Split.ValueType  # 3
+"""buf:lint:ignore ENUM_VALUE_PREFIX
+buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
+"""
 Global___Split: _TypeAlias = Split  # noqa: Y015
 
 @_typing.final

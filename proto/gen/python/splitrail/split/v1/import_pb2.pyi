@@ -107,8 +107,8 @@ Global___ImportState: _TypeAlias = ImportState  # noqa: Y015
 
 @_typing.final
 class SourceFile(_message.Message):
-    """A file of the source. One .zip or .tar file may be all of a source: it is expanded by the service, and what it holds is the source. So may one .csv
-    file, announced alone: see SOURCE_FORMAT_CSV.
+    """A file of the source. One .zip, .tar, .tar.gz or .tgz file may be all of a source: it is expanded by the service, and what it holds is the source.
+    So may one .csv file, announced alone: see SOURCE_FORMAT_CSV.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
