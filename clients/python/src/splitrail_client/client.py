@@ -58,7 +58,7 @@ class AsyncClient(VersionClient):
         dry_run: bool = False,
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> ImportResult:
-        """Sends a folder of images and annotations, or a .zip, .tar or .tar.gz of one, and waits for the new version. What the platform has is not sent again.
+        """Sends a folder of images and annotations, a .zip, .tar or .tar.gz of one, and waits for the version. What is there is not sent again.
 
         `name` defaults to the folder's. `task`: what the annotations describe, detect, segment, pose, obb or classify.
         `strict` refuses a source with any problem; `dry_run` reports and commits nothing.

@@ -1,4 +1,4 @@
-"""A source in one file: what a .zip, .tar or .tar.gz holds, judged before any of it is used. No member is written to disk, so no name reaches anything.
+"""A source in one file: what a .zip, .tar or .tar.gz holds, judged before any of it is used. No member becomes a file, so no name reaches anything.
 
 A member that could do harm, or that makes the archive ambiguous, refuses all of it. Foreign files (`.cache`, `.pt`, ...) are left out and named.
 """
