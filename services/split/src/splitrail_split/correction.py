@@ -24,12 +24,12 @@ class Placed:
     """
 
     indptr: npt.NDArray[np.int64]
-    ranks: npt.NDArray[np.int64]
+    ranks: npt.NDArray[np.int32]
     split: npt.NDArray[np.uint8]
     need: npt.NDArray[np.int64]
     sizes: list[int]
 
-    def classes_of(self, unit: int) -> npt.NDArray[np.int64]:
+    def classes_of(self, unit: int) -> npt.NDArray[np.int32]:
         return self.ranks[self.indptr[unit] : self.indptr[unit + 1]]
 
     def move(self, unit: int, to: int) -> None:

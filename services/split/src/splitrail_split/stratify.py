@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from splitrail_split import groups
-from splitrail_split.placement import ONE, Units, apportion, canonical_order, place, row_bases
+from splitrail_split import csr, groups
+from splitrail_split.placement import ONE, Units, apportion, canonical_order, place
 
 ALGORITHM_VERSION = 3
 """Raise it with every change that can give another assignment for the same input."""
@@ -153,14 +153,8 @@ def _rows(images: Images, seed: int) -> Units:
     words = np.ascontiguousarray(images.content).view("<u8").astype(np.uint64, copy=False)
     keys = _mix(words[:, 0] ^ _mix(np.array([seed % 2**64], dtype=np.uint64)))
     boxes = np.diff(images.indptr)
-    # One sortable number for each (image, class): sorting and comparing plain words is what makes this fast.
-    base = row_bases(boxes, images.n_classes)
-    given = base + images.class_ids.astype(base.dtype, copy=False)
-    pairs = _distinct(given)
-    as_given = pairs is given  # sorted and distinct already, so the rows are those of the caller
-    given_csr = (images.indptr.astype(np.int64, copy=False), images.class_ids.astype(np.int64, copy=False))
-    csr = given_csr if as_given else _csr(pairs, len(words), images.n_classes)
-    return Units(images.n_classes, *csr, boxes, keys, words)
+    indptr, classes = csr.distinct(images.indptr.astype(np.int64, copy=False), images.class_ids)
+    return Units(images.n_classes, indptr, classes, boxes, keys, words)
 
 
 def _place(
@@ -185,11 +179,9 @@ def _by_hash(keys: npt.NDArray[np.uint64], shares: Sequence[int]) -> npt.NDArray
 
 def _counts(rows: Units, part: npt.NDArray[np.int64] | None, k: int) -> npt.NDArray[np.int64]:
     """(n_classes, k): images with each class in each part; those in none (-1) do not count. Without parts: of all, k = 1."""
-    cells = rows.classes * k
-    if part is not None:
-        where = np.repeat(part, np.diff(rows.indptr))
-        cells = (cells + where)[where >= 0]
-    return np.bincount(cells, minlength=rows.n_classes * k).reshape(rows.n_classes, k).astype(np.int64)
+    counts = np.zeros((rows.n_classes, k), dtype=np.int64)
+    csr.add(rows.indptr, rows.classes, np.zeros(len(rows.keys), dtype=np.int64) if part is None else part, 1, counts)
+    return counts
 
 
 def _units(words: npt.NDArray[np.uint64], columns: Sequence[npt.NDArray[np.integer]]) -> npt.NDArray[np.int64] | None:
@@ -210,21 +202,10 @@ def _grouped(rows: Units, unit_of: npt.NDArray[np.int64], *, by_class: bool) -> 
     n_classes = rows.n_classes if by_class else 0
     pairs = np.repeat(unit_of, np.diff(rows.indptr)) * n_classes + rows.classes if by_class else np.zeros(0, dtype=np.int64)
     pairs, counts = np.unique(pairs, return_counts=True)
-    csr = _csr(pairs, n, n_classes)
-    return groups.Units(n_classes, *csr, counts, np.bincount(unit_of, minlength=n), rows.keys[first], rows.words[first])
+    return groups.Units(n_classes, *_rows_of(pairs, n, n_classes), counts, np.bincount(unit_of, minlength=n), rows.keys[first], rows.words[first])
 
 
-def _distinct(values: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
-    """Sorted distinct values; packed annotations come sorted, so that is looked at first."""
-    if values.size < 2:
-        return values
-    if np.any(values[1:] < values[:-1]):
-        values = np.sort(values)
-    new = values[1:] != values[:-1]
-    return values if new.all() else np.concatenate([values[:1], values[1:][new]])
-
-
-def _csr(pairs: npt.NDArray[np.integer], n: int, n_classes: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _rows_of(pairs: npt.NDArray[np.integer], n: int, n_classes: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(indptr, classes) of ascending row * n_classes + class."""
     row = pairs // pairs.dtype.type(max(1, n_classes))
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(row, minlength=n))])
@@ -233,7 +214,9 @@ def _csr(pairs: npt.NDArray[np.integer], n: int, n_classes: int) -> tuple[npt.ND
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """splitmix64's finalizer (Steele, Lea, Flood 2014): a bijection that scatters its input."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    shifted = np.empty_like(mixed)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        mixed ^= np.right_shift(mixed, np.uint64(shift), out=shifted)
+        mixed *= np.uint64(factor)
+    return mixed

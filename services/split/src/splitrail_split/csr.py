@@ -1,0 +1,106 @@
+"""Passes over the classes of images in CSR form: image i has classes[indptr[i]:indptr[i + 1]].
+
+Compiled, for at ten million images numpy's temporary arrays cost more than its arithmetic: here each pass reads once and writes once.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+BOX_BITS = 4
+_FEW = 32
+
+Ints = npt.NDArray[np.int64]
+Classes = npt.NDArray[np.int32]
+Words = npt.NDArray[np.uint64]
+
+
+@numba.njit(cache=True, nogil=True)
+def _sort(values: Classes, start: int, end: int) -> None:
+    """Sorts values[start:end] in place: rows are short nearly always."""
+    if end - start > _FEW:
+        values[start:end].sort()
+        return
+    for at in range(start + 1, end):
+        value = values[at]
+        free = at
+        while free > start and values[free - 1] > value:
+            values[free] = values[free - 1]
+            free -= 1
+        values[free] = value
+
+
+@numba.njit(cache=True, nogil=True)
+def distinct(indptr: Ints, class_ids: npt.NDArray[np.integer]) -> tuple[Ints, Classes]:
+    """(indptr, classes) of the distinct classes of each row, ascending."""
+    bounds = np.zeros(len(indptr), dtype=np.int64)
+    classes = np.empty(len(class_ids), dtype=np.int32)
+    end = 0
+    for row in range(len(indptr) - 1):
+        start = end
+        for at in range(indptr[row], indptr[row + 1]):
+            classes[end] = class_ids[at]
+            end += 1
+        _sort(classes, start, end)
+        last, end = end, start
+        for at in range(start, last):
+            if at == start or classes[at] != classes[end - 1]:
+                classes[end] = classes[at]
+                end += 1
+        bounds[row + 1] = end
+    return bounds, classes[:end]
+
+
+@numba.njit(cache=True, nogil=True)
+def take(indptr: Ints, classes: Classes, where: Ints) -> tuple[Ints, Classes]:
+    """(indptr, classes) of the rows `where`, in that order."""
+    bounds = np.zeros(len(where) + 1, dtype=np.int64)
+    for row in range(len(where)):
+        bounds[row + 1] = bounds[row] + indptr[where[row] + 1] - indptr[where[row]]
+    taken = np.empty(bounds[-1], dtype=np.int32)
+    for row in range(len(where)):
+        start = indptr[where[row]]
+        for at in range(bounds[row + 1] - bounds[row]):
+            taken[bounds[row] + at] = classes[start + at]
+    return bounds, taken
+
+
+@numba.njit(cache=True, nogil=True)
+def renamed(indptr: Ints, classes: Classes, names: Ints) -> Classes:
+    """names[classes], ascending within each row."""
+    made = np.empty(len(classes), dtype=np.int32)
+    for row in range(len(indptr) - 1):
+        for at in range(indptr[row], indptr[row + 1]):
+            made[at] = names[classes[at]]
+        _sort(made, indptr[row], indptr[row + 1])
+    return made
+
+
+@numba.njit(cache=True, nogil=True)
+def add(indptr: Ints, classes: Classes, part: npt.NDArray[np.integer], amount: int, sums: Ints) -> None:
+    """Adds the amount to sums (n_classes, k) for each class of each row, in the row's part; none where that is negative."""
+    for row in range(len(indptr) - 1):
+        if part[row] >= 0:
+            for at in range(indptr[row], indptr[row + 1]):
+                sums[classes[at], part[row]] += amount
+
+
+@numba.njit(cache=True, nogil=True)
+def signatures(  # noqa: PLR0917 - numba takes no keywords
+    indptr: Ints, ranks: Classes, boxes: npt.NDArray[np.integer], keys: Words, bits: int, slots: int
+) -> Words:
+    """One word a row that sorts by its first `slots` ranks (of so many bits each), number of objects, key; rows without classes last."""
+    words = np.empty(len(keys), dtype=np.uint64)
+    low = 64 - bits * slots - BOX_BITS
+    for row in range(len(keys)):
+        start, end = indptr[row], indptr[row + 1]
+        word = keys[row] >> np.uint64(64 - low)
+        word |= np.uint64(min(boxes[row], (1 << BOX_BITS) - 1)) << np.uint64(low)
+        if start == end:
+            word |= np.uint64((1 << bits) - 1) << np.uint64(64 - bits)
+        for slot in range(min(slots, end - start)):
+            word |= np.uint64(ranks[start + slot] + 1) << np.uint64(64 - bits * (slot + 1))
+        words[row] = word
+    return words
