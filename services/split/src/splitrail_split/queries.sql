@@ -471,6 +471,10 @@ LIMIT 1;
 -- name: draft_of_version
 SELECT version_id::text FROM draft WHERE base_version_id = :version_id AND committed_version_id IS NULL ORDER BY version_id LIMIT 1;
 
+-- name: forget_requests_of_versions!
+-- Whoever imports the source of a deleted version again is to get another one, not the import that has lost its version.
+UPDATE import SET request_id = '' WHERE version_id = ANY(:version_ids::uuid[]);
+
 -- name: delete_versions!
 DELETE FROM version WHERE version_id = ANY(:version_ids::uuid[]);
 

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from splitrail_split import csr, groups
+from splitrail_split.correction import Placed, correct
 from splitrail_split.placement import ONE, Units, apportion, canonical_order, place
 
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 """Raise it with every change that can give another assignment for the same input."""
 
 TRAIN, VAL, TEST = 1, 2, 3
@@ -163,12 +164,37 @@ def _place(
     """The part of each image. need (n_classes, k): images wanted of each class, times ONE; sizes: images wanted, which add up to all."""
     if unit_of is not None:
         units = _grouped(rows, unit_of, by_class=mode == "stratified")
-        return groups.divide(units, need[: units.n_classes] / ONE, _counts(rows, None, 1).ravel(), sizes)[unit_of]
+        totals = _counts(rows, None, 1).ravel()
+        divided = groups.divide(units, need[: units.n_classes] / ONE, totals, sizes)
+        return (_exchange_singles(units, need, totals, divided) if mode == "stratified" else divided)[unit_of]
     if mode == "stratified":
         return place(rows, need, sizes)
     chosen = np.empty(len(rows.keys), dtype=np.uint8)
     chosen[canonical_order(rows.keys, rows)] = np.repeat(np.arange(len(sizes), dtype=np.uint8), sizes)
     return chosen
+
+
+def _exchange_singles(
+    units: groups.Units, need: npt.NDArray[np.int64], totals: npt.NDArray[np.int64], part: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """`part` with images that stand alone exchanged, where they are most: one by one, as groups are moved, exact sizes leave classes no way back."""
+    single = np.flatnonzero(units.weights == 1)
+    if 2 * len(single) < int(units.weights.sum()):
+        return part
+    order = single[np.lexsort((*units.words[single].T[::-1], units.keys[single]))]
+    owner = np.repeat(np.arange(len(part)), np.diff(units.indptr))
+    left = need.copy()
+    np.subtract.at(left, (units.classes, part[owner]), units.images * ONE)
+    indptr, classes = csr.take(units.indptr, units.classes.astype(np.int32), order)
+    sizes = np.bincount(part[order], minlength=need.shape[1])
+    placed = Placed(indptr, classes, part[order], left.copy(), sizes.tolist())
+    correct(placed)
+    scale = np.maximum(totals, 1)[:, None]
+    if (np.abs(placed.need) / scale).max(initial=0) > (np.abs(left) / scale).max(initial=0):
+        return part  # nearer in images, but further off as a fraction of some rare class
+    mended = part.copy()
+    mended[order] = placed.split
+    return mended
 
 
 def _by_hash(keys: npt.NDArray[np.uint64], shares: Sequence[int]) -> npt.NDArray[np.int64]:

@@ -307,3 +307,14 @@ async def test_deletions_splits_and_drafts_at_once_end_in_answers(api, sources):
         assert {one.code() for one in done if isinstance(one, grpc.aio.AioRpcError)} <= expected
         assert not isinstance(done[-1], Exception)
         assert (await refused_with(api.split(version.version_id)))[0] is NOT_FOUND
+
+
+async def test_the_source_of_a_deleted_version_can_be_imported_again_under_its_request(api, sources):
+    files = sources.yolo(6)
+    first = await api.bring(files, request_id="the-source")
+    await api.bring(sources.yolo(7))
+    await delete_version(api, first.version.version_id)
+    again = await api.bring(files, request_id="the-source")
+    assert again.import_id != first.import_id
+    assert (again.version.number, again.version.digest) == (3, first.version.digest)
+    assert (await api.open(request_id="the-source")).import_id == again.import_id

@@ -222,3 +222,28 @@ def test_sizes_of_heavy_groups_are_near_the_best_possible(weights, ratios):
     reachable = {sizes for sizes in reachable if filled[sizes] == max(filled.values())}
     best = min(sum(abs(size - want) for size, want in zip(sizes, wanted, strict=True)) for sizes in reachable)
     assert got <= best + 4  # one image too many here and one too few there count as two
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_few_groups_among_single_images_cost_classes_next_to_nothing(seed):
+    """Sizes are made exact image by image; classes must not pay for it where images can be exchanged."""
+    rng = np.random.default_rng(seed)
+    n, n_classes = 60, 4
+    lengths = rng.integers(1, 4, n)
+    class_ids = np.concatenate([rng.choice(n_classes, count, replace=False) for count in lengths])
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    content = rng.integers(0, 256, (n, 32), dtype=np.uint8)
+    pairs = np.full(n, -1)
+    pairs[:6] = [0, 0, 1, 1, 2, 2]
+    ratios = np.array([0.7, 0.15, 0.15])
+
+    def worst(part):
+        held = np.zeros((n_classes, 3))
+        np.add.at(held, (class_ids, np.repeat(part, lengths) - 1), 1)
+        return np.abs(held - held.sum(1, keepdims=True) * ratios).max()
+
+    alone = assign(Images(content, indptr, class_ids, n_classes), ratios=ratios, seed=seed)
+    grouped = assign(Images(content, indptr, class_ids, n_classes, [pairs]), ratios=ratios, seed=seed)
+    assert all(grouped[first] == grouped[first + 1] for first in (0, 2, 4))
+    assert np.bincount(grouped).tolist() == np.bincount(alone).tolist()
+    assert worst(grouped) <= worst(alone) + 1

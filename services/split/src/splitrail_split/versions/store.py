@@ -248,6 +248,7 @@ class VersionStore:
         await self._tables.rows_in(connection, "lock_splits_of_versions", values)
         if pin := await self._tables.one_in(connection, "pin_of_versions", values):
             raise PinnedError("job", pin["job_id"])
+        await self._tables.run_in(connection, "forget_requests_of_versions", values)
         await self._tables.run_in(connection, "delete_versions", values)
 
 
