@@ -163,7 +163,7 @@ def _unmet(
         return f"class {names[class_id]!r}" if names is not None else f"class {class_id}"
 
     sentences = [
-        f"{PART_NAMES[s]} has {sizes[s] or 'NO'} images instead of {wanted[s]}: images that stay together, pins and the base did not allow it"
+        f"{PART_NAMES[s]} has {sizes[s] or 'NO'} images instead of {wanted[s]}: groups, pins, the base, folds and the hash come before exact sizes"
         for s in range(SPLITS)
         if sizes[s] != wanted[s]
     ]

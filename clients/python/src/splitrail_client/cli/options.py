@@ -75,7 +75,7 @@ class Session:
         try:
             return self.run(work)
         except KeyboardInterrupt:
-            self.say("interrupted: run the same command again to go on where it stopped")
+            self.say("interrupted: what the service has begun goes on; run the same command again to go on where it stopped")
             raise click.exceptions.Exit(130) from None
 
     @functools.cached_property
