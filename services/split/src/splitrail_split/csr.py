@@ -1,6 +1,7 @@
 """Passes over the classes of images in CSR form: image i has classes[indptr[i]:indptr[i + 1]].
 
 Compiled, for at ten million images numpy's temporary arrays cost more than its arithmetic: here each pass reads once and writes once.
+Numpy allocates what they write: it asks for huge pages, as numba does not, and a walk in another order than memory's depends on them.
 """
 
 from __future__ import annotations
@@ -32,12 +33,16 @@ def _sort(values: Classes, start: int, end: int) -> None:
         values[free] = value
 
 
-@numba.njit(cache=True, nogil=True)
 def distinct(indptr: Ints, class_ids: npt.NDArray[np.integer]) -> tuple[Ints, Classes]:
     """(indptr, classes) of the distinct classes of each row, ascending."""
-    bounds = np.zeros(len(indptr), dtype=np.int64)
-    classes = np.empty(len(class_ids), dtype=np.int32)
-    end = 0
+    bounds, classes = np.empty(len(indptr), dtype=np.int64), np.empty(len(class_ids), dtype=np.int32)
+    end = _distinct(indptr, class_ids, bounds, classes)
+    return bounds, classes[:end]
+
+
+@numba.njit(cache=True, nogil=True)
+def _distinct(indptr: Ints, class_ids: npt.NDArray[np.integer], bounds: Ints, classes: Classes) -> int:
+    bounds[0] = end = 0
     for row in range(len(indptr) - 1):
         start = end
         for at in range(indptr[row], indptr[row + 1]):
@@ -50,32 +55,48 @@ def distinct(indptr: Ints, class_ids: npt.NDArray[np.integer]) -> tuple[Ints, Cl
                 classes[end] = classes[at]
                 end += 1
         bounds[row + 1] = end
-    return bounds, classes[:end]
+    return end
 
 
-@numba.njit(cache=True, nogil=True)
 def take(indptr: Ints, classes: Classes, where: Ints) -> tuple[Ints, Classes]:
     """(indptr, classes) of the rows `where`, in that order."""
-    bounds = np.zeros(len(where) + 1, dtype=np.int64)
-    for row in range(len(where)):
-        bounds[row + 1] = bounds[row] + indptr[where[row] + 1] - indptr[where[row]]
-    taken = np.empty(bounds[-1], dtype=np.int32)
-    for row in range(len(where)):
-        start = indptr[where[row]]
-        for at in range(bounds[row + 1] - bounds[row]):
-            taken[bounds[row] + at] = classes[start + at]
+    bounds = np.empty(len(where) + 1, dtype=np.int64)
+    taken = np.empty(_bound(indptr, where, bounds), dtype=np.int32)
+    _take(indptr, classes, where, bounds, taken)
     return bounds, taken
 
 
 @numba.njit(cache=True, nogil=True)
+def _bound(indptr: Ints, where: Ints, bounds: Ints) -> int:
+    """Fills the row pointers of the rows `where`, and returns how many entries they have."""
+    bounds[0] = end = 0
+    for row in range(len(where)):
+        end += indptr[where[row] + 1] - indptr[where[row]]
+        bounds[row + 1] = end
+    return end
+
+
+@numba.njit(cache=True, nogil=True)
+def _take(indptr: Ints, classes: Classes, where: Ints, bounds: Ints, taken: Classes) -> None:
+    for row in range(len(where)):
+        start = indptr[where[row]]
+        for at in range(bounds[row + 1] - bounds[row]):
+            taken[bounds[row] + at] = classes[start + at]
+
+
 def renamed(indptr: Ints, classes: Classes, names: Ints) -> Classes:
     """names[classes], ascending within each row."""
     made = np.empty(len(classes), dtype=np.int32)
+    _rename(indptr, classes, names, made)
+    return made
+
+
+@numba.njit(cache=True, nogil=True)
+def _rename(indptr: Ints, classes: Classes, names: Ints, made: Classes) -> None:
     for row in range(len(indptr) - 1):
         for at in range(indptr[row], indptr[row + 1]):
             made[at] = names[classes[at]]
         _sort(made, indptr[row], indptr[row + 1])
-    return made
 
 
 @numba.njit(cache=True, nogil=True)
@@ -87,12 +108,17 @@ def add(indptr: Ints, classes: Classes, part: npt.NDArray[np.integer], amount: i
                 sums[classes[at], part[row]] += amount
 
 
-@numba.njit(cache=True, nogil=True)
-def signatures(  # noqa: PLR0917 - numba takes no keywords
-    indptr: Ints, ranks: Classes, boxes: npt.NDArray[np.integer], keys: Words, bits: int, slots: int
-) -> Words:
+def signatures(indptr: Ints, ranks: Classes, boxes: npt.NDArray[np.integer], keys: Words, *, bits: int, slots: int) -> Words:
     """One word a row that sorts by its first `slots` ranks (of so many bits each), number of objects, key; rows without classes last."""
     words = np.empty(len(keys), dtype=np.uint64)
+    _sign(indptr, ranks, boxes, keys, bits, slots, words)
+    return words
+
+
+@numba.njit(cache=True, nogil=True)
+def _sign(  # noqa: PLR0917 - numba takes no keywords
+    indptr: Ints, ranks: Classes, boxes: npt.NDArray[np.integer], keys: Words, bits: int, slots: int, words: Words
+) -> None:
     low = 64 - bits * slots - BOX_BITS
     for row in range(len(keys)):
         start, end = indptr[row], indptr[row + 1]
@@ -103,4 +129,3 @@ def signatures(  # noqa: PLR0917 - numba takes no keywords
         for slot in range(min(slots, end - start)):
             word |= np.uint64(ranks[start + slot] + 1) << np.uint64(64 - bits * (slot + 1))
         words[row] = word
-    return words

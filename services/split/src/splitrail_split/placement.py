@@ -68,7 +68,7 @@ def place(units: Units, need: npt.NDArray[np.int64], sizes: Sequence[int]) -> np
     rank_of[by_rarity] = np.arange(n_classes)
     ranks = csr.renamed(units.indptr, units.classes, rank_of)
     bits = (n_classes + 1).bit_length()
-    order = canonical_order(csr.signatures(units.indptr, ranks, units.boxes, units.keys, bits, max(1, _SIGNATURE_BITS // bits)), units)
+    order = canonical_order(csr.signatures(units.indptr, ranks, units.boxes, units.keys, bits=bits, slots=max(1, _SIGNATURE_BITS // bits)), units)
     placed = Placed(*csr.take(units.indptr, ranks, order), np.zeros(n, dtype=np.uint8), np.ascontiguousarray(need[by_rarity]), list(sizes))
     _settle(placed, units.keys, order)
     correct(placed)

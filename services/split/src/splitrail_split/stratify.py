@@ -206,7 +206,7 @@ def _by_hash(keys: npt.NDArray[np.uint64], shares: Sequence[int]) -> npt.NDArray
 def _counts(rows: Units, part: npt.NDArray[np.int64] | None, k: int) -> npt.NDArray[np.int64]:
     """(n_classes, k): images with each class in each part; those in none (-1) do not count. Without parts: of all, k = 1."""
     counts = np.zeros((rows.n_classes, k), dtype=np.int64)
-    csr.add(rows.indptr, rows.classes, np.zeros(len(rows.keys), dtype=np.int64) if part is None else part, 1, counts)
+    csr.add(rows.indptr, rows.classes, np.zeros(len(rows.keys), dtype=np.uint8) if part is None else part, 1, counts)
     return counts
 
 
