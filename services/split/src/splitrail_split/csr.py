@@ -58,7 +58,7 @@ def _distinct(indptr: Ints, class_ids: npt.NDArray[np.integer], bounds: Ints, cl
     return end
 
 
-def take(indptr: Ints, classes: Classes, where: Ints) -> tuple[Ints, Classes]:
+def take(indptr: Ints, classes: Classes, where: npt.NDArray[np.integer]) -> tuple[Ints, Classes]:
     """(indptr, classes) of the rows `where`, in that order."""
     bounds = np.empty(len(where) + 1, dtype=np.int64)
     taken = np.empty(_bound(indptr, where, bounds), dtype=np.int32)
@@ -67,7 +67,7 @@ def take(indptr: Ints, classes: Classes, where: Ints) -> tuple[Ints, Classes]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _bound(indptr: Ints, where: Ints, bounds: Ints) -> int:
+def _bound(indptr: Ints, where: npt.NDArray[np.integer], bounds: Ints) -> int:
     """Fills the row pointers of the rows `where`, and returns how many entries they have."""
     bounds[0] = end = 0
     for row in range(len(where)):
@@ -77,7 +77,7 @@ def _bound(indptr: Ints, where: Ints, bounds: Ints) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _take(indptr: Ints, classes: Classes, where: Ints, bounds: Ints, taken: Classes) -> None:
+def _take(indptr: Ints, classes: Classes, where: npt.NDArray[np.integer], bounds: Ints, taken: Classes) -> None:
     for row in range(len(where)):
         start = indptr[where[row]]
         for at in range(bounds[row + 1] - bounds[row]):
