@@ -13,7 +13,7 @@ from google.protobuf import struct_pb2
 from splitrail.split.v1 import dataset_pb2, split_pb2
 
 from .errors import UsageError
-from .source import is_one_file
+from .source import is_one_file, without_ending
 
 Scalar = str | float | bool | None
 """Value of a training argument; int counts as float."""
@@ -64,7 +64,7 @@ def dataset_name(folder: Path) -> str:
     Raises UsageError when nothing remains.
     """
     own = folder.absolute()
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", own.stem.removesuffix(".tar") if is_one_file(own) else own.name).strip("-.").lstrip("-._")[:64]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", without_ending(own.name) if is_one_file(own) else own.name).strip("-.").lstrip("-._")[:64]
     if not name:
         raise UsageError(f"no dataset name can be made of the name {own.name!r}: give one with --name")
     return name

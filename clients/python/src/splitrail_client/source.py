@@ -89,7 +89,7 @@ def scan(root: Path) -> Source:
             raise UsageError(
                 f"{plain(str(root))}: the first row must name the columns, and 'object' among them: the bucket's object that an image is"
             )
-        kind = "CSV of a bucket's objects" if is_listing(root.name) else f"{_extension(root.name)} archive"
+        kind = "CSV of a bucket's objects" if is_listing(root.name) else f"{root.name.removeprefix(without_ending(root.name))} archive"
         return Source(root.parent, (LocalFile(root.name, root.stat().st_size),), kind)
     if not root.is_dir():
         raise UsageError(
@@ -111,6 +111,12 @@ def scan(root: Path) -> Source:
 def is_one_file(path: Path) -> bool:
     """True for a file that is all of a source: an archive, or a list of a bucket's objects."""
     return path.is_file() and path.name.lower().endswith((*ARCHIVE_ENDINGS, LISTING_EXTENSION))
+
+
+def without_ending(name: str) -> str:
+    """The name of a source of one file without what tells its kind."""
+    ending = next(item for item in (*ARCHIVE_ENDINGS, LISTING_EXTENSION) if name.lower().endswith(item))
+    return name[: -len(ending)]
 
 
 def is_listing(path: str) -> bool:

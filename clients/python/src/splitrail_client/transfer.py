@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 import stamina
-from splitrail.split.v1 import dataset_pb2, import_pb2, import_service_pb2
+from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, import_service_pb2
 
 from .channel import LONG_DEADLINE_SECONDS, Channel
 from .errors import ImportFailedError, SplitrailError, UnreachableError, UsageError
@@ -107,13 +107,11 @@ class Transfer:
         """
         source, files = await read(functools.partial(scan, self._order.folder), self._report)
         order, imports = self._order, self._channel.imports
-        request = import_service_pb2.CreateImportRequest(
-            project_id=order.project,
-            dataset_name=order.dataset,
-            request_id=import_request_id(order.project, order.dataset, _identity(files, order.task), strict=order.strict, dry_run=order.dry_run),
-            task=order.task,
-        )
-        current: import_pb2.Import = getattr(await self._channel.call(imports.CreateImport, request), "import")  # a keyword of Python
+        identity = _identity(files, order.task)
+        current = await self._open(identity)
+        if current.state == import_pb2.IMPORT_STATE_SUCCEEDED and not order.dry_run and current.version.number != (latest := await self._latest()):
+            # Something else has become the newest version since: what comes of the source now is for the service to say.
+            current = await self._open(f"{identity} after {latest}")
         import_id, ended_before = current.import_id, current.state == import_pb2.IMPORT_STATE_SUCCEEDED
         if current.state == import_pb2.IMPORT_STATE_OPEN:
             await self._send(import_id, source, files)
@@ -124,6 +122,24 @@ class Transfer:
         if current.state == import_pb2.IMPORT_STATE_FAILED:
             raise ImportFailedError(current.failure or "the import failed", current)
         return ImportResult(current, len(self._sent), self._sent_bytes, ended_before)
+
+    async def _open(self, identity: str) -> import_pb2.Import:
+        """The import of what this identity stands for: a new one, or the one that has been opened before."""
+        order = self._order
+        request = import_service_pb2.CreateImportRequest(
+            project_id=order.project,
+            dataset_name=order.dataset,
+            request_id=import_request_id(order.project, order.dataset, identity, strict=order.strict, dry_run=order.dry_run),
+            task=order.task,
+        )
+        opened: import_pb2.Import = getattr(await self._channel.call(self._channel.imports.CreateImport, request), "import")  # a keyword of Python
+        return opened
+
+    async def _latest(self) -> int:
+        """The number of the dataset's newest version, 0 when there is none."""
+        request = dataset_service_pb2.ListDatasetsRequest(project_id=self._order.project, name=self._order.dataset)
+        found = await self._channel.call(self._channel.datasets.ListDatasets, request)
+        return next((item.latest_version for item in found.datasets if item.name == self._order.dataset), 0)
 
     async def _send(self, import_id: str, source: Source, files: Sequence[HashedFile]) -> None:
         """Announces all files, a page at a time, and uploads what each page lacks. What comes twice is sent once."""

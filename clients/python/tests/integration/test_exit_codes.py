@@ -1,6 +1,7 @@
 """What the command ends with, and what it calls what it was given: 2 for what it sees itself, 3 for what a service refuses."""
 
 import itertools
+import shutil
 
 import pytest
 from splitrail_local.shapes import generate
@@ -108,6 +109,25 @@ def test_an_import_says_when_it_makes_no_version(invoke, folder, cells, tmp_path
         assert number < 100
     same = invoke("dataset", "import", str(tmp_path), "--name", "cells")
     assert (same.exit_code, same.stdout.split()[0]) == (0, "cells@v1")
-    assert "the source holds exactly what cells@v1 does: no new version was made" in same.stderr
+    assert "cells@v1 holds all that the source does: no new version was made" in same.stderr
     assert "imported before" not in same.stderr
     assert "no new version" not in invoke("dataset", "import", str(folder), "--name", "cells", "--dry-run").stderr
+
+
+def test_an_older_source_is_imported_anew_once_another_is_the_newest(invoke, folder, tmp_path):
+    def imported():
+        done = invoke("dataset", "import", str(tmp_path), "--name", "turns")
+        assert done.exit_code == 0, done.output
+        return done.stdout.split()[0]
+
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    image = min(tmp_path.rglob("*.jpg"))
+    files = [image, next(path for path in tmp_path.rglob("*.txt") if path.stem == image.stem)]
+    references = [imported()]
+    moved = [path.rename(path.with_stem("moved")) for path in files]
+    references.append(imported())
+    for path, original in zip(moved, files, strict=True):
+        path.rename(original)
+    references.append(imported())
+    assert references == ["turns@v1", "turns@v2", "turns@v3"]
+    assert imported() == "turns@v3"

@@ -10,7 +10,14 @@ import grpc
 import pytest
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2, metrics_service_pb2_grpc
-from splitrail.split.v1 import import_pb2, import_service_pb2, import_service_pb2_grpc
+from splitrail.split.v1 import (
+    dataset_pb2,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+    import_pb2,
+    import_service_pb2,
+    import_service_pb2_grpc,
+)
 from splitrail_client.channel import Channel
 from splitrail_client.connection import Connection
 
@@ -148,11 +155,22 @@ class Store(import_service_pb2_grpc.ImportServiceServicer):
 
 
 @dataclass
+class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
+    """Knows every dataset; `latest` is the number of its newest version."""
+
+    latest: int = 1
+
+    async def ListDatasets(self, request, context):
+        return dataset_service_pb2.ListDatasetsResponse(datasets=[dataset_pb2.Dataset(name=request.name, latest_version=self.latest)])
+
+
+@dataclass
 class Peer:
     """What stands behind the client's channel."""
 
     feed: Feed
     store: Store
+    datasets: Datasets
     relay: Relay
     channel: Channel
 
@@ -163,17 +181,18 @@ class Peer:
 
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
-    feed, store = Feed(), Store()
+    feed, store, datasets = Feed(), Store(), Datasets()
     server = grpc.aio.server()
     metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(feed, server)
     import_service_pb2_grpc.add_ImportServiceServicer_to_server(store, server)
+    dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     puts = await asyncio.start_server(store.serve_put, "127.0.0.1", 0)
     store.port = puts.sockets[0].getsockname()[1]
     async with Relay(port).listening() as relay:
         channel = Channel(Connection(f"http://127.0.0.1:{relay.port}", "secret", "test"))
-        yield Peer(feed, store, relay, channel)
+        yield Peer(feed, store, datasets, relay, channel)
         await channel.close()
         puts.close()
         await server.stop(None)

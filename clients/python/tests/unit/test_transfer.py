@@ -47,6 +47,9 @@ async def test_running_it_again_sends_nothing(peer, folder):
     await transfer(peer, folder).run()
     again = await transfer(peer, folder).run()
     assert (again.reference, again.uploaded_files, len(peer.store.started)) == ("cells@v1", 0, 1)
+    peer.datasets.latest = 2  # since something else came in
+    again = await transfer(peer, folder).run()
+    assert (again.ended_before, again.uploaded_files, len(peer.store.started)) == (False, 14, 2)  # no image, and what travels along
 
 
 async def test_an_interrupted_import_sends_the_rest_only(peer, folder, monkeypatch):

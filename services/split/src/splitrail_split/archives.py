@@ -5,7 +5,6 @@ A member that could do harm, or that makes the archive ambiguous, refuses all of
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import stat
@@ -158,12 +157,14 @@ class _Judge:
 def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
     """What an archive holds, every member read once and hashed; blocking. name: as it was announced, which tells .zip from .tar and .tar.gz.
 
-    What a .tar.gz holds is put beside it. Raises ArchiveError.
+    What a .tar.gz holds is put in its place. Raises ArchiveError, and OSError when there is no room for that.
     """
     judge = _Judge(limits, path.stat().st_size)
     kind = next(ending for ending in sources.ARCHIVE_ENDINGS if name.lower().endswith(ending))
+    if kind in (".tar.gz", ".tgz"):
+        path = _unzipped(path, limits)
     try:
-        for member in _zipped(path, judge) if kind == ".zip" else _tarred(path if kind == ".tar" else _unzipped(path, limits), judge):
+        for member in _zipped(path, judge) if kind == ".zip" else _tarred(path, judge):
             judge.add(member)
     except (
         zipfile.BadZipFile,
@@ -271,16 +272,30 @@ def _check_directory(file: BinaryIO, size: int, limits: Limits) -> None:
 
 
 def _unzipped(path: Path, limits: Limits) -> Path:
-    """The .tar within a .tar.gz, as a file: members are read from it at any place and time."""
+    """The .tar within a .tar.gz, in place of it: members are read from it at any place and time.
+
+    By zlib and one member, unlike Python's gzip: that goes on through members and padding without end that yield nothing.
+    """
     target = path.with_name(f"{path.name}.tar")
     limit = min(limits.tar_bytes, max(limits.free_bytes, limits.ratio * path.stat().st_size))
     left = limit
-    with gzip.open(path) as source, target.open("wb") as file:
-        while piece := source.read(_PIECE_BYTES):
+    unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    with path.open("rb") as source, target.open("wb") as file:
+        while not unzip.eof and (data := unzip.unconsumed_tail or source.read(_PIECE_BYTES)):
+            try:
+                piece = unzip.decompress(data, _PIECE_BYTES)
+            except zlib.error as error:
+                raise ArchiveError([_whole(BAD_ARCHIVE, f"cannot be read as .tar.gz: {_reason(error)}")]) from error
             left -= len(piece)
             if left < 0:
                 raise ArchiveError([_whole(ARCHIVE_LIMIT, f"expands to more than {limit} bytes")])
             file.write(piece)
+        rest = unzip.unused_data + source.read(_PIECE_BYTES)
+    if not unzip.eof:
+        raise ArchiveError([_whole(BAD_ARCHIVE, "cannot be read as .tar.gz: it ends early")])
+    if rest.strip(b"\0"):
+        raise ArchiveError([_whole(BAD_ARCHIVE, "goes on behind the end of its .tar.gz: make it anew in one piece")])
+    path.unlink()
     return target
 
 

@@ -24,7 +24,6 @@ LINK_FIRST, LINK_SECOND, LINK_DISTANCE = "link_first", "link_second", "link_dist
 """(L,) uint32, uint32, uint8: near-duplicates (see near.py), closest first."""
 NEXT_FRAME = "next_frame"
 """(N,) int32: the ordinal of the video frame after each image, -1 for none."""
-"""(N,) uint8: the part in which the source had each image, 0 for none. Only where the source had parts."""
 
 _DTYPES = {
     CONTENT: "u1", ANNOTATION: "u1", LABEL_STATE: "u1", OBJECTS: "<u4", CLASS_IDS: "<u2", PERCEPTUAL_HASH: "<u8",

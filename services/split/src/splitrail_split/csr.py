@@ -1,6 +1,7 @@
 """Passes over the classes of images in CSR form: image i has classes[indptr[i]:indptr[i + 1]].
 
 Compiled, for at ten million images numpy's temporary arrays cost more than its arithmetic: here each pass reads once and writes once.
+Nothing checks bounds: that indptr rises and classes lie below n_classes, `stratify.Images` has seen.
 Numpy allocates what they write: it asks for huge pages, as numba does not, and a walk in another order than memory's depends on them.
 """
 

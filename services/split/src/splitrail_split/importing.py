@@ -26,7 +26,7 @@ _UNCHANGED = Finding(
     "",
     None,
     "version_unchanged",
-    "the source holds exactly what {} does: no new version was made",
+    "{} holds all that the source does: no new version was made",
     image_excluded=False,
     note=True,
 )

@@ -62,7 +62,7 @@ class Imports:
         found = (await self.get(scope, import_id)).found
         if not files:
             return []
-        possible = await self._staging.possible(found.project_id, list({file.sha256 for file in files}))
+        possible = await self._staging.possible(found.project_id, list({file.sha256 for file in files} - contents.keys()))
         if found.state != ImportState.OPEN or not await self._store.put_files(import_id, files, contents):
             raise _begun(import_id)
         await self._store.settled(found.project_id)

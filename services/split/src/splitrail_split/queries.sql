@@ -122,10 +122,11 @@ ORDER BY ordinal
 LIMIT :limit;
 
 -- name: get_assets
+-- One look at the key for each, as in get_annotations and for its reason.
 SELECT ordinal, sha256, path, width, height, size_bytes, format, label_state, external_id, metadata,
        CASE WHEN :annotations THEN annotations END AS annotations
-FROM version_asset
-WHERE version_id = :version_id AND ordinal = ANY(:ordinals)
+FROM unnest(:ordinals::int[]) AS w (place)
+CROSS JOIN LATERAL (SELECT * FROM version_asset WHERE version_id = :version_id AND ordinal BETWEEN place AND place ORDER BY ordinal LIMIT 1) AS a
 ORDER BY ordinal;
 
 -- name: search_assets
@@ -352,9 +353,9 @@ WHERE i.project_id = :project_id AND i.state IN (1, 2, 3) AND f.sha256 = ANY(:co
 
 -- name: announced_before
 -- Which of these contents callers were ever told to upload, as far as their bytes may still be staged.
-SELECT w.sha256 FROM unnest(:contents::bytea[]) AS w (sha256)
-WHERE EXISTS (SELECT FROM import_file f JOIN import i USING (import_id) WHERE f.sha256 = w.sha256 AND i.project_id = :project_id)
-    OR EXISTS (SELECT FROM content_hold h WHERE h.project_id = :project_id AND h.sha256 = w.sha256);
+SELECT f.sha256 FROM import_file f JOIN import i USING (import_id) WHERE f.sha256 = ANY(:contents) AND i.project_id = :project_id
+UNION
+SELECT sha256 FROM content_hold WHERE project_id = :project_id AND sha256 = ANY(:contents);
 
 -- name: still_held
 -- Which of these contents callers were promised to find.

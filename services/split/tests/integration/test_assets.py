@@ -1,7 +1,9 @@
 """The images of a version: found by what they are, and shown small."""
 
+import psycopg
 import pytest
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2
+from splitrail_common.database import Queries
 from splitrail_common.ids import new_id
 
 from .calls import INVALID, NOT_FOUND, TEST, assets_of, invalid, refused
@@ -74,3 +76,21 @@ async def test_thumbnails_are_for_those_who_see_the_dataset(api, place, sources,
         (api.as_user(elsewhere="admin"), version.dataset_id, first.sha256, NOT_FOUND),
     ]:
         assert (await refused(thumbnail(caller, dataset_id, sha256)))[0] is code
+
+
+async def test_images_are_found_by_their_key_while_statistics_lack_their_version(api, place, sources):
+    """Going over all paths of a version for each page took seconds right after a million images had come in."""
+    grow = """
+        INSERT INTO version_asset
+        SELECT version_id, n, sha256, path || n, width, height, size_bytes, format, label_state, annotations, external_id, metadata
+        FROM version_asset, generate_series(10, 20000) AS n WHERE version_id = %s AND ordinal = 0"""
+    place.execute(grow, (await api.bring(sources.yolo(5))).version.version_id)
+    place.execute("ANALYZE version_asset")
+    version = (await api.bring(sources.yolo(6))).version
+    place.execute(grow, version.version_id)
+    parameters = {"version_id": version.version_id, "ordinals": list(range(1000)), "annotations": True, "after": 0, "limit": 1000}
+    for query in ("get_assets", "page_assets"):
+        with psycopg.connect(place.dsn) as connection:
+            plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {Queries('splitrail_split')[query]}", parameters))
+        assert "version_asset_pkey" in plan, plan
+        assert "version_asset_path" not in plan, plan

@@ -184,3 +184,16 @@ def test_damaged_bytes_are_refused_or_read_and_never_raise_otherwise(opened, nam
     except ArchiveError:
         return
     assert all(sources.path_problem(file.path) is None for file in found.files)
+
+
+def test_what_lies_behind_a_tar_gz(opened):
+    data = gzipped(GOOD.items())
+    assert len(opened(data + bytes(5000), "a.tar.gz").files) == len(GOOD)  # as tapes pad it
+    for more in (b"x", bytes(5000) + b"x", data, gzip.compress(b"") * 1000):
+        assert refused(opened, data + more, "a.tar.gz") == [("", archives.BAD_ARCHIVE)]
+
+
+def test_no_room_for_a_tar_gz_is_no_fault_of_it(opened, tmp_path):
+    (tmp_path / "archive.tar").mkdir()
+    with pytest.raises(OSError, match=r"archive\.tar"):
+        opened(gzipped(GOOD.items()), "a.tgz")

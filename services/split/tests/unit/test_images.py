@@ -32,6 +32,38 @@ def test_a_jpeg_with_further_frames_is_a_jpeg():
     assert inspect(out.getvalue())[:3] == (8, 8, "JPEG")
 
 
+def jpeg(frame, components, scan, entropy):
+    """A JPEG by hand: one Huffman code of one bit for nothing, so that zero bits are differences and blocks of nothing."""
+
+    def segment(marker, payload):
+        return bytes([0xFF, marker]) + (len(payload) + 2).to_bytes(2, "big") + payload
+
+    tables = b"".join(segment(0xC4, bytes([kind, 1]) + bytes(15) + b"\0") for kind in (0x00, 0x10))
+    listed = b"".join(bytes([name, sampling, 0]) for name, sampling in components)
+    start = segment(frame, b"\x08\x00\x08\x00\x18\x03" + listed)  # 24 x 8 pixels of 8 bits, three components
+    selected = b"".join(bytes([name, 0]) for name, _ in components)
+    return b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 64) + start + tables + segment(0xDA, b"\x03" + selected + scan) + entropy + b"\xff\xd9"
+
+
+def test_jpegs_are_judged_as_in_colour_though_their_brightness_alone_is_decoded():
+    lossless = jpeg(0xC3, [(82, 0x11), (71, 0x11), (66, 0x11)], b"\1\0\0", bytes(3 * 24 * 8 // 8))
+    assert inspect(lossless)[:3] == (24, 8, "JPEG")
+    fractional = jpeg(0xC0, [(1, 0x31), (2, 0x21), (3, 0x21)], b"\0\x3f\0", b"\0\3")
+    with pytest.raises(OSError, match="broken data stream"), Image.open(io.BytesIO(fractional)) as image:
+        image.load()
+    with pytest.raises(ImageError) as caught:
+        inspect(fractional)
+    assert caught.value.reason == "truncated"
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpegs_of_all_samplings(mode, subsampling):
+    out = io.BytesIO()
+    Image.effect_noise((31, 17), 60).convert(mode).save(out, "JPEG", subsampling=subsampling)
+    assert inspect(out.getvalue())[:3] == (31, 17, "JPEG")
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

@@ -54,15 +54,14 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
             # Pillow warns above its own pixel limit and raises above twice that; ours is checked below, before any pixel is decoded.
             # Its other warnings tell of odd metadata, which do not matter when the pixels decode.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            with _opened(data) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError("too_many_pixels", f"{width} x {height} pixels exceed the limit of {max_pixels}")
                 name = image.format or ""
-                image.draft("L", None)  # a JPEG's brightness, at full size: all of it is read, and colours are not computed for nobody
-                image.load()
-                orientation = _orientation(image)
-                perceptual_hash = _perceptual_hash(image, orientation)
+                decoded = _decoded(image, data)
+                orientation = _orientation(decoded)
+                perceptual_hash = _perceptual_hash(decoded, orientation)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -76,8 +75,32 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     return ImageInfo(width, height, "JPEG" if name == "MPO" else name, perceptual_hash)
 
 
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=_FORMATS)
+
+
+def _decoded(image: Image.Image, data: bytes) -> Image.Image:
+    """All of an image; of a JPEG its brightness, which is all that the hash looks at. The verdict is that of decoding in colour."""
+    if not _has_whole_sampling(image):
+        image.load()
+        return image
+    image.draft("L", None)
+    try:
+        image.load()
+    except Exception:  # a lossless JPEG is decoded as it is or not at all
+        image = _opened(data)
+        image.load()
+    return image
+
+
+def _has_whole_sampling(image: Image.Image) -> bool:
+    """True for JPEGs whose colours lie on every first, second, ... of the pixels: decoders refuse others in colour, but not their brightness."""
+    layers = getattr(image, "layer", [])
+    return bool(layers) and all(max(column) % factor == 0 for column in list(zip(*layers, strict=True))[1:3] for factor in column)
+
+
 def _perceptual_hash(image: Image.Image, orientation: int | None) -> int:
-    """ImageHash's DCT hash: 64 bits, as a signed number, of which near-duplicates (re-encoded, resized, brightened) differ in few.
+    """ImageHash's DCT hash of the brightness: 64 bits, as a signed number, of which near-duplicates (re-encoded, resized, brightened) differ in few.
 
     The image is averaged down first: what is finer than 32 x 32 pixels does not enter it, and resizing all of it would cost as much as decoding.
     """
