@@ -16,6 +16,7 @@ from splitrail_split.domain import Claim, Finding, Import, ImportState, Report, 
 from splitrail_split.split_store import NewRevision, SplitStore
 from splitrail_split.store import DatasetStore, Row, Tables
 
+_COMPARED = 10_000  # rows at once: the event loop waits while they are packed
 _PROBLEM_TYPES = ("uuid", "int4", "text", "int4", "int4", "text", "text", "bool", "bool")
 
 
@@ -256,15 +257,19 @@ class ImportStore:
         """True when a version has all that the new one would, down to what the digest does not cover."""
         if version["digest"] != new.digest or version["flip_idx"] != new.report.get("flip_idx", []):
             return False
-        values = {
-            "version_id": version["version_id"],
-            "contents": [row[1] for row in new.rows],
-            "paths": [row[2] for row in new.rows],
-            "metadata": [row[-1] for row in new.rows],
-            "split_digest": new.imported_split.digest if new.imported_split else None,
-        }
-        found = await self._tables.one_in(connection, "version_holds", values)
-        return bool(found and found["holds"])
+        for start in range(0, len(new.rows), _COMPARED):
+            rows = new.rows[start : start + _COMPARED]
+            values = {
+                "version_id": version["version_id"],
+                "contents": [row[1] for row in rows],
+                "paths": [row[2] for row in rows],
+                "metadata": [row[-1] for row in rows],
+                "split_digest": new.imported_split.digest if new.imported_split else None,
+            }
+            found = await self._tables.one_in(connection, "version_holds", values)
+            if not (found and found["holds"]):
+                return False
+        return True
 
     async def _lock_own(self, connection: Connection, claim: Claim) -> None:
         if await self._tables.one_in(connection, "lock_own_import", {"import_id": claim.import_id, "owner": claim.owner}) is None:
