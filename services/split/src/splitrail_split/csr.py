@@ -61,28 +61,28 @@ def _distinct(indptr: Ints, class_ids: npt.NDArray[np.integer], bounds: Ints, cl
 
 def take(indptr: Ints, classes: Classes, where: npt.NDArray[np.integer]) -> tuple[Ints, Classes]:
     """(indptr, classes) of the rows `where`, in that order."""
-    bounds = np.empty(len(where) + 1, dtype=np.int64)
-    taken = np.empty(_bound(indptr, where, bounds), dtype=np.int32)
-    _take(indptr, classes, where, bounds, taken)
+    bounds, starts = np.empty(len(where) + 1, dtype=np.int64), np.empty(len(where), dtype=np.int64)
+    taken = np.empty(_bound(indptr, where, bounds, starts), dtype=np.int32)
+    _take(classes, starts, bounds, taken)
     return bounds, taken
 
 
 @numba.njit(cache=True, nogil=True)
-def _bound(indptr: Ints, where: npt.NDArray[np.integer], bounds: Ints) -> int:
-    """Fills the row pointers of the rows `where`, and returns how many entries they have."""
+def _bound(indptr: Ints, where: npt.NDArray[np.integer], bounds: Ints, starts: Ints) -> int:
+    """Fills the row pointers of the rows `where`, and where they begin; returns how many entries they have. Each row is looked up once."""
     bounds[0] = end = 0
     for row in range(len(where)):
-        end += indptr[where[row] + 1] - indptr[where[row]]
+        starts[row] = indptr[where[row]]
+        end += indptr[where[row] + 1] - starts[row]
         bounds[row + 1] = end
     return end
 
 
 @numba.njit(cache=True, nogil=True)
-def _take(indptr: Ints, classes: Classes, where: npt.NDArray[np.integer], bounds: Ints, taken: Classes) -> None:
-    for row in range(len(where)):
-        start = indptr[where[row]]
+def _take(classes: Classes, starts: Ints, bounds: Ints, taken: Classes) -> None:
+    for row in range(len(starts)):
         for at in range(bounds[row + 1] - bounds[row]):
-            taken[bounds[row] + at] = classes[start + at]
+            taken[bounds[row] + at] = classes[starts[row] + at]
 
 
 def renamed(indptr: Ints, classes: Classes, names: Ints) -> Classes:

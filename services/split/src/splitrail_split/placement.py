@@ -112,8 +112,7 @@ def _settle(placed: Placed, keys: npt.NDArray[np.uint64], order: npt.NDArray[np.
     keys[order[i]] is the key of the unit i.
     """
     n, k = len(placed.split), len(placed.sizes)
-    lengths = np.diff(placed.indptr)
-    labelled = int(np.count_nonzero(lengths))
+    labelled = int(np.searchsorted(placed.indptr, placed.indptr[-1]))
     owners = placed.ranks[placed.indptr[:labelled]]
     starts = np.concatenate([[0], np.flatnonzero(owners[1:] != owners[:-1]) + 1, [labelled]]) if labelled else np.zeros(1, np.int64)
     given = [0] * k
@@ -132,14 +131,22 @@ def _settle(placed: Placed, keys: npt.NDArray[np.uint64], order: npt.NDArray[np.
 def spread(split: npt.NDArray[np.uint8], quota: Sequence[int], phase: int) -> None:
     """Fill split (m,) so that value s occurs quota[s] times, evenly along the array (systematic sampling, smallest quota first)."""
     ascending = sorted(range(len(quota)), key=lambda s: (quota[s], -s))
-    split[:] = ascending[-1]
-    free: npt.NDArray[np.int64] | None = None
-    for s in ascending[:-1]:
-        m = len(split) if free is None else len(free)
-        if quota[s] == 0:
+    _spread(split, np.array(ascending, dtype=np.uint8), np.array([quota[s] for s in ascending], dtype=np.int64), np.uint64(phase))
+
+
+@numba.njit(cache=True, nogil=True)
+def _spread(split: npt.NDArray[np.uint8], values: npt.NDArray[np.uint8], quota: npt.NDArray[np.int64], phase: np.uint64) -> None:
+    """Compiled, since a small set has as many blocks as a large one. The last value, which takes what the others leave, marks what is free."""
+    free = len(split)
+    split[:] = values[-1]
+    for turn in range(len(values) - 1):
+        if quota[turn] == 0:
             continue
-        steps = (np.arange(m + 1) * quota[s] + phase % m) // m
-        hit = steps[1:] != steps[:-1]
-        where = np.flatnonzero(hit)
-        split[where if free is None else free[where]] = s
-        free = np.flatnonzero(~hit) if free is None else free[~hit]
+        offset, seen, step = np.int64(phase % np.uint64(free)), 0, 0
+        for at in range(len(split)):
+            if split[at] == values[-1]:
+                seen += 1
+                if (seen * quota[turn] + offset) // free != step:
+                    split[at] = values[turn]
+                    step += 1
+        free -= quota[turn]
