@@ -104,6 +104,24 @@ def test_refusals_over_json(api: httpx.Client, path, status):
     answer = api.get(path)
     assert answer.status_code == status, answer.text
     assert "Traceback" not in answer.text
+    if answer.request.url.path.startswith("/api/"):
+        assert answer.json()["code"] == {400: 3, 404: 5}[status]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        ("{not json", {}, 400, 3),
+        ('{"data": 7}', {}, 400, 3),
+        ("{}", {"authorization": "Bearer x.y.z"}, 401, 16),
+    ],
+)
+def test_what_the_gateway_refuses_itself_has_the_form_of_the_services(api: httpx.Client, body, headers, status, code):
+    answer = api.post("/api/runs", content=body, headers={"content-type": "application/json", **headers})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.json()["code"] == code
+    assert answer.json()["message"]
 
 
 def test_errors_over_json_name_the_field(api: httpx.Client, story: Story):

@@ -164,13 +164,16 @@ class VersionClient(BaseClient):
     ) -> version_service_pb2.DiffVersionsResponse:
         """What a version or draft has that the version `before` (default: its base) has not, and the other way round: counts, classes, images.
 
-        `annotations`: images come with their objects.
+        `annotations`: images come with their objects. Raises UsageError for versions of two datasets.
         """
         found = await self._found(version)
+        other = await self._found(before) if before else None
+        if other is not None and other.dataset_id != found.dataset_id:
+            raise UsageError(f"{found.dataset_name} and {other.dataset_name} are two datasets: only versions of one can be compared")
         request = version_service_pb2.DiffVersionsRequest(
             dataset_id=found.dataset_id,
             version_id=found.version_id,
-            other_version_id=(await self._found(before)).version_id if before else "",
+            other_version_id=other.version_id if other else "",
             include_annotations=annotations,
         )
         whole = version_service_pb2.DiffVersionsResponse()

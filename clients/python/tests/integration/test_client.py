@@ -78,6 +78,14 @@ def test_the_split_command_in_text_and_json(stack, imported, arguments):
     assert "Traceback" not in shown.output
 
 
+def test_the_list_of_splits_says_which_one_counts(client, invoke, imported):
+    made = client.split("cells@v1")
+    client.split("cells@v1", folds=(2, 0))
+    lines = [line.split() for line in invoke("split", "ls", "cells@v1").stdout.splitlines()]
+    assert [line[0] for line in lines if line[1] == "(current)"] == [made.reference]
+    assert [item["reference"] for item in json.loads(invoke("split", "ls", "cells@v1", "-o", "json").stdout) if item["current"]] == [made.reference]
+
+
 def test_strict_and_dry_run_commit_nothing(client, folder, imported):
     with pytest.raises(splitrail_client.ImportFailedError) as caught:
         client.import_dataset(folder, "strict", strict=True)

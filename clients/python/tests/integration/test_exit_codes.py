@@ -35,6 +35,7 @@ def cells(client, folder) -> str:
         (["--pin", "images/a.jpg"], "not of the form name=value"),
         (["--pin", "images/a.jpg=holdout"], "no part of a split"),
         (["--group-by", "nothing"], "no rule to group by"),
+        (["--by-hash", "--stratify"], "three ways to split: give one of them"),
     ],
 )
 @pytest.mark.parametrize("reference", ["cells@v1", "nowhere@v1"])
@@ -50,6 +51,7 @@ def test_a_split_that_cannot_be_meant_is_2_whatever_it_is_asked_of(invoke, cells
         (["split", "create", "cells@v1", "--group-by", "near:7"], "--group-by: must be 0 to 6, not 7"),
         (["split", "create", "cells@v1", "--by-hash", "--group-by", "folder"], "--group-by: the hash looks at each image alone"),
         (["split", "create", "cells@v1", "--folds", "3", "--base", "cells@v1#1"], "--folds: not together with"),
+        (["split", "create", "cells@v1", "--group-by", "name:^scene"], "--group-by: '^scene' finds nothing in the file names of cells@v1"),
         (["split", "create", "cells@v1", "--pin", "nowhere.jpg=test"], "--pin: "),
         (["split", "create", "nowhere@v1"], "no dataset 'nowhere'"),
         (["split", "ls", "no dataset"], "reference: 'no dataset' is none of: name, name@v3"),

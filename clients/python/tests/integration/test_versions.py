@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,14 @@ def test_the_second_of_two_drafts_is_refused_until_it_names_the_newest_version(c
         client.delete_assets(second, [FIRST])
 
 
+def test_versions_of_two_datasets_are_not_compared(client, invoke, cells):
+    client.create_dataset(f"{cells}-other")
+    draft = client.new_draft(f"{cells}-other")
+    done = invoke("version", "diff", draft.version_id, f"{cells}@v1")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"splitrail: {cells} and {cells}-other are two datasets: only versions of one can be compared\n"
+
+
 def test_a_draft_that_equals_its_base_is_that_version_however_often_it_is_committed(client, invoke, cells):
     draft = client.new_draft(cells)
     first, again = (invoke("version", "commit", draft.version_id) for _ in range(2))
@@ -166,7 +175,9 @@ def test_a_second_draft_is_told_of_the_first(client, invoke, cells):
     assert second.exit_code == 0
     assert second.stderr == f"{cells} has 1 other draft, so name the one that is meant by its id:\nsplitrail version ls {cells}\n"
     made = [line.split()[2] for line in (second.stdout, first.stdout)]
-    assert [line.split()[0] for line in invoke("version", "ls", cells).stdout.splitlines()] == ["VERSION", *made, f"{cells}@v1"]
+    lines = [line.split() for line in invoke("version", "ls", cells).stdout.splitlines()]
+    assert [line[0] for line in lines] == ["VERSION", *made, f"{cells}@v1"]
+    assert {line[-2] for line in lines[1:]} <= {date.today().isoformat(), (date.today() - timedelta(days=1)).isoformat()}
 
 
 @pytest.mark.parametrize("task", ["detect", "classify"])

@@ -127,7 +127,7 @@ class _Judge:
         if (before := self._seen.setdefault(folded, path)) is not path:
             same = "occurs twice" if before == path else f"is {before!r} but for its case"
             return self.refuse(path, DUPLICATE_PATH, f"the name {same}: which of them is meant cannot be told")
-        if PurePosixPath(path).suffix.lower() in _NESTED:
+        if sources.extension(path) in _NESTED:
             return self.refuse(path, NESTED_ARCHIVE, "is an archive within the archive: put its files in directly")
         if sources.is_ignored(path) or sources.is_listing(path):
             return None
@@ -157,7 +157,8 @@ class _Judge:
 def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
     """What an archive holds, every member read once and hashed; blocking. name: as it was announced, which tells .zip from .tar and .tar.gz.
 
-    What a .tar.gz holds is put in its place. Raises ArchiveError, and OSError when there is no room for that.
+    What a .tar.gz holds is put in its place. When all of cells.zip lies in its folder cells, that folder is the source.
+    Raises ArchiveError, and OSError when there is no room for that.
     """
     judge = _Judge(limits, path.stat().st_size)
     kind = next(ending for ending in sources.ARCHIVE_ENDINGS if name.lower().endswith(ending))
@@ -180,6 +181,8 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
         # zipfile and tarfile raise all of these on hostile bytes.
         raise ArchiveError([_whole(BAD_ARCHIVE, f"cannot be read as {kind}: {_reason(error)}")]) from error
     judge.end()
+    folder = f"{PurePosixPath(name).name[: -len(kind)]}/"
+    packed = all(member.path.startswith(folder) for member in judge.members)
     files: list[SourceFile] = []
     read: dict[bytes, Callable[[], bytes]] = {}
     for member in judge.members:
@@ -190,7 +193,8 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
             finding = Finding(_shown(member.path), None, BAD_ARCHIVE, f"cannot be read from the archive: {_reason(error)}", False, note=False)
             raise ArchiveError([finding]) from error
-        files.append(SourceFile(member.path, sha256.digest(), member.size, sources.is_image(member.path)))
+        path_within = member.path.removeprefix(folder) if packed else member.path
+        files.append(SourceFile(path_within, sha256.digest(), member.size, sources.is_image(path_within)))
         read[sha256.digest()] = partial(_bytes, member)
     return Expanded(sorted(files, key=lambda file: file.path), read, judge.notes)
 

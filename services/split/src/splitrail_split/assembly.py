@@ -1,5 +1,6 @@
 """From a parsed source to the columns and rows of a version: pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from psycopg.types.json import Jsonb
 from splitrail_common.annotations import LabelState
+from splitrail_common.text import counted
 
 from splitrail_split import arrays, columns
 from splitrail_split.contents import Fault, Inspected
@@ -22,6 +24,7 @@ from splitrail_split.split_store import NewRevision
 MAX_FINDINGS = 100_000
 """Findings kept; all are counted."""
 
+_FEWEST_PARTS = 2
 _WHOLE_FILE = (Code.UNREADABLE, Code.NOT_UTF8, Code.TOO_LARGE)
 
 
@@ -46,6 +49,7 @@ def judge(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspect
     images = {file.path: file.sha256 for file in files if file.is_image}
     kept, repeated = _without_repeats(parsed.items, images)
     kept_paths = {item.path for item in kept}
+    notes = [*notes, *_parts(kept, parsed.source_splits)]
     stems = {PurePosixPath(path).stem for path in images if path not in kept_paths}
     bad = [fault_finding(path, inspected.bad[sha256], excluded=True) for path, sha256 in images.items() if sha256 in inspected.bad]
     found = [_finding(problem, images, kept_paths, stems) for problem in parsed.problems]
@@ -65,6 +69,16 @@ def _finding(problem: Problem, images: Mapping[str, bytes], kept: set[str], excl
     excluded = (problem.path in images and problem.path not in kept) or (problem.code in _WHOLE_FILE and path.stem in excluded_stems)
     note = problem.severity is Severity.NOTE
     return Finding(printable(problem.path), problem.line, problem.code, printable(problem.message), excluded and not note, note, problem.object)
+
+
+def _parts(items: Sequence[ParsedImage], source_splits: Mapping[str, str]) -> list[Finding]:
+    """A note of the parts that the source has the images in, when it will be kept as a split: see `imported`."""
+    sizes = Counter(source_splits.get(item.path) for item in items if item.label_state is not LabelState.UNLABELLED)
+    found = [f"{name} {sizes[name]}" for name in PARTS if sizes[name]]
+    if len(found) < _FEWEST_PARTS:
+        return []
+    message = f"the source has parts of its own ({', '.join(found)}): they are the version's first split, which counts until another is made"
+    return [Finding("", None, Code.SPLIT_FOUND, message, image_excluded=False, note=True)]
 
 
 def _without_repeats(items: Sequence[ParsedImage], contents: Mapping[str, bytes]) -> tuple[list[ParsedImage], list[Finding]]:
@@ -127,7 +141,7 @@ def imported(
     looked_at = stored[arrays.LABEL_STATE] != LabelState.UNLABELLED
     vector = np.where(looked_at, parts, 0).astype(np.uint8)
     sizes = np.bincount(vector, minlength=len(PARTS) + 1)[1:]
-    if np.count_nonzero(sizes) < 2:
+    if np.count_nonzero(sizes) < _FEWEST_PARTS:
         return None
     train, val, test = (float(size) for size in sizes / sizes.sum())
     left_out = int(np.count_nonzero(looked_at & (vector == 0)))
@@ -139,6 +153,6 @@ def imported(
         class_names=class_names,
         links=Links(stored[arrays.LINK_FIRST], stored[arrays.LINK_SECOND], stored[arrays.LINK_DISTANCE]),
         next_frame=stored[arrays.NEXT_FRAME],
-        findings=[f"{left_out} labelled images are in no part of the source"] if left_out else [],
+        findings=[f"in no part of the source: {counted(left_out, 'labelled image')}"] if left_out else [],
     )
     return make_revision(inputs, SplitParameters((train, val, test), 0, Method.IMPORTED), vector=vector)

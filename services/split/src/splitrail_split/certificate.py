@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from splitrail_common.text import counted
 
 from splitrail_split.domain import PART_NAMES
 from splitrail_split.stratify import SPLITS, TRAIN, ratio_shares, split_sizes
@@ -163,22 +164,25 @@ def _unmet(
         return f"class {names[class_id]!r}" if names is not None else f"class {class_id}"
 
     sentences = [
-        f"{PART_NAMES[s]} has {sizes[s] or 'NO'} images instead of {wanted[s]}: groups, pins, the base, folds and the hash come before exact sizes"
+        f"{PART_NAMES[s]} has {counted(sizes[s], 'image') if sizes[s] else 'NO images'} instead of {wanted[s]}:"
+        " groups, pins, the base, folds and the hash come before exact sizes"
         for s in range(SPLITS)
         if sizes[s] != wanted[s]
     ]
     sentences += [
-        f"{PART_NAMES[s]} is empty: {ratio[s]:g} of {sum(sizes)} images rounds to none" for s in range(SPLITS) if ratio[s] > 0 and not wanted[s]
+        f"{PART_NAMES[s]} is empty: {ratio[s]:g} of {counted(sum(sizes), 'image')} rounds to none"
+        for s in range(SPLITS)
+        if ratio[s] > 0 and not wanted[s]
     ]
     totals = images.sum(axis=1)
     absent: dict[int, list[str]] = {}
     for class_id, split in _empty_cells(images, ratio):
         absent.setdefault(class_id, []).append(PART_NAMES[split - TRAIN])
     for class_id, where in absent.items():
-        sentences.append(f"{name(class_id)} has {totals[class_id]} images in all and none in {' and '.join(where)}")
+        sentences.append(f"{name(class_id)} has {counted(int(totals[class_id]), 'image')} in all and none in {' and '.join(where)}")
     ideal = totals[:, None] * ratio
     off = images - ideal
     for class_id, s in zip(*np.nonzero((np.abs(off) > 1 + 1e-9) & (images > 0)), strict=True):
-        held = f"{name(class_id)} has {images[class_id, s]} images in {PART_NAMES[s]}"
+        held = f"{name(class_id)} has {counted(int(images[class_id, s]), 'image')} in {PART_NAMES[s]}"
         sentences.append(f"{held}, {off[class_id, s]:+.1f} from its share of {ideal[class_id, s]:.1f}")
     return sentences

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
 from splitrail_common.database import Connection
+from splitrail_common.text import counted
 
 from splitrail_split.domain import Claim, Finding, Import, ImportState, Report, SourceFile
 from splitrail_split.split_store import NewRevision, SplitStore
@@ -180,10 +181,11 @@ class ImportStore:
             if await self._tables.run_in(connection, "set_source", values) == 0:
                 raise LeaseLostError(claim.import_id)
 
-    async def commit(self, claim: Claim, new: NewVersion, report: Report, unchanged: Finding) -> str:
+    async def commit(self, claim: Claim, new: NewVersion, report: Report, *, unchanged: Finding, dropped: Finding) -> str:
         """Ends the import with a version of its dataset, in one transaction; returns the version's id.
 
         When the newest version holds the same, that one is the result, and `unchanged` joins the findings with its reference in place of `{}`.
+        When it has what callers said of images and no source can say, `dropped` does, with its reference and the number of these images.
         Raises LeaseLostError, or TaskMismatchError when the dataset describes something else.
         """
         async with self._tables.pool.connection() as connection, connection.transaction():
@@ -194,9 +196,10 @@ class ImportStore:
             newest = await self._tables.one_in(connection, "find_version", {"dataset_id": dataset["dataset_id"], "number": 0})
             if newest is not None and await self._holds(connection, newest, new):
                 version_id = str(newest["version_id"])
-                note = Finding(**{**_fields(unchanged), "message": unchanged.message.format(f"{claim.dataset_name}@v{newest['number']}")})
-                report = Report((note, *report.findings), report.problem_count, report.note_count + 1, report.excluded_count)
+                report = _noted(report, unchanged, f"{claim.dataset_name}@v{newest['number']}")
             else:
+                if newest is not None and (images := await self._given_by_callers(connection, newest, new)):
+                    report = _noted(report, dropped, f"{claim.dataset_name}@v{newest['number']}", counted(images, "image"))
                 version_id = ids.new_id()
                 number = dataset["latest_version"] + 1
                 dataset_id = dataset["dataset_id"]
@@ -271,6 +274,12 @@ class ImportStore:
                 return False
         return True
 
+    async def _given_by_callers(self, connection: Connection, version: Row, new: NewVersion) -> int:
+        """How many images of a version have an external_id, or metadata while no image of the new version has any."""
+        silent = not any(row[-1].obj for row in new.rows)
+        found = await self._tables.one_in(connection, "given_by_callers", {"version_id": version["version_id"], "metadata": silent})
+        return int(found["images"]) if found else 0
+
     async def _lock_own(self, connection: Connection, claim: Claim) -> None:
         if await self._tables.one_in(connection, "lock_own_import", {"import_id": claim.import_id, "owner": claim.owner}) is None:
             raise LeaseLostError(claim.import_id)
@@ -307,8 +316,10 @@ def asset_values(assets: Sequence[KnownAsset]) -> dict[str, Any]:
     }
 
 
-def _fields(found: Finding) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in ("path", "line", "object", "code", "message", "image_excluded", "note")}
+def _noted(report: Report, note: Finding, *words: object) -> Report:
+    """The report with a note whose message the words complete."""
+    findings = (replace(note, message=note.message.format(*words)), *report.findings)
+    return replace(report, findings=findings, note_count=report.note_count + 1)
 
 
 def _version_row(claim: Claim, new: NewVersion, report: Report, *, dataset_id: str, version_id: str, number: int) -> dict[str, Any]:

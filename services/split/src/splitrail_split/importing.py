@@ -30,6 +30,14 @@ _UNCHANGED = Finding(
     image_excluded=False,
     note=True,
 )
+_DROPPED = Finding(
+    "",
+    None,
+    "caller_data_dropped",
+    "{} has external ids or metadata of {} that this source does not give: the new version is without them",
+    image_excluded=False,
+    note=True,
+)
 
 
 class Importer:
@@ -123,7 +131,7 @@ class Importer:
         else:
             new = await self._contents.run(partial(assemble, claim, judged, parsed, files, inspected))
             try:
-                version_id = await self._store.commit(claim, new, judged.report, _UNCHANGED)
+                version_id = await self._store.commit(claim, new, judged.report, unchanged=_UNCHANGED, dropped=_DROPPED)
             except TaskMismatchError:
                 await self._refuse(claim, judged.report, f"the dataset {claim.dataset_name!r} describes something else: import into another one")
             else:
@@ -160,6 +168,10 @@ class Importer:
         return {**loaders, **{file.path: source.read[file.sha256] for file in files if file.sha256 in source.read}}, faults
 
     async def _refuse(self, claim: Claim, report: Report, failure: str) -> str:
+        """Ends the import. Its report has at least one problem, which tells a source that was refused from an import that broke."""
+        if not report.problem_count:
+            finding = Finding("", None, Code.REFUSED, failure, image_excluded=False, note=False)
+            report = replace(report, findings=[finding, *report.findings], problem_count=1)
         await self._store.end(claim, ImportState.FAILED, report, failure)
         _log.info("import refused", import_id=claim.import_id, failure=failure)
         return failure

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import re2
 from splitrail_common.access import Scope
 from splitrail_common.errors import Violation, invalid, not_found
+from splitrail_common.text import counted
 
 from splitrail_split import arrays, groups, leaks
 from splitrail_split.domain import GroupBy, GroupKind, Revision, SplitParameters, Version
@@ -17,6 +18,10 @@ from splitrail_split.split_store import SplitStore
 from splitrail_split.store import DatasetStore
 
 _SHOWN = 3
+_UNGROUPED = {  # most images have no near-duplicate, and all have a folder
+    GroupKind.METADATA: "without metadata {!r}, so in no group by it: {}",
+    GroupKind.FILENAME: "named as the pattern {!r} does not say, so in no group by it: {}",
+}
 _CACHE_BYTES = 32 * 1024 * 1024
 
 
@@ -29,7 +34,7 @@ class SplitInputs:
         self._cache = arrays.ArrayCache(_CACHE_BYTES)
 
     async def load(self, scope: Scope, version: Version, parameters: SplitParameters) -> Inputs:
-        """Raises NOT_FOUND for the base, INVALID_ARGUMENT for a base of another dataset, a pin that names no image, a bad pattern."""
+        """Raises NOT_FOUND for the base, INVALID_ARGUMENT for a base of another dataset, a pin that names no image, a rule that groups nothing."""
         version_id = version.version_id
         content = await self._columns.array(version_id, arrays.CONTENT)
         links = await self.links(version_id)
@@ -39,7 +44,10 @@ class SplitInputs:
         if parameters.base_split_id:
             fixed, gone = await self._base(scope, version, parameters.base_split_id, content)
             if gone:
-                findings.append(f"{gone} images of the base are not in {version.reference} any more")
+                findings.append(f"not in {version.reference} any more: {counted(gone, 'image')} of the base")
+        for by, column in zip(parameters.group_by, columns, strict=True):
+            if by.kind in _UNGROUPED and (alone := int(np.count_nonzero(column < 0))):
+                findings.append(_UNGROUPED[by.kind].format(by.value, counted(alone, "image")))
         if parameters.pins:
             await self._pin(version, parameters, fixed)
         return Inputs(
@@ -88,7 +96,10 @@ class SplitInputs:
             if by.kind is GroupKind.FOLDER:
                 values = [path.rpartition("/")[0] or "." for path in paths]
             else:
-                values = await asyncio.to_thread(_matches, str(by.value), paths, f"parameters.group_by[{index}].filename_pattern")
+                field = f"parameters.group_by[{index}].filename_pattern"
+                values = await asyncio.to_thread(_matches, str(by.value), paths, field)
+                if not any(values):
+                    raise invalid(Violation(field, f"{by.value!r} finds nothing in the file names of {version.reference}"))
         return await asyncio.to_thread(numbered, values)
 
     async def _base(self, scope: Scope, version: Version, base_split_id: str, content: arrays.Array) -> tuple[npt.NDArray[np.uint8], int]:

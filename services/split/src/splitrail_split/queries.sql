@@ -72,6 +72,11 @@ SELECT NOT EXISTS (
     WHERE (a.sha256, a.metadata) IS DISTINCT FROM (n.sha256, n.metadata)
 ) AND (:split_digest::text IS NULL OR EXISTS (SELECT FROM split_revision WHERE version_id = :version_id AND digest = :split_digest)) AS holds;
 
+-- name: given_by_callers
+-- Images of which a version knows what no source can say: an external_id, or (if asked for) metadata.
+SELECT count(*) AS images FROM version_asset
+WHERE version_id = :version_id AND (external_id <> '' OR (:metadata::bool AND metadata <> '{}'));
+
 -- name: list_versions
 SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,
        empty_count, unlabelled_count, problem_count, class_images, class_objects, digest, commit_time, current_split_id::text, class_ids,
@@ -473,7 +478,7 @@ LIMIT 1;
 SELECT version_id::text FROM draft WHERE base_version_id = :version_id AND committed_version_id IS NULL ORDER BY version_id LIMIT 1;
 
 -- name: forget_requests_of_versions!
--- Whoever imports the source of a deleted version again is to get another one, not the import that has lost its version.
+-- Whoever imports the source of a deleted version, or of a deleted split, again is to get another one, not the import that has lost it.
 UPDATE import SET request_id = '' WHERE version_id = ANY(:version_ids::uuid[]);
 
 -- name: delete_versions!

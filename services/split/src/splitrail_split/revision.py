@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from splitrail_common import ids
 from splitrail_common.annotations import LabelState
+from splitrail_common.text import counted
 
 from splitrail_split import arrays, convert, digest, groups, stratify
 from splitrail_split.certificate import certify
@@ -103,12 +104,12 @@ def _findings(inputs: Inputs, units: npt.NDArray[np.int64], parted: npt.NDArray[
     """What could not be reconciled, and what a reader of the certificate should know, in words."""
     found = list(inputs.findings)
     if unlabelled := int(np.count_nonzero(inputs.label_state == LabelState.UNLABELLED)):
-        found.append(f"{unlabelled} images that nobody has labelled are in no part of the split")
+        found.append(f"in no part of the split, for nobody has labelled them: {counted(unlabelled, 'image')}")
     for unit in parted[:_NAMED]:
         ordinals = np.flatnonzero(units == unit)
         found.append(f"a group of {len(ordinals)} images (ordinal {ordinals[0]} among them) is in several parts, for its fixed images are")
     if len(parted) > _NAMED:
-        found.append(f"{len(parted) - _NAMED} more groups are in several parts")
+        found.append(f"in several parts too: {counted(len(parted) - _NAMED, 'group')} more")
     sizes = np.bincount(vector, minlength=4)[1:]
     smallest = min((int(size) for size in sizes if size), default=0)
     if leaks.largest_cluster > smallest:
@@ -117,5 +118,5 @@ def _findings(inputs: Inputs, units: npt.NDArray[np.int64], parted: npt.NDArray[
             " what need not be alike, so look at it before grouping by near-duplicates"
         )
     if leaks.duplicate_pairs:
-        found.append(f"{leaks.duplicate_pairs} pairs of equal images are in different parts, for they were fixed there")
+        found.append(f"in different parts, for they were fixed there: {counted(leaks.duplicate_pairs, 'pair')} of equal images")
     return found

@@ -68,7 +68,7 @@ def is_archive(path: str) -> bool:
 
 def is_listing(path: str) -> bool:
     """True when the name says that it lists objects of a bucket."""
-    return _extension(path) == LISTING_EXTENSION
+    return extension(path) == LISTING_EXTENSION
 
 
 def is_wanted(path: str) -> bool:
@@ -78,17 +78,17 @@ def is_wanted(path: str) -> bool:
 
 def is_image(path: str) -> bool:
     """True when the name says that it is an image."""
-    return _extension(path) in IMAGE_EXTENSIONS
+    return extension(path) in IMAGE_EXTENSIONS
 
 
 def is_annotation(path: str) -> bool:
     """True when the name says that it may hold annotations or class names."""
-    return _extension(path) in ANNOTATION_EXTENSIONS
+    return extension(path) in ANNOTATION_EXTENSIONS
 
 
 def is_ignored(path: str) -> bool:
     """True for files that come with datasets and say nothing of images: they are neither uploaded nor parsed."""
-    return _extension(path) in IGNORED_EXTENSIONS or basename(path).lower() in IGNORED_NAMES
+    return extension(path) in IGNORED_EXTENSIONS or basename(path).lower() in IGNORED_NAMES
 
 
 def max_bytes(path: str) -> int:
@@ -106,5 +106,6 @@ def meant(files: Sequence[SourceFile]) -> list[SourceFile]:
     return others or list(files)
 
 
-def _extension(path: str) -> str:
+def extension(path: str) -> str:
+    """`.jpg` of `images/A.JPG`; empty without one."""
     return splitext(path)[1].lower()

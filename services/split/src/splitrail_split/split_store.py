@@ -111,6 +111,7 @@ class SplitStore:
                 return str(pinned["job_id"])
             await self._tables.run_in(connection, "repoint_current_split", {"version_id": locked["version_id"], "split_id": split_id})
             await self._tables.run_in(connection, "delete_split", {"split_id": split_id})
+            await self._tables.run_in(connection, "forget_requests_of_versions", {"version_ids": [locked["version_id"]]})
             return None
 
 

@@ -193,7 +193,7 @@ def split_parameters(parameters: split_pb2.SplitParameters) -> SplitParameters:
         raise invalid(Violation("parameters.group_by", "the hash looks at each image alone: leave groups out, or take another method"))
     if folds:
         if base_split_id or pins or method is Method.HASH:
-            raise invalid(Violation("parameters.folds", "not together with base_split_id, pins or the hash"))
+            raise invalid(Violation("parameters.folds", "not together with a base, pins or the hash"))
         ratios = fold_ratios(folds.count, ratios[2])
     return SplitParameters(ratios, parameters.seed, method, group_by, base_split_id, pins, folds)
 

@@ -48,7 +48,7 @@ async def test_a_tree_of_classes_imported_again_has_the_same_digests(api, source
     folders = [one["folder"] for one in json.loads(exported.files["class_folders.json"])["classes"]]
     assert {path.split("/")[1] for path in exported.files if path.startswith("train/")} == set(folders)
     again = await api.bring(exported.files, "again", task=dataset_pb2.TASK_CLASSIFY, strict=True)
-    assert (again.version.digest, list(again.version.class_names), again.note_count) == (version.digest, CLASSES, 0)
+    assert (again.version.digest, list(again.version.class_names), again.problem_count) == (version.digest, CLASSES, 0)
     imported = await current_split(api, again.version)
     assert (imported.digest, imported.part_digests) == (split.digest, split.part_digests)
     twice = await export(api, version_id=again.version.version_id, include_unlabelled=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, import_service_pb2
+from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, import_service_pb2, version_pb2
 
 from .calls import PRECONDITION, assets_of, invalid, refused, sha
 
@@ -79,8 +79,9 @@ async def assert_blood_cells(api, files):
     ended = await api.bring(files)
     assert (ended.state, ended.format) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_VOC)
     assert (ended.version.image_count, list(ended.version.class_names)) == (364, ["Platelets", "RBC", "WBC"])
-    assert [(p.code, p.image_excluded) for p in ended.problems] == [("no_area", False), ("no_area", False)]
-    assert all(p.path.startswith("Annotations/") and p.line for p in ended.problems)
+    problems = [problem for problem in ended.problems if not problem.note]
+    assert [(p.code, p.image_excluded) for p in problems] == [("no_area", False), ("no_area", False)]
+    assert all(p.path.startswith("Annotations/") and p.line for p in problems)
     assert (ended.problem_count, ended.excluded_count, ended.version.problem_count) == (2, 0, 2)
 
 
@@ -150,6 +151,21 @@ async def test_paths_metadata_and_parts_make_a_version_though_the_digest_is_the_
     assert [version.number for version in versions] == [1, 2, 3, 3]
     assert len({version.digest for version in versions}) == 1
     assert versions[2].current_split_id
+
+
+async def test_what_callers_said_of_images_is_not_lost_without_a_word(api, sources):
+    files = sources.yolo(6)
+    version = (await api.bring(files)).version
+    draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
+    metadata = version_pb2.AssetMetadata(entries={"site": "north"})
+    await api.upsert(draft.version_id, {"path": "images/00001.jpg", "external_id": "theirs"}, {"path": "images/00002.jpg", "metadata": metadata})
+    await api.commit(draft.version_id)
+    again = await api.bring(files)
+    assert [(p.code, p.note) for p in again.problems] == [("caller_data_dropped", True)]
+    assert again.problems[0].message.startswith("cells@v2 has external ids or metadata of 2 images")
+    assert (again.version.number, again.version.digest) == (3, version.digest)
+    later = await api.bring({**files, "labels/00001.txt": b"2 0.5 0.5 0.1 0.1\n"})
+    assert (later.version.number, later.note_count) == (4, 0)
 
 
 async def test_repeated_bytes_are_one_image(api, sources):

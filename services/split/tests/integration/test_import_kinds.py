@@ -145,6 +145,8 @@ async def test_an_archive_is_what_it_holds(api, place, sources, pack):
     assert (ended.problem_count, ended.note_count, ended.excluded_count) == (1, 2, 1)
     again = await api.bring(pack(files), dataset="packed")
     assert again.version.version_id == ended.version.version_id
+    within = await api.bring(pack({f"source/{path}": data for path, data in files.items()}), dataset="packed")
+    assert within.version.version_id == ended.version.version_id
     await place.unstaged()
 
 
@@ -184,7 +186,7 @@ async def test_a_hostile_member_refuses_the_archive(api, place, sources, member,
 )
 async def test_archives_that_hold_no_source(api, files, word):
     ended = await api.bring(files)
-    assert ended.state == FAILED
+    assert (ended.state, ended.problem_count) == (FAILED, 1)
     assert word in ended.failure
 
 

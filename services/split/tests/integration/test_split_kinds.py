@@ -66,9 +66,19 @@ async def test_groups_stay_together(api, version, by):
     assert set(found.values()) == {TRAIN, VAL, TEST}
 
 
+async def test_images_that_a_rule_says_nothing_of_are_counted(api, place, version):
+    place.execute('UPDATE version_asset SET metadata = \'{"site": "north"}\' WHERE ordinal < 59')
+    rules = [split_pb2.GroupBy(filename_pattern=r"^clip[0-4]"), split_pb2.GroupBy(metadata_key="site"), split_pb2.GroupBy(near_duplicate_distance=0)]
+    made = await create(api, version.version_id, group_by=rules)
+    assert "named as the pattern '^clip[0-4]' does not say, so in no group by it: 10 images" in made.certificate.findings
+    assert "without metadata 'site', so in no group by it: 1 image" in made.certificate.findings
+    assert not any("near" in one for one in made.certificate.findings)
+
+
 async def test_bad_groups_are_named(api, version):
     bad = [
         (split_pb2.GroupBy(filename_pattern="(["), "parameters.group_by[0].filename_pattern"),
+        (split_pb2.GroupBy(filename_pattern="^scene"), "parameters.group_by[0].filename_pattern"),
         (split_pb2.GroupBy(metadata_key="site"), "parameters.group_by[0].metadata_key"),
         (split_pb2.GroupBy(near_duplicate_distance=7), "parameters.group_by[0].near_duplicate_distance"),
         (split_pb2.GroupBy(), "parameters.group_by[0]"),
@@ -207,13 +217,22 @@ async def test_the_parts_of_a_source_are_revision_one(api):
         part = ("train", "train", "valid", "test")[index % 4]
         files[f"{part}/images/{index}.jpg"] = noise(index)
         files[f"{part}/labels/{index}.txt"] = b"0 0.5 0.5 0.2 0.2\n"
-    version = (await api.bring(files)).version
+    ended = await api.bring(files, request_id="parted")
+    version = ended.version
+    assert [(p.code, p.note) for p in ended.problems] == [("split_found", True)]
+    assert "(train 6, val 3, test 3)" in ended.problems[0].message
     found = (await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(version_id=version.version_id))).split
     assert (found.number, found.parameters.method) == (1, split_pb2.SPLIT_METHOD_IMPORTED)
     assert [part.images for part in found.certificate.parts] == [6, 3, 3]
     where = await parts(api, version, found.split_id)
     assert all((path.startswith("valid"), path.startswith("test")) == (part == VAL, part == TEST) for path, part in where.items())
     assert await refused(create(api, version.version_id, method=split_pb2.SPLIT_METHOD_IMPORTED)) == invalid("parameters.method")
+    # Once they are deleted, the same source brings them again, in a version of the same digest.
+    assert (await api.open(request_id="parted")).import_id == ended.import_id
+    await api.call(api.splits.DeleteSplit, split_service_pb2.DeleteSplitRequest(split_id=found.split_id))
+    again = (await api.bring(files, request_id="parted")).version
+    assert (again.number, again.digest) == (2, version.digest)
+    assert again.current_split_id
 
 
 @pytest.mark.parametrize("size", [2, 1000])

@@ -89,6 +89,19 @@ def test_members_become_files_that_can_be_read(opened, name, pack):
 
 
 @PACKS
+def test_the_folder_that_an_archive_is_named_after_is_the_source(opened, name, pack):
+    stem = name.split(".")[0]
+    beside = [(".git/a.jpg", b"x"), ("README.md", b"x"), ("best.pt", b"x")]
+    assert {file.path for file in opened(pack([(f"{stem}/{path}", data) for path, data in GOOD.items()] + beside), name).files} == GOOD.keys()
+    for other in ("b/", f"{stem}b/", f"{stem}.zip/"):
+        assert {file.path for file in opened(pack([(other + path, data) for path, data in GOOD.items()]), name).files} == {
+            other + one for one in GOOD
+        }
+    split = {f"{stem}/data.yaml": b"names: [a]", "images/a.jpg": b"jpeg"}
+    assert {file.path for file in opened(pack(split.items()), name).files} == split.keys()
+
+
+@PACKS
 @pytest.mark.parametrize(
     ("member", "code"),
     [

@@ -67,7 +67,7 @@ def get_run(session: Session, reference: str) -> None:
         "model": item.model,
         "epochs": f"{len(epochs)} of {item.epochs}" + (f" in {human_seconds(seconds)}" if seconds is not None else ""),
         "attempt": f"{item.job.attempt} on {item.job.worker}" if item.job.attempt else "none yet",
-        "created": tables.when(item.job),
+        "created": tables.local_time(item.job.create_time),
         "arguments": " ".join(f"{name}={from_value(value)}" for name, value in sorted(item.arguments.items())),
         "versions": " ".join(f"{name} {version}" for name, version in sorted(item.versions.items())),
         "labels": " ".join(f"{name}={value}" for name, value in sorted(item.labels.items())),

@@ -27,18 +27,22 @@ def split() -> None:
 @click.argument("reference", metavar="REF")
 @click.option("--ratios", default="0.7,0.15,0.15", show_default=True, metavar="TRAIN,VAL,TEST", help="Fractions; they add up to 1.")
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="The same seed gives the same split anywhere.")
-@click.option("--stratify", "method", flag_value="stratified", default=True, help="Balance all classes of every image (the default).")
-@click.option("--no-stratify", "method", flag_value="random", help="Draw.")
-@click.option("--by-hash", "method", flag_value="hash", help="By each image's content alone: none moves because others come or go.")
+@click.option("--stratify", "methods", flag_value="stratified", multiple=True, help="Balance all classes of every image (the default).")
+@click.option("--no-stratify", "methods", flag_value="random", multiple=True, help="Draw.")
+@click.option("--by-hash", "methods", flag_value="hash", multiple=True, help="By each image's content alone: none moves because others come or go.")
 @click.option("--group-by", multiple=True, metavar="RULE", help="Keep images together: folder, metadata:KEY, name:PATTERN, near:BITS. Repeatable.")
 @click.option("--base", metavar="REF#N", help="A split of an earlier version: what it knows keeps its part, only new images are placed.")
 @click.option("--pin", "pins", multiple=True, metavar="PATH=PART", help="Fix an image's part. Repeatable.")
 @click.option("--folds", type=click.IntRange(2, 20), help="Cross-validation: so many splits, on one held-out test set.")
 @click.option("--preview", is_flag=True, help="Show what it would be; store nothing.")
 @with_flags(_FLAGS)
-def create_split(session: Session, reference: str, ratios: str, folds: int | None, preview: bool, **wishes: object) -> None:
+def create_split(
+    session: Session, reference: str, *, ratios: str, methods: tuple[str, ...], folds: int | None, preview: bool, **wishes: object
+) -> None:
     """Split the version REF (cells@v1) and make that its current split. Folds leave the current one."""
-    asked = _wishes(wishes)
+    if len(set(methods)) > 1:
+        raise click.UsageError("--stratify, --no-stratify and --by-hash are three ways to split: give one of them")
+    asked = _wishes({**wishes, "method": methods[0] if methods else ""})
 
     async def work(client: AsyncClient) -> list[split_pb2.SplitRevision]:
         make = client.preview_split if preview else client.split
@@ -82,8 +86,19 @@ def get_split(session: Session, reference: str) -> None:
 @with_session
 def list_splits(session: Session, reference: str) -> None:
     """Splits of the version REF, newest first."""
-    items = session.run(lambda client: client.splits(reference))
-    session.answer_list(items, documents.split, tables.splits, f"no split of {reference} yet: splitrail split create {reference}")
+
+    async def work(client: AsyncClient) -> tuple[str, list[split_pb2.SplitRevision]]:
+        version = await client.version(reference)
+        return version.current_split_id, await client.splits(reference)
+
+    current, items = session.run(work)
+    none = f"no split of {reference} yet: splitrail split create {reference}"
+    session.answer_list(
+        items,
+        lambda item: {**documents.split(item), "current": item.split_id == current},
+        lambda shown: tables.splits(shown, current),
+        none,
+    )
 
 
 @split.command("compare")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 from rich.text import Text
 from splitrail.metrics.v1 import metrics_pb2
@@ -42,9 +43,9 @@ def fraction(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def when(job: run_pb2.Job) -> str:
-    """When a job was asked for, in local time."""
-    return job.create_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+def local_time(time: Timestamp) -> str:
+    """`2026-11-28 17:05`, where the command runs."""
+    return time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def elapsed(job: run_pb2.Job) -> float | None:
@@ -67,16 +68,17 @@ def datasets(items: Sequence[dataset_pb2.Dataset]) -> Table:
     made = table("DATASET", "NEWEST", "TASK", "CREATED")
     for item in items:
         newest = f"{item.name}@v{item.latest_version}" if item.latest_version else "none"
-        created = item.create_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
-        made.add_row(*cells(item.name, newest, documents.word(dataset_pb2.Task, item.task, "TASK_"), created))
+        made.add_row(*cells(item.name, newest, documents.word(dataset_pb2.Task, item.task, "TASK_"), local_time(item.create_time)))
     return made
 
 
-def versions(items: Sequence[dataset_pb2.DatasetVersion]) -> Table:
-    made = table("VERSION", "IMAGES", "OBJECTS", "UNLABELLED", "CLASSES", "DIGEST", right=["IMAGES", "OBJECTS", "UNLABELLED", "CLASSES"])
-    for item in items:
+def versions(items: Sequence[tuple[dataset_pb2.DatasetVersion, Timestamp]]) -> Table:
+    """Versions and drafts, each with when it was made or begun."""
+    right = ["IMAGES", "OBJECTS", "UNLABELLED", "CLASSES"]
+    made = table("VERSION", *right, "DIGEST", "CREATED", right=right)
+    for item, created in items:
         counts = (item.image_count, item.object_count, item.unlabelled_count, len(item.class_names))
-        made.add_row(*cells(version_reference(item), *counts, item.digest[:12] or "draft"))
+        made.add_row(*cells(version_reference(item), *counts, item.digest[:12] or "draft", local_time(created)))
     return made
 
 
@@ -109,12 +111,14 @@ def split_counts(item: split_pb2.SplitRevision) -> Table:
     return made
 
 
-def splits(items: Sequence[split_pb2.SplitRevision]) -> Table:
+def splits(items: Sequence[split_pb2.SplitRevision], current: str) -> Table:
+    """Revisions; `current` is the id of the one that the version's name alone means."""
     made = table("SPLIT", "METHOD", "TRAIN", "VAL", "TEST", "SEED", "DEVIATION", "DIGEST", right=["TRAIN", "VAL", "TEST", "SEED", "DEVIATION"])
     for item in items:
         sizes = [part.images for part in item.certificate.parts]
         kind, off = method_name(item.parameters.method), f"{item.certificate.max_deviation:.1%}"
-        made.add_row(*cells(item.reference, kind, *sizes, item.parameters.seed, off, item.digest[:12]))
+        name = f"{item.reference} (current)" if item.split_id == current else item.reference
+        made.add_row(*cells(name, kind, *sizes, item.parameters.seed, off, item.digest[:12]))
     return made
 
 
@@ -146,7 +150,9 @@ def runs(items: Sequence[run_pb2.Run], summaries: Mapping[str, metrics_pb2.RunSu
         summary = summaries.get(item.run_id, metrics_pb2.RunSummary())
         best = summary.best.metrics.get("mAP50") if summary.HasField("best") else None
         epochs = f"{summary.epochs_done}/{item.epochs}"
-        made.add_row(*cells(item.reference, state_text(item.job), item.model, epochs, fraction(best), item.split_reference, when(item.job)))
+        made.add_row(
+            *cells(item.reference, state_text(item.job), item.model, epochs, fraction(best), item.split_reference, local_time(item.job.create_time))
+        )
     return made
 
 
@@ -158,7 +164,7 @@ def evaluations(items: Sequence[run_pb2.Evaluation]) -> Table:
         shown = [f"{part} {fraction(overall.get(key))}" if done else "–" for key in ("mAP50", "mAP50_95")]
         contaminated = " (trained on!)" if item.contaminated_images else ""
         reference = documents.evaluation_reference(item)
-        made.add_row(*cells(reference, state_text(item.job), part + contaminated, *shown, item.split_reference, when(item.job)))
+        made.add_row(*cells(reference, state_text(item.job), part + contaminated, *shown, item.split_reference, local_time(item.job.create_time)))
     return made
 
 

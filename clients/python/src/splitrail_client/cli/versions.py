@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 from google.protobuf import json_format
+from google.protobuf.timestamp_pb2 import Timestamp
 from splitrail.split.v1 import dataset_pb2, version_pb2, version_service_pb2
 
 from ..client import AsyncClient
@@ -59,12 +60,13 @@ def new(session: Session, reference: str) -> None:
 def list_versions(session: Session, dataset: str) -> None:
     """Drafts and versions of the dataset, newest first."""
 
-    async def work(client: AsyncClient) -> list[dataset_pb2.DatasetVersion]:
-        return [item.version for item in await client.drafts(dataset)] + await client.versions(dataset)
+    async def work(client: AsyncClient) -> list[tuple[dataset_pb2.DatasetVersion, Timestamp]]:
+        drafts = [(item.version, item.create_time) for item in await client.drafts(dataset)]
+        return drafts + [(item, item.commit_time) for item in await client.versions(dataset)]
 
     items = session.run(work)
     none = f"no version of {dataset} yet: splitrail dataset import PATH --name {dataset}, or by hand: splitrail version new {dataset}"
-    session.answer_list(items, documents.version, tables.versions, none)
+    session.answer_list(items, lambda item: {**documents.version(item[0]), "create_time": documents.time_text(item[1])}, tables.versions, none)
 
 
 @version.command("add")

@@ -66,6 +66,7 @@ class Code(enum.StrEnum):
     OBJECT_REFUSED = "object_refused"  # an object of a bucket that may not be imported
     METADATA = "metadata"  # a value that is too long, or contradicts another
     SPLIT_UNKNOWN = "split_unknown"  # a word that names no split
+    SPLIT_FOUND = "split_found"  # the source has parts of its own
     SPLIT_CONFLICT = "split_conflict"  # one image in two source splits
     BAD_IMAGE = "bad_image"  # an image that does not decode
     POLYGON_TO_BOX = "polygon_to_box"
@@ -74,6 +75,7 @@ class Code(enum.StrEnum):
     RINGS_JOINED = "rings_joined"  # an object in several pieces, kept as one outline
     ATTRIBUTES_DROPPED = "attributes_dropped"  # keypoints, masks, crowds: what the dataset's shapes do not hold
     GROUP_SUGGESTED = "group_suggested"  # images that seem to belong together
+    REFUSED = "refused"  # why the whole source was, when nothing else says it
     DOWNLOAD_IGNORED = "download_ignored"
     FILE_IGNORED = "file_ignored"
 
@@ -81,7 +83,7 @@ class Code(enum.StrEnum):
 _NOTES = frozenset(
     {
         *(Code.POLYGON_TO_BOX, Code.SHAPE_CONVERTED, Code.RINGS_JOINED, Code.ATTRIBUTES_DROPPED),
-        *(Code.DOWNLOAD_IGNORED, Code.FILE_IGNORED, Code.GROUP_SUGGESTED),
+        *(Code.DOWNLOAD_IGNORED, Code.FILE_IGNORED, Code.GROUP_SUGGESTED, Code.SPLIT_FOUND),
     }
 )
 

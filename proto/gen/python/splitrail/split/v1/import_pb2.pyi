@@ -107,7 +107,8 @@ Global___ImportState: _TypeAlias = ImportState  # noqa: Y015
 
 @_typing.final
 class SourceFile(_message.Message):
-    """A file of the source. One .zip, .tar, .tar.gz or .tgz file may be all of a source: it is expanded by the service, and what it holds is the source.
+    """A file of the source. One .zip, .tar, .tar.gz or .tgz file may be all of a source: it is expanded by the service, and what it holds is the source; when
+    all of cells.zip lies in a folder cells, what that folder holds.
     So may one .csv file, announced alone: see SOURCE_FORMAT_CSV.
     """
 
@@ -266,7 +267,7 @@ class Import(_message.Message):
     processed_count: _builtins.int
     """Images hashed and checked so far."""
     problem_count: _builtins.int
-    """Number of problems found, notes not counted."""
+    """Number of problems found, notes not counted. A source that is refused has at least one; an import that broke on the platform's side has none."""
     failure: _builtins.str
     """Why it failed."""
     excluded_count: _builtins.int
