@@ -22,7 +22,7 @@ _INTEGER = re.compile(r"^[+-]?[0-9]+$")
 _NUMBER = re.compile(r"^[+-]?([0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|inf|infinity|nan)$", re.IGNORECASE)
 _EXACT = 2**53  # beyond it, protobuf's Value cannot hold an integer
 _WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "none": None, "null": None}
-_TOLERANCE = 1e-6  # the service's
+_TOLERANCE = 1e-6 * (1 + 1e-9)  # the service's
 _METHODS = {"stratified": split_pb2.SPLIT_METHOD_STRATIFIED, "random": split_pb2.SPLIT_METHOD_RANDOM, "hash": split_pb2.SPLIT_METHOD_HASH}
 TASKS = {
     "detect": dataset_pb2.TASK_DETECT,

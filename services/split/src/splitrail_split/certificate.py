@@ -59,13 +59,13 @@ def certify(
     *,
     n_classes: int,
     ratios: Sequence[float],
+    keys: npt.NDArray[np.uint64],
     class_names: Sequence[str] | None = None,
-    seed: int = 0,
 ) -> Certificate:
     """Judge a split vector (N,) of TRAIN, VAL, TEST over images whose objects' classes are class_ids[indptr[i]:indptr[i + 1]].
 
-    Other values of the vector (0: in no split) are left out of everything. Names, when given, are used in sentences; seed draws the random split
-    to compare with. Raises ValueError as `stratify.ratio_shares` does.
+    Other values of the vector (0: in no split) are left out of everything. keys (N,): see `stratify.seeded_keys`; they draw the random split to
+    compare with. Names, when given, are used in sentences. Raises ValueError as `stratify.ratio_shares` does.
     """
     ratio_shares(ratios)
     ratio = np.array(ratios, dtype=np.float64)
@@ -79,8 +79,7 @@ def certify(
     ideal = images.sum(axis=1, keepdims=True) * ratio
     background = np.bincount(column[kept & (lengths == 0)], minlength=SPLITS)
     wanted = split_sizes(int(sizes.sum()), ratios)
-    drawn = np.full(len(column), -1)
-    drawn[kept] = np.random.default_rng(seed).permutation(column[kept])
+    drawn = _drawn(keys, kept, sizes)
     drawn_images = _count(drawn[image], classes, n_classes, kept[image])
     empty = _empty_cells(images, ratio)
     worst = _worst(images, ideal)
@@ -113,6 +112,18 @@ def half_width(objects: int) -> float:
 def _three(values: Sequence[int] | npt.NDArray[np.integer]) -> tuple[int, int, int]:
     train, val, test = (int(value) for value in values)
     return train, val, test
+
+
+def _drawn(keys: npt.NDArray[np.uint64], kept: npt.NDArray[np.bool_], sizes: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """(N,) a column by chance, -1 for what is not kept: those with the smallest keys are in the first, and so on, as many as `sizes` says."""
+    drawn = np.full(len(keys), -1)
+    rows = np.flatnonzero(kept)
+    ends = np.cumsum(sizes)
+    inner = [int(end) for end in ends[:-1] if 0 < end < len(rows)]
+    rows = rows[np.argpartition(keys[rows], inner)] if inner else rows
+    for part, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+        drawn[rows[end - size : end]] = part
+    return drawn
 
 
 def _distinct_labels(

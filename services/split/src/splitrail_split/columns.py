@@ -96,7 +96,7 @@ def joined(parts: Sequence[Columns]) -> Columns:
 
 def of_version(images: Columns, paths: Sequence[str], metadata: Sequence[Mapping[str, str]]) -> dict[str, npt.NDArray[Any]]:
     """All columns of a version by their names, with what images have to do with each other."""
-    return {**by_name(images), **linked(images.perceptual_hash), arrays.NEXT_FRAME: next_frames(paths, metadata)}
+    return {**by_name(images), **linked(images), arrays.NEXT_FRAME: next_frames(paths, metadata)}
 
 
 def by_name(images: Columns) -> dict[str, npt.NDArray[Any]]:
@@ -111,7 +111,7 @@ def by_name(images: Columns) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def linked(perceptual_hash: npt.NDArray[np.uint64]) -> dict[str, npt.NDArray[Any]]:
+def linked(images: Columns) -> dict[str, npt.NDArray[Any]]:
     """The columns of near-duplicates."""
-    alike = links(perceptual_hash)
+    alike = links(images.perceptual_hash, images.label_state != LabelState.UNLABELLED)
     return {arrays.LINK_FIRST: alike.first, arrays.LINK_SECOND: alike.second, arrays.LINK_DISTANCE: alike.distance}

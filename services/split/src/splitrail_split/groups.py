@@ -19,6 +19,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from splitrail_split.shares import ONE, apportion
+
 _PASSES = 8
 _MAX_EXCHANGED_WEIGHTS = 12
 
@@ -117,6 +119,27 @@ def divide(units: Units, need: Floats, totals: Ints, sizes: Sequence[int]) -> np
     need, lacking = np.ascontiguousarray(need, dtype=np.float64).copy(), np.array(sizes, dtype=np.float64)
     _place(units.indptr, units.classes, images, weights, order, of_class, of_size, need, lacking, part)
     _exact_sizes(units, order, of_class, need=need, lacking=lacking.astype(np.int64), part=part)
+    return part.astype(np.uint8)
+
+
+def draw(units: Units, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """As `divide`, by chance: units in the order of their keys, cut where sizes end, so that heavy ones are in a part as often as light ones.
+
+    Those that the smallest part could not hold are no matter of chance: heaviest first, each goes where most is lacking.
+    """
+    lacking = np.array(sizes, dtype=np.int64)
+    part = np.empty(len(units.weights), dtype=np.int64)
+    order = np.lexsort((*units.words.T[::-1], units.keys))
+    fits = units.weights[order] <= min((size for size in sizes if size), default=0)
+    for unit in order[~fits][np.argsort(-units.weights[order[~fits]], kind="stable")]:
+        part[unit] = np.argmax(lacking)
+        lacking[part[unit]] -= units.weights[unit]
+    drawn = order[fits]
+    weights = units.weights[drawn]
+    ends = np.cumsum(apportion((lacking * ONE).tolist(), int(weights.sum())))
+    part[drawn] = np.searchsorted(ends[:-1], np.cumsum(weights) - weights / 2, side="right")
+    lacking -= np.bincount(part[drawn], weights=weights, minlength=len(sizes)).astype(np.int64)
+    _exact_sizes(units, order, np.zeros(units.n_classes), need=np.zeros((units.n_classes, len(sizes))), lacking=lacking, part=part)
     return part.astype(np.uint8)
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from splitrail_split import groups
 from splitrail_split.arrays import Array
+from splitrail_split.domain import PARTS
 from splitrail_split.near import MAX_DISTANCE, Links
 
 
@@ -49,10 +50,11 @@ def cluster(n: int, links: Links) -> npt.NDArray[np.int64]:
 
 
 def _duplicates(vector: npt.NDArray[np.uint8], content: Array) -> int:
-    """Neighbours in a list of equal contents that lie in different parts."""
-    number = groups.equal_content(np.ascontiguousarray(content).view("<u8"))
+    """Pairs of equal contents that lie in different parts. Imports and drafts keep a content once, so any is a defect of theirs."""
+    placed = np.flatnonzero(vector)
+    number = groups.equal_content(np.ascontiguousarray(content[placed]).view("<u8"))
     if number is None:
         return 0
-    order = np.argsort(number, kind="stable")
-    equal = np.flatnonzero(number[order[1:]] == number[order[:-1]])
-    return int(np.count_nonzero(crossing(vector, order[equal], order[equal + 1])))
+    held = np.zeros((int(number.max()) + 1, len(PARTS) + 1), dtype=np.int64)
+    np.add.at(held, (number, vector[placed]), 1)
+    return int((held.sum(axis=1) ** 2 - (held**2).sum(axis=1)).sum() // 2)

@@ -36,12 +36,27 @@ class Links:
         return Links(self.first[:end], self.second[:end], self.distance[:end])
 
 
-def links(hashes: npt.NDArray[np.uint64]) -> Links:
-    """All pairs at most MAX_DISTANCE apart, up to four an image; beyond that number only those that join what is not linked yet.
+def links(hashes: npt.NDArray[np.uint64], placed: npt.NDArray[np.bool_] | None = None) -> Links:
+    """Pairs at most MAX_DISTANCE apart: all, up to four an image; beyond that number only those that join what closer ones do not.
 
-    Equal hashes are linked in a chain, and the first of them to others: so every cluster is connected, and one that lies in several parts of a split
-    has a link between them.
+    Equal hashes are linked in a chain, and the first of them to others. So whatever the distance, links up to it join what all pairs up to it would,
+    and a cluster that lies in several parts of a split has a link between them. placed (N,): the images that a split can place, when not all of them:
+    both is then true of them alone too, since the others must not hide what lies beyond them.
     """
+    whole = _links(hashes)
+    if placed is None or placed.all():
+        return whole
+    where = np.flatnonzero(placed)
+    among = _links(hashes[where])
+    rows = np.concatenate(
+        [np.stack([whole.distance, whole.first, whole.second]), np.stack([among.distance, where[among.first], where[among.second]])], axis=1
+    )
+    distance, first, second = np.unique(rows, axis=1)
+    return Links(first, second, distance.astype(np.uint8))
+
+
+def _links(hashes: npt.NDArray[np.uint64]) -> Links:
+    """See `links`, of all images alike."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(ordered)), dtype=np.bool_), ordered[1:] != ordered[:-1]]))
@@ -77,7 +92,7 @@ def _ones(value: np.uint64) -> int:
 
 
 @numba.njit(cache=True)
-def _root(parent: Ordinals, node: int) -> int:
+def _root(parent: npt.NDArray[np.int32], node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]
@@ -86,9 +101,14 @@ def _root(parent: Ordinals, node: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _pairs(hashes: npt.NDArray[np.uint64], blocks: Ordinals, members: Ordinals, bounds: Ordinals, complete: int) -> Ordinals:
-    """Rows (first, second, distance). A pair that several blocks find is taken from the first of them."""
+    """Rows (first, second, distance). A pair that several blocks find is taken from the first of them.
+
+    parent[d] joins what links up to the distance d do: each level has all clusters that all pairs up to it would make, for a pair is left out only if
+    its own level has joined it.
+    """
     n = len(hashes)
-    parent = np.arange(n)
+    parent = np.empty((MAX_DISTANCE + 1, n), dtype=np.int32)
+    parent[:] = np.arange(n)
     rows = np.empty((1024, 3), dtype=np.int64)
     count = 0
     for i in range(n):
@@ -110,10 +130,10 @@ def _pairs(hashes: npt.NDArray[np.uint64], blocks: Ordinals, members: Ordinals, 
                             earlier = True
                     if earlier:
                         continue
-                    one, other = _root(parent, i), _root(parent, j)
-                    if one == other and count >= complete:
+                    if count >= complete and _root(parent[distance], i) == _root(parent[distance], j):
                         continue
-                    parent[other] = one
+                    for level in range(distance, MAX_DISTANCE + 1):
+                        parent[level, _root(parent[level], j)] = _root(parent[level], i)
                     if count == len(rows):
                         grown = np.empty((2 * count, 3), dtype=np.int64)
                         grown[:count] = rows

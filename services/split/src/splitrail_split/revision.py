@@ -40,6 +40,8 @@ class Inputs:
 def assign(inputs: Inputs, parameters: SplitParameters) -> npt.NDArray[np.uint8]:
     """The split vector (N,). Images that nobody has labelled are in no part (0)."""
     looked_at = np.flatnonzero(inputs.label_state != LabelState.UNLABELLED)
+    # Of all images, since those in no part too tell what belongs together, and where.
+    units = groups.join(len(inputs.content), inputs.groups)
     # Unlabelled images hold no objects, so leaving them out leaves class_ids as they are.
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.diff(inputs.labels.indptr)[looked_at])])
     images = stratify.Images(
@@ -47,7 +49,7 @@ def assign(inputs: Inputs, parameters: SplitParameters) -> npt.NDArray[np.uint8]
         indptr,
         inputs.labels.class_ids,
         len(inputs.class_names),
-        [column[looked_at] for column in inputs.groups],
+        [units[looked_at]] if inputs.groups else [],
     )
     vector = np.zeros(len(inputs.content), dtype=np.uint8)
     mode: stratify.Mode = {Method.RANDOM: "random", Method.HASH: "hash"}.get(parameters.method, "stratified")  # type: ignore[assignment]  # of the literals
@@ -55,7 +57,7 @@ def assign(inputs: Inputs, parameters: SplitParameters) -> npt.NDArray[np.uint8]
         count, index = parameters.folds.count, parameters.folds.index
         vector[looked_at] = stratify.folds(images, count=count, index=index, test_ratio=parameters.ratios[2], seed=parameters.seed, mode=mode)
     else:
-        fixed = None if inputs.fixed is None else inputs.fixed[looked_at]
+        fixed = None if inputs.fixed is None else groups.follow(units, inputs.fixed)[0][looked_at]
         vector[looked_at] = stratify.assign(images, ratios=parameters.ratios, seed=parameters.seed, mode=mode, fixed=fixed)
     return vector
 
@@ -65,7 +67,8 @@ def make_revision(inputs: Inputs, parameters: SplitParameters, request_id: str =
     if vector is None:
         vector = assign(inputs, parameters)
     labels, names = inputs.labels, inputs.class_names
-    made = certify(vector, labels.indptr, labels.class_ids, n_classes=len(names), ratios=parameters.ratios, class_names=names, seed=parameters.seed)
+    keys = stratify.seeded_keys(inputs.content.astype(np.uint8, copy=False), parameters.seed)
+    made = certify(vector, labels.indptr, labels.class_ids, n_classes=len(names), ratios=parameters.ratios, class_names=names, keys=keys)
     leaks = find_leaks(vector, inputs.content, inputs.links, inputs.next_frame)
     kept = 0 if inputs.fixed is None else int(np.count_nonzero(inputs.fixed[vector > 0]))
     units = groups.join(len(vector), inputs.groups)
@@ -105,6 +108,8 @@ def _findings(inputs: Inputs, units: npt.NDArray[np.int64], parted: npt.NDArray[
     found = list(inputs.findings)
     if unlabelled := int(np.count_nonzero(inputs.label_state == LabelState.UNLABELLED)):
         found.append(f"in no part of the split, for nobody has labelled them: {counted(unlabelled, 'image')}")
+    if inputs.fixed is not None and (lost := int(np.count_nonzero((inputs.fixed > 0) & (vector == 0)))):
+        found.append(f"of these, with a part by the base or a pin that they will not have again: {counted(lost, 'image')}")
     for unit in parted[:_NAMED]:
         ordinals = np.flatnonzero(units == unit)
         found.append(f"a group of {len(ordinals)} images (ordinal {ordinals[0]} among them) is in several parts, for its fixed images are")

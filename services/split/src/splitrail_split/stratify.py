@@ -3,7 +3,7 @@
 `assign` depends on what the images are (their SHA-256), their labels, their groups, the parameters, the seed and `ALGORITHM_VERSION`, and on nothing
 else: not on row order, machine or Python's hash seed. Images that share content or a group are one *unit*, which never straddles parts.
 Where every image is a unit of its own, `placement.place` divides them, in whole numbers (billionths of an image) all the way; otherwise
-`groups.divide` does.
+`groups.divide` does, or, where most images are alone, divides the others first.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from splitrail_split import csr, groups
-from splitrail_split.correction import Placed, correct
 from splitrail_split.placement import ONE, Units, apportion, canonical_order, place
 
-ALGORITHM_VERSION = 4
+ALGORITHM_VERSION = 5
 """Raise it with every change that can give another assignment for the same input."""
 
 TRAIN, VAL, TEST = 1, 2, 3
 """Values of a split vector; 0 is free for "in no split"."""
 
 SPLITS = 3
+TOLERANCE = 1e-6 * (1 + 1e-9)
+"""How far from 1 ratios may add up to: 1e-6, and what adding 0.333333 three times is beyond that."""
+
 Mode = Literal["stratified", "random", "hash"]
 
 
@@ -39,7 +41,7 @@ def ratio_shares(ratios: Sequence[float]) -> list[int]:
         raise ValueError(f"ratios must be three numbers (train, val, test), not {len(ratios)}")
     if not all(math.isfinite(ratio) and ratio >= 0 for ratio in ratios):
         raise ValueError(f"ratios must be finite and not negative: {', '.join(map(str, ratios))}")
-    if abs(math.fsum(ratios) - 1) > 1e-6:
+    if abs(math.fsum(ratios) - 1) > TOLERANCE:
         raise ValueError(f"ratios must add up to 1, these add up to {math.fsum(ratios):g}")
     shares = [round(ratio * ONE) for ratio in ratios]
     shares[shares.index(max(shares))] += ONE - sum(shares)
@@ -96,7 +98,9 @@ def assign(
     Raises ValueError on bad ratios.
     """
     given = None if fixed is None else fixed.astype(np.uint8)
-    return _divide(images, ratio_shares(ratios), seed=seed, mode=mode, fixed=given) + np.uint8(TRAIN)
+    shares = ratio_shares(ratios)
+    sizes = apportion([share * len(images.content) for share in shares], len(images.content))
+    return _divide(images, shares, sizes, seed=seed, mode=mode, fixed=given) + np.uint8(TRAIN)
 
 
 def folds(images: Images, *, count: int, index: int, test_ratio: float, seed: int, mode: Mode = "stratified") -> npt.NDArray[np.uint8]:
@@ -104,9 +108,12 @@ def folds(images: Images, *, count: int, index: int, test_ratio: float, seed: in
 
     The same test images are held out of every fold; of the others each is in val once, in fold `index` those of the part `index`.
     """
-    held_out = ratio_shares([1 - test_ratio, 0, test_ratio])[2]
+    ratios = [1 - test_ratio, 0, test_ratio]
+    held_out, test = ratio_shares(ratios)[2], split_sizes(len(images.content), ratios)[2]
     each, over = divmod(ONE - held_out, count)
-    part = _divide(images, [*(each + (fold < over) for fold in range(count)), held_out], seed=seed, mode=mode)
+    shares = [each + (fold < over) for fold in range(count)]
+    sizes = apportion([share * len(images.content) for share in shares], len(images.content) - test)
+    part = _divide(images, [*shares, held_out], [*sizes, test], seed=seed, mode=mode)
     vector = np.full(len(part), TRAIN, dtype=np.uint8)
     vector[part == index] = VAL
     vector[part == count] = TEST
@@ -119,12 +126,16 @@ def fold_ratios(count: int, test_ratio: float) -> tuple[float, float, float]:
     return rest * (count - 1) / count, rest / count, test_ratio
 
 
-def _divide(images: Images, shares: Sequence[int], *, seed: int, mode: Mode, fixed: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
-    """The part of each image: (N,) uint8 of 0..k - 1. shares: k billionths that add up to one; fixed (N,): 1 + part, 0 for free."""
+def _divide(
+    images: Images, shares: Sequence[int], sizes: Sequence[int], *, seed: int, mode: Mode, fixed: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint8]:
+    """The part of each image: (n,) uint8 of 0..k - 1.
+
+    shares: k billionths that add up to one. sizes: k images that add up to n. fixed (n,): 1 + part, 0 for free.
+    """
     rows = _rows(images, seed)
-    n, k = len(rows.keys), len(shares)
     unit_of = _units(rows.words, images.groups)
-    part = np.full(n, -1, dtype=np.int64)
+    part = np.full(len(rows.keys), -1, dtype=np.int64)
     if fixed is not None:
         part[:] = fixed if unit_of is None else groups.follow(unit_of, fixed)[0]
         part -= 1
@@ -132,75 +143,89 @@ def _divide(images: Images, shares: Sequence[int], *, seed: int, mode: Mode, fix
     if mode == "hash":
         part[free] = _by_hash(rows.keys[free], shares)
         return part.astype(np.uint8)
-    sizes = apportion([share * n for share in shares], n)
-    need = _counts(rows, None, 1) * np.array(shares, dtype=np.int64)
-    if len(free) < n:
-        sizes = (np.array(sizes) - np.bincount(part[part >= 0], minlength=k)).tolist()
-        need -= _counts(rows, part, k) * ONE
-        rows = rows.take(free)
-        unit_of = None if unit_of is None else np.unique(unit_of[free], return_inverse=True)[1]
-    active = [index for index in range(k) if shares[index]]
-    wanted = apportion([sizes[index] * ONE for index in active], len(free))
-    held = np.bincount(part[part >= 0], minlength=k)[active]
-    placed = _place(rows, np.ascontiguousarray(need[:, active]), wanted, unit_of, mode)
+    wish = _Wish(rows, _counts(rows, None, 1) * np.array(shares, dtype=np.int64), sizes, [index for index, share in enumerate(shares) if share], mode)
     if unit_of is not None:
-        groups.fill_empty(placed, unit_of, rows.keys, wanted=wanted, held=held)
-    part[free] = np.array(active)[placed]
+        together = free[np.bincount(unit_of[free])[unit_of[free]] > 1]
+        if 2 * len(together) <= len(free):
+            # Those first: images that stand alone then make up for what whole groups cannot.
+            part[together] = wish.divided(part, together, unit_of, len(free))
+            free, unit_of = np.flatnonzero(part < 0), None
+    part[free] = wish.placed(part, free) if unit_of is None else wish.divided(part, free, unit_of, len(free))
     return part.astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a split of all rows should be. need (n_classes, k): images of each class that each part should get, times ONE.
+
+    sizes: images that each of the k parts should get. active: parts with a share above 0, which alone get what is not fixed.
+    """
+
+    rows: Units
+    need: npt.NDArray[np.int64]
+    sizes: Sequence[int]
+    active: Sequence[int]
+    mode: Mode
+
+    def placed(self, part: npt.NDArray[np.int64], free: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The parts of images (positions) that stand alone and are all that `part` (n,) leaves at -1."""
+        rows, need, sizes, _ = self._left(part, free)
+        if self.mode == "stratified":
+            placed = place(rows, need, sizes)
+        else:
+            placed = np.empty(len(free), dtype=np.uint8)
+            placed[canonical_order(rows.keys, rows)] = np.repeat(np.arange(len(sizes), dtype=np.uint8), sizes)
+        return np.array(self.active)[placed]
+
+    def divided(self, part: npt.NDArray[np.int64], some: npt.NDArray[np.int64], unit_of: npt.NDArray[np.int64], n_free: int) -> npt.NDArray[np.int64]:
+        """The parts of images (positions) that whole units hold, out of n_free that `part` (n,) leaves at -1; they get as much as is theirs of it."""
+        rows, left, sizes, held = self._left(part, some)
+        unit_of = np.unique(unit_of[some], return_inverse=True)[1]
+        units = _grouped(rows, unit_of, by_class=self.mode == "stratified")
+        if self.mode == "stratified":
+            need = left / ONE
+            if len(some) < n_free:
+                need *= _counts(rows, None, 1) / np.maximum(1, _counts(self.rows.take(np.flatnonzero(part < 0)), None, 1))
+            placed = groups.divide(units, need, _counts(rows, None, 1).ravel(), sizes)[unit_of]
+        else:
+            placed = groups.draw(units, sizes)[unit_of]
+        if len(some) == n_free:
+            groups.fill_empty(placed, unit_of, rows.keys, wanted=sizes, held=held)
+        return np.array(self.active)[placed]
+
+    def _left(
+        self, part: npt.NDArray[np.int64], some: npt.NDArray[np.int64]
+    ) -> tuple[Units, npt.NDArray[np.int64], list[int], npt.NDArray[np.int64]]:
+        """These images, what the active parts still need of classes, the sizes that they are to get of these images, and what they hold already."""
+        k, rows, need = len(self.sizes), self.rows, self.need
+        held = np.bincount(part[part >= 0], minlength=k)
+        if len(some) < len(part):
+            rows = self.rows.take(some)
+            need = need - _counts(self.rows, part, k) * ONE
+        wanted = apportion([(self.sizes[index] - int(held[index])) * ONE for index in self.active], len(some))
+        return rows, np.ascontiguousarray(need[:, self.active]), wanted, held[self.active]
+
+
+def seeded_keys(content: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uint64]:
+    """(N,) what a seed draws by: a number for each content (N, 32), evenly spread and independent of row order."""
+    words = np.ascontiguousarray(content).view("<u8").astype(np.uint64, copy=False)
+    return _mix(words[:, 0] ^ _mix(np.array([seed % 2**64], dtype=np.uint64)))
 
 
 def _rows(images: Images, seed: int) -> Units:
     """Every image with its distinct classes and its seeded key."""
     words = np.ascontiguousarray(images.content).view("<u8").astype(np.uint64, copy=False)
-    keys = _mix(words[:, 0] ^ _mix(np.array([seed % 2**64], dtype=np.uint64)))
+    keys = seeded_keys(images.content, seed)
     boxes = np.diff(images.indptr)
     indptr, classes = csr.distinct(images.indptr.astype(np.int64, copy=False), images.class_ids)
     return Units(images.n_classes, indptr, classes, boxes, keys, words)
 
 
-def _place(
-    rows: Units, need: npt.NDArray[np.int64], sizes: Sequence[int], unit_of: npt.NDArray[np.int64] | None, mode: Mode
-) -> npt.NDArray[np.uint8]:
-    """The part of each image. need (n_classes, k): images wanted of each class, times ONE; sizes: images wanted, which add up to all."""
-    if unit_of is not None:
-        units = _grouped(rows, unit_of, by_class=mode == "stratified")
-        totals = _counts(rows, None, 1).ravel()
-        divided = groups.divide(units, need[: units.n_classes] / ONE, totals, sizes)
-        return (_exchange_singles(units, need, totals, divided) if mode == "stratified" else divided)[unit_of]
-    if mode == "stratified":
-        return place(rows, need, sizes)
-    chosen = np.empty(len(rows.keys), dtype=np.uint8)
-    chosen[canonical_order(rows.keys, rows)] = np.repeat(np.arange(len(sizes), dtype=np.uint8), sizes)
-    return chosen
-
-
-def _exchange_singles(
-    units: groups.Units, need: npt.NDArray[np.int64], totals: npt.NDArray[np.int64], part: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]:
-    """`part` with images that stand alone exchanged, where they are most: one by one, as groups are moved, exact sizes leave classes no way back."""
-    single = np.flatnonzero(units.weights == 1)
-    if 2 * len(single) < int(units.weights.sum()):
-        return part
-    order = single[np.lexsort((*units.words[single].T[::-1], units.keys[single]))]
-    owner = np.repeat(np.arange(len(part)), np.diff(units.indptr))
-    left = need.copy()
-    np.subtract.at(left, (units.classes, part[owner]), units.images * ONE)
-    indptr, classes = csr.take(units.indptr, units.classes.astype(np.int32), order)
-    sizes = np.bincount(part[order], minlength=need.shape[1])
-    placed = Placed(indptr, classes, part[order], left.copy(), sizes.tolist())
-    correct(placed)
-    scale = np.maximum(totals, 1)[:, None]
-    if (np.abs(placed.need) / scale).max(initial=0) > (np.abs(left) / scale).max(initial=0):
-        return part  # nearer in images, but further off as a fraction of some rare class
-    mended = part.copy()
-    mended[order] = placed.split
-    return mended
-
-
 def _by_hash(keys: npt.NDArray[np.uint64], shares: Sequence[int]) -> npt.NDArray[np.int64]:
     """Each image by its own key: the part in whose stretch of 0 .. 2**64 it lies."""
-    ends = np.array([min(2**64 - 1, sum(shares[: part + 1]) * 2**64 // ONE) for part in range(len(shares) - 1)], dtype=np.uint64)
-    return np.searchsorted(ends, keys, side="right").astype(np.int64)
+    active = [part for part, share in enumerate(shares) if share]
+    ends = np.array([sum(shares[: part + 1]) * 2**64 // ONE for part in active[:-1]], dtype=np.uint64)
+    return np.array(active)[np.searchsorted(ends, keys, side="right")]
 
 
 def _counts(rows: Units, part: npt.NDArray[np.int64] | None, k: int) -> npt.NDArray[np.int64]:
@@ -221,14 +246,16 @@ def _units(words: npt.NDArray[np.uint64], columns: Sequence[npt.NDArray[np.integ
 
 
 def _grouped(rows: Units, unit_of: npt.NDArray[np.int64], *, by_class: bool) -> groups.Units:
-    """Units of several images; one is told from another by its image with the smallest key."""
+    """Units of several images; one is told from another by its image with the smallest key, mixed again: the smallest of many is small."""
     n = int(unit_of.max(initial=-1)) + 1
     order = np.lexsort((rows.keys, unit_of))
     first = order[np.concatenate([[True], unit_of[order[1:]] != unit_of[order[:-1]]])] if len(order) else order
     n_classes = rows.n_classes if by_class else 0
     pairs = np.repeat(unit_of, np.diff(rows.indptr)) * n_classes + rows.classes if by_class else np.zeros(0, dtype=np.int64)
     pairs, counts = np.unique(pairs, return_counts=True)
-    return groups.Units(n_classes, *_rows_of(pairs, n, n_classes), counts, np.bincount(unit_of, minlength=n), rows.keys[first], rows.words[first])
+    return groups.Units(
+        n_classes, *_rows_of(pairs, n, n_classes), counts, np.bincount(unit_of, minlength=n), _mix(rows.keys[first]), rows.words[first]
+    )
 
 
 def _rows_of(pairs: npt.NDArray[np.integer], n: int, n_classes: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

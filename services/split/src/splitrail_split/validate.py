@@ -13,13 +13,14 @@ from splitrail_common.errors import Violation, invalid
 from splitrail_split import sources
 from splitrail_split.domain import FORMATS, KINDS, PART_NAMES, Folds, GroupBy, GroupKind, Method, Pin, SourceFile, SplitParameters, Task
 from splitrail_split.near import MAX_DISTANCE
-from splitrail_split.stratify import fold_ratios
+from splitrail_split.stratify import TOLERANCE, fold_ratios
 
 MAX_FILES = 1000
 MAX_REQUEST_ID = 128
 MAX_METADATA_FILTERS = 16
 MAX_PATTERN = 512
 MAX_FOLDS = 20
+MAX_RULES = 8
 METHODS = {
     split_pb2.SPLIT_METHOD_UNSPECIFIED: Method.STRATIFIED,
     split_pb2.SPLIT_METHOD_STRATIFIED: Method.STRATIFIED,
@@ -28,7 +29,6 @@ METHODS = {
 }
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NO_SHA256 = "must be 64 lower-case hexadecimal digits"
-_TOLERANCE = 1e-6
 
 
 class Paged(Protocol):
@@ -180,11 +180,13 @@ def split_parameters(parameters: split_pb2.SplitParameters) -> SplitParameters:
     if wrong:
         raise invalid(*wrong)
     total = math.fsum(ratios)
-    if abs(total - 1) > _TOLERANCE:
+    if abs(total - 1) > TOLERANCE:
         raise invalid(Violation("parameters.ratios", f"must add up to 1, these add up to {total:g}"))
     if parameters.method not in METHODS:
         raise invalid(Violation("parameters.method", f"{_name(split_pb2.SplitMethod, parameters.method)} is not a way to split"))
     method = METHODS[parameters.method]
+    if len(parameters.group_by) > MAX_RULES:
+        raise invalid(Violation("parameters.group_by", f"at most {MAX_RULES} rules, not {len(parameters.group_by)}"))
     group_by = tuple(_group_by(index, one) for index, one in enumerate(parameters.group_by))
     base_split_id = optional_uuid("parameters.base_split_id", parameters.base_split_id)
     pins = tuple(_pin(index, one) for index, one in enumerate(parameters.pins))

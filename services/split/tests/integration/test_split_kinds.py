@@ -85,6 +85,7 @@ async def test_bad_groups_are_named(api, version):
     ]
     for by, field in bad:
         assert await refused(create(api, version.version_id, group_by=[by])) == invalid(field)
+    assert await refused(create(api, version.version_id, group_by=[split_pb2.GroupBy(folder=True)] * 9)) == invalid("parameters.group_by")
     hashed = {"method": split_pb2.SPLIT_METHOD_HASH, "group_by": [split_pb2.GroupBy(folder=True)]}
     assert await refused(create(api, version.version_id, **hashed)) == invalid("parameters.group_by")
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from splitrail_split.groups import first_of_unit, follow, join
-from splitrail_split.stratify import TEST, TRAIN, VAL, Images, assign, fold_ratios, folds, split_sizes
+from splitrail_split.shares import ONE
+from splitrail_split.stratify import TEST, TRAIN, VAL, Images, _by_hash, assign, fold_ratios, folds, split_sizes
 
 ALL_RATIOS = [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15), (1, 0, 0), (0, 0, 1), (0.5, 0, 0.5), (0.98, 0.01, 0.01)]
 
@@ -131,6 +132,20 @@ def test_no_part_is_empty_while_another_has_several_groups(images, ratios, seed,
         assert max(groups_in) <= 1
 
 
+def test_drawn_groups_of_any_weight_are_in_any_part():
+    weights = np.random.default_rng(0).integers(20, 200, 100)
+    group = np.repeat(np.arange(100), weights)
+    content = np.random.default_rng(1).integers(0, 256, (len(group), 32), dtype=np.uint8)
+    images = Images(content, np.zeros(len(group) + 1, np.int64), np.empty(0, np.int64), 0, [group])
+    first = np.searchsorted(group, np.arange(100))
+    drawn = np.array([assign(images, ratios=(0.7, 0.15, 0.15), seed=seed, mode="random")[first] for seed in range(60)])
+    shares = [(drawn == part).mean(axis=0) for part in (TRAIN, VAL, TEST)]
+    heavy = weights > 150
+    for share, ratio in zip(shares, (0.7, 0.15, 0.15), strict=True):
+        assert abs(share[heavy].mean() - ratio) < 0.05
+        assert abs(share[~heavy].mean() - ratio) < 0.05
+
+
 def test_three_clips_are_a_clip_for_each_part():
     content = np.random.default_rng(0).integers(0, 256, (60, 32), dtype=np.uint8)
     images = Images(content, np.arange(61), np.arange(60) % 3, 3, [np.arange(60) // 20])
@@ -145,6 +160,7 @@ def test_folds_judge_every_image_once_on_one_test_set(images, count, test_ratio,
     judged = sum((one == VAL).astype(int) for one in made)
     assert judged[~held_out].tolist() == [1] * int((~held_out).sum())
     if not images.groups:
+        assert int(held_out.sum()) == split_sizes(len(held_out), [1 - test_ratio, 0, test_ratio])[2]
         sizes = [int((one == VAL).sum()) for one in made]
         assert max(sizes) - min(sizes) <= 1
     assert sum(fold_ratios(count, test_ratio)) == pytest.approx(1)
@@ -160,6 +176,13 @@ def test_the_hash_looks_at_each_image_alone(images, ratios, seed):
         assert ratio or split not in whole
 
 
+def test_the_hash_gives_nothing_to_a_part_without_a_share():
+    keys = np.array([0, 2**63, 2**64 - 1], dtype=np.uint64)
+    assert _by_hash(keys, [ONE, 0, 0]).tolist() == [0, 0, 0]
+    assert _by_hash(keys, [0, ONE, 0]).tolist() == [1, 1, 1]
+    assert _by_hash(keys, [ONE // 2, 0, ONE // 2]).tolist() == [0, 2, 2]
+
+
 def test_the_hash_meets_the_ratios_on_average():
     content = np.random.default_rng(0).integers(0, 256, (20_000, 32), dtype=np.uint8)
     images = Images(content, np.zeros(20_001, np.int64), np.empty(0, np.int64), 0)
@@ -171,7 +194,7 @@ def test_known_answer_with_groups():
     """The answer is part of the contract of ALGORITHM_VERSION: raise the version when this changes."""
     content = np.arange(24 * 32, dtype=np.uint32).astype(np.uint8).reshape(24, 32) ^ np.arange(24, dtype=np.uint8)[:, None]
     images = Images(content, np.arange(25), np.arange(24) % 4, 4, [np.arange(24) // 3])
-    assert "".join(map(str, assign(images, ratios=(0.5, 0.25, 0.25), seed=42))) == "111111333111222222111333"
+    assert "".join(map(str, assign(images, ratios=(0.5, 0.25, 0.25), seed=42))) == "111111222222333111333111"
 
 
 @given(sets())

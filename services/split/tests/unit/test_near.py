@@ -30,6 +30,48 @@ def cluster(n, found):
     return join(n, [np.where(np.arange(n) == a, 0, np.where(np.arange(n) == b, 0, -1)) for a, b in found])
 
 
+def same_clusters(n, found, pairs):
+    made, wanted = cluster(n, zip(found.first.tolist(), found.second.tolist(), strict=True)).tolist(), cluster(n, pairs).tolist()
+    return len(set(zip(made, wanted, strict=True))) == len(set(made)) == len(set(wanted))
+
+
+@pytest.mark.parametrize("unrelated", [0, 20])
+def test_crowded_clips_have_true_clusters_at_every_distance(unrelated):
+    """Far more pairs than are kept: what is left out must not be what joins close images."""
+    rng = np.random.default_rng(unrelated)
+    values = rng.integers(0, 2**63, 3 + unrelated, dtype=np.uint64)
+    flips = [
+        np.bitwise_or.reduce(np.uint64(1) << rng.choice(8, rng.integers(0, 4), replace=False).astype(np.uint64), initial=np.uint64(0))
+        for _ in range(60)
+    ]
+    values = np.unique(np.concatenate([values, values[np.arange(60) % 3] ^ np.array(flips, dtype=np.uint64)]))
+    rng.shuffle(values)
+    n = len(values)
+    found = links(values)
+    distance = {(a, b): (int(values[a]) ^ int(values[b])).bit_count() for a in range(n) for b in range(a + 1, n)}
+    assert len(found.first) < sum(apart <= MAX_DISTANCE for apart in distance.values())
+    for bits in range(MAX_DISTANCE + 1):
+        assert same_clusters(n, found.within(bits), [pair for pair, apart in distance.items() if apart <= bits])
+
+
+@given(hashes(), st.data())
+def test_images_in_no_part_hide_no_pair_of_others(values, data):
+    n = len(values)
+    placed = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    found = links(values, placed)
+    assert np.all(np.diff(found.distance.astype(int)) >= 0)
+    among = placed[found.first] & placed[found.second]
+    where = np.cumsum(placed) - 1
+    for bits in range(MAX_DISTANCE + 1):
+        wanted = links(values[placed]).within(bits)
+        close = among & (found.distance <= bits)
+        pairs = list(zip(where[found.first[close]].tolist(), where[found.second[close]].tolist(), strict=True))
+        assert same_clusters(int(placed.sum()), wanted, pairs)
+        assert same_clusters(
+            n, links(values).within(bits), zip(*(column[found.distance <= bits].tolist() for column in (found.first, found.second)), strict=True)
+        )
+
+
 @given(hashes())
 def test_pairs_are_those_of_comparing_all_with_all(values):
     found = links(values)
@@ -41,6 +83,9 @@ def test_pairs_are_those_of_comparing_all_with_all(values):
     close = [pair for pair, bits in distance.items() if bits <= MAX_DISTANCE]
     same = cluster(len(values), close).tolist()
     assert len(set(zip(cluster(len(values), [row[:2] for row in rows]).tolist(), same, strict=True))) == len(set(same))
+    for bits in range(MAX_DISTANCE + 1):
+        within = [pair for pair, apart in distance.items() if apart <= bits]
+        assert same_clusters(len(values), found.within(bits), within)
     if len({*values.tolist()}) == len(values) and len(close) <= 4 * len(values):
         assert {row[:2] for row in rows} == set(close)
 
@@ -100,5 +145,7 @@ def test_frames_number_on():
 
 
 def test_frames_of_a_sequence_follow_whatever_their_numbers():
+    paths = ["d1/1.jpg", "d1/2.jpg", "d2/1.jpg", "d2/2.jpg"]
+    assert next_frames(paths, [{"sequence": "v"}] * 4).tolist() == [1, 2, 3, -1]
     paths = ["v/10.jpg", "v/2.jpg", "w/30.jpg", "v/3.jpg"]
     assert next_frames(paths, [{"sequence": "v"}, {"sequence": "v"}, {"sequence": "v"}, {}]).tolist() == [2, 0, -1, -1]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from splitrail_split.certificate import certify
 from splitrail_split.shares import ONE, apportion
-from splitrail_split.stratify import TEST, TRAIN, VAL, Images, assign, ratio_shares, split_sizes
+from splitrail_split.stratify import TEST, TRAIN, VAL, Images, assign, ratio_shares, seeded_keys, split_sizes
 
 ALL_RATIOS = [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15), (1, 0, 0), (0, 0, 1), (0.5, 0, 0.5), (0.0, 0.9, 0.1), (1 / 3, 1 / 3, 1 / 3), (0.98, 0.01, 0.01)]
 
@@ -85,7 +86,7 @@ def test_equal_content_stays_together_and_sizes_are_as_close_as_it_allows(drawn,
 def test_certificate_equals_a_naive_recount(drawn, ratios, seed, mode):
     names, labels, classes = drawn
     splits = assign(Images(content_of(names), *csr(labels), classes), ratios=ratios, seed=seed, mode=mode)
-    certificate = certify(splits, *csr(labels), n_classes=classes, ratios=ratios)
+    certificate = certify(splits, *csr(labels), n_classes=classes, ratios=ratios, keys=seeded_keys(content_of(names), 0))
     images, objects = np.zeros((classes, 3), int), np.zeros((classes, 3), int)
     background, sizes = [0, 0, 0], [0, 0, 0]
     for row, split in zip(labels, splits.tolist(), strict=True):
@@ -122,6 +123,22 @@ def test_apportioned_numbers_add_up(need, total):
     whole = apportion(need, total)
     assert sum(whole) == total
     assert min(whole) >= 0
+
+
+def test_thirds_add_up():
+    assert split_sizes(9, (0.333333, 0.333333, 0.333333)) == [3, 3, 3]
+
+
+def test_the_random_split_to_compare_with_is_of_the_content_and_not_of_the_rows():
+    rng = np.random.default_rng(5)
+    content, labels = content_of(range(60)), rng.integers(0, 4, 60)
+    splits = assign(Images(content, np.arange(61), labels, 4), ratios=(0.6, 0.2, 0.2), seed=1)
+    found = set()
+    for order in (np.arange(60), rng.permutation(60), rng.permutation(60)):
+        keys = seeded_keys(content[order], 1)
+        made = certify(splits[order], np.arange(61), labels[order], n_classes=4, ratios=(0.6, 0.2, 0.2), keys=keys)
+        found.add((made.random_max_deviation_images, made.random_max_deviation_fraction, made.random_empty_cells))
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("ratios", [(0.5, 0.5), (0.5, 0.5, 0.5), (-0.1, 0.6, 0.5), (float("nan"), 0.5, 0.5), (0.8, 0.1, 0.2)])
@@ -171,9 +188,10 @@ def test_every_class_is_within_about_an_image_of_its_share(kind, ratios):
     matrix = generated(kind)
     n, classes = matrix.shape
     indptr, ids = np.concatenate([[0], np.cumsum(matrix.sum(1))]), np.nonzero(matrix)[1]
-    splits = assign(Images(np.random.default_rng(1).integers(0, 256, (n, 32), dtype=np.uint8), indptr, ids, classes), ratios=ratios, seed=3)
+    content = np.random.default_rng(1).integers(0, 256, (n, 32), dtype=np.uint8)
+    splits = assign(Images(content, indptr, ids, classes), ratios=ratios, seed=3)
     assert np.bincount(splits, minlength=4)[1:].tolist() == split_sizes(n, ratios)
-    certificate = certify(splits, indptr, ids, n_classes=classes, ratios=ratios)
+    certificate = certify(splits, indptr, ids, n_classes=classes, ratios=ratios, keys=seeded_keys(content, 0))
     assert certificate.max_deviation_images < 1.5
     assert certificate.random_max_deviation_images > certificate.max_deviation_images
 
@@ -182,7 +200,7 @@ def test_objects_are_spread_among_images_with_equal_classes():
     rng = np.random.default_rng(0)
     labels = [[0] * int(rng.integers(1, 12)) for _ in range(1000)]
     splits = assign(Images(content_of(range(1000)), *csr(labels), 1), ratios=(0.8, 0.1, 0.1), seed=1)
-    boxes = certify(splits, *csr(labels), n_classes=1, ratios=(0.8, 0.1, 0.1)).boxes[0]
+    boxes = certify(splits, *csr(labels), n_classes=1, ratios=(0.8, 0.1, 0.1), keys=seeded_keys(content_of(range(1000)), 0)).boxes[0]
     assert np.abs(boxes / boxes.sum() - (0.8, 0.1, 0.1)).max() < 0.002
 
 
@@ -247,3 +265,43 @@ def test_few_groups_among_single_images_cost_classes_next_to_nothing(seed):
     assert all(grouped[first] == grouped[first + 1] for first in (0, 2, 4))
     assert np.bincount(grouped).tolist() == np.bincount(alone).tolist()
     assert worst(grouped) <= worst(alone) + 1
+
+
+def long_tailed(rng):
+    """(labels (n, classes) as a matrix, Images without groups) of a few hundred to two thousand images."""
+    n, n_classes = int(rng.integers(200, 2000)), int(rng.integers(2, 40))
+    matrix = rng.random((n, n_classes)) < np.minimum(0.9, rng.random() * 2 / np.arange(1, n_classes + 1) ** 1.2)
+    indptr = np.concatenate([[0], np.cumsum(matrix.sum(1))])
+    return matrix, Images(rng.integers(0, 256, (n, 32), dtype=np.uint8), indptr, np.nonzero(matrix)[1], n_classes)
+
+
+def worst_class(matrix, part, ratios):
+    """Images that a class is off in a part, at most."""
+    held = np.stack([matrix[part == number].sum(0) for number in (1, 2, 3)], axis=1)
+    return np.abs(held - held.sum(1, keepdims=True) * np.array(ratios)).max()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 108, 177, 191])
+def test_a_pair_among_single_images_costs_classes_nothing(seed):
+    matrix, images = long_tailed(np.random.default_rng(seed))
+    pair = np.full(len(matrix), -1)
+    pair[:2] = 0
+    ratios = (0.7, 0.15, 0.15)
+    part = assign(replace(images, groups=[pair]), ratios=ratios, seed=2)
+    assert part[0] == part[1]
+    assert np.bincount(part, minlength=4)[1:].tolist() == split_sizes(len(part), ratios)
+    assert worst_class(matrix, part, ratios) <= max(1.2, worst_class(matrix, assign(images, ratios=ratios, seed=2), ratios))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 108, 314])
+def test_groups_of_images_whose_part_is_given_cost_the_others_nothing(seed):
+    matrix, images = long_tailed(np.random.default_rng(seed))
+    n, half = len(matrix), len(matrix) // 2
+    ratios = (0.7, 0.15, 0.15)
+    fixed = np.zeros(n, np.uint8)
+    known = Images(images.content[:half], images.indptr[: half + 1], images.class_ids[: images.indptr[half]], images.n_classes)
+    fixed[:half] = assign(known, ratios=ratios, seed=1)
+    pairs = np.full(n, -1)
+    pairs[:half] = np.arange(half) // 2
+    grouped = assign(replace(images, groups=[pairs]), ratios=ratios, seed=2, fixed=fixed)
+    assert grouped.tolist() == assign(images, ratios=ratios, seed=2, fixed=fixed).tolist()

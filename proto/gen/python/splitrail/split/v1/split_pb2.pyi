@@ -80,7 +80,7 @@ class SplitParameters(_message.Message):
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupBy]:
-        """Images that share one of these stay together. Equal content always does."""
+        """Images that share one of these stay together. Equal content always does. At most 8."""
 
     @_builtins.property
     def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pin]:
