@@ -23,6 +23,8 @@ from splitrail_split.shares import ONE, apportion
 
 _PASSES = 8
 _MAX_EXCHANGED_WEIGHTS = 12
+_MOST_PAIRS = 20_000_000  # of units, times classes: a second, all orders together
+_MOST_ORDERS = 32
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -105,21 +107,58 @@ def divide(units: Units, need: Floats, totals: Ints, sizes: Sequence[int]) -> np
 
     need: (n_classes, k), images of each class that each part should get. totals: (n_classes,), images with each class in the whole set: a deviation
     counts as a fraction of it. sizes: k image counts that add up to the units' weights; met as nearly as whole units allow.
+    Few units leave little choice, and the greedy step can miss the best of it: then pairs are exchanged too, from several orders, and the best stays.
     """
-    n = len(units.weights)
-    total = max(1, int(units.weights.sum()))
+    n, total = len(units.weights), max(1, int(units.weights.sum()))
     of_class = 1.0 / np.maximum(totals, 1).astype(np.float64) ** 2
     # Sizes count like an eighth of the classes together: enough that little is left to correct, little enough that classes decide.
     of_size = max(1.0, units.n_classes / 8) / total**2
     images, weights = units.images.astype(np.float64), units.weights.astype(np.float64)
     owner = np.repeat(np.arange(n), np.diff(units.indptr))
     mass = np.bincount(owner, weights=images * images * of_class[units.classes], minlength=n) + of_size * weights * weights
-    order = np.lexsort((*units.words.T[::-1], units.keys, -mass))
-    part = np.full(n, -1, dtype=np.int64)
-    need, lacking = np.ascontiguousarray(need, dtype=np.float64).copy(), np.array(sizes, dtype=np.float64)
-    _place(units.indptr, units.classes, images, weights, order, of_class, of_size, need, lacking, part)
-    _exact_sizes(units, order, of_class, need=need, lacking=lacking.astype(np.int64), part=part)
-    return part.astype(np.uint8)
+    heaviest_first = np.lexsort((*units.words.T[::-1], units.keys, -mass))
+
+    def placed(order: Ints) -> _Division:
+        made = _Division(np.full(n, -1, dtype=np.int64), np.array(need, dtype=np.float64, order="C"), np.array(sizes, dtype=np.float64))
+        _place(units.indptr, units.classes, images, weights, order, of_class, of_size, made.need, made.lacking, made.part)
+        return made
+
+    pairs = n * n * (units.n_classes + 1)
+    if pairs > _MOST_PAIRS:
+        made = placed(heaviest_first)
+        _exact_sizes(units, heaviest_first, of_class, made)
+        return made.part.astype(np.uint8)
+    dense = np.zeros((n, units.n_classes))
+    dense[owner, units.classes] = images
+    found = []
+    for turn in range(min(_MOST_ORDERS, max(1, _MOST_PAIRS // max(1, pairs)))):
+        order = np.lexsort((*units.words.T[::-1], units.keys * np.uint64(2 * turn + 1))) if turn else heaviest_first
+        made = placed(order)
+        _exchange(dense, weights, order, of_class, of_size, made.need, made.lacking, made.part, False)
+        found.append(made.copy())
+        _exact_sizes(units, order, of_class, made)
+        _exchange(dense, weights, order, of_class, of_size, made.need, made.lacking, made.part, True)
+        found.append(made)
+    return min(found, key=lambda made: made.badness(totals, sizes)).part.astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Division:
+    """part (n,): of each unit. need (C, k) and lacking (k,): what parts lack of classes and of images then, in images."""
+
+    part: Ints
+    need: Floats
+    lacking: Floats
+
+    def copy(self) -> _Division:
+        return _Division(self.part.copy(), self.need.copy(), self.lacking.copy())
+
+    def badness(self, totals: Ints, sizes: Sequence[int]) -> float:
+        """The largest deviation of a class as a fraction of it, and what sizes are off as a fraction of all; an empty part is worse than any."""
+        empty = sum(size > 0 and lack >= size for size, lack in zip(sizes, self.lacking.tolist(), strict=True))
+        of_classes = float((np.abs(self.need) / np.maximum(totals, 1)[:, None]).max(initial=0))
+        of_sizes = float(np.abs(self.lacking).sum()) / max(1, sum(sizes))
+        return float(round(2 * empty + of_classes + of_sizes, 12))
 
 
 def draw(units: Units, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
@@ -138,9 +177,10 @@ def draw(units: Units, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
     weights = units.weights[drawn]
     ends = np.cumsum(apportion((lacking * ONE).tolist(), int(weights.sum())))
     part[drawn] = np.searchsorted(ends[:-1], np.cumsum(weights) - weights / 2, side="right")
-    lacking -= np.bincount(part[drawn], weights=weights, minlength=len(sizes)).astype(np.int64)
-    _exact_sizes(units, order, np.zeros(units.n_classes), need=np.zeros((units.n_classes, len(sizes))), lacking=lacking, part=part)
-    return part.astype(np.uint8)
+    left: Floats = lacking.astype(np.float64) - np.bincount(part[drawn], weights=weights, minlength=len(sizes))
+    made = _Division(part, np.zeros((units.n_classes, len(sizes))), left)
+    _exact_sizes(units, order, np.zeros(units.n_classes), made)
+    return made.part.astype(np.uint8)
 
 
 def fill_empty(
@@ -222,8 +262,62 @@ def _place(  # noqa: PLR0917 - numba takes no keywords
             return
 
 
-def _exact_sizes(units: Units, order: Ints, of_class: Floats, *, need: Floats, lacking: Ints, part: Ints) -> None:
-    """Exchanges up to two units against up to two while that brings sizes nearer, each time the units that cost the classes least."""
+@numba.njit(cache=True)
+def _exchange(  # noqa: PLR0917 - numba takes no keywords
+    dense: Floats,
+    weights: Floats,
+    order: Ints,
+    of_class: Floats,
+    of_size: float,
+    need: Floats,
+    lacking: Floats,
+    part: Ints,
+    keep_sizes: bool,
+) -> None:
+    """Moves units, or exchanges two of different parts, as long as that brings classes nearer; dense (n, C): images of each class.
+
+    keep_sizes: only where sizes do not get worse by it. Everything is in the order given, so that equal choices do not depend on rows.
+    """
+    n_classes, k = need.shape
+    for _ in range(_PASSES):
+        moved = False
+        for unit in order:
+            a = part[unit]
+            best, with_unit, to = -1e-12, -1, a
+            for choice in range(len(order) + k):
+                other = order[choice - k] if choice >= k else -1
+                b = part[other] if choice >= k else choice
+                if b == a:
+                    continue
+                weight = weights[unit] - (weights[other] if choice >= k else 0.0)
+                if keep_sizes and abs(lacking[a] + weight) + abs(lacking[b] - weight) > abs(lacking[a]) + abs(lacking[b]):
+                    continue
+                change = of_size * weight * (lacking[a] - lacking[b] + weight)
+                for c in range(n_classes):
+                    images = dense[unit, c] - (dense[other, c] if choice >= k else 0.0)
+                    change += of_class[c] * images * (need[c, a] - need[c, b] + images)
+                if change < best:
+                    best, with_unit, to = change, other, b
+            if to == a:
+                continue
+            moved = True
+            part[unit] = to
+            if with_unit >= 0:
+                part[with_unit] = a
+            weight = weights[unit] - (weights[with_unit] if with_unit >= 0 else 0.0)
+            lacking[a] += weight
+            lacking[to] -= weight
+            for c in range(n_classes):
+                images = dense[unit, c] - (dense[with_unit, c] if with_unit >= 0 else 0.0)
+                need[c, a] += images
+                need[c, to] -= images
+        if not moved:
+            return
+
+
+def _exact_sizes(units: Units, order: Ints, of_class: Floats, made: _Division) -> None:
+    """Exchanges up to two units against up to two while that brings sizes nearer, each time the units that cost the classes least; in place."""
+    part, need, lacking = made.part, made.need, made.lacking.astype(np.int64)
     if not lacking.any():
         return
     weights, kind = np.unique(units.weights, return_inverse=True)
@@ -258,6 +352,7 @@ def _exact_sizes(units: Units, order: Ints, of_class: Floats, *, need: Floats, l
                 entries = np.isin(owner, chosen)
                 np.add.at(need[:, start], units.classes[entries], units.images[entries])
                 np.subtract.at(need[:, end], units.classes[entries], units.images[entries])
+    made.lacking[:] = lacking
 
 
 def _best_exchange(
