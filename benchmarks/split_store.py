@@ -154,9 +154,8 @@ async def million(figures: Figures, stack: RunningStack) -> None:
         figures.show("bytes that a revision costs an image", size[0] / labels.n, "B", goal=("<=", 2))
 
         def page(after: int) -> Callable[[], Awaitable[float]]:
-            request = dataset_service_pb2.ListAssetsRequest(
-                dataset_id=dataset_id, version_id=version_id, split=dataset_pb2.SPLIT_TEST, page_size=1000, page_token=paging.encode([after])
-            )
+            token = paging.encode([version_id, made.split_id, after])
+            request = dataset_service_pb2.ListAssetsRequest(dataset_id=dataset_id, split=dataset_pb2.SPLIT_TEST, page_size=1000, page_token=token)
             return lambda: seconds_of(lambda: datasets.ListAssets(request, metadata=metadata, timeout=60))
 
         await page(-1)()

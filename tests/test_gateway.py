@@ -120,7 +120,7 @@ def test_what_the_gateway_refuses_itself_has_the_form_of_the_services(api: httpx
     answer = api.post("/api/runs", content=body, headers={"content-type": "application/json", **headers})
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"].startswith("application/json")
-    assert answer.json()["code"] == code
+    assert (answer.json()["code"], answer.json()["details"]) == (code, [])
     assert answer.json()["message"]
 
 

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Unpack
@@ -94,7 +95,8 @@ class AsyncClient(VersionClient):
             format=FORMATS[format],
             include_unlabelled=include_unlabelled,
         )
-        return await Export(self.channel, request, Path(folder), progress or _ignore).run()
+        result = await Export(self.channel, request, Path(folder), progress or _ignore).run()
+        return result if parts else replace(result, left_out=resolved.version.image_count - result.end.image_count)
 
     async def problems(self, import_id: str) -> list[import_pb2.Problem]:
         """All problems of an import, by path and line."""
@@ -173,6 +175,16 @@ class AsyncClient(VersionClient):
             dataset_id=resolved.version.dataset_id, version_id=resolved.version.version_id, split_id=resolved.split_id
         )
         return (await self.channel.call(self.channel.splits.GetSplit, request)).split
+
+    async def delete_split(self, reference: str) -> None:
+        """Deletes `cells@v3#2`; the newest of the others becomes the current one. Raises RefusedError (PINNED) while a job uses it.
+
+        UsageError for `cells@v3`, which means a split without naming it.
+        """
+        found = await self.get_split(reference)
+        if reference != found.reference:
+            raise UsageError(f"{reference} does not name one split, so nothing was deleted: say {found.reference} if that is meant")
+        await self.channel.call(self.channel.splits.DeleteSplit, split_service_pb2.DeleteSplitRequest(split_id=found.split_id))
 
     # Runs
 

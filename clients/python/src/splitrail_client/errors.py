@@ -55,6 +55,8 @@ class SplitrailError(Exception):
         """A name of `splitrail.errors.v1.ErrorReason` without its prefix; branch on this, never on the message."""
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
+        self.hint = ""
+        """What to do about it, when whoever asked knows."""
 
     def sentences(self, called: Callable[[str], str] = str) -> list[str]:
         """For people: one sentence for each field, or the message. `called`: what they call a field."""

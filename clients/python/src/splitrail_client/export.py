@@ -57,6 +57,8 @@ class ExportResult:
     written_files: int
     """Files that were not there yet, or with other bytes."""
     written_bytes: int
+    left_out: int = 0
+    """Images of the version that are in no part; 0 when only some parts were asked for."""
 
 
 Report = Callable[[ExportProgress], None]

@@ -141,6 +141,10 @@ class Client:
         """See AsyncClient.discard_draft."""
         self._portal.call(self._client.discard_draft, draft)
 
+    def delete_split(self, reference: str) -> None:
+        """See AsyncClient.delete_split."""
+        self._portal.call(self._client.delete_split, reference)
+
     def delete_version(self, version: VersionLike) -> None:
         """See AsyncClient.delete_version."""
         self._portal.call(self._client.delete_version, version)

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+from PIL import Image
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2, metrics_service_pb2_grpc
 from splitrail.split.v1 import dataset_pb2
@@ -179,14 +180,18 @@ def test_a_refusal_is_exit_code_3_and_names_each_field(invoke, runs):
     assert invoke("run", "watch", "cells/9").exit_code == 3
 
 
-def test_an_unreachable_gateway_is_exit_code_4(monkeypatch):
+def test_an_unreachable_gateway_is_exit_code_4(monkeypatch, tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         monkeypatch.setenv("SPLITRAIL_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
         monkeypatch.setenv("SPLITRAIL_TOKEN", "secret")
         done = CliRunner().invoke(cli, ["run", "ls"])
-    assert done.exit_code == 4
+        Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+        resumable = CliRunner().invoke(cli, ["dataset", "import", str(tmp_path)])
+    assert (done.exit_code, resumable.exit_code) == (4, 4)
     assert "cannot be reached (Connection refused)" in done.stderr
+    assert "run the same command again" not in done.stderr
+    assert resumable.stderr.endswith("run the same command again to go on where it stopped\n")
 
 
 @pytest.mark.parametrize(

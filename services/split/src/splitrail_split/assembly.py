@@ -53,7 +53,7 @@ def judge(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspect
     stems = {PurePosixPath(path).stem for path in images if path not in kept_paths}
     bad = [fault_finding(path, inspected.bad[sha256], excluded=True) for path, sha256 in images.items() if sha256 in inspected.bad]
     found = [_finding(problem, images, kept_paths, stems) for problem in parsed.problems]
-    findings = sorted([*notes, *bad, *repeated, *found], key=lambda one: (one.path, one.line or 0, one.object or 0))
+    findings = sorted([*notes, *bad, *repeated, *found], key=lambda one: (one.note, one.path, one.line or 0, one.object or 0))
     note_count = sum(count for code, count in parsed.problem_counts.items() if Problem("", None, code, "").severity is Severity.NOTE)
     problems = sum(parsed.problem_counts.values()) - note_count + len(bad) + len(repeated)
     return Judged(kept, Report(findings[:MAX_FINDINGS], problems, note_count + len(notes), len(images) - len(kept)))

@@ -275,10 +275,16 @@ class ImportStore:
         return True
 
     async def _given_by_callers(self, connection: Connection, version: Row, new: NewVersion) -> int:
-        """How many images of a version have an external_id, or metadata while no image of the new version has any."""
-        silent = not any(row[-1].obj for row in new.rows)
-        found = await self._tables.one_in(connection, "given_by_callers", {"version_id": version["version_id"], "metadata": silent})
-        return int(found["images"]) if found else 0
+        """Of how many images (by path) a version knows an external_id, or metadata of a key, that the new one would not."""
+        named = {"version_id": version["version_id"]}
+        if not await self._tables.rows_in(connection, "any_given_by_callers", named):
+            return 0
+        images = 0
+        for start in range(0, len(new.rows), _COMPARED):
+            rows = new.rows[start : start + _COMPARED]
+            values = {**named, "paths": [row[2] for row in rows], "metadata": [row[-1] for row in rows]}
+            images += (await self._tables.rows_in(connection, "given_by_callers", values))[0]["images"]
+        return images
 
     async def _lock_own(self, connection: Connection, claim: Claim) -> None:
         if await self._tables.one_in(connection, "lock_own_import", {"import_id": claim.import_id, "owner": claim.owner}) is None:

@@ -39,7 +39,9 @@ class Imports:
             raise not_found("project", project_id)
         dataset = await self._datasets.find_dataset(scope, project_id, dataset_name)
         if dataset and dataset.task != task:
-            raise invalid(Violation("task", f"the dataset {dataset_name!r} exists and describes something else"))
+            raise invalid(
+                Violation("task", f"the dataset {dataset_name!r} is of the task {Task(dataset.task).name.lower()}, not {Task(task).name.lower()}")
+            )
         view = await self.get(scope, await self._store.create(project_id, request_id, dataset_name, task))
         if (view.found.dataset_name, view.found.task) != (dataset_name, task):
             raise invalid(Violation("request_id", f"was used for an import into {view.found.dataset_name!r}: use a new one"))

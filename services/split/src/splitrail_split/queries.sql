@@ -72,10 +72,16 @@ SELECT NOT EXISTS (
     WHERE (a.sha256, a.metadata) IS DISTINCT FROM (n.sha256, n.metadata)
 ) AND (:split_digest::text IS NULL OR EXISTS (SELECT FROM split_revision WHERE version_id = :version_id AND digest = :split_digest)) AS holds;
 
+-- name: any_given_by_callers
+-- A row if a version may know of an image what a source does not say.
+SELECT 1 FROM version_asset WHERE version_id = :version_id AND (external_id <> '' OR metadata <> '{}') LIMIT 1;
+
 -- name: given_by_callers
--- Images of which a version knows what no source can say: an external_id, or (if asked for) metadata.
-SELECT count(*) AS images FROM version_asset
-WHERE version_id = :version_id AND (external_id <> '' OR (:metadata::bool AND metadata <> '{}'));
+-- Of how many of these images a version knows an external_id, which no source can give, or metadata of other keys than these.
+SELECT count(*) AS images
+FROM unnest(:paths::text[], :metadata::jsonb[]) AS n (path, metadata)
+JOIN version_asset a ON a.version_id = :version_id AND a.path = n.path
+WHERE a.external_id <> '' OR NOT n.metadata ?& ARRAY(SELECT jsonb_object_keys(a.metadata));
 
 -- name: list_versions
 SELECT version_id::text, v.dataset_id::text, v.project_id, d.name AS dataset_name, number, state, class_names, image_count, object_count,

@@ -18,9 +18,10 @@ from splitrail_split.store import DatasetStore
 
 @dataclass(frozen=True, slots=True)
 class AssetQuery:
-    """Which images of a version. Empty strings and zeros do not filter; `split_id` empty is the version's current one."""
+    """Which images of a version. Empty strings and zeros do not filter."""
 
-    split_id: str
+    split_id: str | None
+    """None: the version's current one, if there is one. Empty: none."""
     part: int
     class_name: str
     label_state: int
@@ -37,9 +38,13 @@ class AssetQuery:
 
 @dataclass(frozen=True, slots=True)
 class AssetPage:
-    """Images, the part of each (0: none, or no split) and the first ordinal of its group (None: not asked for); `more` when others follow."""
+    """Images, the part of each (0: none, or no split) and the first ordinal of its group (None: not asked for); `more` when others follow.
+
+    split_id: the revision that this is true of; empty without one.
+    """
 
     version: Version
+    split_id: str
     assets: list[Asset]
     parts: list[int]
     groups: Sequence[int | None]
@@ -140,11 +145,11 @@ class Datasets:
         page = assets[: query.limit]
         parts = [int(vector[asset.ordinal]) for asset in page] if vector is not None else [0] * len(page)
         groups = [None if first_of_group is None else int(first_of_group[asset.ordinal]) for asset in page]
-        return AssetPage(version, page, parts, groups, len(assets) > query.limit)
+        return AssetPage(version, _split_of(version, query), page, parts, groups, len(assets) > query.limit)
 
     async def _vector(self, scope: Scope, version: Version, query: AssetQuery) -> npt.NDArray[np.uint8] | None:
-        split_id = query.split_id or version.current_split_id
-        if split_id is None:
+        split_id = _split_of(version, query)
+        if not split_id:
             if query.part or query.group is not None or query.groups:
                 raise split_missing(version)
             return None
@@ -159,7 +164,7 @@ class Datasets:
         field = "group" if query.group is not None else "include_groups" if query.groups else ""
         if not field:
             return None
-        split_id = query.split_id or version.current_split_id or ""
+        split_id = _split_of(version, query)
         revision = await self._splits.get(scope, split_id)
         if revision is None:
             raise not_found("split", split_id)
@@ -186,6 +191,11 @@ class Datasets:
             labels = await self._store.labels(version.version_id)
             masks.append(arrays.images_with_class(labels, version.class_names.index(query.class_name)))
         return np.logical_and.reduce(masks) if masks else None
+
+
+def _split_of(version: Version, query: AssetQuery) -> str:
+    """The id of the revision that a query is about; empty without one."""
+    return (version.current_split_id or "") if query.split_id is None else query.split_id
 
 
 def require_committed(version: Version, field: str = "version_id") -> None:

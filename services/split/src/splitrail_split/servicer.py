@@ -95,24 +95,25 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         return datasets_pb.ResolveVersionResponse(version=convert.version(version), split_id=split_id)
 
     async def ListAssets(self, request: datasets_pb.ListAssetsRequest, context: Context) -> datasets_pb.ListAssetsResponse:
-        size, after = validate.page_after(request, first=-1)
+        size, begun = validate.page_of_assets(request)
+        split_id = validate.optional_uuid("split_id", request.split_id)
         query = AssetQuery(
-            split_id=validate.optional_uuid("split_id", request.split_id),
+            split_id=begun.split_id if begun else split_id or None,
             part=validate.part("split", request.split),
             class_name=request.class_name,
             label_state=validate.label_state(request.label_state),
             path_prefix=validate.path_prefix(request.path_prefix),
             metadata=validate.metadata_filter(request.metadata),
             annotations=request.include_annotations,
-            after=after,
+            after=begun.after if begun else -1,
             limit=size,
             group=request.group if request.HasField("group") else None,
             groups=request.include_groups,
         )
         dataset_id = validate.optional_uuid("dataset_id", request.dataset_id)
         version_id = validate.optional_uuid("version_id", request.version_id)
-        if version_id:
-            version = await self._datasets.version(_scope(), dataset_id, version_id)
+        if begun or version_id:
+            version = await self._datasets.version(_scope(), dataset_id, begun.version_id if begun else version_id)
         else:
             version = await self._datasets.newest(_scope(), validate.uuid("dataset_id", dataset_id))
         page = await self._datasets.assets(_scope(), version, query)
@@ -132,7 +133,8 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
             for one, part, group in zip(page.assets, page.parts, page.groups, strict=True)
         ]
         count = paging.fitting(assets)
-        token = paging.encode([page.assets[count - 1].ordinal]) if page.more or count < len(assets) else ""
+        key: list[str | int] = [page.version.version_id, page.split_id, page.assets[count - 1].ordinal] if assets else []
+        token = paging.encode(key) if page.more or count < len(assets) else ""
         return datasets_pb.ListAssetsResponse(assets=assets[:count], next_page_token=token)
 
 

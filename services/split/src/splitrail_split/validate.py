@@ -4,9 +4,10 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, split_pb2, split_service_pb2
 from splitrail_common import ids, paging
 from splitrail_common.errors import Violation, invalid
 
@@ -149,6 +150,27 @@ def page_after(request: Paged, first: int) -> tuple[int, int]:
     """Size and cursor of a page of numbered things, in ascending order."""
     key = _cursor(request, (int,))
     return paging.page_size(request.page_size), int(key[0]) if key else first
+
+
+@dataclass(frozen=True, slots=True)
+class BegunAssets:
+    """A list of images of which a page has been read: the others are of the same version and split, whatever is the newest by now."""
+
+    version_id: str
+    split_id: str
+    after: int
+
+
+def page_of_assets(request: dataset_service_pb2.ListAssetsRequest) -> tuple[int, BegunAssets | None]:
+    """Size and cursor of a page of images."""
+    key = _cursor(request, (str, str, int))
+    if not key:
+        return paging.page_size(request.page_size), None
+    version_id, split_id, after = str(key[0]), str(key[1]), int(key[2])
+    asked = [(request.version_id, version_id), (request.split_id, split_id)]
+    if not ids.is_uuid(version_id) or not (ids.is_uuid(split_id) or not split_id) or any(one not in ("", begun) for one, begun in asked):
+        raise invalid(Violation("page_token", "not a token of an earlier response to this request"))
+    return paging.page_size(request.page_size), BegunAssets(version_id, split_id, after)
 
 
 def page_before_id(request: Paged) -> tuple[int, str | None]:

@@ -40,6 +40,27 @@ async def test_images_by_folder_and_metadata(api, place, sources):
         assert await assets_of(api, version, **nothing) == []
 
 
+async def test_a_list_that_has_begun_stays_with_its_version_and_its_split(api, sources):
+    version = (await api.bring(sources.yolo(20))).version
+    first_split = await api.split(version.version_id)
+    request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, page_size=8)
+    page = await api.call(api.datasets.ListAssets, request)
+    shown = list(page.assets)
+    draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
+    await api.remove(draft.version_id, paths=[one.path for one in shown[:5]])
+    await api.commit(draft.version_id)
+    await api.split(version.version_id, seed=7)
+    while page.next_page_token:
+        request.page_token = page.next_page_token
+        page = await api.call(api.datasets.ListAssets, request)
+        shown += page.assets
+    whole = await assets_of(api, version, split_id=first_split.split_id)
+    assert [(one.ordinal, one.path, one.split) for one in shown] == [(one.ordinal, one.path, one.split) for one in whole]
+    for field in ("version_id", "split_id"):
+        other = dataset_service_pb2.ListAssetsRequest(**{"dataset_id": version.dataset_id, "page_token": request.page_token, field: draft.version_id})
+        assert await refused(api.call(api.datasets.ListAssets, other)) == invalid("page_token")
+
+
 @pytest.mark.parametrize(
     ("filters", "field"),
     [

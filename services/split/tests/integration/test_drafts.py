@@ -265,6 +265,7 @@ async def test_a_request_id_begins_one_draft(api, cells):
         ({"base_version_id": "x"}, "base_version_id"),
         ({"class_names": ["a", "b", "a"]}, "class_names[2]"),
         ({"class_names": ["a", ""]}, "class_names[1]"),
+        ({"class_names": ["a", "a "]}, "class_names[1]"),
         ({"class_names": ["a" * 257]}, "class_names[0]"),
         ({"base_version_id": "018f0000-0000-7000-8000-000000000000", "class_names": ["a"]}, "class_names"),
     ],

@@ -116,6 +116,16 @@ async def test_problems_are_paged_in_order(api, sources):
     assert lines == [1, 2, 3, 4, 5]
 
 
+async def test_problems_come_before_notes(api, sources):
+    files = {path: data for path, data in sources.yolo(6).items() if path.endswith(".jpg")}
+    for path in [*files]:
+        files[path.replace("images", "labels").replace(".jpg", ".txt")] = b"0 0.1 0.1 0.5 0.1 0.5 0.5\n"
+    files["labels/00004.txt"] += b"9 0.5 0.5 0.1 0.1\n"
+    ended = await api.bring({**files, "data.yaml": b"names: [a]\n"})
+    assert [(p.code, p.note) for p in ended.problems[:2]] == [("class_range", False), ("polygon_to_box", True)]
+    assert (ended.problem_count, ended.note_count) == (1, 6)
+
+
 async def test_equal_content_is_one_version_and_is_not_sent_again(api, sources):
     files = sources.yolo(12)
     first = await api.bring(files)

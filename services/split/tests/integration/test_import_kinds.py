@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 
 import pytest
-from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, split_service_pb2, version_pb2
 
 from .calls import INVALID, invalid, refused
 
@@ -101,7 +101,8 @@ async def test_coco_outlines_and_masks(api, sources):
     assert [len(found[0].polygon.points) for _, found in await annotations(api, ended.version)] == [3, 4]
 
 
-async def test_a_cvat_video_gives_a_sequence_and_suggests_to_group_by_it(api, sources):
+def videos(sources):
+    """Two videos of four frames in a folder each, with a car on every frame."""
     files = {}
     for video in ("north", "south"):
         boxes = "".join(f'<box frame="{n}" outside="0" xtl="4" ytl="4" xbr="{20 + n}" ybr="30"/>' for n in range(4))
@@ -109,12 +110,30 @@ async def test_a_cvat_video_gives_a_sequence_and_suggests_to_group_by_it(api, so
         files[f"{video}/annotations.xml"] = f'<annotations>{meta}<track id="0" label="car">{boxes}</track></annotations>'.encode()
         for n in range(4):
             files[f"{video}/images/frame_{n:06}.jpg"] = sources.picture(n + 100 * (video == "south"))
-    ended = await api.bring(files)
+    return files
+
+
+async def test_a_cvat_video_gives_a_sequence_and_suggests_to_group_by_it(api, sources):
+    ended = await api.bring(videos(sources))
     assert (ended.state, ended.format, ended.problem_count, ended.version.object_count) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_CVAT, 0, 8)
     assert [(p.code, p.note) for p in ended.problems] == [("group_suggested", True)]
     assert "--group-by 'metadata:sequence'" in ended.problems[0].message
     request = dataset_service_pb2.ListAssetsRequest(dataset_id=ended.version.dataset_id, metadata=["sequence=north"])
     assert len((await api.call(api.datasets.ListAssets, request)).assets) == 4
+
+
+async def test_what_callers_said_beside_a_video_is_not_dropped_without_a_word(api, sources):
+    files = videos(sources)
+    version = (await api.bring(files)).version
+    own = (await api.assets(version.version_id))[0]
+    draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
+    metadata = version_pb2.AssetMetadata(entries={**own.metadata, "site": "north"})
+    await api.upsert(draft.version_id, {"path": own.path, "metadata": metadata})
+    await api.commit(draft.version_id)
+    again = await api.bring({path: data.replace(b"car", b"van") for path, data in files.items()})
+    assert again.version.number == 3
+    [dropped] = [problem for problem in again.problems if problem.code == "caller_data_dropped"]
+    assert "cells@v2 has external ids or metadata of 1 image " in dropped.message
 
 
 async def test_what_only_the_content_tells(api, sources):

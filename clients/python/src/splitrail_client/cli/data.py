@@ -32,7 +32,7 @@ def dataset() -> None:
 @click.option("--name", help="The dataset's name. Default: the folder's, or the archive's.")
 @click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What the annotations describe.")
 @click.option("--strict", is_flag=True, help="Refuse the whole source when anything is wrong with it.")
-@click.option("--dry-run", is_flag=True, help="Check and report; commit nothing.")
+@click.option("--dry-run", is_flag=True, help="Check and report; commit nothing. The service checks, so the files are sent.")
 @with_flags(_IMPORT_FLAGS)
 def import_(session: Session, path: Path, *, name: str | None, task: str, strict: bool, dry_run: bool) -> None:
     """Send the folder PATH, or the .zip, .tar or .tar.gz of one, or a .csv that lists images of a bucket, and make a new version of it.
@@ -75,19 +75,24 @@ def import_(session: Session, path: Path, *, name: str | None, task: str, strict
     # An import that was made now has a note of the service when the source equals the newest version.
     if result.ended_before and not dry_run:
         session.say(f"this source has been imported before, as {result.reference}: no new version was made")
+    if result.version.unlabelled_count:
+        session.say(
+            f"{counted(result.version.unlabelled_count, 'image')} unlabelled, so in no split: an empty label file would say that nothing is there"
+        )
     if not session.json:
         session.answer(_summary(result, dry_run=dry_run))
 
 
 def _summary(result: ImportResult, *, dry_run: bool) -> str:
-    """`cells@v1 364 images, 3 classes, 2 problems`."""
+    """`cells@v1 364 images, 2 unlabelled, 3 classes, 2 problems`."""
     report, version = result.report, result.version
     problems = counted(report.problem_count, "problem")
     left_out = f" ({counted(report.excluded_count, 'image')} left out)" if report.excluded_count else ""
     if dry_run:
-        return f"dry run: {counted(report.image_count, 'image')}, {problems}{left_out}; nothing was committed"
+        return f"dry run: {counted(report.image_count - report.excluded_count, 'image')}, {problems}{left_out}; nothing was committed"
     images, classes = counted(version.image_count, "image"), counted(len(version.class_names), "class", "classes")
-    return f"{result.reference} {images}, {classes}, {problems}{left_out}"
+    unlabelled = f", {version.unlabelled_count} unlabelled" if version.unlabelled_count else ""
+    return f"{result.reference} {images}{unlabelled}, {classes}, {problems}{left_out}"
 
 
 def _found(source: Source) -> str:
@@ -131,6 +136,8 @@ def export(session: Session, reference: str, folder: Path, *, format_: str, part
             )
 
     result = session.run_resumable(work)
+    if result.left_out:
+        session.say(f"{counted(result.left_out, 'image')} in no part of the split left out: --include-unlabelled takes them along")
     if session.json:
         session.document(documents.export_report(result))
     else:

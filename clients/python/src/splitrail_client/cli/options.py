@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ..client import AsyncClient
 from ..connection import DEFAULT_PROJECT, find_connection
-from ..errors import SplitrailError
+from ..errors import SplitrailError, UnreachableError
 from ..text import plain
 
 T = TypeVar("T")
@@ -41,6 +41,8 @@ class CommandError(click.ClickException):
         """One line for each sentence, on stderr."""
         for sentence in self._error.sentences(self._called):
             click.echo(f"splitrail: {plain(sentence)}", file=file or sys.stderr)
+        if self._error.hint:
+            click.echo(self._error.hint, file=file or sys.stderr)
 
     def _called(self, field: str) -> str:
         """The option that gives a field of the request, or what the field is a part of; a field without one as it is."""
@@ -72,10 +74,14 @@ class Session:
 
     def run_resumable(self, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
         """`run` for what goes on where it stopped when the same command is given again. Ctrl-C ends the command."""
+        again = "run the same command again to go on where it stopped"
         try:
             return self.run(work)
+        except UnreachableError as error:
+            error.hint = again
+            raise
         except KeyboardInterrupt:
-            self.say("interrupted: what the service has begun goes on; run the same command again to go on where it stopped")
+            self.say(f"interrupted: what the service has begun goes on; {again}")
             raise click.exceptions.Exit(130) from None
 
     @functools.cached_property

@@ -125,6 +125,15 @@ def leaks(session: Session, reference: str, within: int) -> None:
     session.answer_list(found, documents.leak, tables.leaks, "none")
 
 
+@split.command("delete")
+@click.argument("reference", metavar="REF#N")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_session
+def delete(session: Session, reference: str, yes: bool) -> None:
+    """Delete the split REF#N; the newest of the others becomes the current one. Refused while a job uses it."""
+    session.delete(reference, f"the split {reference}", lambda client: client.delete_split(reference), yes=yes)
+
+
 def _show(session: Session, item: split_pb2.SplitRevision) -> None:
     parameters, certificate = item.parameters, item.certificate
     ratios = parameters.ratios

@@ -192,6 +192,8 @@ def _entry_problems(field: str, entries: Mapping[str, str]) -> list[Problem]:
 def _class_name_problem(name: str) -> str | None:
     if not name.strip() or len(name) > MAX_CLASS_NAME or _CONTROL.search(name):
         return f"must be 1 to {MAX_CLASS_NAME} characters that can be seen, none of them a control character"
+    if name != name.strip():  # no format of labels keeps them
+        return f"{name!r} begins or ends with a blank: leave it out"
     return None
 
 

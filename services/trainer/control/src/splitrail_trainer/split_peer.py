@@ -64,7 +64,8 @@ class SplitPeer:
         task = (await self._datasets.GetDataset(request, metadata=bearer(token), timeout=_SECONDS)).dataset.task
         if task != dataset_pb2.TASK_DETECT:
             name = dataset_pb2.Task.Name(task)
-            text = f"{version.dataset_name}@v{version.number} is of {name}: only TASK_DETECT can be trained on and evaluated yet"
+            kind = name.removeprefix("TASK_").lower()
+            text = f"{version.dataset_name}@v{version.number} is of the task {kind}: only detect can be trained on and evaluated yet"
             raise precondition(Reason.ERROR_REASON_TASK_UNSUPPORTED, text, field=field, metadata={"task": name})
 
     async def _split(self, split_id: str, token: str) -> split_pb2.SplitRevision:
