@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import struct
 import tarfile
@@ -14,7 +15,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -22,6 +23,7 @@ from typing import BinaryIO
 from splitrail_split import sources
 from splitrail_split.domain import Finding, SourceFile
 from splitrail_split.formats import Code
+from splitrail_split.tar_headers import PLAIN_TYPES, ExtendedHeadersError, headers
 
 BAD_ARCHIVE = "bad_archive"
 """The archive, or a member of it, cannot be read."""
@@ -43,12 +45,15 @@ _END64_LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _MAX_COMMENT = 0xFFFF
 _ELSEWHERE = 0xFFFFFFFF
-_TAR_BLOCK = 512
 _ENTRY_BYTES = 512
 _PIECE_BYTES = 1 << 20
 _MAX_FINDINGS = 100
 _MAX_NOTES = 1000
 _HIDDEN = "__MACOSX"
+_LISTS = frozenset({".yaml", ".yml", ".txt"})
+_MAX_LIST_BYTES = 1 << 20
+_LISTED = rb"(?m)(?:^|[\s\"'\[{,:])(?:\.{1,2}[/\\])*%b[/\\]"
+"""A path in a text that begins with this folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,8 @@ class _Judge:
 def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
     """What an archive holds, every member read once and hashed; blocking. name: as it was announced, which tells .zip from .tar and .tar.gz.
 
-    What a .tar.gz holds is put in its place. When all of cells.zip lies in its folder cells, that folder is the source.
+    What a .tar.gz holds is put in its place. When all of cells.zip lies in its folder cells, that folder is the source, unless a file at the top of
+    it gives paths that begin with cells/.
     Raises ArchiveError, and OSError when there is no room for that.
     """
     judge = _Judge(limits, path.stat().st_size)
@@ -167,6 +173,8 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
     try:
         for member in _zipped(path, judge) if kind == ".zip" else _tarred(path, judge):
             judge.add(member)
+    except ExtendedHeadersError as error:
+        raise ArchiveError([_whole(ARCHIVE_LIMIT, str(error))]) from error
     except (
         zipfile.BadZipFile,
         tarfile.TarError,
@@ -183,6 +191,7 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
     judge.end()
     folder = f"{PurePosixPath(name).name[: -len(kind)]}/"
     packed = all(member.path.startswith(folder) for member in judge.members)
+    listed = re.compile(_LISTED % re.escape(folder.rstrip("/").encode()))
     files: list[SourceFile] = []
     read: dict[bytes, Callable[[], bytes]] = {}
     for member in judge.members:
@@ -190,13 +199,22 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
             sha256 = hashlib.sha256()
             for piece in _pieces(member):
                 sha256.update(piece)
+            if packed and _may_list(member, folder) and listed.search(_bytes(member)):
+                packed = False
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
             finding = Finding(_shown(member.path), None, BAD_ARCHIVE, f"cannot be read from the archive: {_reason(error)}", False, note=False)
             raise ArchiveError([finding]) from error
-        path_within = member.path.removeprefix(folder) if packed else member.path
-        files.append(SourceFile(path_within, sha256.digest(), member.size, sources.is_image(path_within)))
+        files.append(SourceFile(member.path, sha256.digest(), member.size, sources.is_image(member.path)))
         read[sha256.digest()] = partial(_bytes, member)
+    if packed:
+        files = [replace(file, path=file.path.removeprefix(folder)) for file in files]
     return Expanded(sorted(files, key=lambda file: file.path), read, judge.notes)
+
+
+def _may_list(member: _Member, folder: str) -> bool:
+    """True for what names folders or images of a YOLO dataset: a .yaml or .txt at the top of the folder."""
+    within = member.path.removeprefix(folder)
+    return "/" not in within and sources.extension(within) in _LISTS and member.size <= _MAX_LIST_BYTES
 
 
 def _bytes(member: _Member) -> bytes:
@@ -305,26 +323,19 @@ def _unzipped(path: Path, limits: Limits) -> Path:
 
 def _tarred(path: Path, judge: _Judge) -> Iterator[_Member]:
     """Members of an uncompressed tar: their bytes lie in it as they are."""
-    with tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape") as archive:
-        for count, info in enumerate(archive, start=1):
-            if count > judge.limits.members:
-                raise ArchiveError([_whole(ARCHIVE_LIMIT, f"has more than {judge.limits.members} members")])
-            archive.members = []  # type: ignore[attr-defined]  # all of them would be kept otherwise; not in typeshed
-            name = info.name.removeprefix("./")
-            if not _is_text(name):
-                judge.refuse(name, Code.NOT_UTF8, "its name is not UTF-8")
-            elif info.isdir():
-                if name not in ("", ".") and (problem := sources.name_problem(name.rstrip("/"))) is not None:
-                    judge.refuse(name, UNSAFE_PATH, f"its name {problem}")
-            elif not info.isreg() or info.issparse():
-                judge.refuse(name, LINK, "is a link or another special file")
-            else:
-                yield _Member(name, info.size, partial(_open_tarred, path, info.offset_data))
-        # tarfile takes a damaged header for the end.
-        with path.open("rb") as file:
-            file.seek(archive.offset)
-            if file.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
-                raise tarfile.ReadError("it is damaged or ends early")
+    for count, (info, offset) in enumerate(headers(path, judge.limits.members), start=1):
+        if count > judge.limits.members:
+            raise ArchiveError([_whole(ARCHIVE_LIMIT, f"has more than {judge.limits.members} members")])
+        name = info.name.removeprefix("./")
+        if not _is_text(name):
+            judge.refuse(name, Code.NOT_UTF8, "its name is not UTF-8")
+        elif info.isdir():
+            if name not in ("", ".") and (problem := sources.name_problem(name.rstrip("/"))) is not None:
+                judge.refuse(name, UNSAFE_PATH, f"its name {problem}")
+        elif info.type not in PLAIN_TYPES:
+            judge.refuse(name, LINK, "is a link or another special file")
+        else:
+            yield _Member(name, info.size, partial(_open_tarred, path, offset))
 
 
 def _open_tarred(path: Path, offset: int) -> BinaryIO:

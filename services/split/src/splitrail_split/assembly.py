@@ -25,7 +25,8 @@ MAX_FINDINGS = 100_000
 """Findings kept; all are counted."""
 
 _FEWEST_PARTS = 2
-_WHOLE_FILE = (Code.UNREADABLE, Code.NOT_UTF8, Code.TOO_LARGE)
+WHOLE_FILE = (Code.UNREADABLE, Code.NOT_UTF8, Code.TOO_LARGE)
+"""What is wrong with all of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def fault_finding(path: str, fault: Fault, *, excluded: bool) -> Finding:
 
 def _finding(problem: Problem, images: Mapping[str, bytes], kept: set[str], excluded_stems: set[str]) -> Finding:
     path = PurePosixPath(problem.path)
-    excluded = (problem.path in images and problem.path not in kept) or (problem.code in _WHOLE_FILE and path.stem in excluded_stems)
+    excluded = (problem.path in images and problem.path not in kept) or (problem.code in WHOLE_FILE and path.stem in excluded_stems)
     note = problem.severity is Severity.NOTE
     return Finding(printable(problem.path), problem.line, problem.code, printable(problem.message), excluded and not note, note, problem.object)
 

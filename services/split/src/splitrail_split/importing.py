@@ -11,7 +11,7 @@ from splitrail_common import log
 
 from splitrail_split import formats, suggest
 from splitrail_split.archives import ArchiveError, Expanded, expand, image_count
-from splitrail_split.assembly import Judged, assemble, fault_finding, judge, printable
+from splitrail_split.assembly import WHOLE_FILE, Judged, assemble, fault_finding, judge, printable
 from splitrail_split.contents import Contents, Fault, Inspected
 from splitrail_split.domain import FORMAT_NUMBERS, FORMATS, KINDS, Claim, Finding, ImportState, Report, SourceFile, Task
 from splitrail_split.formats import Code, ParsedDataset, listing
@@ -192,6 +192,9 @@ def refusal(claim: Claim, judged: Judged, parsed: ParsedDataset) -> str:
     first = f"; the first: {problems[0]}" if problems else ""
     if any(printable(name) != name for name in parsed.class_names):
         return "a class name holds characters that are no text (NUL or broken Unicode)"
+    shared = [problem for problem in problems if problem.code in WHOLE_FILE and not problem.image_excluded]
+    if shared:  # images would pass for unlabelled, or classes lose their names
+        return f"a file that says something of many images cannot be read: mend it or leave it out; {shared[0]}"
     if not judged.items:
         return f"none of the {claim.image_count} images can be imported{first}"
     if claim.strict and judged.report.problem_count:

@@ -91,6 +91,15 @@ async def test_coco_that_names_absent_images(api, sources):
     assert [p.code for p in ended.problems] == ["image_absent", "image_absent"]
 
 
+async def test_half_a_coco_file_refuses_the_import(api, sources):
+    images = {f"images/{n}.jpg": sources.picture(n) for n in range(3)}
+    document = {"images": [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 48} for n in range(3)], "categories": [], "annotations": []}
+    whole = json.dumps(document).encode()
+    ended = await api.bring({**images, "instances.json": whole[: len(whole) // 2]})
+    assert (ended.state, ended.version.version_id) == (FAILED, "")
+    assert "instances.json" in ended.failure
+
+
 async def test_a_problem_of_a_coco_file_names_its_annotation_and_no_line(api, sources):
     files = sources.coco(4)
     document = json.loads(files["annotations/instances.json"])
@@ -346,11 +355,14 @@ async def test_bad_fields_of_a_new_import(api, request_fields, field):
 
 async def test_hostile_annotations_are_reported_not_run(api, sources, tmp_path):
     files = sources.yolo(4)
-    files["data.yaml"] = f"!!python/object/apply:os.mkdir ['{tmp_path / 'executed'}']\n".encode()
     files["labels/00001.txt"] = "0 0.5 0.5 0.1 0.1 \0\n\ud7ff".encode()
     ended = await api.bring(files)
     assert (ended.state, ended.version.image_count) == (SUCCEEDED, 3)
-    assert any(p.path == "data.yaml" and p.code == "unreadable" for p in ended.problems)
+    # Without its class names nothing of a source means anything.
+    files["data.yaml"] = f"!!python/object/apply:os.mkdir ['{tmp_path / 'executed'}']\n".encode()
+    ended = await api.bring(files)
+    assert (ended.state, ended.problem_count > 0) == (FAILED, True)
+    assert ended.failure.startswith("a file that says something of many images cannot be read: mend it or leave it out; data.yaml")
     assert not (tmp_path / "executed").exists()
     bomb = b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><filename>&x;</filename></annotation>'
     files = {**sources.voc(3), "Annotations/cell_00000.xml": bomb}

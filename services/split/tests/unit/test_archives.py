@@ -26,9 +26,9 @@ def zipped(members, **options):
     return target.getvalue()
 
 
-def tarred(members):
+def tarred(members, format_=tarfile.GNU_FORMAT):
     target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as archive:
+    with tarfile.open(fileobj=target, mode="w", format=format_, errors="surrogateescape") as archive:
         for name, data in members:
             info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
             info.size = len(data)
@@ -36,11 +36,41 @@ def tarred(members):
     return target.getvalue()
 
 
+def pax_tarred(members):
+    return tarred([("\u00e9" * 60 + "/" + name, data) for name, data in members], tarfile.PAX_FORMAT)
+
+
 def gzipped(members):
     return gzip.compress(tarred(members), mtime=0)
 
 
 PACKS = pytest.mark.parametrize(("name", "pack"), [("A.ZIP", zipped), ("a.tar", tarred), ("A.tar.gz", gzipped), ("a.tgz", gzipped)])
+
+
+def headed(*headers):
+    """A tar by hand, of (type, name, what follows the header, the size it claims or None for the true one)."""
+    blocks = b""
+    for type_, name, data, size in headers:
+        info = tarfile.TarInfo(name)
+        info.type, info.size = type_, len(data) if size is None else size
+        blocks += info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512)
+    return blocks + bytes(1024)
+
+
+def pax(**records):
+    """Records of a pax header, by keyword; `__` stands for a dot."""
+    lines = b""
+    for key, value in records.items():
+        rest = f" {key.replace('__', '.')}={value}\n"
+        length = next(n for n in range(len(rest) + 1, len(rest) + 9) if len(str(n)) + len(rest) == n)
+        lines += f"{length}{rest}".encode()
+    return lines
+
+
+A_MEMBER = (tarfile.REGTYPE, "images/a.jpg", b"jpeg", None)
+EXTENDED = pytest.mark.parametrize(
+    "type_", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK]
+)
 
 
 def linked(name, type_=tarfile.SYMTYPE):
@@ -99,6 +129,32 @@ def test_the_folder_that_an_archive_is_named_after_is_the_source(opened, name, p
         }
     split = {f"{stem}/data.yaml": b"names: [a]", "images/a.jpg": b"jpeg"}
     assert {file.path for file in opened(pack(split.items()), name).files} == split.keys()
+
+
+@PACKS
+@pytest.mark.parametrize(
+    ("listed", "text"),
+    [
+        ("data.yaml", b"names: [a]\ntrain: cells/images"),
+        ("data.yml", b"{val: [x, '../cells/images'], names: [a]}"),
+        ("train.txt", b"cells/images/a.jpg\n"),
+        ("train.txt", b"images/b.jpg\n./cells/images/a.jpg\n"),
+        ("train.txt", b"..\\cells\\images\\a.jpg\r\n"),
+    ],
+)
+def test_that_folder_stays_when_a_list_in_it_names_it(opened, name, pack, listed, text):
+    ending = name[1:]
+    files = {f"cells/{path}": data for path, data in {**GOOD, listed: text}.items()}
+    assert {file.path for file in opened(pack(files.items()), f"cells{ending}").files} == files.keys()
+    elsewhere = text.replace(b"cells", b"/data/cells")  # a path of another machine, which does not begin here
+    for path, data in (
+        (listed, elsewhere),
+        (listed, text.replace(b"cells", b"mycells")),
+        (f"deep/{listed}", text),
+        ("big.txt", text.ljust(2**20 + 1)),
+    ):
+        found = opened(pack([(f"cells/{one}", content) for one, content in {**GOOD, path: data}.items()]), f"cells{ending}").files
+        assert {file.path for file in found} == {*GOOD, path}
 
 
 @PACKS
@@ -187,9 +243,13 @@ def test_an_archive_that_ends_early_is_refused_wherever(opened, pack, name):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.sampled_from(["a.zip", "a.tar"]), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6))
-def test_damaged_bytes_are_refused_or_read_and_never_raise_otherwise(opened, name, changes):
-    data = bytearray((zipped if name == "a.zip" else tarred)(GOOD.items()))
+@given(
+    st.sampled_from([("a.zip", zipped), ("a.tar", tarred), ("a.tar", pax_tarred)]),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6),
+)
+def test_damaged_bytes_are_refused_or_read_and_never_raise_otherwise(opened, kind, changes):
+    name, pack = kind
+    data = bytearray(pack(GOOD.items()))
     for position, value in changes:
         data[position % len(data)] = value
     try:
@@ -210,3 +270,73 @@ def test_no_room_for_a_tar_gz_is_no_fault_of_it(opened, tmp_path):
     (tmp_path / "archive.tar").mkdir()
     with pytest.raises(OSError, match=r"archive\.tar"):
         opened(gzipped(GOOD.items()), "a.tgz")
+
+
+@pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tars_of_every_format(opened, format_):
+    timed = tarfile.TarInfo("images/b.jpg")
+    timed.mtime, timed.pax_headers = 1.5, {"LIBARCHIVE.xattr.x": "y" * 2000}
+    long = f"images/{'d' * 60}/{'e' * 80}.jpg"
+    files = {"images/\u00e9.jpg": b"1", long: b"2" * 600, "images/a.jpg": b"3"}
+    folder = tarfile.TarInfo("images/")
+    folder.type = tarfile.DIRTYPE
+    data = tarred([(folder, b""), *files.items(), (timed, b"4")], format_)
+    found = opened(data, "a.tar")
+    assert {file.path: found.read[file.sha256]() for file in found.files} == {**files, "images/b.jpg": b"4"}
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "a commit"}) as archive:
+        archive.addfile(tarfile.TarInfo("a.jpg"))
+    assert [file.path for file in opened(target.getvalue(), "a.tar").files] == ["a.jpg"]
+
+
+def test_a_pax_header_gives_name_and_size(opened):
+    header = (tarfile.XHDTYPE, "x", pax(path="images/b.jpg", size="4", size__x="y"), None)
+    found = opened(headed(header, (tarfile.REGTYPE, "a.jpg", b"jpeg", 0), A_MEMBER), "a.tar")
+    assert [(file.path, file.size_bytes) for file in found.files] == [("images/a.jpg", 4), ("images/b.jpg", 4)]
+
+
+@EXTENDED
+def test_extended_headers_are_not_read_whatever_they_claim(opened, type_):
+    for data, size in ((b"", 1 << 30), (b"a" * ((1 << 20) + 1), None)):
+        assert refused(opened, headed((type_, "x", data, size), A_MEMBER), "a.tar") == [("", archives.ARCHIVE_LIMIT)]
+
+
+@EXTENDED
+def test_extended_headers_are_limited_in_all(opened, type_):
+    data = b"" if type_ == tarfile.GNUTYPE_LONGNAME else pax(comment="c")
+    headers = [one for n in range(30) for one in ((type_, "x", data or b"%d.txt" % n, None), (tarfile.REGTYPE, f"{n}.txt", b"", None))]
+    assert len(opened(headed(*headers), "a.tar", Limits(members=30)).files) == 30
+    assert refused(opened, headed(*[(type_, "x", data, None)] * 700, A_MEMBER), "a.tar", Limits(members=500)) in (
+        [("", archives.ARCHIVE_LIMIT)],
+        [("", archives.BAD_ARCHIVE)],  # two names
+    )
+
+
+def test_headers_upon_headers_are_no_recursion(opened):
+    chain = [(tarfile.XHDTYPE, "x", pax(comment="c"), None)] * 2000
+    assert [file.path for file in opened(headed(*chain, A_MEMBER), "a.tar").files] == ["images/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ([A_MEMBER, (tarfile.REGTYPE, "b.jpg", b"", -512)], archives.BAD_ARCHIVE),
+        ([(tarfile.XHDTYPE, "x", b"1" * 5000, None)], archives.BAD_ARCHIVE),
+        ([(tarfile.XHDTYPE, "x", b"0 path=a.jpg\n", None)], archives.BAD_ARCHIVE),
+        ([(tarfile.XHDTYPE, "x", b"99 path=a.jpg\n", None)], archives.BAD_ARCHIVE),
+        ([(tarfile.XHDTYPE, "x", pax(size="-512"), None)], archives.BAD_ARCHIVE),
+        ([(tarfile.XHDTYPE, "x", pax(size="1" * 5000), None)], archives.BAD_ARCHIVE),
+        ([(tarfile.XHDTYPE, "x", pax(size="1" * 60), None)], archives.ARCHIVE_LIMIT),
+        ([(tarfile.XGLTYPE, "x", pax(path="b.jpg"), None)], archives.BAD_ARCHIVE),
+        ([(tarfile.XHDTYPE, "x", pax(path="b.jpg"), None), (tarfile.GNUTYPE_LONGNAME, "x", b"c.jpg\0", None)], archives.BAD_ARCHIVE),
+        ([(tarfile.XHDTYPE, "x", pax(path="../b.jpg"), None)], archives.UNSAFE_PATH),
+        ([(tarfile.XHDTYPE, "x", pax(GNU__sparse__major="1", GNU__sparse__minor="0"), None)], archives.LINK),
+        ([(b"V", "label", b"", None)], archives.LINK),
+    ],
+)
+def test_headers_that_refuse_a_tar(opened, headers, code):
+    assert [code for _, code in refused(opened, headed(*headers, A_MEMBER), "a.tar", Limits(members=50))] == [code]
+
+
+def test_a_description_needs_its_member(opened):
+    assert refused(opened, headed(A_MEMBER, (tarfile.XHDTYPE, "x", pax(path="b.jpg"), None)), "a.tar") == [("", archives.BAD_ARCHIVE)]

@@ -173,3 +173,25 @@ def test_a_json_file_may_be_as_large_as_an_annotation_file():
 def test_annotations_of_bad_images_are_left_out_in_silence():
     parsed = parse(Format.COCO, {"a.json": coco(BOX)}, {}, bad_images={"train/a.jpg"})
     assert (parsed.items, parsed.problems) == ([], [])
+
+
+@pytest.mark.parametrize("only", [{**BOX, "iscrowd": 1}, {"bbox": []}])
+def test_an_image_of_which_no_object_is_kept_is_no_background(only):
+    parsed = one(coco(only))
+    assert [item.path for item in parsed.items] == ["train/b.jpg"]
+    assert ("train/a.jpg", None, Code.BAD_IMAGE) in found(parsed)
+
+
+def test_images_of_a_file_without_annotations_are_unlabelled():
+    listed = {"images": [{"id": 1, "file_name": "a.jpg"}], "categories": CATEGORIES}
+    parsed = one(json.dumps(listed).encode(), path="annotations/image_info_test.json")
+    assert [item.label_state for item in parsed.items] == [LabelState.UNLABELLED] * 2
+    assert parsed.source_splits == {"train/a.jpg": "test"}
+    assert found(parsed) == [("annotations/image_info_test.json", None, Code.UNREADABLE)]
+
+
+def test_a_file_of_a_split_counts_more_than_folders():
+    images = {"train/a.jpg": (200, 100), "val/b.jpg": (200, 100)}
+    listed = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}]
+    assert one(coco(BOX, images=listed), images, "all.json").source_splits == {"train/a.jpg": "train", "val/b.jpg": "val"}
+    assert one(coco(BOX, images=listed), images, "instances_val.json").source_splits == {"train/a.jpg": "val", "val/b.jpg": "val"}

@@ -122,3 +122,28 @@ def test_hostile_files():
     for content, code in ((bomb, Code.UNREADABLE), (b"<annotation/>", Code.FILE_IGNORED), (b"<" * 5000, Code.UNREADABLE)):
         assert code in parse(Format.CVAT, {"annotations.xml": content}, SIZES).problem_counts
     assert one(image(BOX, "../../etc/passwd")).problem_counts == {Code.IMAGE_ABSENT: 1}
+
+
+@pytest.mark.parametrize(
+    "shapes", ['<tag label="car"/>', '<cuboid label="car" xtl1="1"/>', '<tag label="car"/><polyline label="man" points="1,1;2,2"/>']
+)
+def test_an_image_of_which_nothing_is_kept_is_no_background(shapes):
+    parsed = one(image(shapes) + image("", "frame_000001.png"))
+    assert [(item.path[-5], item.label_state) for item in parsed.items] == [("1", LabelState.EMPTY), ("2", LabelState.UNLABELLED)]
+    assert ("images/frame_000000.png", Code.BAD_IMAGE) in [(problem.path, problem.code) for problem in parsed.problems]
+    assert len(objects(one(image(BOX + shapes)))) == 1
+
+
+def test_frames_without_extension_keep_their_folder():
+    sizes = {"images/cam2/frame_1.png": (100, 50), "images/cam1/frame_2.png": (100, 50)}
+    for name, code in (("cam1/frame_1", Code.IMAGE_ABSENT), ("cam2/frame_1", None)):
+        parsed = parse(Format.CVAT, {"annotations.xml": xml(image(BOX, name))}, sizes)
+        assert list(parsed.problem_counts) == ([code] if code else [])
+
+
+def test_subsets_count_more_than_folders():
+    sizes = {"train/1.png": (100, 50), "val/2.png": (100, 50)}
+    listed = image(BOX, "1.png", 'subset="{}"') + image(BOX, "2.png", 'subset="{}"')
+    for subset, splits in (("default", ["train", "val"]), ("Test", ["test", "test"])):
+        parsed = parse(Format.CVAT, {"annotations.xml": xml(listed.replace("{}", subset))}, sizes)
+        assert list(parsed.source_splits.values()) == splits

@@ -1,5 +1,7 @@
 """Which format a set of paths is, and properties that all parsers share."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,3 +89,91 @@ def test_a_problem_reads_like_a_compiler_message():
     first = parsed.problems[0]
     assert str(first).startswith("labels/a.txt:2: ")
     assert first.severity is Severity.PROBLEM
+
+
+def described(format_, file_name):
+    """A source that gives the image of this name one box."""
+    box = '<box label="car" xtl="1" ytl="1" xbr="3" ybr="3"/>'
+    value = {"rectanglelabels": ["car"], "x": 1, "y": 1, "width": 5, "height": 5}
+    result = {"type": "rectanglelabels", "value": value}
+    return {
+        Format.COCO: (
+            "all.json",
+            {
+                "images": [{"id": 1, "file_name": file_name}],
+                "categories": [{"id": 1, "name": "car"}],
+                "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 3, 3]}],
+            },
+        ),
+        Format.CVAT: ("annotations.xml", f'<annotations><image name="{file_name}">{box}</image></annotations>'),
+        Format.LABEL_STUDIO: ("all.json", [{"data": {"image": file_name}, "annotations": [{"result": [result]}]}]),
+    }[format_]
+
+
+def labelled(format_, file_name, *images):
+    path, content = described(format_, file_name)
+    text = content if isinstance(content, str) else json.dumps(content)
+    parsed = parse(format_, {path: text.encode()}, dict.fromkeys(images, (10, 10)))
+    assert (Code.IMAGE_ABSENT in parsed.problem_counts) == (not any(unpack(item.annotations) for item in parsed.items))
+    return [item.path for item in parsed.items if item.label_state is LabelState.LABELLED], parsed
+
+
+NAMING = (Format.COCO, Format.CVAT, Format.LABEL_STUDIO)
+
+
+@pytest.mark.parametrize("format_", NAMING)
+@pytest.mark.parametrize(
+    ("file_name", "images"),
+    [
+        ("cam1/0001.jpg", ["images/cam2/0001.jpg"]),
+        ("cam1/0001.jpg", ["images/cam2/0001.jpg", "images/cam1/0002.jpg"]),
+        ("cam1/images/0001.jpg", ["cam2/images/0001.jpg", "cam1/images/0002.jpg"]),
+        ("/home/me/set/cam1/0001.jpg", ["images/cam2/0001.jpg", "images/cam1/0002.jpg"]),
+        ("a/cam1/0001.jpg", ["b/cam1/0001.jpg", "c/0002.jpg"]),
+        ("images/train/0001.jpg", ["images/val/0001.jpg"]),
+        ("0001.jpg", ["cam1/0001.jpg", "cam2/0001.jpg"]),
+        ("images/0001.jpg", ["cam1/0001.jpg", "cam2/0001.jpg"]),
+        ("cam1/0001.jpg", [f"images/cam{number}/0001.jpg" for number in range(2, 30)]),
+    ],
+)
+def test_an_image_of_the_same_name_elsewhere_is_another_one(format_, file_name, images):
+    assert labelled(format_, file_name, *images)[0] == []
+
+
+@pytest.mark.parametrize("format_", NAMING)
+@pytest.mark.parametrize(
+    ("file_name", "image", "others"),
+    [
+        ("0001.jpg", "images/cam2/0001.jpg", []),
+        ("0001.jpg", "images/0001.jpg", ["images/cam2/0001.jpg"]),
+        ("./images/0001.jpg", "images/0001.jpg", ["0001.jpg"]),
+        ("../images/0001.jpg", "deep/images/0001.jpg", ["deep/thumbs/0001.jpg"]),
+        ("cells/0001.jpg", "0001.jpg", ["other/0001.jpg"]),
+        ("cells/0001.jpg", "images/0001.jpg", []),
+        ("cam2/0001.jpg", "root/cam2/images/0001.jpg", ["root/cam1/images/0001.jpg", "root/images/0001.jpg"]),
+        ("/home/me/set/cam2/0001.jpg", "images/cam2/0001.jpg", ["images/cam1/0001.jpg"]),
+        ("/home/me/set/images/val/0001.jpg", "images/val/0001.jpg", ["images/train/0001.jpg"]),
+        ("/home/me/cells/images/0001.jpg", "cells-v2/images/0001.jpg", ["cells-v2/images/0002.jpg"]),
+        ("/home/me/0001.jpg", "photos/0001.jpg", []),
+        ("train2017/0001.jpg", "coco/train2017/0001.jpg", ["coco/val2017/0001.jpg"]),
+        ("cam7/0001.jpg", "images/cam7/0001.jpg", [f"images/cam{number}/0001.jpg" for number in range(8, 40)]),
+    ],
+)
+def test_folders_that_agree_tell_which_image_is_meant(format_, file_name, image, others):
+    assert labelled(format_, file_name, image, *others)[0] == [image]
+
+
+def test_why_a_name_means_no_image():
+    def why(*images):
+        return next(one.message for one in labelled(Format.COCO, "cam1/1.jpg", *images)[1].problems if one.code is Code.IMAGE_ABSENT)
+
+    assert why("2.jpg").endswith("which is not among the files")
+    assert why("cam2/1.jpg").endswith("which is not among the files: cam2/1.jpg lies in another folder")
+    assert why("a/cam1/1.jpg", "b/cam1/1.jpg").endswith("which may be any of 2 images, such as a/cam1/1.jpg and b/cam1/1.jpg")
+
+
+@pytest.mark.parametrize("format_", NAMING)
+def test_folders_tell_the_splits_where_nothing_else_does(format_):
+    images = ["train/0001.jpg", "valid/0002.jpg", "test/0003.jpg", "more/0004.jpg"]
+    parsed = labelled(format_, "train/0001.jpg", *images)[1]
+    assert parsed.source_splits == dict(zip(images[:3], ("train", "val", "test"), strict=True))

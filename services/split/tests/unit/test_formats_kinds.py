@@ -1,4 +1,4 @@
-"""YOLO and COCO in datasets of outlines, keypoints, oriented boxes and classes of whole images."""
+"""YOLO, COCO and Pascal VOC in datasets of outlines, keypoints, oriented boxes and classes of whole images."""
 
 import json
 import re
@@ -23,6 +23,11 @@ def coco(kind, *annotations, size=(100, 50), **fields):
     }
     files = {"annotations/instances.json": json.dumps({**document, "annotations": entries, **fields}).encode()}
     return parse(Format.COCO, files, A, kind=kind)
+
+
+def voc(kind, *names, box="<bndbox><xmin>10</xmin><ymin>10</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"):
+    described = "\n".join(f"<object><name>{name}</name>{box}</object>" for name in names)
+    return parse(Format.VOC, {"Annotations/a.xml": f"<annotation>\n{described}\n</annotation>".encode()}, A, kind=kind)
 
 
 def objects(parsed):
@@ -56,6 +61,53 @@ def test_polygons_are_kept_and_boxes_become_rectangles():
 def test_bad_outlines_are_named(row, code):
     parsed = yolo(b"1 0.1 0.1 0.5 0.1 0.5 0.6\n" + row + b"\n", Kind.POLYGON)
     assert found(parsed) == [(2, code)]
+
+
+def test_yolo_boxes_alone_become_outlines_as_well():
+    parsed = yolo(b"1 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.4 0.4\n", Kind.POLYGON)
+    assert [(kind, len(values)) for kind, values in objects(parsed)] == [(Kind.POLYGON, 8)] * 2
+    assert found(parsed) == [(1, Code.BOX_TO_POLYGON)]
+
+
+VOC_CORNERS = (100_000, 200_000, 300_000, 200_000, 300_000, 400_000, 100_000, 400_000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept", "findings"),
+    [
+        (Kind.BOX, (200_000, 300_000, 200_000, 200_000), []),
+        (Kind.POLYGON, VOC_CORNERS, [(2, Code.BOX_TO_POLYGON)]),
+        (Kind.OBB, VOC_CORNERS, [(2, Code.SHAPE_CONVERTED)]),
+        (Kind.KEYPOINTS, (200_000, 300_000, 200_000, 200_000), [(None, Code.KEYPOINTS_ABSENT)]),
+        (Kind.CLASS, (), [(2, Code.ATTRIBUTES_DROPPED)]),
+    ],
+)
+def test_voc_boxes_become_what_the_dataset_is_made_of(kind, kept, findings):
+    parsed = voc(kind, "cat")
+    assert (objects(parsed), found(parsed)) == ([(kind, kept)], findings)
+
+
+def test_voc_gives_an_image_the_class_of_all_its_objects():
+    parsed = voc(Kind.CLASS, "cat", "cat", box="")
+    assert (objects(parsed), parsed.class_names) == ([(Kind.CLASS, ())], ["cat"])
+    parsed = voc(Kind.CLASS, "cat", "dog")
+    assert parsed.items == []
+    assert (None, Code.SEVERAL_CLASSES) in found(parsed)
+
+
+@pytest.mark.parametrize(
+    ("point", "code"),
+    [((1e308, 0.5), Code.OUTSIDE), ((0.5, -1e303), Code.OUTSIDE), ((float("inf"), 0.5), Code.NOT_FINITE), ((1.5, 0.5), Code.CLIPPED)],
+)
+def test_a_keypoint_beyond_all_numbers_is_named(point, code):
+    x, y = point
+    rows = f"0 0.5 0.5 0.1 0.1 0.5 0.5 2\n0 0.5 0.5 0.2 0.2 {x} {y} 2\n".encode()
+    parsed = yolo(rows, Kind.KEYPOINTS, b"names: [cat]\nkpt_shape: [1, 3]")
+    assert found(parsed) == [(2, code)]
+    good = {"bbox": [10, 10, 20, 20], "keypoints": [20, 20, 2]}
+    parsed = coco(Kind.KEYPOINTS, good, {"bbox": [10, 10, 30, 20], "keypoints": [x * 100, y * 50, 2]})
+    # In pixels the largest is no number any more.
+    assert [(problem.object, problem.code) for problem in parsed.problems] == [(2, Code.NOT_FINITE if x == 1e308 else code)]
 
 
 def test_keypoints_are_kept_with_their_visibility():

@@ -109,3 +109,33 @@ def test_hostile_files(text, code):
     assert code in parse(Format.LABEL_STUDIO, {"x.json": text}, SIZES).problem_counts
     names = [{"data": {"image": name}, "annotations": [{"result": []}]} for name in ("http://[", "../../etc/passwd", 3, None, "x" * 10**5)]
     assert one(*names).problem_counts[Code.IMAGE_ABSENT] == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "only", "other"),
+    [
+        (Kind.BOX, result("keypointlabels", ["nose"], x=20, y=30, width=1), RECTANGLE),
+        (Kind.BOX, result("choices", ["night"]), RECTANGLE),
+        (Kind.BOX, result("brushlabels", ["car"], rle=[1, 2]), RECTANGLE),
+        (Kind.CLASS, RECTANGLE, result("choices", ["night"])),
+    ],
+)
+def test_an_image_of_which_nothing_is_kept_is_no_background(kind, only, other):
+    parsed = one(task(only), task(other, image="b.jpg"), task(image="c.jpg"), kind=kind)
+    assert [(item.path, item.label_state) for item in parsed.items] == [("images/b.jpg", LabelState.LABELLED), ("images/c.jpg", LabelState.EMPTY)]
+    assert ("images/a.jpg", Code.BAD_IMAGE) in [(problem.path, problem.code) for problem in parsed.problems]
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("/data/upload/1/0123abcd-a.jpg", "photos/a.jpg"),
+        ("/data/upload/1/0123abcd-a.jpg", "photos/0123abcd-a.jpg"),
+        ("/data/local-files/?d=cam1/0123abcd-a.jpg", None),
+        ("s3://bucket/cam2/a.jpg", "images/cam2/a.jpg"),
+    ],
+)
+def test_folders_of_label_studio_are_none_of_the_source(name, image):
+    sizes = dict.fromkeys([image or "images/cam2/a.jpg", "images/cam1/x.jpg"], (200, 100))
+    parsed = parse(Format.LABEL_STUDIO, {"export.json": json.dumps([task(RECTANGLE, image=name)]).encode()}, sizes)
+    assert [item.path for item in parsed.items if item.label_state is LabelState.LABELLED] == ([image] if image else [])

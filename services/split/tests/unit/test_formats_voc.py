@@ -1,6 +1,6 @@
 """Pascal VOC: layouts, bad input, and real data where it is there."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from splitrail_common.annotations import LabelState, labels_csr, unpack
@@ -153,3 +153,53 @@ def test_real_data(bccd: Path):
         assert files[problem.path]().splitlines()[problem.line - 1].strip() == b"<object>"
     assert sorted(set(parsed.source_splits.values())) == ["test", "train", "val"]
     assert len(labels_csr([item.annotations for item in parsed.items])[1]) == 4886
+
+
+def test_of_equal_names_the_one_that_the_file_names_counts():
+    images = {"JPEGImages/a.jpg": (200, 100), "JPEGImages/a.png": (200, 100)}
+    sets = {"ImageSets/Main/val.txt": b"a\n"}
+    for named in ("a.png", "a.jpg"):
+        parsed = one(xml(an_object(), filename=named), images, **sets)
+        assert [item.path for item in parsed.items if item.label_state is LabelState.LABELLED] == [f"JPEGImages/{named}"]
+        assert (parsed.problems, parsed.source_splits) == ([], {f"JPEGImages/{named}": "val"})
+    parsed = one(xml(an_object(), filename=""), images)
+    assert found(parsed) == [("Annotations/a.xml", None, Code.IMAGE_ABSENT)]
+    assert "which may be any of 2 images" in parsed.problems[0].message
+    masks = {"JPEGImages/a.jpg": (200, 100), "SegmentationClass/a.png": (200, 100)}
+    assert one(xml(an_object(), filename=""), masks).problems == []
+
+
+@pytest.mark.parametrize(
+    ("path", "images", "expected"),
+    [
+        ("Annotations/cam1/a.xml", ["JPEGImages/cam2/a.jpg"], None),
+        ("Annotations/cam2/a.xml", ["JPEGImages/cam1/a.jpg", "JPEGImages/cam2/a.jpg"], "JPEGImages/cam2/a.jpg"),
+        ("Annotations/cam1/b.xml", ["JPEGImages/cam2/a.jpg"], None),
+        ("train/a.xml", ["valid/a.jpg"], None),
+        ("labels_voc/a.xml", ["photos/a.jpg", "photos/b.jpg"], "photos/a.jpg"),
+        ("labels_voc/cam2/a.xml", ["photos/cam1/a.jpg", "photos/cam2/a.jpg"], "photos/cam2/a.jpg"),
+        ("annotations/xmls/a.xml", ["images/a.jpg"], "images/a.jpg"),
+    ],
+)
+def test_an_image_of_the_same_name_elsewhere_is_another_one(path, images, expected):
+    files = {path: xml(an_object()), f"{PurePosixPath(path).parent.parent}/cam9/z.xml": b"<"}
+    parsed = parse(Format.VOC, files if "cam" in path else {path: xml(an_object())}, dict.fromkeys(images, (200, 100)))
+    assert [item.path for item in parsed.items if item.label_state is LabelState.LABELLED] == ([expected] if expected else [])
+    assert (Code.IMAGE_ABSENT in parsed.problem_counts) == (expected is None)
+
+
+def test_folders_tell_the_splits_where_image_sets_do_not():
+    splits = {"train/a.jpg": "train", "valid/b.jpg": "val", "test/c.jpg": "test"}
+    files = {path.replace(".jpg", ".xml"): xml(an_object(), filename=path[-5:]) for path in splits}
+    sizes = dict.fromkeys(splits, (200, 100))
+    parsed = parse(Format.VOC, files, sizes)
+    assert (parsed.source_splits, parsed.problems) == (splits, [])
+    assert parse(Format.VOC, {**files, "ImageSets/Main/test.txt": b"a\n"}, sizes).source_splits == {"train/a.jpg": "test"}
+
+
+def test_image_sets_are_those_of_their_own_devkit():
+    images = {"VOC2007/JPEGImages/a.jpg": (200, 100), "VOC2012/JPEGImages/a.jpg": (200, 100), "VOC2012/JPEGImages/b.jpg": (200, 100)}
+    sets = {"VOC2007/ImageSets/Main/train.txt": b"a\nb\n", "VOC2012/ImageSets/Main/val.txt": b"a\nb\n"}
+    parsed = parse(Format.VOC, sets, images)
+    assert parsed.source_splits == dict(zip(images, ("train", "val", "val"), strict=True))
+    assert found(parsed) == [("VOC2007/ImageSets/Main/train.txt", 2, Code.IMAGE_ABSENT)]

@@ -202,3 +202,10 @@ def test_a_val_that_is_train_itself_is_no_split():
     for more, expected in ((b"", {}), (b"test: held/images\n", {"images/a.jpg": "train", "held/images/b.jpg": "test"})):
         parsed = parse(Format.YOLO, {**files, "data.yaml": b"names: [cat]\ntrain: images\nval: images\n" + more}, sizes)
         assert (parsed.source_splits, parsed.problems) == (expected, [])
+
+
+def test_a_list_does_not_take_an_image_of_another_folder():
+    files = {"train.txt": b"cam1/0001.jpg\n", "val.txt": b"cam2/0001.jpg\n", "data.yaml": b"names: [cat]\ntrain: train.txt\nval: val.txt\n"}
+    parsed = parse(Format.YOLO, files, {"images/cam2/0001.jpg": (10, 10)})
+    assert parsed.source_splits == {"images/cam2/0001.jpg": "val"}
+    assert found(parsed) == [("train.txt", 1, Code.IMAGE_ABSENT)]

@@ -26,10 +26,10 @@ def test_exif_orientation_turns_the_size(orientation, size):
 
 
 def test_a_jpeg_with_further_frames_is_a_jpeg():
-    first, second = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), "red")
+    first, second = Image.new("RGB", (16, 16)), Image.new("RGB", (16, 16), "red")
     out = io.BytesIO()
     first.save(out, "MPO", save_all=True, append_images=[second])
-    assert inspect(out.getvalue())[:3] == (8, 8, "JPEG")
+    assert inspect(out.getvalue())[:3] == (16, 16, "JPEG")
 
 
 def jpeg(frame, components, scan, entropy):
@@ -40,14 +40,14 @@ def jpeg(frame, components, scan, entropy):
 
     tables = b"".join(segment(0xC4, bytes([kind, 1]) + bytes(15) + b"\0") for kind in (0x00, 0x10))
     listed = b"".join(bytes([name, sampling, 0]) for name, sampling in components)
-    start = segment(frame, b"\x08\x00\x08\x00\x18\x03" + listed)  # 24 x 8 pixels of 8 bits, three components
+    start = segment(frame, b"\x08\x00\x10\x00\x18\x03" + listed)  # 24 x 16 pixels of 8 bits, three components
     selected = b"".join(bytes([name, 0]) for name, _ in components)
     return b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 64) + start + tables + segment(0xDA, b"\x03" + selected + scan) + entropy + b"\xff\xd9"
 
 
 def test_jpegs_are_judged_as_in_colour_though_their_brightness_alone_is_decoded():
-    lossless = jpeg(0xC3, [(82, 0x11), (71, 0x11), (66, 0x11)], b"\1\0\0", bytes(3 * 24 * 8 // 8))
-    assert inspect(lossless)[:3] == (24, 8, "JPEG")
+    lossless = jpeg(0xC3, [(82, 0x11), (71, 0x11), (66, 0x11)], b"\1\0\0", bytes(3 * 24 * 16 // 8))
+    assert inspect(lossless)[:3] == (24, 16, "JPEG")
     fractional = jpeg(0xC0, [(1, 0x31), (2, 0x21), (3, 0x21)], b"\0\x3f\0", b"\0\3")
     with pytest.raises(OSError, match="broken data stream"), Image.open(io.BytesIO(fractional)) as image:
         image.load()
@@ -92,6 +92,18 @@ def test_the_pixel_cap_holds_before_decoding():
     with pytest.raises(ImageError) as caught:
         inspect(encoded("PNG"), max_pixels=31 * 17 - 1)
     assert caught.value.reason == "too_many_pixels"
+
+
+def test_images_that_nothing_is_trained_on():
+    for size, reason in [((9, 40), "too_few_pixels"), ((40, 9), "too_few_pixels"), ((10, 10), None)]:
+        out = io.BytesIO()
+        Image.new("RGB", size).save(out, "PNG")
+        if reason is None:
+            assert inspect(out.getvalue())[:2] == size
+            continue
+        with pytest.raises(ImageError) as caught:
+            inspect(out.getvalue())
+        assert caught.value.reason == reason
 
 
 def test_a_header_that_promises_a_bomb_is_refused():

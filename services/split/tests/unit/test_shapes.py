@@ -104,6 +104,11 @@ def test_a_turned_box_is_its_own_smallest_rectangle(degrees, width, height):
     assert area([value * side for point in around for value, side in zip(point, size, strict=True)]) == pytest.approx(area(pixels))
 
 
+@given(st.tuples(anything, anything))
+def test_any_point_is_within_the_image_or_not(point):
+    assert shapes.within(point) == all(-0.5e-6 <= value <= 1 + 0.5e-6 for value in point)
+
+
 def test_a_keypoint_outside_is_not_labelled():
     made = shapes.keypoints(1, (0.5, 0.5, 0.2, 0.2), [(0.5, 0.5, 2), (1.5, 0.5, 2), (0.3, 0.3, 0), (0.4, 0.4, 1)])
     assert made.values[4:] == (500_000, 500_000, 2, 0, 0, 0, 0, 0, 0, 400_000, 400_000, 1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from splitrail_common.annotations import MAX_CLASS_ID, Annotation, AnnotationError, Kind, LabelState, box_from_yolo, overhang, pack
 
@@ -20,9 +23,19 @@ MAX_CLASSES = MAX_CLASS_ID + 1
 _SPLIT_NAMES: dict[str, SourceSplit] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test",
 }  # fmt: skip
+_PLAIN_FOLDERS = frozenset(
+    {
+        *("images", "image", "imgs", "img", "jpegimages", "jpg", "jpgs", "data", "obj_train_data", "obj_valid_data", "obj_test_data"),
+        *("annotations", "annotation", "labels", "xml", "xmls"),
+    }
+)
+"""Folders that every dataset has: like those of splits, they do not tell its images apart."""
 _CODES = {
     "not_finite": Code.NOT_FINITE, "no_area": Code.NO_AREA, "outside": Code.OUTSIDE, "too_many_points": Code.TOO_MANY_POINTS,
 }  # fmt: skip
+
+_FEW = 16
+"""Images of one name that are looked through one by one."""
 
 Four = tuple[float, float, float, float]
 
@@ -137,7 +150,7 @@ class Labels:
         if self._kind is Kind.CLASS:
             self._found[Annotation(class_id, Kind.CLASS, ())] = None
             return True
-        self.changes.add(Code.ATTRIBUTES_DROPPED, at)
+        self.leave(at)
         return False
 
     def _whole(self, at: Place, class_id: int) -> bool:
@@ -164,6 +177,11 @@ class Labels:
         """Report an object and leave it out."""
         self.dropped += 1
         self._problems.add_at(at, code, message)
+
+    def leave(self, at: Place) -> None:
+        """Leave out what the dataset's shapes do not hold: a note of the file, and a problem of its image when that has nothing else."""
+        self.dropped += 1
+        self.changes.add(Code.ATTRIBUTES_DROPPED, at)
 
     def image(self, path: str, classes: list[int] | None = None) -> ParsedImage | None:
         """The image with its reviewed labels; None when it had objects and none could be used: it must not pass for a background.
@@ -231,6 +249,13 @@ class SourceSplits:
             self.of[image] = first
             self._conflicts.setdefault((first, second), []).append(image)
 
+    def or_folders(self, images: Iterable[str]) -> None:
+        """Where the source says nothing of splits, those that the folders of its images name."""
+        if not self.of:
+            for image in sorted(images):
+                if (split := folder_split(image)) is not None:
+                    self.put(image, split)
+
     def report(self, path: str, problems: Problems) -> None:
         """One problem for each pair of splits that share images; path is the file that declares the splits."""
         for (first, second), images in self._conflicts.items():
@@ -262,52 +287,132 @@ class ClassNames:
 
 
 class ImagesByName:
-    """Images of a source by the names under which annotation files refer to them."""
+    """Images of a source by the names under which annotation files refer to them.
+
+    The folders of a name and those of an image must agree: but for folders that every dataset has (`images`, `train`), the fewer are the end of the
+    others, and they do not name two splits. A name that starts with / was given on another machine, or beside the images: there, what holds all of
+    them may be called otherwise. What may mean several images equally well means none.
+    """
 
     def __init__(self, images: Iterable[str]) -> None:
         self._paths = frozenset(images)
-        self._by_name: dict[str, list[str]] = {}
-        self._by_stem: dict[str, list[str]] = {}
-        for path in sorted(self._paths):
+        self._in_order = sorted(self._paths)
+        self._by_name, self._by_stem = _Index(), _Index()
+        for path in self._in_order:
             pure = PurePosixPath(path)
-            self._by_name.setdefault(pure.name, []).append(path)
-            self._by_stem.setdefault(pure.stem, []).append(path)
+            self._by_name.of.setdefault(pure.name, []).append(path)
+            self._by_stem.of.setdefault(pure.stem, []).append(path)
+        self._root = common_folders(self._paths)
 
     def under(self, folder: str) -> list[str]:
         """The images in a folder or below it, sorted; all of them for the root ("" or ".")."""
-        prefix = "" if folder in ("", ".") else folder.rstrip("/") + "/"
-        return sorted(path for path in self._paths if path.startswith(prefix))
+        if folder in ("", "."):
+            return self._in_order
+        prefix = folder.rstrip("/")
+        return self._in_order[bisect_left(self._in_order, f"{prefix}/") : bisect_left(self._in_order, f"{prefix}0")]  # 0 follows /
 
     def by_file_name(self, name: str, near: str, split: SourceSplit | None = None) -> str | None:
-        """The image that `name`, perhaps with folders, means in the file `near`: relative to it, to the root, else the closest of that name."""
+        """The image that `name`, perhaps with folders, means in the file `near`: relative to it, to the root, else the closest that agrees."""
         name = name.replace("\\", "/")
-        pure = PurePosixPath(name)
-        for path in (str(PurePosixPath(near).parent / pure), str(pure)):
+        inner = PurePosixPath(name.lstrip("/"))
+        for path in (str(PurePosixPath(near).parent / inner), str(inner)):
             if path in self._paths:
                 return path
-        candidates = self._by_name.get(pure.name, [])
-        tail = [part for part in pure.parts if part not in ("..", "/")]
-        exact = [path for path in candidates if list(PurePosixPath(path).parts[-len(tail) :]) == tail]
-        return _closest(exact or candidates, near, split)
+        return _only(self._meant(self._by_name, name, near, split))
 
-    def by_stem(self, stem: str, near: str) -> str | None:
-        """The image with this name but for its extension, the closest to the file `near`."""
-        return _closest(self._by_stem.get(stem, []), near, None)
+    def by_stem(self, name: str, near: str, file_name: str = "") -> str | None:
+        """The image with this name, perhaps with folders, but for its extension, the closest to the file `near`; of equals the one called
+        `file_name`.
+        """
+        meant = self._meant(self._by_stem, name, near, None)
+        called = [path for path in meant if PurePosixPath(path).name == PurePosixPath(file_name).name]
+        return _only(called or meant)
+
+    def why_none(self, name: str, near: str) -> str:
+        """Why a name, with or without extension, means no image: the end of a sentence that has named it."""
+        name = name.replace("\\", "/")
+        known = self._by_name if PurePosixPath(name).name in self._by_name.of else self._by_stem
+        if len(meant := self._meant(known, name, near, None)) > 1:
+            return f"which may be any of {len(meant)} images, such as {meant[0]} and {meant[1]}"
+        others = known.of.get(PurePosixPath(name).name)
+        return f"which is not among the files: {others[0]} lies in another folder" if others else "which is not among the files"
+
+    def _meant(self, known: _Index, name: str, near: str, split: SourceSplit | None) -> list[str]:
+        """The images whose folders agree best with a name's, then the closest to `near`; several when nothing tells them apart."""
+        given, here = _folders_of(name), _folders_of(near).parts
+        foreign = name.startswith("/") or name[1:2] == ":"
+        root = self._root if foreign else ()
+        ranked: dict[tuple[int, ...], list[str]] = {}
+        for path in known.sharing(PurePosixPath(name).name, given.telling, root):
+            own = _folders_of(path)
+            contradicts = given.split is not None and own.split is not None and given.split != own.split
+            if contradicts or not (_end_alike(given.telling, own.telling) or _end_alike(given.telling, own.telling[len(root) :])):
+                continue
+            alike = (_alike(given.telling[::-1], own.telling[::-1]), _alike(given.parts[::-1], own.parts[::-1]))
+            rank = (-alike[0], -alike[1], split not in (None, own.split), -_alike(here, own.parts), len(own.telling))
+            ranked.setdefault(rank, []).append(path)
+        return ranked[min(ranked)] if ranked else []
 
 
-def _closest(candidates: list[str], near: str, split: SourceSplit | None) -> str | None:
-    """The candidate in a folder of the split, if one is given, that shares most folders with `near`; the first by name of equals."""
-    folders = PurePosixPath(near).parts[:-1]
+class _Index:
+    """Paths by their names; where many have one name, as the frames of videos do, also by the last folder that tells them apart."""
 
-    def shared(path: str) -> int:
-        count = 0
-        for one, other in zip(folders, PurePosixPath(path).parts[:-1], strict=False):
-            if one != other:
-                break
-            count += 1
-        return count
+    def __init__(self) -> None:
+        self.of: dict[str, list[str]] = {}
+        self._by_folder: dict[str, dict[str, list[str]]] = {}
 
-    return min(candidates, key=lambda path: (split is not None and folder_split(path) != split, -shared(path), path), default=None)
+    def sharing(self, name: str, given: Sequence[str], root: Sequence[str]) -> list[str]:
+        """The paths of that name, but for some whose folders cannot agree with those given."""
+        paths = self.of.get(name, [])
+        if len(paths) <= _FEW or not given:
+            return paths
+        by_folder = self._by_folder.get(name)
+        if by_folder is None:
+            by_folder = self._by_folder[name] = {}
+            for path in paths:
+                by_folder.setdefault("".join(_folders_of(path).telling[-1:]), []).append(path)
+        return [path for folder in sorted({"", given[-1], *root[-1:]}) for path in by_folder.get(folder, ())]
+
+
+class _Folders(NamedTuple):
+    """Of a path: all its folders, those that tell one image from another of its name, and the split that they name."""
+
+    parts: tuple[str, ...]
+    telling: tuple[str, ...]
+    split: SourceSplit | None
+
+
+def _folders_of(path: str) -> _Folders:
+    return _read_folders(path.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1 << 14)
+def _read_folders(folder: str) -> _Folders:
+    parts = PurePosixPath(folder).parts
+    telling = tuple(one for one in parts if one not in ("/", "..") and one.lower() not in _PLAIN_FOLDERS and split_of_word(one) is None)
+    return _Folders(parts, telling, folder_split(f"{folder}/_"))
+
+
+def common_folders(paths: Iterable[str]) -> tuple[str, ...]:
+    """The folders in which all paths lie, above the first that every dataset has: what a dataset is called on this machine."""
+    found = {path.rpartition("/")[0] for path in paths} or {""}
+    ways = [_read_folders(folder) for folder in found]
+    first, last = min(way.parts for way in ways), max(way.parts for way in ways)
+    return tuple(takewhile(lambda folder: bool(_read_folders(folder).telling), first[: _alike(first, last)]))
+
+
+def _alike(some: Sequence[str], others: Sequence[str]) -> int:
+    """How many equal words two sequences begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(some, others, strict=False)))
+
+
+def _end_alike(some: Sequence[str], others: Sequence[str]) -> bool:
+    """True when the shorter sequence is the end of the longer."""
+    return _alike(some[::-1], others[::-1]) == min(len(some), len(others))
+
+
+def _only(paths: Sequence[str]) -> str | None:
+    return paths[0] if len(paths) == 1 else None
 
 
 def frame(declared: tuple[float, float] | None, actual: tuple[int, int]) -> tuple[tuple[float, float], str | None]:

@@ -1,7 +1,8 @@
 """COCO JSON: images, annotations and categories in one or several files.
 
 Categories are matched by name, so that files with other ids merge. An image that no file lists is unlabelled; one that is listed without annotations
-is reviewed and empty. A file's name or folder (instances_train2017.json, valid/_annotations.coco.json) tells its split.
+is reviewed and empty. A file's name or folder (instances_train2017.json, valid/_annotations.coco.json) tells its split; if none does, the folders of
+images do.
 """
 
 from __future__ import annotations
@@ -50,10 +51,14 @@ class _State:
 
 @dataclass(slots=True)
 class _File:
-    """One JSON file. images: its image id -> (path, frame in pixels), None for images that are known to be bad or absent."""
+    """One JSON file. images: its image id -> (path, frame in pixels), None for images that are known to be bad or absent.
+
+    reviewed: it has a list of annotations, perhaps an empty one; the images of one without, as of COCO's test sets, are unlabelled.
+    """
 
     path: str
     split: SourceSplit | None
+    reviewed: bool
     images: dict[Id, tuple[str, tuple[float, float]] | None] = field(default_factory=dict)
     class_of: dict[Id, int] = field(default_factory=dict)
     crowds: int = 0
@@ -105,12 +110,13 @@ def parse(source: Source) -> ParsedDataset:
             items.append(item)
         else:
             problems.add(image, None, Code.BAD_IMAGE, f"left out: none of its {state.labels[image].dropped} objects can be used")
+    state.splits.or_folders(source.image_sizes)
     state.splits.report(last, problems)
     return ParsedDataset(state.classes.names, items, problems.kept, dict(problems.counts), state.splits.of)
 
 
 def _file(state: _State, path: str, data: dict[str, object]) -> None:
-    file = _File(path, _split_of(path))
+    file = _File(path, _split_of(path), isinstance(data.get("annotations"), list))
     _categories(state, file, _entries(state, path, data, "categories"))
     _images(state, file, _entries(state, path, data, "images"))
     for index, annotation in _entries(state, path, data, "annotations"):
@@ -180,7 +186,8 @@ def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, objec
         file.images[id_] = None
         path = state.images.by_file_name(name.strip(), file.path, file.split)
         if path is None:
-            state.problems.add(file.path, None, Code.IMAGE_ABSENT, f"names the image {shown(name)}, which is not among the files")
+            why = state.images.why_none(name.strip(), file.path)
+            state.problems.add(file.path, None, Code.IMAGE_ABSENT, f"names the image {shown(name)}, {why}")
         if path is None or path in state.source.bad_images:
             continue
         if path in paths:
@@ -191,8 +198,9 @@ def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, objec
         if odd:
             state.problems.add(file.path, None, Code.SIZE_MISMATCH, f"image {shown(name)} {odd}")
         file.images[id_] = (path, pixels)
-        labels = state.labels.setdefault(path, Labels(state.problems, state.source.kind, pixels))
-        labels.changes = file.changes
+        if file.reviewed:
+            labels = state.labels.setdefault(path, Labels(state.problems, state.source.kind, pixels))
+            labels.changes = file.changes
         if file.split is not None:
             state.splits.put(path, file.split)
 
@@ -210,24 +218,26 @@ def _annotation(state: _State, file: _File, index: int, entry: dict[str, object]
     path, (width, height) = placed
     labels = state.labels[path]
     if entry.get("iscrowd") in (1, True):
+        labels.dropped += 1
         file.crowds += 1
         return
     if category is None or category not in file.class_of:
         message = f"category id {shown(entry.get('category_id'))} is not declared"
         labels.drop(at, Code.CLASS_UNKNOWN, message)
         return
-    _object(state, file, _Entry(at, index, file.class_of[category], entry, (width, height)), labels)
+    _object(state, file, _Entry(at, index, file.class_of[category], entry, (width, height), state.source.image_sizes[path]), labels)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An annotation of a known image and class. size: of the frame that its pixels refer to."""
+    """An annotation of a known image and class. size: of the frame that its pixels refer to; image_size: of the image itself."""
 
     at: Place
     index: int
     class_id: int
     fields: dict[str, object]
     size: tuple[float, float]
+    image_size: tuple[int, int]
 
 
 def _object(state: _State, file: _File, one: _Entry, labels: Labels) -> None:
@@ -238,7 +248,7 @@ def _object(state: _State, file: _File, one: _Entry, labels: Labels) -> None:
     if kind is Kind.CLASS:
         labels.box(at, one.class_id, (0.5, 0.5, 1.0, 1.0))
     elif segmentation and (not boxed or kind in (Kind.POLYGON, Kind.OBB)):
-        rings = _rings(segmentation, one.size)
+        rings = _rings(segmentation, one)
         if isinstance(rings, str):
             labels.drop(at, Code.COLUMNS, f"left out: {'it has no bbox, and ' if not boxed else ''}{rings}")
         elif kind is Kind.BOX:
@@ -273,11 +283,11 @@ def _bbox(box: object, one: _Entry, labels: Labels) -> Four | None:
     return (x + w / 2) / width, (y + h / 2) / height, w / width, h / height
 
 
-def _rings(segmentation: object, size: tuple[float, float]) -> list[list[shapes.Point]] | str:
+def _rings(segmentation: object, one: _Entry) -> list[list[shapes.Point]] | str:
     """Outlines in fractions of the image, of polygons [[x1, y1, ...], ...] or of a run-length mask; else why there are none."""
     if isinstance(segmentation, dict):
         try:
-            mask = masks.from_coco(segmentation)
+            mask = masks.from_coco(segmentation, (one.size, one.image_size), masks.most_pixels(one.image_size))
             height, width = mask.shape
             return [[(x / width, y / height) for x, y in ring] for ring in masks.outlines(mask)]
         except masks.MaskError as error:
@@ -288,7 +298,7 @@ def _rings(segmentation: object, size: tuple[float, float]) -> list[list[shapes.
         numbers = [value for value in values if value is not None]
         if len(values) < 6 or len(values) % 2 or len(numbers) != len(values):
             return "its segmentation is neither a list of polygons [x1, y1, x2, y2, x3, y3, ...] nor a run-length mask"
-        rings.append([(x / size[0], y / size[1]) for x, y in zip(numbers[0::2], numbers[1::2], strict=True)])
+        rings.append([(x / one.size[0], y / one.size[1]) for x, y in zip(numbers[0::2], numbers[1::2], strict=True)])
     return rings
 
 

@@ -1,7 +1,8 @@
 """CVAT's own XML: `CVAT for images 1.1` and `CVAT for video 1.1`.
 
 Classes are those that the file declares, in its order, then what else occurs. An image that a file lists is reviewed; so are all frames of a video.
-Frames are found by the number at the end of their names (`frame_000012.png`), and get the video's name as their `sequence`. Subsets are the splits.
+Frames are found by the number at the end of their names (`frame_000012.png`), and get the video's name as their `sequence`. Subsets are the splits,
+or without any the folders of images.
 """
 
 from __future__ import annotations
@@ -56,12 +57,13 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """A shape's element on an image. size: of the frame that its pixels refer to."""
+    """A shape's element on an image. size: of the frame that its pixels refer to; image_size: of the image itself."""
 
     at: Place
     class_id: int
     element: Element
     size: tuple[float, float]
+    image_size: tuple[int, int]
     labels: Labels
     parts: Sequence[str]
 
@@ -101,7 +103,8 @@ def parse(source: Source) -> ParsedDataset:
             sequence = state.sequences.get(image)
             items.append(replace(item, metadata={SEQUENCE: sequence}) if sequence else item)
         elif labels is not None:
-            problems.add(image, None, Code.BAD_IMAGE, f"left out: none of its {labels.dropped} objects can be used")
+            problems.add(image, None, Code.BAD_IMAGE, f"left out: none of its {labels.dropped} objects and tags can be used")
+    state.splits.or_folders(source.image_sizes)
     state.splits.report(last, problems)
     return ParsedDataset(state.classes.names, items, problems.kept, dict(problems.counts), state.splits.of)
 
@@ -143,9 +146,9 @@ def _image(state: _State, file: _File, element: Element) -> None:
     name, line = (element.get("name") or "").strip(), file.document.lines[element]
     image = state.images.by_file_name(name, file.path) if name else None
     if image is None and name and not PurePosixPath(name).suffix:  # a video's frames are listed without extension
-        image = state.images.by_stem(PurePosixPath(name).name, file.path)
+        image = state.images.by_stem(name, file.path)
     if image is None:
-        state.problems.add(file.path, line, Code.IMAGE_ABSENT, f"names the image {shown(name)}, which is not among the files")
+        state.problems.add(file.path, line, Code.IMAGE_ABSENT, f"names the image {shown(name)}, {state.images.why_none(name, file.path)}")
         return
     if image in state.source.bad_images:
         return
@@ -157,7 +160,7 @@ def _image(state: _State, file: _File, element: Element) -> None:
         state.problems.add(file.path, line, Code.SIZE_MISMATCH, f"image {shown(name)} {odd}")
     labels = _labels(state, file, image, pixels, element.get("subset") or "")
     for one in element:
-        _add(state, file, one, (one.get("label") or "").strip(), (labels, pixels))
+        _add(state, file, one, (one.get("label") or "").strip(), (labels, pixels, state.source.image_sizes[image]))
 
 
 def _labels(state: _State, file: _File, image: str, size: tuple[float, float], subset: str) -> Labels:
@@ -176,14 +179,14 @@ def _tracks(state: _State, file: _File, tracks: Sequence[Element], task: Element
     total = number(task.findtext("size")) if task is not None else None
     original = task.find("original_size") if task is not None else None
     declared = _size(original.findtext("width"), original.findtext("height")) if original is not None else None
-    placed: dict[int, tuple[Labels, tuple[float, float]]] = {}
+    placed: dict[int, tuple[Labels, tuple[float, float], tuple[int, int]]] = {}
     odd_sizes: list[str] = []
     for index, image in sorted(frames.items()):
         if image not in state.source.bad_images and (total is None or index < total):
             pixels, odd = frame(declared, state.source.image_sizes[image])
             if odd:
                 odd_sizes.append(f"{image} {odd}")
-            placed[index] = (_labels(state, file, image, pixels, subset), pixels)
+            placed[index] = (_labels(state, file, image, pixels, subset), pixels, state.source.image_sizes[image])
     if odd_sizes:
         message = f"{len(odd_sizes)} frames have another size than the video, the first: {odd_sizes[0]}"
         state.problems.add(file.path, None, Code.SIZE_MISMATCH, message)
@@ -221,9 +224,9 @@ def _size(width: str | None, height: str | None) -> tuple[float, float] | None:
     return (w, h) if w is not None and h is not None else None
 
 
-def _add(state: _State, file: _File, element: Element, label: str, onto: tuple[Labels, tuple[float, float]]) -> None:
-    """Adds what an element describes to the labels of an image, whose frame in pixels is the second of `onto`."""
-    labels, size = onto
+def _add(state: _State, file: _File, element: Element, label: str, onto: tuple[Labels, tuple[float, float], tuple[int, int]]) -> None:
+    """Adds what an element describes to the labels of an image; `onto`: these, its frame in pixels, its own size."""
+    labels, size, image_size = onto
     at = Place(file.path, file.document.lines[element])
     if not label:
         labels.drop(at, Code.CLASS_UNKNOWN, f"<{element.tag}> without a label")
@@ -239,7 +242,7 @@ def _add(state: _State, file: _File, element: Element, label: str, onto: tuple[L
         labels.drop(at, Code.SHAPE_UNKNOWN, f"left out: a <{element.tag[:40]}> is no shape that can be kept")
         return
     try:
-        shape(_Object(at, class_id, element, size, labels, file.parts))
+        shape(_Object(at, class_id, element, size, image_size, labels, file.parts))
     except _BadNumberError as error:
         labels.drop(at, Code.NOT_A_NUMBER, str(error))
     except masks.MaskError as error:
@@ -290,10 +293,12 @@ def _mask(one: _Object) -> None:
     left, top, width, height = _numbers(one.element, ("left", "top", "width", "height"))
     if not all(0 <= value < MAX_PIXELS and value == int(value) for value in (left, top, width, height)):
         raise masks.MaskError("the mask's place is not given in whole pixels")
+    w, h = one.size
+    if width > w or height > h:
+        raise masks.MaskError(f"the mask has {width:g} x {height:g} pixels, the image {w:g} x {h:g}")
     texts = [text.strip() for text in (one.element.get("rle") or "").split(",")]
     runs = [int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None for text in texts]
-    rings = masks.outlines(masks.from_rows(runs, int(width), int(height)))
-    w, h = one.size
+    rings = masks.outlines(masks.from_rows(runs, int(width), int(height), masks.most_pixels(one.image_size)))
     one.labels.polygon(one.at, one.class_id, [[((x + left) / w, (y + top) / h) for x, y in ring] for ring in rings])
 
 

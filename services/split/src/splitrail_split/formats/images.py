@@ -17,6 +17,9 @@ MAX_PIXELS = 100_000_000
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 """Extensions of the files that count as images, in lower case."""
 
+MIN_SIDE = 10
+"""Pixels. Ultralytics leaves out what has fewer, images of a test split too."""
+
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # Pillow opens MPO, what phones write as .jpg with further frames, as part of JPEG
 _ORIENTATION = 0x0112
 _HASHED_PIXELS = 64
@@ -38,7 +41,7 @@ class ImageInfo(NamedTuple):
 
 
 class ImageError(ValueError):
-    """Bytes that are not an image we take. `reason`: empty, not_an_image, truncated, too_many_pixels; the message is for people."""
+    """Bytes that are not an image we take. `reason`: empty, not_an_image, truncated, too_many_pixels, too_few_pixels; the message is for people."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -58,6 +61,10 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError("too_many_pixels", f"{width} x {height} pixels exceed the limit of {max_pixels}")
+                if min(width, height) < MIN_SIDE:
+                    raise ImageError(
+                        "too_few_pixels", f"{width} x {height} pixels: nothing is trained on images with fewer than {MIN_SIDE} on a side"
+                    )
                 name = image.format or ""
                 decoded = _decoded(image, data)
                 orientation = _orientation(decoded)

@@ -2,7 +2,7 @@
 
 Class names are those that occur, in sorted order, because the export does not declare any. Of several annotations of a task the ground truth counts,
 or the first that was not cancelled; predictions never do. Keypoints belong to the rectangle that is their parent, or the only one around them,
-and their order is that of their sorted names.
+and their order is that of their sorted names. Folders of images that are called like splits are those.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import shapes
-from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ImagesByName, Labels, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ImagesByName, Labels, SourceSplits, unlabelled
 from splitrail_split.formats.images import EXTENSIONS
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source
 from splitrail_split.formats.reading import number, read_json_list, shown
 
 _EXPORT = re.compile(r"project-\d+-at-.*\.json", re.IGNORECASE)
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
+_UPLOADS = re.compile(r"data/upload/(\d+/)?")
 _SNIFFED_FILES = 3
 _SNIFFED_BYTES = 256
 _MAX_TEXT = 4096
@@ -93,10 +94,12 @@ def parse(source: Source) -> ParsedDataset:
         if item is not None:
             items.append(item)
         else:
-            problems.add(image, None, Code.BAD_IMAGE, f"left out: none of its {described.labels.dropped} objects can be used")
+            problems.add(image, None, Code.BAD_IMAGE, f"left out: none of its {described.labels.dropped} objects and choices can be used")
     for one in changes:
         one.report(problems)
-    return ParsedDataset(list(class_of), items, problems.kept, dict(problems.counts), {})
+    splits = SourceSplits()
+    splits.or_folders(source.image_sizes)
+    return ParsedDataset(list(class_of), items, problems.kept, dict(problems.counts), splits.of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def _file(source: Source, file: _File, tasks: Sequence[object], found: dict[str,
         name = _image_name(data)
         image = _image(file, name)
         if image is None:
-            file.problems.add_at(at, Code.IMAGE_ABSENT, f"names the image {shown(name)}, which is not among the files")
+            file.problems.add_at(at, Code.IMAGE_ABSENT, f"names the image {shown(name.strip('/'))}, {file.images.why_none(name, file.path)}")
             continue
         if image in source.bad_images:
             continue
@@ -156,7 +159,9 @@ def _image_name(data: Mapping[object, object]) -> str:
             continue
         name = local or unquote(url.path)
         if PurePosixPath(name).suffix.lower() in EXTENSIONS:
-            return name.strip("/")
+            name = name.strip("/")
+            # Uploads lie in folders of Label Studio's own, and whatever else it names is a place on another machine.
+            return name[uploads.end() :] if (uploads := _UPLOADS.match(name)) else f"/{name}"
     return ""
 
 
@@ -166,7 +171,7 @@ def _image(file: _File, name: str) -> str | None:
         return None
     uploaded = _UPLOADED.fullmatch(PurePosixPath(name).name)
     image = file.images.by_file_name(name, file.path)
-    return image or (file.images.by_file_name(uploaded[1], file.path) if uploaded else None)
+    return image or (file.images.by_file_name(str(PurePosixPath(name).with_name(uploaded[1])), file.path) if uploaded else None)
 
 
 def _region(task: Place, one: object, described: _Described) -> None:
@@ -209,16 +214,16 @@ def _objects(described: _Described, class_of: Mapping[str, int], points: Sequenc
     for index, region in enumerate(described.regions):
         if region.type == "keypointlabels":
             if kind is not Kind.KEYPOINTS:
-                labels.changes.add(Code.ATTRIBUTES_DROPPED, region.at)
+                labels.leave(region.at)
             continue
         if region.type == "choices" and kind is not Kind.CLASS:
-            labels.changes.add(Code.ATTRIBUTES_DROPPED, region.at)
+            labels.leave(region.at)
             continue
         for name in region.names:
             if name in class_of:
                 _object(region, class_of[name], described, placed.get(index))
             elif kind is Kind.CLASS:
-                labels.changes.add(Code.ATTRIBUTES_DROPPED, region.at)
+                labels.leave(region.at)
             else:
                 labels.drop(region.at, Code.CLASS_RANGE, f"class {shown(name)} is beyond the first {MAX_CLASSES}")
 

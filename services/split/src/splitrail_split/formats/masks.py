@@ -7,6 +7,7 @@ than the mask (tried with 2.0.11), and what comes in here is untrusted.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ Mask = npt.NDArray[np.bool_]
 MAX_RUNS = 4_000_000
 MAX_EDGES = 500_000
 """Pixel edges between a mask and what surrounds it; more is noise, not the outline of an object."""
+_RESIZED = 100
+"""Pixels of a mask for each of its image, which may be a copy at a tenth of the size that was annotated."""
 _FIRST_CHARACTER = 48
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # east, south, west, north; y grows downwards
 
@@ -27,15 +30,24 @@ class MaskError(ValueError):
     """Run lengths that make no mask; the message is for people."""
 
 
-def from_coco(segmentation: dict[str, object]) -> Mask:
+def most_pixels(image_size: tuple[int, int]) -> int:
+    """How many pixels a mask may have, for decoding costs what its declared size says: a few bytes can declare any."""
+    return min(MAX_PIXELS, _RESIZED * image_size[0] * image_size[1])
+
+
+def from_coco(segmentation: dict[str, object], sizes: Sequence[tuple[float, float]] = (), most: int = MAX_PIXELS) -> Mask:
     """(height, width) from COCO's {"size": [height, width], "counts": [...] or "..."}: runs of 0 and 1 by turns, column by column.
 
-    Raises MaskError.
+    sizes: widths and heights of which it must have one, unless there are none. most: see `most_pixels`. Raises MaskError: when the size is at
+    fault, before anything is decoded.
     """
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list) or len(size) != 2 or not all(isinstance(one, int) and not isinstance(one, bool) for one in size):
         raise MaskError("the mask's size is not [height, width]")
     height, width = size
+    if sizes and (width, height) not in sizes:
+        raise MaskError(f"the mask has {width} x {height} pixels, the image {sizes[0][0]:g} x {sizes[0][1]:g}")
+    _check_pixels(width, height, most)
     if isinstance(counts, str):
         counts = _uncompressed(counts)
     if not isinstance(counts, list):
@@ -43,8 +55,9 @@ def from_coco(segmentation: dict[str, object]) -> Mask:
     return _filled(counts, width, height).T
 
 
-def from_rows(counts: Sequence[object], width: int, height: int) -> Mask:
-    """(height, width) from runs row by row, as CVAT writes them. Raises MaskError."""
+def from_rows(counts: Sequence[object], width: int, height: int, most: int = MAX_PIXELS) -> Mask:
+    """(height, width) from runs row by row, as CVAT writes them. most: see `most_pixels`. Raises MaskError."""
+    _check_pixels(width, height, most)
     return _filled(counts, height, width)
 
 
@@ -62,11 +75,13 @@ def outlines(mask: Mask) -> list[list[Point]]:
     # Each pixel's edge towards a pixel outside, from its start in a direction that has the mask on its right.
     around = ((padded[:-2, 1:-1], 0, 0), (padded[1:-1, 2:], 1, 0), (padded[2:, 1:-1], 1, 1), (padded[1:-1, :-2], 0, 1))
     edges = [inside & ~neighbour for neighbour, _, _ in around]
-    if sum(int(one.sum()) for one in edges) > MAX_EDGES:
+    if sum(np.count_nonzero(one) for one in edges) > MAX_EDGES:
         raise MaskError(f"the mask has more than {MAX_EDGES} edges")
     outgoing: dict[tuple[int, int], list[int]] = {}
+    order: Literal["C", "F"] = "F" if mask.flags.f_contiguous else "C"  # as they lie in memory: argwhere takes longer than all the rest
     for direction, (found, (_, right, down)) in enumerate(zip(edges, around, strict=True)):
-        for y, x in np.argwhere(found).tolist():
+        ys, xs = np.unravel_index(np.flatnonzero(found.ravel(order)), found.shape, order=order)
+        for y, x in zip(ys.tolist(), xs.tolist(), strict=True):
             outgoing.setdefault((x + right, y + down), []).append(direction)
     loops = []
     for start in sorted(outgoing, key=lambda point: point[::-1]):
@@ -97,9 +112,12 @@ def _loop(start: tuple[int, int], outgoing: dict[tuple[int, int], list[int]]) ->
     return [start, *corners] if first != direction else corners
 
 
+def _check_pixels(width: int, height: int, most: int) -> None:
+    if width < 1 or height < 1 or width * height > most:
+        raise MaskError(f"the mask has {width} x {height} pixels: 1 to {most} can be kept")
+
+
 def _filled(counts: Sequence[object], rows: int, columns: int) -> Mask:
-    if rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
-        raise MaskError(f"the mask has {columns} x {rows} pixels: 1 to {MAX_PIXELS} can be kept")
     if len(counts) > MAX_RUNS:
         raise MaskError(f"the mask has more than {MAX_RUNS} runs")
     total = 0

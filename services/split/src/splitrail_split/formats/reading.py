@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 import yaml
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
+from yaml.composer import ComposerError
 
 from splitrail_split.formats.model import Code, Problems, Source
 
@@ -22,7 +23,25 @@ MAX_JSON_BYTES = 512 << 20
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Strings, lists and dicts only: a class called `no` or `1.0` keeps its name, and every other tag is an error of the file."""
+    """Strings, lists and dicts only: a class called `no` or `1.0` keeps its name, and every other tag is an error of the file.
+
+    Nothing grows: merge keys copy mappings, so there are none; a list or dict that aliases name again stays one object, and readers go no deeper
+    than what they look for; texts that aliases repeat are counted, since each may be copied where it is used.
+    """
+
+    _repeated = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Does nothing: a key that is tagged `!!merge` is a key with an unknown tag."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        aliased = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if aliased and isinstance(node, yaml.ScalarNode):
+            self._repeated += len(node.value)
+            if self._repeated > MAX_YAML_BYTES:
+                raise ComposerError(None, None, f"aliases repeat more than {MAX_YAML_BYTES} characters", node.start_mark)
+        return node
 
 
 _PlainLoader.yaml_implicit_resolvers = {}

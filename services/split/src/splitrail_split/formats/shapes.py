@@ -80,7 +80,8 @@ def keypoints(class_id: int, box: Box, points: Sequence[Keypoint]) -> Annotation
 
 def within(point: Point) -> bool:
     """True for a point of the image, its edge included, as far as it can be told once quantized."""
-    return all(0 <= round(value * SCALE) <= SCALE for value in point) if all(map(math.isfinite, point)) else False
+    # Whatever is far off, NaN included, is told before it is multiplied: a product beyond all floats has no whole number.
+    return all(-1 < value < 2 and 0 <= round(value * SCALE) <= SCALE for value in point)
 
 
 def bounds(points: Sequence[Point]) -> Box:

@@ -1,4 +1,4 @@
-"""Pascal VOC: one XML file an image, pixel corners, splits in ImageSets/Main.
+"""Pascal VOC: one XML file an image, pixel corners, splits in ImageSets/Main or told by the folders of images.
 
 Corners are taken as plain pixel coordinates (xmin 0 is the left edge), as Ultralytics and most tools write and read them, though the
 original devkit counts pixels from 1. Class names are those that occur, in sorted order.
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element
 
-from splitrail_split.formats.boxes import MAX_CLASSES, Four, ImagesByName, Labels, SourceSplits, frame, unlabelled
+from splitrail_common.annotations import Kind
+
+from splitrail_split.formats.boxes import MAX_CLASSES, Four, ImagesByName, Labels, SourceSplits, common_folders, frame, unlabelled
 from splitrail_split.formats.model import Code, ParsedDataset, ParsedImage, Place, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import Document, number, read_text, read_xml, shown
 
@@ -47,20 +49,27 @@ def parse(source: Source) -> ParsedDataset:
     images = ImagesByName([*source.image_sizes, *source.bad_images])
     found: dict[str, _File] = {}
     refused: set[str] = set()
-    for path in sorted(path for path in source.files if path.lower().endswith(".xml")):
+    paths = sorted(path for path in source.files if path.lower().endswith(".xml"))
+    above = len(common_folders(paths))
+    for path in paths:
+        pure = PurePosixPath(path)
+        place = PurePosixPath("/", *pure.parts[above:-1], pure.stem)
         document = read_xml(source, path, problems)
         if document is None:
-            if (image := images.by_stem(PurePosixPath(path).stem, path)) is not None:
+            if (image := images.by_stem(str(place), path)) is not None:
                 refused.add(image)
             continue
-        image = _image_of(document.root, path, images, problems)
+        image = _image_of(document.root, path, place, images, problems)
         if image is None or image in source.bad_images:
             continue
         if image in found:
             problems.add(path, None, Code.DUPLICATE_IMAGE, f"is for {image}, which {found[image].path} describes already: this file is left out")
             continue
-        labels = Labels(problems)
-        found[image] = _File(path, labels, _objects(document, path, source.image_sizes[image], labels, problems))
+        pixels, odd = _frame(document.root, source.image_sizes[image])
+        if odd:
+            problems.add(path, None, Code.SIZE_MISMATCH, odd)
+        labels = Labels(problems, source.kind, pixels)
+        found[image] = _File(path, labels, _objects(document, path, pixels, labels, boxed=source.kind is not Kind.CLASS))
     names = sorted({one.name for file in found.values() for one in file.objects})
     if len(names) > MAX_CLASSES:
         problems.add("", None, Code.CLASS_RANGE, f"{len(names)} classes: the first {MAX_CLASSES} are kept")
@@ -74,7 +83,7 @@ def parse(source: Source) -> ParsedDataset:
                 items.append(item)
         elif image not in refused:
             items.append(unlabelled(image))
-    splits = _image_sets(source, images, problems)
+    splits = _image_sets(source, (ImagesByName(found), images), problems)
     return ParsedDataset(names, items, problems.kept, dict(problems.counts), splits)
 
 
@@ -84,42 +93,51 @@ def _item(image: str, file: _File, class_of: dict[str, int], problems: Problems)
             file.labels.corners(one.at, class_of[one.name], one.corners)
         else:
             file.labels.drop(one.at, Code.CLASS_RANGE, f"class {shown(one.name)} is beyond the first {MAX_CLASSES}")
+    file.labels.changes.report(problems)
     item = file.labels.image(image)
     if item is None:
         problems.add(image, None, Code.BAD_IMAGE, f"left out: none of the {file.labels.dropped} objects in {file.path} can be used")
     return item
 
 
-def _image_of(root: Element, path: str, images: ImagesByName, problems: Problems) -> str | None:
-    """The image that an XML file describes: the one of its own name; else the one it names."""
-    stem = PurePosixPath(path).stem
+def _image_of(root: Element, path: str, place: PurePosixPath, images: ImagesByName, problems: Problems) -> str | None:
+    """The image that an XML file describes: the one of its own name; else the one it names.
+
+    place: of the file below the folder that holds all of them, without extension; as a path from elsewhere, since it is none of an image.
+    """
     named = (root.findtext("filename") or "").strip()
-    image = images.by_stem(stem, path)
+    image = images.by_stem(str(place), path, named)
     if image is None and named:
-        image = images.by_file_name(named, path)
+        image = images.by_file_name(str(place.parent / named), path)
         if image is not None:
             problems.add(path, None, Code.NAME_MISMATCH, f"has another name than its image {shown(named)}: taken by <filename>")
     elif image is not None and named and PurePosixPath(named).name != PurePosixPath(image).name:
         problems.add(path, None, Code.NAME_MISMATCH, f"<filename> is {shown(named)}, but this file's own name is that of {image}: that is taken")
     if image is None:
-        problems.add(path, None, Code.IMAGE_ABSENT, f"there is no image {stem}.*" + (f" and no {shown(named)}" if named else ""))
+        said = f" or {shown(named)}" if named else ""
+        problems.add(path, None, Code.IMAGE_ABSENT, f"is for the image {place.name}.*{said}, {images.why_none(str(place), path)}")
     return image
 
 
-def _objects(document: Document, path: str, actual: tuple[int, int], labels: Labels, problems: Problems) -> list[_Object]:
-    """Objects with corners in fractions of the image."""
-    size = document.root.find("size")
+def _frame(root: Element, actual: tuple[int, int]) -> tuple[tuple[float, float], str | None]:
+    """See `frame`."""
+    size = root.find("size")
     width, height = (number(size.findtext(tag) if size is not None else None) for tag in ("width", "height"))
-    declared = (width, height) if width is not None and height is not None else None
-    (w, h), odd = frame(declared, actual)
-    if odd:
-        problems.add(path, None, Code.SIZE_MISMATCH, odd)
+    return frame((width, height) if width is not None and height is not None else None, actual)
+
+
+def _objects(document: Document, path: str, pixels: tuple[float, float], labels: Labels, *, boxed: bool) -> list[_Object]:
+    """Objects with corners in fractions of the image; boxed: whether those are wanted."""
+    w, h = pixels
     objects = []
     for element in document.root.iterfind("object"):
         at = Place(path, document.lines[element])
         name = (element.findtext("name") or "").strip()
         if not name:
             labels.drop(at, Code.CLASS_UNKNOWN, "object without a <name>")
+            continue
+        if not boxed:
+            objects.append(_Object(at, name, (0.0, 0.0, 1.0, 1.0)))
             continue
         box = element.find("bndbox")
         texts = [box.findtext(tag) if box is not None else None for tag in _CORNERS]
@@ -136,8 +154,8 @@ def _objects(document: Document, path: str, actual: tuple[int, int], labels: Lab
     return objects
 
 
-def _image_sets(source: Source, images: ImagesByName, problems: Problems) -> dict[str, SourceSplit]:
-    """Splits of ImageSets/Main; trainval counts as train for what neither train nor val lists."""
+def _image_sets(source: Source, images: tuple[ImagesByName, ImagesByName], problems: Problems) -> dict[str, SourceSplit]:
+    """Splits of ImageSets/Main; trainval counts as train for what neither train nor val lists. images: those that are described, then all."""
     splits = SourceSplits()
     listings = [path for path in source.files if path.endswith(".txt") and PurePosixPath(path).parts[:-1][-2:] == ("ImageSets", "Main")]
     listings = [path for path in listings if PurePosixPath(path).stem in _SETS]
@@ -146,14 +164,18 @@ def _image_sets(source: Source, images: ImagesByName, problems: Problems) -> dic
         stem = PurePosixPath(path).stem
         text = read_text(source, path, problems)
         last = path
+        # Beside Annotations and JPEGImages of its own devkit: an image of VOC2007 is none of VOC2012.
+        beside = PurePosixPath("/", *PurePosixPath(path).parts[:-3])
         for line, row in enumerate((text or "").splitlines(), start=1):
             if not row.strip():
                 continue
             # A name may hold spaces; lists for one class have a second column.
-            image = images.by_stem(row.strip(), path) or images.by_stem(row.split()[0], path)
+            names = [str(beside / name) for name in (row.strip(), row.split()[0])]
+            image = next((image for name in names for known in images if (image := known.by_stem(name, path))), None)
             if image is None:
-                problems.add(path, line, Code.IMAGE_ABSENT, f"names {shown(row.strip())}, for which there is no image")
+                problems.add(path, line, Code.IMAGE_ABSENT, f"names {shown(row.strip())}, {images[1].why_none(names[1], path)}")
             elif image in source.image_sizes and not (stem == "trainval" and image in splits.of):
                 splits.put(image, _SETS[stem])
+    splits.or_folders(source.image_sizes)
     splits.report(last, problems)
     return splits.of

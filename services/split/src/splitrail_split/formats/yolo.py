@@ -22,7 +22,6 @@ from splitrail_split.formats.boxes import (
     ImagesByName,
     Labels,
     SourceSplits,
-    folder_split,
     label_path,
     split_of_word,
     unlabelled,
@@ -287,10 +286,7 @@ def _source_splits(source: Source, declared: _Declared, path: str, data: dict[st
             for image in _images_of(source, target, _Data(path, data.get("path")), images, problems):
                 if image in source.image_sizes:
                     splits.put(image, split)
-    if not splits.of:
-        for image in sorted(source.image_sizes):
-            if (named := folder_split(image)) is not None:
-                splits.put(image, named)
+    splits.or_folders(source.image_sizes)
     splits.report(path, problems)
     declared.splits = splits.of
 
@@ -304,7 +300,9 @@ def _split_targets(data: dict[str, object]) -> dict[SourceSplit, list[str]]:
         split = split_of_word(key) if key in ("train", "val", "valid", "validation", "test") else None
         if split is not None:
             given = entry if isinstance(entry, list) else [entry]
-            targets.setdefault(split, []).extend(one.strip() for one in given if isinstance(one, str) and one.strip())
+            # One spelling of each: there may be as many as a hostile file holds, and each may mean all images.
+            meant = {_inside(one): one.strip() for one in given if isinstance(one, str) and one.strip()}
+            targets.setdefault(split, []).extend(meant.values())
     if targets.get("val") and targets["val"] == targets.get("train"):
         del targets["val"]
         return targets if targets.get("test") else {}
@@ -327,7 +325,7 @@ def _images_of(source: Source, target: str, data: _Data, images: ImagesByName, p
                 continue
             image = images.by_file_name(row.strip(), listing)
             if image is None:
-                problems.add(listing, line, Code.IMAGE_ABSENT, f"names {shown(row.strip())}, which is not among the files")
+                problems.add(listing, line, Code.IMAGE_ABSENT, f"names {shown(row.strip())}, {images.why_none(row.strip(), listing)}")
             else:
                 found.append(image)
         return found
