@@ -176,7 +176,7 @@ def _extension(path: str) -> str:
 
 
 def guess_format(paths: Sequence[str]) -> str:
-    """`YOLO`, `VOC`, `COCO`, `CVAT`, `Label Studio` or `unknown format`, from the names alone."""
+    """`YOLO`, `VOC`, `COCO`, `CVAT`, `Label Studio` or `unknown format` (perhaps folders of classes), from the names alone."""
     kinds = Counter(_extension(path) for path in paths)
     folders = {part.lower() for path in paths for part in path.split("/")[:-1]}
     names = {path.rpartition("/")[2].lower() for path in paths}

@@ -30,6 +30,12 @@ class Columns:
         """Images."""
         return len(self.label_state)
 
+    @property
+    def placed(self) -> npt.NDArray[np.bool_]:
+        """(N,) which images a split can place: those that somebody has looked at."""
+        looked_at: npt.NDArray[np.bool_] = self.label_state != LabelState.UNLABELLED
+        return looked_at
+
     def at(self, ordinals: npt.NDArray[np.int64]) -> Columns:
         """The columns of the images with these ordinals, in this order. No loop over images."""
         counts = np.diff(self.labels.indptr)[ordinals]
@@ -113,5 +119,5 @@ def by_name(images: Columns) -> dict[str, npt.NDArray[Any]]:
 
 def linked(images: Columns) -> dict[str, npt.NDArray[Any]]:
     """The columns of near-duplicates."""
-    alike = links(images.perceptual_hash, images.label_state != LabelState.UNLABELLED)
+    alike = links(images.perceptual_hash, images.placed)
     return {arrays.LINK_FIRST: alike.first, arrays.LINK_SECOND: alike.second, arrays.LINK_DISTANCE: alike.distance}

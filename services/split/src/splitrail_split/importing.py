@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from splitrail_common import log
+from splitrail_common.annotations import LabelState
 
 from splitrail_split import formats, suggest
 from splitrail_split.archives import ArchiveError, Expanded, expand, image_count
@@ -22,6 +23,7 @@ from splitrail_split.sources import is_archive, is_listing, meant
 _log = log.get(__name__)
 
 _ABANDONED_AFTER = timedelta(days=7)
+_MANY_A_FILE = frozenset(FORMAT_NUMBERS[format_] for format_ in (formats.Format.COCO, formats.Format.CVAT, formats.Format.LABEL_STUDIO))
 _UNCHANGED = Finding(
     "",
     None,
@@ -192,12 +194,26 @@ def refusal(claim: Claim, judged: Judged, parsed: ParsedDataset) -> str:
     first = f"; the first: {problems[0]}" if problems else ""
     if any(printable(name) != name for name in parsed.class_names):
         return "a class name holds characters that are no text (NUL or broken Unicode)"
-    shared = [problem for problem in problems if problem.code in WHOLE_FILE and not problem.image_excluded]
-    if shared:  # images would pass for unlabelled, or classes lose their names
-        return f"a file that says something of many images cannot be read: mend it or leave it out; {shared[0]}"
+    if missed := _missed(claim, judged, problems):
+        return missed
     if not judged.items:
         return f"none of the {claim.image_count} images can be imported{first}"
     if claim.strict and judged.report.problem_count:
         count = judged.report.problem_count
         return f"strict: the source has {count} {'problem' if count == 1 else 'problems'}{first}"
     return ""
+
+
+def _missed(claim: Claim, judged: Judged, problems: Sequence[Finding]) -> str:
+    """Why images would pass for unlabelled, or classes lose their names, though the source says otherwise; empty when they do not."""
+    unlabelled = sum(item.label_state is LabelState.UNLABELLED for item in judged.items)
+    nothing = bool(judged.items) and unlabelled == len(judged.items)
+    for problem in problems:
+        shared = problem.code in WHOLE_FILE and not problem.image_excluded
+        of_many = unlabelled and claim.format in _MANY_A_FILE
+        names = claim.format == FORMAT_NUMBERS[formats.Format.YOLO] and not problem.path.endswith(".txt")
+        if shared and (nothing or of_many or names):
+            return f"a file that says something of many images cannot be read: mend it or leave it out; {problem}"
+    absent = next((problem for problem in problems if problem.code == Code.IMAGE_ABSENT), None)
+    described = claim.format in {*_MANY_A_FILE, FORMAT_NUMBERS[formats.Format.VOC]}
+    return f"no annotation is of an image that is there; the first: {absent}" if nothing and described and absent else ""

@@ -48,11 +48,12 @@ def links(hashes: npt.NDArray[np.uint64], placed: npt.NDArray[np.bool_] | None =
         return whole
     where = np.flatnonzero(placed)
     among = _links(hashes[where])
-    rows = np.concatenate(
-        [np.stack([whole.distance, whole.first, whole.second]), np.stack([among.distance, where[among.first], where[among.second]])], axis=1
-    )
-    distance, first, second = np.unique(rows, axis=1)
-    return Links(first, second, distance.astype(np.uint8))
+    n = len(hashes)
+    pairs = np.concatenate([whole.first * n + whole.second, where[among.first] * n + where[among.second]])
+    # One number for each link, in the order of links.
+    keys = np.unique(np.concatenate([whole.distance, among.distance]).astype(np.int64) * n**2 + pairs)
+    distance, pair = np.divmod(keys, n**2)
+    return Links(pair // n, pair % n, distance.astype(np.uint8))
 
 
 def _links(hashes: npt.NDArray[np.uint64]) -> Links:

@@ -100,6 +100,24 @@ async def test_half_a_coco_file_refuses_the_import(api, sources):
     assert "instances.json" in ended.failure
 
 
+async def test_a_stray_file_that_cannot_be_read_is_a_problem_where_it_is_missed_by_no_image(api, sources):
+    images = {f"images/{n}.jpg": sources.picture(n) for n in range(3)}
+    document = {"images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(3)], "categories": [{"id": 1, "name": "a"}], "annotations": []}
+    ended = await api.bring({**images, "instances.json": json.dumps(document).encode(), "settings.json": b"// settings\n{}"})
+    assert (ended.state, [(p.path, p.code) for p in ended.problems]) == (SUCCEEDED, [("settings.json", "unreadable")])
+    ended = await api.bring({**sources.voc(3), "Annotations/zz.xml": b""}, "others")
+    assert (ended.state, [(p.path, p.code) for p in ended.problems if not p.note]) == (SUCCEEDED, [("Annotations/zz.xml", "unreadable")])
+
+
+async def test_annotations_of_which_none_belongs_to_an_image_refuse_the_import(api, sources):
+    voc = sources.voc(3)
+    files = {path.replace("cell_", "scan_") if path.endswith(".jpg") else path: data for path, data in voc.items()}
+    assert files.keys() != voc.keys()
+    ended = await api.bring(files)
+    assert (ended.state, ended.version.version_id) == (FAILED, "")
+    assert ended.failure.startswith("no annotation is of an image that is there; the first: Annotations/")
+
+
 async def test_a_problem_of_a_coco_file_names_its_annotation_and_no_line(api, sources):
     files = sources.coco(4)
     document = json.loads(files["annotations/instances.json"])

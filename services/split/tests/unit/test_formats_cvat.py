@@ -124,14 +124,18 @@ def test_hostile_files():
     assert one(image(BOX, "../../etc/passwd")).problem_counts == {Code.IMAGE_ABSENT: 1}
 
 
-@pytest.mark.parametrize(
-    "shapes", ['<tag label="car"/>', '<cuboid label="car" xtl1="1"/>', '<tag label="car"/><polyline label="man" points="1,1;2,2"/>']
-)
+@pytest.mark.parametrize("shapes", ['<cuboid label="car" xtl1="1"/>', '<tag label="car"/><polyline label="man" points="1,1;2,2"/>'])
 def test_an_image_of_which_nothing_is_kept_is_no_background(shapes):
     parsed = one(image(shapes) + image("", "frame_000001.png"))
     assert [(item.path[-5], item.label_state) for item in parsed.items] == [("1", LabelState.EMPTY), ("2", LabelState.UNLABELLED)]
     assert ("images/frame_000000.png", Code.BAD_IMAGE) in [(problem.path, problem.code) for problem in parsed.problems]
     assert len(objects(one(image(BOX + shapes)))) == 1
+
+
+def test_an_image_that_has_a_tag_alone_was_looked_at():
+    parsed = one(image('<tag label="car"/>'))
+    assert parsed.items[0].label_state is LabelState.EMPTY
+    assert list(parsed.problem_counts) == [Code.ATTRIBUTES_DROPPED]
 
 
 def test_frames_without_extension_keep_their_folder():

@@ -125,11 +125,9 @@ NAMING = (Format.COCO, Format.CVAT, Format.LABEL_STUDIO)
 @pytest.mark.parametrize(
     ("file_name", "images"),
     [
-        ("cam1/0001.jpg", ["images/cam2/0001.jpg"]),
         ("cam1/0001.jpg", ["images/cam2/0001.jpg", "images/cam1/0002.jpg"]),
         ("cam1/images/0001.jpg", ["cam2/images/0001.jpg", "cam1/images/0002.jpg"]),
         ("/home/me/set/cam1/0001.jpg", ["images/cam2/0001.jpg", "images/cam1/0002.jpg"]),
-        ("a/cam1/0001.jpg", ["b/cam1/0001.jpg", "c/0002.jpg"]),
         ("images/train/0001.jpg", ["images/val/0001.jpg"]),
         ("0001.jpg", ["cam1/0001.jpg", "cam2/0001.jpg"]),
         ("images/0001.jpg", ["cam1/0001.jpg", "cam2/0001.jpg"]),
@@ -163,12 +161,48 @@ def test_folders_that_agree_tell_which_image_is_meant(format_, file_name, image,
     assert labelled(format_, file_name, image, *others)[0] == [image]
 
 
+@pytest.mark.parametrize("format_", NAMING)
+@pytest.mark.parametrize(
+    ("file_name", "image", "others"),
+    [
+        ("cells/0001.jpg", "photos/0001.jpg", ["photos/0002.jpg"]),
+        ("a/cam1/0001.jpg", "b/cam1/0001.jpg", ["b/cam2/0001.jpg"]),
+        ("C:\\Users\\me\\proj\\imgs\\1.jpg", "photos/day1/1.jpg", ["photos/day2/2.jpg"]),
+        ("../../label-studio/data/media/upload/1/x.jpg", "ds/images/x.jpg", []),
+    ],
+)
+def test_folders_that_no_image_knows_are_called_otherwise_and_it_is_said(format_, file_name, image, others):
+    found, parsed = labelled(format_, file_name, image, *others)
+    assert found == [image]
+    assert Code.NAME_MISMATCH in parsed.problem_counts or file_name[0] in "C." or format_ is Format.LABEL_STUDIO
+
+
+def test_names_of_one_file_that_are_found_leave_no_doubt_of_its_folders():
+    images = [{"id": number, "file_name": f"cam1/{number}.jpg"} for number in (1, 2)]
+    boxes = [{"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 3, 3]} for number in (1, 2)]
+    document = json.dumps({"images": images, "categories": [{"id": 1, "name": "car"}], "annotations": boxes}).encode()
+    parsed = parse(Format.COCO, {"all.json": document}, dict.fromkeys(["cam1/1.jpg", "cam2/2.jpg"], (10, 10)))
+    assert [item.label_state for item in parsed.items] == [LabelState.LABELLED, LabelState.UNLABELLED]
+    assert list(parsed.problem_counts) == [Code.IMAGE_ABSENT]
+
+
+def test_folders_of_years_tell_the_splits_of_equal_names():
+    files = {}
+    for number, split in enumerate(("train", "val")):
+        images, boxes = [{"id": 1, "file_name": "1.jpg"}], [{"id": 1, "image_id": 1, "category_id": number, "bbox": [1, 1, 3, 3]}]
+        classes = [{"id": 0, "name": "car"}, {"id": 1, "name": "van"}]
+        files[f"annotations/instances_{split}2017.json"] = json.dumps({"images": images, "categories": classes, "annotations": boxes}).encode()
+    parsed = parse(Format.COCO, files, dict.fromkeys(["train2017/1.jpg", "val2017/1.jpg"], (10, 10)))
+    assert [[one.class_id for one in unpack(item.annotations)] for item in parsed.items] == [[0], [1]]
+    assert parsed.source_splits == {"train2017/1.jpg": "train", "val2017/1.jpg": "val"}
+
+
 def test_why_a_name_means_no_image():
     def why(*images):
         return next(one.message for one in labelled(Format.COCO, "cam1/1.jpg", *images)[1].problems if one.code is Code.IMAGE_ABSENT)
 
     assert why("2.jpg").endswith("which is not among the files")
-    assert why("cam2/1.jpg").endswith("which is not among the files: cam2/1.jpg lies in another folder")
+    assert why("cam2/1.jpg", "cam1/2.jpg").endswith("which is not among the files: cam2/1.jpg lies in another folder")
     assert why("a/cam1/1.jpg", "b/cam1/1.jpg").endswith("which may be any of 2 images, such as a/cam1/1.jpg and b/cam1/1.jpg")
 
 

@@ -31,7 +31,9 @@ def objects(parsed):
 
 def test_it_is_told_from_coco():
     assert detect(["project-1-at-2026-01-01-00-00-abcdef.json", "a.jpg"]) is Format.LABEL_STUDIO
-    assert recognize(Format.COCO, {"x.json": b" \n[]"}) is Format.LABEL_STUDIO
+    assert recognize(Format.COCO, {"x.json": b' \n[{"data": {}}]'}) is Format.LABEL_STUDIO
+    for other in (b"[]", b'[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', b'{"images": []}'):
+        assert recognize(Format.COCO, {"instances.json": b"{}", "results.json": other}) is Format.COCO
     assert recognize(Format.COCO, {"x.json": b'{"images": []}'}) is Format.COCO
 
 
@@ -111,11 +113,14 @@ def test_hostile_files(text, code):
     assert one(*names).problem_counts[Code.IMAGE_ABSENT] == 5
 
 
+def test_an_image_that_has_a_choice_alone_was_looked_at():
+    assert one(task(result("choices", ["good"]))).items[0].label_state is LabelState.EMPTY
+
+
 @pytest.mark.parametrize(
     ("kind", "only", "other"),
     [
         (Kind.BOX, result("keypointlabels", ["nose"], x=20, y=30, width=1), RECTANGLE),
-        (Kind.BOX, result("choices", ["night"]), RECTANGLE),
         (Kind.BOX, result("brushlabels", ["car"], rle=[1, 2]), RECTANGLE),
         (Kind.CLASS, RECTANGLE, result("choices", ["night"])),
     ],

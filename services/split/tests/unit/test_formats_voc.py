@@ -203,3 +203,18 @@ def test_image_sets_are_those_of_their_own_devkit():
     parsed = parse(Format.VOC, sets, images)
     assert parsed.source_splits == dict(zip(images, ("train", "val", "val"), strict=True))
     assert found(parsed) == [("VOC2007/ImageSets/Main/train.txt", 2, Code.IMAGE_ABSENT)]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images"),
+    [
+        ("Annotations/Horizontal Bounding Boxes/{}.xml", ("JPEGImages-trainval/{}.jpg", "JPEGImages-test/{}.jpg")),
+        ("Annotations_train/{}.xml", ("Images_train/{}.jpg", "Images_train/{}.jpg")),
+        ("train_annotations/{}.xml", ("train_images/{}.jpg", "train_images/{}.jpg")),
+    ],
+)
+def test_folders_of_annotations_and_images_go_by_other_names(annotations, images):
+    xml = b"<annotation><object><name>a</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object></annotation>"
+    paths = [image.format(number) for number, image in enumerate(images)]
+    parsed = parse(Format.VOC, {annotations.format(number): xml for number in range(2)}, dict.fromkeys(paths, (10, 10)))
+    assert [item.label_state for item in parsed.items] == [LabelState.LABELLED] * 2

@@ -77,6 +77,8 @@ def detect(paths: Sequence[str], kind: Kind = Kind.BOX) -> Format:
         raise UnknownFormatError(
             f"none of the {len(paths)} files tells the annotation format: expected {wanted}"
             "Annotations/*.xml (Pascal VOC), annotations.xml (CVAT), or *.json of COCO or Label Studio"
+            + (". A folder of images for each class is for the task classify" if kind is not Kind.CLASS else "")
+            + ". Images that nobody has annotated can be put into a draft"
         )
     return best
 

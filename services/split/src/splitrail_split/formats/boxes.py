@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from splitrail_common.annotations import MAX_CLASS_ID, Annotation, AnnotationErr
 
 from splitrail_split.formats import shapes
 from splitrail_split.formats.model import Code, ParsedImage, Place, Problems, SourceSplit
+from splitrail_split.formats.reading import shown
 
 CLIP_TOLERANCE = 1e-4
 """Boxes that reach less than this beyond the image (a fraction of its side) are cut without a word: rounding, not a mistake."""
@@ -30,6 +32,7 @@ _PLAIN_FOLDERS = frozenset(
     }
 )
 """Folders that every dataset has: like those of splits, they do not tell its images apart."""
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _CODES = {
     "not_finite": Code.NOT_FINITE, "no_area": Code.NO_AREA, "outside": Code.OUTSIDE, "too_many_points": Code.TOO_MANY_POINTS,
 }  # fmt: skip
@@ -150,7 +153,7 @@ class Labels:
         if self._kind is Kind.CLASS:
             self._found[Annotation(class_id, Kind.CLASS, ())] = None
             return True
-        self.leave(at)
+        self.remark(at)
         return False
 
     def _whole(self, at: Place, class_id: int) -> bool:
@@ -177,6 +180,10 @@ class Labels:
         """Report an object and leave it out."""
         self.dropped += 1
         self._problems.add_at(at, code, message)
+
+    def remark(self, at: Place) -> None:
+        """Leave out what is said of the whole image where objects are wanted: it is none, and who said it has looked."""
+        self.changes.add(Code.ATTRIBUTES_DROPPED, at)
 
     def leave(self, at: Place) -> None:
         """Leave out what the dataset's shapes do not hold: a note of the file, and a problem of its image when that has nothing else."""
@@ -223,9 +230,22 @@ def unlabelled(path: str) -> ParsedImage:
 def folder_split(path: str) -> SourceSplit | None:
     """The split that a folder of the path names, the innermost if several do."""
     for part in reversed(PurePosixPath(path).parts[:-1]):
-        if (split := _SPLIT_NAMES.get(part.lower())) is not None:
+        if (split := _plain(part)[1]) is not None:
             return split
     return None
+
+
+@lru_cache(maxsize=1 << 14)
+def _plain(folder: str) -> tuple[bool, SourceSplit | None]:
+    """Whether every dataset may have a folder of this name (`images`, `train2017`, `Annotations_trainval`), and the one split that it names."""
+    name = folder.lower()
+    if name in _PLAIN_FOLDERS:
+        return True, None
+    words = [word for word in re.split(r"[\W_]+", _YEAR.sub("", name)) if word]
+    if not words or any(word not in _PLAIN_FOLDERS and word not in _SPLIT_NAMES and word != "trainval" for word in words):
+        return False, None
+    splits = {_SPLIT_NAMES[word] for word in words if word in _SPLIT_NAMES}
+    return True, splits.pop() if len(splits) == 1 else None
 
 
 def split_of_word(word: str) -> SourceSplit | None:
@@ -291,7 +311,8 @@ class ImagesByName:
 
     The folders of a name and those of an image must agree: but for folders that every dataset has (`images`, `train`), the fewer are the end of the
     others, and they do not name two splits. A name that starts with / was given on another machine, or beside the images: there, what holds all of
-    them may be called otherwise. What may mean several images equally well means none.
+    them may be called otherwise. So it may where no name of a file is found with its folders: see `learn`. What may mean several images equally well
+    means none.
     """
 
     def __init__(self, images: Iterable[str]) -> None:
@@ -303,6 +324,8 @@ class ImagesByName:
             self._by_name.of.setdefault(pure.name, []).append(path)
             self._by_stem.of.setdefault(pure.stem, []).append(path)
         self._root = common_folders(self._paths)
+        self._known = {folder for path in self._in_order for folder in _folders_of(path).telling}
+        self._above: dict[str, int] = {}
 
     def under(self, folder: str) -> list[str]:
         """The images in a folder or below it, sorted; all of them for the root ("" or ".")."""
@@ -310,6 +333,21 @@ class ImagesByName:
             return self._in_order
         prefix = folder.rstrip("/")
         return self._in_order[bisect_left(self._in_order, f"{prefix}/") : bisect_left(self._in_order, f"{prefix}0")]  # 0 follows /
+
+    def learn(self, names: Sequence[str], nears: Sequence[str], problems: Problems, *, stems: bool = False) -> None:
+        """Looks at all names that the files `nears` will ask for. When none is found with its folders, and no image knows those that all of them
+        begin with, these are called otherwise here: they are not looked at, and a problem of the first file says so.
+        """
+        find = self.by_stem if stems else self.by_file_name
+        telling = [_folders_of(name.replace("\\", "/")).telling for name in names]
+        least, most = min(telling, default=()), max(telling, default=())
+        common = [*takewhile(lambda folder: folder not in self._known, least[: _alike(least, most)])]
+        if common and all(find(name, nears[0]) is None for name in names):
+            self._above.update(dict.fromkeys(nears, len(common)))
+            if any(find(name, nears[0]) is not None for name in names):
+                folders = shown("/".join(common))
+                message = f"all names begin with {folders}, which no folder here is called: images are taken by what follows"
+                problems.add(nears[0], None, Code.NAME_MISMATCH, message)
 
     def by_file_name(self, name: str, near: str, split: SourceSplit | None = None) -> str | None:
         """The image that `name`, perhaps with folders, means in the file `near`: relative to it, to the root, else the closest that agrees."""
@@ -339,8 +377,9 @@ class ImagesByName:
 
     def _meant(self, known: _Index, name: str, near: str, split: SourceSplit | None) -> list[str]:
         """The images whose folders agree best with a name's, then the closest to `near`; several when nothing tells them apart."""
-        given, here = _folders_of(name), _folders_of(near).parts
-        foreign = name.startswith("/") or name[1:2] == ":"
+        given, here, above = _folders_of(name), _folders_of(near).parts, self._above.get(near, 0)
+        given = given._replace(telling=given.telling[above:])
+        foreign = above > 0 or name.startswith("/") or name[1:2] == ":"
         root = self._root if foreign else ()
         ranked: dict[tuple[int, ...], list[str]] = {}
         for path in known.sharing(PurePosixPath(name).name, given.telling, root):
@@ -389,7 +428,7 @@ def _folders_of(path: str) -> _Folders:
 @lru_cache(maxsize=1 << 14)
 def _read_folders(folder: str) -> _Folders:
     parts = PurePosixPath(folder).parts
-    telling = tuple(one for one in parts if one not in ("/", "..") and one.lower() not in _PLAIN_FOLDERS and split_of_word(one) is None)
+    telling = tuple(one for one in parts if one not in ("/", "..") and not _plain(one)[0])
     return _Folders(parts, telling, folder_split(f"{folder}/_"))
 
 

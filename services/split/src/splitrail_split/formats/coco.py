@@ -174,6 +174,9 @@ def _categories(state: _State, file: _File, entries: list[tuple[int, dict[str, o
 
 def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, object]]]) -> None:
     paths: set[str] = set()
+    state.images.learn(
+        [name.strip() for _, entry in entries if isinstance(name := entry.get("file_name"), str) and name.strip()], [file.path], state.problems
+    )
     for index, entry in entries:
         id_, name = _id(entry.get("id")), entry.get("file_name")
         if id_ is None or not isinstance(name, str) or not name.strip():

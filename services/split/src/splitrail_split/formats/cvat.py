@@ -92,6 +92,7 @@ def parse(source: Source) -> ParsedDataset:
             problems.add(path, None, Code.FILE_IGNORED, f"not read: its root is {shown(document.root.tag)}, CVAT's is 'annotations'")
             continue
         last = path
+        state.images.learn([name for one in document.root.iterfind("image") if (name := (one.get("name") or "").strip())], [path], problems)
         _file(state, path, document)
     if not len(state.classes):
         problems.add(last, None, Code.NO_CLASSES, "no file declares labels")

@@ -26,6 +26,7 @@ _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 _UPLOADS = re.compile(r"data/upload/(\d+/)?")
 _SNIFFED_FILES = 3
 _SNIFFED_BYTES = 256
+_TASKS = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
 _MAX_TEXT = 4096
 _NO_REGIONS = ("relation", "textarea", "number", "rating", "datetime", "taxonomy")
 """Types of results that describe no object."""
@@ -59,9 +60,10 @@ def claims(paths: Sequence[str]) -> int:
 
 
 def recognizes(source: Source) -> bool:
-    """True when JSON files are lists, which COCO's are not."""
+    """True when a JSON file is a list of tasks: COCO's are no lists, but for those of what a detector has found."""
     paths = sorted(path for path in source.files if path.lower().endswith(".json"))
-    return any(source.read(path)[:_SNIFFED_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") for path in paths[:_SNIFFED_FILES])
+    heads = (source.read(path)[:_SNIFFED_BYTES] for path in paths[:_SNIFFED_FILES])
+    return any(_TASKS.match(head) and b'"image_id"' not in head for head in heads)
 
 
 def parse(source: Source) -> ParsedDataset:
@@ -75,6 +77,7 @@ def parse(source: Source) -> ParsedDataset:
         tasks = read_json_list(source, path, problems)
         if tasks is not None:
             last = path
+            images.learn([name for task in tasks if (name := _named(task))], [path], problems)
             changes.append(Changes())
             _file(source, _File(path, changes[-1], problems, images), tasks, found)
     classes, points = _names(source.kind, found)
@@ -165,6 +168,11 @@ def _image_name(data: Mapping[object, object]) -> str:
     return ""
 
 
+def _named(task: object) -> str:
+    data = task.get("data") if isinstance(task, dict) else None
+    return _image_name(data) if isinstance(data, dict) else ""
+
+
 def _image(file: _File, name: str) -> str | None:
     """Label Studio puts eight digits before the names of uploaded files."""
     if not name:
@@ -217,7 +225,7 @@ def _objects(described: _Described, class_of: Mapping[str, int], points: Sequenc
                 labels.leave(region.at)
             continue
         if region.type == "choices" and kind is not Kind.CLASS:
-            labels.leave(region.at)
+            labels.remark(region.at)
             continue
         for name in region.names:
             if name in class_of:

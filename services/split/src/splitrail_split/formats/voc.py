@@ -51,9 +51,9 @@ def parse(source: Source) -> ParsedDataset:
     refused: set[str] = set()
     paths = sorted(path for path in source.files if path.lower().endswith(".xml"))
     above = len(common_folders(paths))
-    for path in paths:
-        pure = PurePosixPath(path)
-        place = PurePosixPath("/", *pure.parts[above:-1], pure.stem)
+    places = [PurePosixPath("/", *PurePosixPath(path).parts[above:-1], PurePosixPath(path).stem) for path in paths]
+    images.learn([str(place) for place in places], paths, problems, stems=True)
+    for path, place in zip(paths, places, strict=True):
         document = read_xml(source, path, problems)
         if document is None:
             if (image := images.by_stem(str(place), path)) is not None:
