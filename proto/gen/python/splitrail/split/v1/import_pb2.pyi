@@ -280,7 +280,7 @@ class Import(_message.Message):
 
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___Problem]:
-        """The first 1000 problems and notes, once it has ended; ListProblems gives the others."""
+        """The first 1000 problems and notes, once it has ended, problems first; ListProblems gives the others."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
