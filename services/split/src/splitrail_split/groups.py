@@ -209,7 +209,7 @@ def fill_empty(
     part[:] = of_unit[unit_of]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _place(  # noqa: PLR0917 - numba takes no keywords
     indptr: Ints,
     classes: Ints,
@@ -262,7 +262,7 @@ def _place(  # noqa: PLR0917 - numba takes no keywords
             return
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _exchange(  # noqa: PLR0917 - numba takes no keywords
     dense: Floats,
     weights: Floats,

@@ -153,7 +153,7 @@ class Datasets:
             if query.part or query.group is not None or query.groups:
                 raise split_missing(version)
             return None
-        if query.split_id:
+        if split_id != version.current_split_id:  # which is known to be the version's
             revision = await self._splits.get(scope, split_id)
             if revision is None or revision.version_id != version.version_id:
                 raise not_found("split", split_id)

@@ -10,12 +10,11 @@ import re2
 
 from splitrail_split.domain import Finding
 from splitrail_split.formats import Code, ParsedImage
-from splitrail_split.formats.boxes import split_of_word
+from splitrail_split.formats.image_names import is_plain
 from splitrail_split.frames import SEQUENCE
 
 PATTERNS = (r"^(.+)\.rf\.[0-9a-f]+$", r"^(.*[A-Za-z].*?)[^A-Za-z0-9]*[0-9]+$")
 """Copies that Roboflow augmented, by their original; names that end in a number, by what stands before it if that has a letter."""
-_MEANINGLESS = frozenset({"images", "image", "imgs", "img", "jpegimages", "data", "obj_train_data", "obj_valid_data", "obj_test_data"})
 _COVERED = 0.5
 
 
@@ -49,4 +48,4 @@ def _matches(pattern: str, stems: Iterable[str]) -> list[str]:
 def _folder(path: str) -> str:
     """The folders of an image but for those that every dataset has."""
     parts = PurePosixPath(path).parts[:-1]
-    return "/".join(part for part in parts if part.lower() not in _MEANINGLESS and split_of_word(part) is None)
+    return "/".join(part for part in parts if not is_plain(part))

@@ -238,8 +238,8 @@ def test_an_encrypted_member(opened):
 def test_an_archive_that_ends_early_is_refused_wherever(opened, pack, name):
     data = pack(GOOD.items()).rstrip(b"\0") if pack is tarred else pack(GOOD.items())
     for end in range(0, len(data), 7):
-        refused(opened, data[:end], name)
-    refused(opened, b"not an archive", name)
+        assert refused(opened, data[:end], name)
+    assert refused(opened, b"not an archive", name)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

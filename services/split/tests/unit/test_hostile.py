@@ -5,6 +5,7 @@ import json
 import pytest
 from splitrail_common.annotations import Kind
 from splitrail_split.formats import Format, masks, parse
+from splitrail_split.formats.image_names import ImagesByName
 from splitrail_split.formats.model import Code, Problems, Source
 from splitrail_split.formats.reading import read_yaml
 
@@ -87,3 +88,15 @@ def test_masks_of_the_image_or_of_the_copy_that_was_annotated():
     for one in (*square(100, 80), coco((100, 80), [8, 10], [0, 80])):
         assert list(one.problem_counts) == [Code.SIZE_MISMATCH]
         assert one.items == whole[0].items
+
+
+def test_a_name_that_is_said_often_is_looked_for_once(monkeypatch):
+    """Of as many images: else the work is the square of what a small file says."""
+    looked = []
+    ranked = ImagesByName._ranked
+    monkeypatch.setattr(ImagesByName, "_ranked", lambda self, *asked: looked.append(asked[1:]) or ranked(self, *asked))
+    entries = [{"id": number, "file_name": "a.jpg"} for number in range(200)]
+    document = json.dumps({"images": entries, "categories": [], "annotations": []}).encode()
+    parsed = parse(Format.COCO, {"all.json": document}, {f"cam{number}/a.jpg": (10, 10) for number in range(200)})
+    assert parsed.problem_counts[Code.IMAGE_ABSENT] == 200
+    assert len(looked) == len(set(looked)) == 1

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from splitrail_split.formats.boxes import split_of_word
+from splitrail_split.formats.image_names import split_of_word
 from splitrail_split.formats.images import EXTENSIONS
 
 MAX_STEM_BYTES = 800

@@ -15,19 +15,8 @@ from pathlib import PurePosixPath
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import masks, shapes
-from splitrail_split.formats.boxes import (
-    MAX_CLASSES,
-    Changes,
-    ClassNames,
-    Four,
-    ImagesByName,
-    Labels,
-    SourceSplits,
-    folder_split,
-    frame,
-    split_of_word,
-    unlabelled,
-)
+from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ClassNames, Four, Labels, SourceSplits, frame, unlabelled
+from splitrail_split.formats.image_names import ImagesByName, folder_split, split_of_word
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import number, read_json, shown
 

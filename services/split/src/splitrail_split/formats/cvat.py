@@ -14,7 +14,8 @@ from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element
 
 from splitrail_split.formats import masks, shapes
-from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ClassNames, ImagesByName, Labels, SourceSplits, frame, split_of_word, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ClassNames, Labels, SourceSplits, frame, unlabelled
+from splitrail_split.formats.image_names import ImagesByName, split_of_word
 from splitrail_split.formats.images import MAX_PIXELS
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source
 from splitrail_split.formats.reading import Document, number, read_xml, shown

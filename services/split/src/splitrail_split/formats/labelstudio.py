@@ -16,7 +16,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import shapes
-from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ImagesByName, Labels, SourceSplits, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, Changes, Labels, SourceSplits, unlabelled
+from splitrail_split.formats.image_names import ImagesByName
 from splitrail_split.formats.images import EXTENSIONS
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source
 from splitrail_split.formats.reading import number, read_json_list, shown

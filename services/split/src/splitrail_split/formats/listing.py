@@ -15,7 +15,8 @@ from typing import Generic, TypeVar
 
 from splitrail_common.annotations import Kind
 
-from splitrail_split.formats.boxes import MAX_CLASSES, Changes, Labels, SourceSplits, split_of_word, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, Changes, Labels, SourceSplits, unlabelled
+from splitrail_split.formats.image_names import split_of_word
 from splitrail_split.formats.model import Code, ParsedDataset, ParsedImage, Place, Problems
 from splitrail_split.formats.reading import number, shown
 

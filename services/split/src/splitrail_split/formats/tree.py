@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from splitrail_common.annotations import Annotation, Kind, LabelState, pack
 
-from splitrail_split.formats.boxes import MAX_CLASSES, ClassNames, SourceSplits, label_path, split_of_word, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, ClassNames, SourceSplits, label_path, unlabelled
+from splitrail_split.formats.image_names import split_of_word
 from splitrail_split.formats.images import EXTENSIONS
 from splitrail_split.formats.model import Code, ParsedDataset, ParsedImage, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import read_json, shown

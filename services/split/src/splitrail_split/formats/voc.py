@@ -13,7 +13,8 @@ from xml.etree.ElementTree import Element
 
 from splitrail_common.annotations import Kind
 
-from splitrail_split.formats.boxes import MAX_CLASSES, Four, ImagesByName, Labels, SourceSplits, common_folders, frame, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, Four, Labels, SourceSplits, frame, unlabelled
+from splitrail_split.formats.image_names import ImagesByName, common_folders
 from splitrail_split.formats.model import Code, ParsedDataset, ParsedImage, Place, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import Document, number, read_text, read_xml, shown
 

@@ -14,18 +14,8 @@ from pathlib import PurePosixPath
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import tree
-from splitrail_split.formats.boxes import (
-    MAX_CLASSES,
-    Changes,
-    ClassNames,
-    Four,
-    ImagesByName,
-    Labels,
-    SourceSplits,
-    label_path,
-    split_of_word,
-    unlabelled,
-)
+from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ClassNames, Four, Labels, SourceSplits, label_path, unlabelled
+from splitrail_split.formats.image_names import ImagesByName, split_of_word
 from splitrail_split.formats.images import EXTENSIONS
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import number, read_text, read_yaml, shown, yaml_line
