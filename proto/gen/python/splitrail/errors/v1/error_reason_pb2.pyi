@@ -39,11 +39,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_JOB_ENDED: _ErrorReason.ValueType  # 7
     """FAILED_PRECONDITION: the job has ended."""
     ERROR_REASON_VERSION_STATE: _ErrorReason.ValueType  # 8
-    """FAILED_PRECONDITION: the version is not committed, or already is and cannot change, or holds no image and cannot be committed."""
+    """FAILED_PRECONDITION: the version is not committed, or already is and cannot change, or holds no image and cannot
+    be committed.
+    """
     ERROR_REASON_SPLIT_MISSING: _ErrorReason.ValueType  # 9
     """FAILED_PRECONDITION: the version has no split revision to train on."""
     ERROR_REASON_SPLIT_EMPTY: _ErrorReason.ValueType  # 10
-    """FAILED_PRECONDITION: the split that the job needs holds no images. Metadata: split."""
+    """FAILED_PRECONDITION: the part that is needed holds no images. Metadata: part."""
     ERROR_REASON_RUN_UNFINISHED: _ErrorReason.ValueType  # 11
     """FAILED_PRECONDITION: the run has no checkpoint to evaluate."""
     ERROR_REASON_CONTAMINATED: _ErrorReason.ValueType  # 12
@@ -59,21 +61,39 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 17
     """INTERNAL: a defect of ours; the log holds the detail under the request id."""
     ERROR_REASON_WATCHER_TOO_SLOW: _ErrorReason.ValueType  # 18
-    """RESOURCE_EXHAUSTED: the watcher read too slowly and was closed; open again from the last cursor."""
+    """RESOURCE_EXHAUSTED: the watcher read too slowly and was closed; open the watch again from its cursor. Metadata:
+    cursor.
+    """
     ERROR_REASON_IMPORT_STARTED: _ErrorReason.ValueType  # 19
     """FAILED_PRECONDITION: the import has been started and takes no more files."""
     ERROR_REASON_PLOT_TOO_LARGE: _ErrorReason.ValueType  # 20
-    """FAILED_PRECONDITION: the plot does not fit into a message; its signed URL has no limit. Metadata: name, size_bytes, max_bytes."""
+    """FAILED_PRECONDITION: the plot does not fit into a message; its signed URL has no limit. Metadata: name,
+    size_bytes, max_bytes.
+    """
     ERROR_REASON_BASE_MOVED: _ErrorReason.ValueType  # 21
-    """ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and newest_version_id (empty: none), newest_number,
-    and how many images were added, removed, changed between the two.
+    """ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and
+    newest_version_id (empty: none), newest_number, and how many images were added, removed, changed between the two.
     """
     ERROR_REASON_TASK_UNSUPPORTED: _ErrorReason.ValueType  # 22
     """FAILED_PRECONDITION: the dataset describes something that no model can be trained on yet. Metadata: task."""
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 23
+    """ABORTED: the resource has changed since its etag was read: read it again. Metadata: etag (the present one)."""
+    ERROR_REASON_PROJECT_ARCHIVED: _ErrorReason.ValueType  # 24
+    """FAILED_PRECONDITION: the project is archived and can only be read. Metadata: project_id."""
+    ERROR_REASON_CURSOR_OUT_OF_RANGE: _ErrorReason.ValueType  # 25
+    """OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0.
+    Metadata: incarnation, last_seq.
+    """
+    ERROR_REASON_IMPORT_ENDED: _ErrorReason.ValueType  # 26
+    """FAILED_PRECONDITION: the import has ended. Metadata: state."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 27
+    """RESOURCE_EXHAUSTED: too many requests; RetryInfo says when to try again."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Reasons in google.rpc.ErrorInfo (domain "splitrail"). Programs branch on these, never on message text. The string in ErrorInfo.reason is
-    the value's name without the prefix ERROR_REASON_.
+    """Reasons in google.rpc.ErrorInfo (domain "splitrail"). Programs branch on these, never on message text. The string
+    in ErrorInfo.reason is the value's name without the prefix ERROR_REASON_. An error of a service or of the gateway
+    has an ErrorInfo; one without comes from the transport (a service or the gateway was killed in the middle of an
+    answer): repeat the call, or open the stream again from its cursor.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -93,11 +113,13 @@ ERROR_REASON_ATTEMPT_FENCED: ErrorReason.ValueType  # 6
 ERROR_REASON_JOB_ENDED: ErrorReason.ValueType  # 7
 """FAILED_PRECONDITION: the job has ended."""
 ERROR_REASON_VERSION_STATE: ErrorReason.ValueType  # 8
-"""FAILED_PRECONDITION: the version is not committed, or already is and cannot change, or holds no image and cannot be committed."""
+"""FAILED_PRECONDITION: the version is not committed, or already is and cannot change, or holds no image and cannot
+be committed.
+"""
 ERROR_REASON_SPLIT_MISSING: ErrorReason.ValueType  # 9
 """FAILED_PRECONDITION: the version has no split revision to train on."""
 ERROR_REASON_SPLIT_EMPTY: ErrorReason.ValueType  # 10
-"""FAILED_PRECONDITION: the split that the job needs holds no images. Metadata: split."""
+"""FAILED_PRECONDITION: the part that is needed holds no images. Metadata: part."""
 ERROR_REASON_RUN_UNFINISHED: ErrorReason.ValueType  # 11
 """FAILED_PRECONDITION: the run has no checkpoint to evaluate."""
 ERROR_REASON_CONTAMINATED: ErrorReason.ValueType  # 12
@@ -113,15 +135,31 @@ ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 16
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 17
 """INTERNAL: a defect of ours; the log holds the detail under the request id."""
 ERROR_REASON_WATCHER_TOO_SLOW: ErrorReason.ValueType  # 18
-"""RESOURCE_EXHAUSTED: the watcher read too slowly and was closed; open again from the last cursor."""
+"""RESOURCE_EXHAUSTED: the watcher read too slowly and was closed; open the watch again from its cursor. Metadata:
+cursor.
+"""
 ERROR_REASON_IMPORT_STARTED: ErrorReason.ValueType  # 19
 """FAILED_PRECONDITION: the import has been started and takes no more files."""
 ERROR_REASON_PLOT_TOO_LARGE: ErrorReason.ValueType  # 20
-"""FAILED_PRECONDITION: the plot does not fit into a message; its signed URL has no limit. Metadata: name, size_bytes, max_bytes."""
+"""FAILED_PRECONDITION: the plot does not fit into a message; its signed URL has no limit. Metadata: name,
+size_bytes, max_bytes.
+"""
 ERROR_REASON_BASE_MOVED: ErrorReason.ValueType  # 21
-"""ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and newest_version_id (empty: none), newest_number,
-and how many images were added, removed, changed between the two.
+"""ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and
+newest_version_id (empty: none), newest_number, and how many images were added, removed, changed between the two.
 """
 ERROR_REASON_TASK_UNSUPPORTED: ErrorReason.ValueType  # 22
 """FAILED_PRECONDITION: the dataset describes something that no model can be trained on yet. Metadata: task."""
+ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 23
+"""ABORTED: the resource has changed since its etag was read: read it again. Metadata: etag (the present one)."""
+ERROR_REASON_PROJECT_ARCHIVED: ErrorReason.ValueType  # 24
+"""FAILED_PRECONDITION: the project is archived and can only be read. Metadata: project_id."""
+ERROR_REASON_CURSOR_OUT_OF_RANGE: ErrorReason.ValueType  # 25
+"""OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0.
+Metadata: incarnation, last_seq.
+"""
+ERROR_REASON_IMPORT_ENDED: ErrorReason.ValueType  # 26
+"""FAILED_PRECONDITION: the import has ended. Metadata: state."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 27
+"""RESOURCE_EXHAUSTED: too many requests; RetryInfo says when to try again."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -23,37 +23,37 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
-from splitrail.events.v1 import run_event_pb2 as splitrail_dot_events_dot_v1_dot_run__event__pb2
+from splitrail.events.v1 import event_pb2 as splitrail_dot_events_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"splitrail/metrics/v1/metrics.proto\x12\x14splitrail.metrics.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#splitrail/events/v1/run_event.proto\"\x82\x05\n\tFeedEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x05state\x18\n \x01(\x0b\x32!.splitrail.events.v1.StateChangedH\x00\x12>\n\x0f\x61ttempt_started\x18\x0b \x01(\x0b\x32#.splitrail.events.v1.AttemptStartedH\x00\x12\x32\n\x05stage\x18\x0c \x01(\x0b\x32!.splitrail.events.v1.StageChangedH\x00\x12,\n\x05\x65poch\x18\r \x01(\x0b\x32\x1b.splitrail.metrics.v1.EpochH\x00\x12\x36\n\x0brolled_back\x18\x0e \x01(\x0b\x32\x1f.splitrail.events.v1.RolledBackH\x00\x12*\n\x04plot\x18\x0f \x01(\x0b\x32\x1a.splitrail.metrics.v1.PlotH\x00\x12+\n\x03log\x18\x10 \x01(\x0b\x32\x1c.splitrail.events.v1.LogLineH\x00\x12\x46\n\x13\x65\x66\x66\x65\x63tive_arguments\x18\x11 \x01(\x0b\x32\'.splitrail.events.v1.EffectiveArgumentsH\x00\x12,\n\x05\x66inal\x18\x12 \x01(\x0b\x32\x1b.splitrail.metrics.v1.EpochH\x00\x42\t\n\x07payload\"\x8e\x02\n\x05\x45poch\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\r\x12\x39\n\x07metrics\x18\x03 \x03(\x0b\x32(.splitrail.metrics.v1.Epoch.MetricsEntry\x12\x31\n\x03raw\x18\x04 \x03(\x0b\x32$.splitrail.metrics.v1.Epoch.RawEntry\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x0b\n\x03seq\x18\x06 \x01(\x04\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a*\n\x08RawEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xbd\x01\n\x04Plot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x0b\n\x03url\x18\x07 \x01(\t\x12\x33\n\x0furl_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06run_id\x18\t \x01(\t\"g\n\x08JobSplit\x12\x10\n\x08split_id\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\ndataset_id\x18\x04 \x01(\t\x12\x12\n\nversion_id\x18\x05 \x01(\t\"\x80\x01\n\x10MetricDescriptor\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x32\n\tdirection\x18\x04 \x01(\x0e\x32\x1f.splitrail.metrics.v1.Direction\x12\x0e\n\x06\x66\x61mily\x18\x05 \x01(\t\"\xc2\x01\n\nRunSummary\x12\x13\n\x0b\x65pochs_done\x18\x01 \x01(\r\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\r\x12)\n\x04\x62\x65st\x18\x03 \x01(\x0b\x32\x1b.splitrail.metrics.v1.Epoch\x12)\n\x04last\x18\x04 \x01(\x0b\x32\x1b.splitrail.metrics.v1.Epoch\x12,\n\x05state\x18\x05 \x01(\x0e\x32\x1d.splitrail.events.v1.JobState\x12\x0b\n\x03seq\x18\x06 \x01(\x04*Q\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44IRECTION_HIGHER\x10\x01\x12\x13\n\x0f\x44IRECTION_LOWER\x10\x02\x42N\n\x18\x64\x65v.splitrail.metrics.v1P\x01Z0splitrail.dev/gen/splitrail/metrics/v1;metricsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"splitrail/metrics/v1/metrics.proto\x12\x14splitrail.metrics.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fsplitrail/events/v1/event.proto\"\x98\x05\n\tFeedEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x05state\x18\n \x01(\x0b\x32!.splitrail.events.v1.StateChangedH\x00\x12>\n\x0f\x61ttempt_started\x18\x0b \x01(\x0b\x32#.splitrail.events.v1.AttemptStartedH\x00\x12\x32\n\x05stage\x18\x0c \x01(\x0b\x32!.splitrail.events.v1.StageChangedH\x00\x12\x33\n\x05\x65poch\x18\r \x01(\x0b\x32\".splitrail.metrics.v1.EpochMetricsH\x00\x12\x36\n\x0brolled_back\x18\x0e \x01(\x0b\x32\x1f.splitrail.events.v1.RolledBackH\x00\x12*\n\x04plot\x18\x0f \x01(\x0b\x32\x1a.splitrail.metrics.v1.PlotH\x00\x12+\n\x03log\x18\x10 \x01(\x0b\x32\x1c.splitrail.events.v1.LogLineH\x00\x12\x46\n\x13\x65\x66\x66\x65\x63tive_arguments\x18\x11 \x01(\x0b\x32\'.splitrail.events.v1.EffectiveArgumentsH\x00\x12;\n\rfinal_metrics\x18\x12 \x01(\x0b\x32\".splitrail.metrics.v1.EpochMetricsH\x00\x42\t\n\x07payload\"\xa3\x02\n\x0c\x45pochMetrics\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12@\n\x07metrics\x18\x03 \x03(\x0b\x32/.splitrail.metrics.v1.EpochMetrics.MetricsEntry\x12\x38\n\x03raw\x18\x04 \x03(\x0b\x32+.splitrail.metrics.v1.EpochMetrics.RawEntry\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\x0b\n\x03seq\x18\x06 \x01(\x03\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a*\n\x08RawEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xdc\x01\n\x04Plot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12+\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.splitrail.events.v1.PlotKind\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x0b\n\x03url\x18\x07 \x01(\t\x12\x33\n\x0furl_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06run_id\x18\t \x01(\t\"g\n\x08RunSplit\x12\x10\n\x08split_id\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\ndataset_id\x18\x04 \x01(\t\x12\x12\n\nversion_id\x18\x05 \x01(\t\"\xa8\x01\n\x10MetricDescriptor\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x32\n\tdirection\x18\x04 \x01(\x0e\x32\x1f.splitrail.metrics.v1.Direction\x12\x0e\n\x06\x66\x61mily\x18\x05 \x01(\t\x12\x14\n\x0c\x66\x61mily_title\x18\x06 \x01(\t\x12\x10\n\x08headline\x18\x07 \x01(\x08\"\xd0\x01\n\nRunSummary\x12\x13\n\x0b\x65pochs_done\x18\x01 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\x30\n\x04\x62\x65st\x18\x03 \x01(\x0b\x32\".splitrail.metrics.v1.EpochMetrics\x12\x30\n\x04last\x18\x04 \x01(\x0b\x32\".splitrail.metrics.v1.EpochMetrics\x12,\n\x05state\x18\x05 \x01(\x0e\x32\x1d.splitrail.events.v1.JobState\x12\x0b\n\x03seq\x18\x06 \x01(\x03*Q\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44IRECTION_HIGHER\x10\x01\x12\x13\n\x0f\x44IRECTION_LOWER\x10\x02\x42\xaa\x01\n\x18\x64\x65v.splitrail.metrics.v1B\x0cMetricsProtoP\x01Z7splitrail.dev/clients/go/splitrail/metrics/v1;metricsv1\xaa\x02\x14Splitrail.Metrics.V1\xca\x02\x14Splitrail\\Metrics\\V1\xea\x02\x16Splitrail::Metrics::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.metrics.v1.metrics_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\030dev.splitrail.metrics.v1P\001Z0splitrail.dev/gen/splitrail/metrics/v1;metricsv1'
-  _globals['_EPOCH_METRICSENTRY']._loaded_options = None
-  _globals['_EPOCH_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_EPOCH_RAWENTRY']._loaded_options = None
-  _globals['_EPOCH_RAWENTRY']._serialized_options = b'8\001'
-  _globals['_DIRECTION']._serialized_start=1673
-  _globals['_DIRECTION']._serialized_end=1754
-  _globals['_FEEDEVENT']._serialized_start=131
-  _globals['_FEEDEVENT']._serialized_end=773
-  _globals['_EPOCH']._serialized_start=776
-  _globals['_EPOCH']._serialized_end=1046
-  _globals['_EPOCH_METRICSENTRY']._serialized_start=956
-  _globals['_EPOCH_METRICSENTRY']._serialized_end=1002
-  _globals['_EPOCH_RAWENTRY']._serialized_start=1004
-  _globals['_EPOCH_RAWENTRY']._serialized_end=1046
-  _globals['_PLOT']._serialized_start=1049
-  _globals['_PLOT']._serialized_end=1238
-  _globals['_JOBSPLIT']._serialized_start=1240
-  _globals['_JOBSPLIT']._serialized_end=1343
-  _globals['_METRICDESCRIPTOR']._serialized_start=1346
-  _globals['_METRICDESCRIPTOR']._serialized_end=1474
-  _globals['_RUNSUMMARY']._serialized_start=1477
-  _globals['_RUNSUMMARY']._serialized_end=1671
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030dev.splitrail.metrics.v1B\014MetricsProtoP\001Z7splitrail.dev/clients/go/splitrail/metrics/v1;metricsv1\252\002\024Splitrail.Metrics.V1\312\002\024Splitrail\\Metrics\\V1\352\002\026Splitrail::Metrics::V1'
+  _globals['_EPOCHMETRICS_METRICSENTRY']._loaded_options = None
+  _globals['_EPOCHMETRICS_METRICSENTRY']._serialized_options = b'8\001'
+  _globals['_EPOCHMETRICS_RAWENTRY']._loaded_options = None
+  _globals['_EPOCHMETRICS_RAWENTRY']._serialized_options = b'8\001'
+  _globals['_DIRECTION']._serialized_start=1797
+  _globals['_DIRECTION']._serialized_end=1878
+  _globals['_FEEDEVENT']._serialized_start=127
+  _globals['_FEEDEVENT']._serialized_end=791
+  _globals['_EPOCHMETRICS']._serialized_start=794
+  _globals['_EPOCHMETRICS']._serialized_end=1085
+  _globals['_EPOCHMETRICS_METRICSENTRY']._serialized_start=995
+  _globals['_EPOCHMETRICS_METRICSENTRY']._serialized_end=1041
+  _globals['_EPOCHMETRICS_RAWENTRY']._serialized_start=1043
+  _globals['_EPOCHMETRICS_RAWENTRY']._serialized_end=1085
+  _globals['_PLOT']._serialized_start=1088
+  _globals['_PLOT']._serialized_end=1308
+  _globals['_RUNSPLIT']._serialized_start=1310
+  _globals['_RUNSPLIT']._serialized_end=1413
+  _globals['_METRICDESCRIPTOR']._serialized_start=1416
+  _globals['_METRICDESCRIPTOR']._serialized_end=1584
+  _globals['_RUNSUMMARY']._serialized_start=1587
+  _globals['_RUNSUMMARY']._serialized_end=1795
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from splitrail.events.v1 import run_event_pb2 as _run_event_pb2
+from splitrail.events.v1 import event_pb2 as _event_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -47,7 +47,7 @@ Global___Direction: _TypeAlias = Direction  # noqa: Y015
 
 @_typing.final
 class FeedEvent(_message.Message):
-    """One event of a job's feed. `seq` numbers the feed 1, 2, 3, ... without gaps and is the cursor of every watch."""
+    """One event of a run's feed. `seq` numbers the feed 1, 2, 3, ... without gaps and is the cursor of every watch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -64,11 +64,11 @@ class FeedEvent(_message.Message):
     PLOT_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
     EFFECTIVE_ARGUMENTS_FIELD_NUMBER: _builtins.int
-    FINAL_FIELD_NUMBER: _builtins.int
+    FINAL_METRICS_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Position in the feed."""
     run_id: _builtins.str
-    """The run or evaluation."""
+    """The run, or the evaluation by its evaluation_id."""
     attempt: _builtins.int
     """Attempt that reported it; 0: the trainer service."""
     @_builtins.property
@@ -80,39 +80,39 @@ class FeedEvent(_message.Message):
         """When it happened, by the sender's clock."""
 
     @_builtins.property
-    def state(self) -> _run_event_pb2.StateChanged:
-        """The job's state changed; a terminal one is the feed's last event."""
+    def state(self) -> _event_pb2.StateChanged:
+        """The job's state changed; a terminal state is the feed's last event."""
 
     @_builtins.property
-    def attempt_started(self) -> _run_event_pb2.AttemptStarted:
-        """A pod has taken the job."""
+    def attempt_started(self) -> _event_pb2.AttemptStarted:
+        """A pod has claimed the job."""
 
     @_builtins.property
-    def stage(self) -> _run_event_pb2.StageChanged:
-        """The attempt's work has reached another stage."""
+    def stage(self) -> _event_pb2.StageChanged:
+        """The attempt has reached another stage."""
 
     @_builtins.property
-    def epoch(self) -> Global___Epoch:
+    def epoch(self) -> Global___EpochMetrics:
         """An epoch is complete."""
 
     @_builtins.property
-    def rolled_back(self) -> _run_event_pb2.RolledBack:
+    def rolled_back(self) -> _event_pb2.RolledBack:
         """Epochs after the one named are void."""
 
     @_builtins.property
     def plot(self) -> Global___Plot:
-        """A plot can be seen."""
+        """A plot is there."""
 
     @_builtins.property
-    def log(self) -> _run_event_pb2.LogLine:
+    def log(self) -> _event_pb2.LogLine:
         """A line of the log."""
 
     @_builtins.property
-    def effective_arguments(self) -> _run_event_pb2.EffectiveArguments:
-        """What the training process really uses."""
+    def effective_arguments(self) -> _event_pb2.EffectiveArguments:
+        """The arguments that the training process really uses."""
 
     @_builtins.property
-    def final(self) -> Global___Epoch:
+    def final_metrics(self) -> Global___EpochMetrics:
         """Metrics of the best checkpoint on val."""
 
     def __init__(
@@ -123,29 +123,29 @@ class FeedEvent(_message.Message):
         attempt: _builtins.int = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
-        state: _run_event_pb2.StateChanged | None = ...,
-        attempt_started: _run_event_pb2.AttemptStarted | None = ...,
-        stage: _run_event_pb2.StageChanged | None = ...,
-        epoch: Global___Epoch | None = ...,
-        rolled_back: _run_event_pb2.RolledBack | None = ...,
+        state: _event_pb2.StateChanged | None = ...,
+        attempt_started: _event_pb2.AttemptStarted | None = ...,
+        stage: _event_pb2.StageChanged | None = ...,
+        epoch: Global___EpochMetrics | None = ...,
+        rolled_back: _event_pb2.RolledBack | None = ...,
         plot: Global___Plot | None = ...,
-        log: _run_event_pb2.LogLine | None = ...,
-        effective_arguments: _run_event_pb2.EffectiveArguments | None = ...,
-        final: Global___Epoch | None = ...,
+        log: _event_pb2.LogLine | None = ...,
+        effective_arguments: _event_pb2.EffectiveArguments | None = ...,
+        final_metrics: Global___EpochMetrics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_started", b"attempt_started", "commit_time", b"commit_time", "effective_arguments", b"effective_arguments", "epoch", b"epoch", "event_time", b"event_time", "final", b"final", "log", b"log", "payload", b"payload", "plot", b"plot", "rolled_back", b"rolled_back", "stage", b"stage", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_started", b"attempt_started", "commit_time", b"commit_time", "effective_arguments", b"effective_arguments", "epoch", b"epoch", "event_time", b"event_time", "final_metrics", b"final_metrics", "log", b"log", "payload", b"payload", "plot", b"plot", "rolled_back", b"rolled_back", "stage", b"stage", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempt_started", b"attempt_started", "commit_time", b"commit_time", "effective_arguments", b"effective_arguments", "epoch", b"epoch", "event_time", b"event_time", "final", b"final", "log", b"log", "payload", b"payload", "plot", b"plot", "rolled_back", b"rolled_back", "run_id", b"run_id", "seq", b"seq", "stage", b"stage", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempt_started", b"attempt_started", "commit_time", b"commit_time", "effective_arguments", b"effective_arguments", "epoch", b"epoch", "event_time", b"event_time", "final_metrics", b"final_metrics", "log", b"log", "payload", b"payload", "plot", b"plot", "rolled_back", b"rolled_back", "run_id", b"run_id", "seq", b"seq", "stage", b"stage", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["state", "attempt_started", "stage", "epoch", "rolled_back", "plot", "log", "effective_arguments", "final"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["state", "attempt_started", "stage", "epoch", "rolled_back", "plot", "log", "effective_arguments", "final_metrics"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
 Global___FeedEvent: _TypeAlias = FeedEvent  # noqa: Y015
 
 @_typing.final
-class Epoch(_message.Message):
-    """One epoch's numbers."""
+class EpochMetrics(_message.Message):
+    """The metrics of one epoch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -198,14 +198,16 @@ class Epoch(_message.Message):
     epoch: _builtins.int
     """From 1."""
     epochs: _builtins.int
-    """How many there will be."""
+    """Number of epochs asked for."""
     attempt: _builtins.int
     """Attempt that reported it."""
     seq: _builtins.int
     """Its position in the feed."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """By canonical key (see GetMetricSchema): `mAP50`, `train_box_loss`, `lr`, ... In JSON, NaN and infinity are the strings "NaN", "Infinity", "-Infinity"."""
+        """By canonical key (see GetMetricSchema): `mAP50`, `train_box_loss`, `lr`, ... In JSON, NaN and infinity are the
+        strings "NaN", "Infinity", "-Infinity".
+        """
 
     @_builtins.property
     def raw(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
@@ -227,11 +229,11 @@ class Epoch(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Epoch: _TypeAlias = Epoch  # noqa: Y015
+Global___EpochMetrics: _TypeAlias = EpochMetrics  # noqa: Y015
 
 @_typing.final
 class Plot(_message.Message):
-    """A picture that a job left."""
+    """A picture that a run or an evaluation produced."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -245,11 +247,11 @@ class Plot(_message.Message):
     URL_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """File name."""
+    """File name, unique among the run's plots: `confusion_matrix.png`."""
     title: _builtins.str
-    """For people."""
-    kind: _builtins.str
-    """`labels`, `train_batch`, `val_batch`, `confusion_matrix`, `curve`, `results`."""
+    """A title to show."""
+    kind: _event_pb2.PlotKind.ValueType
+    """What it shows."""
     content_type: _builtins.str
     """`image/png` or `image/jpeg`."""
     size_bytes: _builtins.int
@@ -259,17 +261,17 @@ class Plot(_message.Message):
     url: _builtins.str
     """Signed URL, in lists only; expires."""
     run_id: _builtins.str
-    """The run or evaluation that left it."""
+    """The run, or the evaluation by its evaluation_id."""
     @_builtins.property
     def url_expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the URL ends."""
+        """When the URL expires."""
 
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         title: _builtins.str = ...,
-        kind: _builtins.str = ...,
+        kind: _event_pb2.PlotKind.ValueType = ...,
         content_type: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         sha256: _builtins.str = ...,
@@ -286,8 +288,8 @@ class Plot(_message.Message):
 Global___Plot: _TypeAlias = Plot  # noqa: Y015
 
 @_typing.final
-class JobSplit(_message.Message):
-    """The split revision that a job works on."""
+class RunSplit(_message.Message):
+    """The split revision that a run trains on, or an evaluation is made on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -321,7 +323,7 @@ class JobSplit(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___JobSplit: _TypeAlias = JobSplit  # noqa: Y015
+Global___RunSplit: _TypeAlias = RunSplit  # noqa: Y015
 
 @_typing.final
 class MetricDescriptor(_message.Message):
@@ -334,6 +336,8 @@ class MetricDescriptor(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     DIRECTION_FIELD_NUMBER: _builtins.int
     FAMILY_FIELD_NUMBER: _builtins.int
+    FAMILY_TITLE_FIELD_NUMBER: _builtins.int
+    HEADLINE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Canonical key."""
     title: _builtins.str
@@ -343,7 +347,11 @@ class MetricDescriptor(_message.Message):
     direction: Global___Direction.ValueType
     """Which way is better."""
     family: _builtins.str
-    """One chart for each family."""
+    """Metrics of one family share a chart: `quality`, `train_loss`, ..."""
+    family_title: _builtins.str
+    """The family's title, for the chart."""
+    headline: _builtins.bool
+    """Shown where there is room for a few metrics only: in lists, on the command line."""
     def __init__(
         self,
         *,
@@ -352,10 +360,12 @@ class MetricDescriptor(_message.Message):
         unit: _builtins.str = ...,
         direction: Global___Direction.ValueType = ...,
         family: _builtins.str = ...,
+        family_title: _builtins.str = ...,
+        headline: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "family", b"family", "key", b"key", "title", b"title", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "family", b"family", "family_title", b"family_title", "headline", b"headline", "key", b"key", "title", b"title", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -377,16 +387,16 @@ class RunSummary(_message.Message):
     """Epochs complete."""
     epochs: _builtins.int
     """Epochs asked for; 0 until the first is complete."""
-    state: _run_event_pb2.JobState.ValueType
-    """Last state that the feed has seen."""
+    state: _event_pb2.JobState.ValueType
+    """Latest state in the feed."""
     seq: _builtins.int
     """The feed's last seq."""
     @_builtins.property
-    def best(self) -> Global___Epoch:
+    def best(self) -> Global___EpochMetrics:
         """Epoch with the highest fitness; absent before the first."""
 
     @_builtins.property
-    def last(self) -> Global___Epoch:
+    def last(self) -> Global___EpochMetrics:
         """Latest epoch; absent before the first."""
 
     def __init__(
@@ -394,9 +404,9 @@ class RunSummary(_message.Message):
         *,
         epochs_done: _builtins.int = ...,
         epochs: _builtins.int = ...,
-        best: Global___Epoch | None = ...,
-        last: Global___Epoch | None = ...,
-        state: _run_event_pb2.JobState.ValueType = ...,
+        best: Global___EpochMetrics | None = ...,
+        last: Global___EpochMetrics | None = ...,
+        state: _event_pb2.JobState.ValueType = ...,
         seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "last", b"last"]  # noqa: Y015

@@ -23,28 +23,58 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
+from splitrail.api.v1 import limits_pb2 as splitrail_dot_api_dot_v1_dot_limits__pb2
 from splitrail.auth.v1 import access_pb2 as splitrail_dot_auth_dot_v1_dot_access__pb2
-from splitrail.events.v1 import run_event_pb2 as splitrail_dot_events_dot_v1_dot_run__event__pb2
+from splitrail.events.v1 import event_pb2 as splitrail_dot_events_dot_v1_dot_event__pb2
 from splitrail.metrics.v1 import metrics_pb2 as splitrail_dot_metrics_dot_v1_dot_metrics__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*splitrail/metrics/v1/metrics_service.proto\x12\x14splitrail.metrics.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a#splitrail/events/v1/run_event.proto\x1a\"splitrail/metrics/v1/metrics.proto\"4\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\"\xfd\x01\n\x10WatchRunResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\x30\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1f.splitrail.metrics.v1.FeedEventH\x00\x12\x36\n\x08progress\x18\x03 \x01(\x0b\x32\".splitrail.events.v1.BatchProgressH\x00\x12\x34\n\theartbeat\x18\x04 \x01(\x0b\x32\x1f.splitrail.metrics.v1.HeartbeatH\x00\x12.\n\x06\x63losed\x18\x05 \x01(\x0b\x32\x1c.splitrail.metrics.v1.ClosedH\x00\x42\t\n\x07message\"\x0b\n\tHeartbeat\"\x18\n\x06\x43losed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"&\n\x14GetRunMetricsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xfd\x01\n\x15GetRunMetricsResponse\x12+\n\x06\x65pochs\x18\x01 \x03(\x0b\x32\x1b.splitrail.metrics.v1.Epoch\x12\x31\n\x07summary\x18\x02 \x01(\x0b\x32 .splitrail.metrics.v1.RunSummary\x12*\n\x05\x66inal\x18\x03 \x01(\x0b\x32\x1b.splitrail.metrics.v1.Epoch\x12)\n\x05plots\x18\x04 \x03(\x0b\x32\x1a.splitrail.metrics.v1.Plot\x12-\n\x05split\x18\x05 \x01(\x0b\x32\x1e.splitrail.metrics.v1.JobSplit\"+\n\x18\x42\x61tchGetSummariesRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\"\xc2\x01\n\x19\x42\x61tchGetSummariesResponse\x12Q\n\tsummaries\x18\x01 \x03(\x0b\x32>.splitrail.metrics.v1.BatchGetSummariesResponse.SummariesEntry\x1aR\n\x0eSummariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .splitrail.metrics.v1.RunSummary:\x02\x38\x01\"\"\n\x10ListPlotsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\">\n\x11ListPlotsResponse\x12)\n\x05plots\x18\x01 \x03(\x0b\x32\x1a.splitrail.metrics.v1.Plot\".\n\x0eGetPlotRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"_\n\x13ListLogLinesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x14ListLogLinesResponse\x12.\n\x05lines\x18\x01 \x03(\x0b\x32\x1f.splitrail.metrics.v1.FeedEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x18\n\x16GetMetricSchemaRequest\"R\n\x17GetMetricSchemaResponse\x12\x37\n\x07metrics\x18\x01 \x03(\x0b\x32&.splitrail.metrics.v1.MetricDescriptor\"6\n\x13GetWatermarkRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"c\n\x14GetWatermarkResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x17\n\x0f\x63urrent_attempt\x18\x02 \x01(\r\x12\x12\n\nlast_epoch\x18\x03 \x01(\r\x12\x0e\n\x06\x63losed\x18\x04 \x01(\x08\x32\xd4\x08\n\x0eMetricsService\x12\x83\x01\n\x08WatchRun\x12%.splitrail.metrics.v1.WatchRunRequest\x1a&.splitrail.metrics.v1.WatchRunResponse\"&\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/runs/{run_id}/watch0\x01\x12\x92\x01\n\rGetRunMetrics\x12*.splitrail.metrics.v1.GetRunMetricsRequest\x1a+.splitrail.metrics.v1.GetRunMetricsResponse\"(\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/runs/{run_id}/metrics\x12\x96\x01\n\x11\x42\x61tchGetSummaries\x12..splitrail.metrics.v1.BatchGetSummariesRequest\x1a/.splitrail.metrics.v1.BatchGetSummariesResponse\" \xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/run-summaries\x12\x84\x01\n\tListPlots\x12&.splitrail.metrics.v1.ListPlotsRequest\x1a\'.splitrail.metrics.v1.ListPlotsResponse\"&\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/runs/{run_id}/plots\x12t\n\x07GetPlot\x12$.splitrail.metrics.v1.GetPlotRequest\x1a\x14.google.api.HttpBody\"-\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/runs/{run_id}/plots/{name}\x12\x8c\x01\n\x0cListLogLines\x12).splitrail.metrics.v1.ListLogLinesRequest\x1a*.splitrail.metrics.v1.ListLogLinesResponse\"%\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/api/runs/{run_id}/logs\x12\x90\x01\n\x0fGetMetricSchema\x12,.splitrail.metrics.v1.GetMetricSchemaRequest\x1a-.splitrail.metrics.v1.GetMetricSchemaResponse\" \xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/metric-schema\x12o\n\x0cGetWatermark\x12).splitrail.metrics.v1.GetWatermarkRequest\x1a*.splitrail.metrics.v1.GetWatermarkResponse\"\x08\xea\xe0\x18\x04\x12\x02\x03\x01\x42N\n\x18\x64\x65v.splitrail.metrics.v1P\x01Z0splitrail.dev/gen/splitrail/metrics/v1;metricsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*splitrail/metrics/v1/metrics_service.proto\x12\x14splitrail.metrics.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a\x1fsplitrail/events/v1/event.proto\x1a\"splitrail/metrics/v1/metrics.proto\"l\n\x0fWatchRunRequest\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\tafter_seq\x18\x02 \x01(\x03\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\x0bincarnation\x18\x03 \x01(\tB\x06\xf2\xe0\x18\x02 @\"\x92\x02\n\x10WatchRunResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x03\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x30\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x1f.splitrail.metrics.v1.FeedEventH\x00\x12\x36\n\x08progress\x18\x04 \x01(\x0b\x32\".splitrail.events.v1.BatchProgressH\x00\x12\x34\n\theartbeat\x18\x05 \x01(\x0b\x32\x1f.splitrail.metrics.v1.HeartbeatH\x00\x12.\n\x06\x63losed\x18\x06 \x01(\x0b\x32\x1c.splitrail.metrics.v1.ClosedH\x00\x42\t\n\x07message\"\x0b\n\tHeartbeat\"<\n\x06\x43losed\x12\x32\n\x06reason\x18\x01 \x01(\x0e\x32\".splitrail.metrics.v1.ClosedReason\"2\n\x14GetRunMetricsRequest\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\"\x93\x02\n\x15GetRunMetricsResponse\x12\x32\n\x06\x65pochs\x18\x01 \x03(\x0b\x32\".splitrail.metrics.v1.EpochMetrics\x12\x31\n\x07summary\x18\x02 \x01(\x0b\x32 .splitrail.metrics.v1.RunSummary\x12\x39\n\rfinal_metrics\x18\x03 \x01(\x0b\x32\".splitrail.metrics.v1.EpochMetrics\x12)\n\x05plots\x18\x04 \x03(\x0b\x32\x1a.splitrail.metrics.v1.Plot\x12-\n\x05split\x18\x05 \x01(\x0b\x32\x1e.splitrail.metrics.v1.RunSplit\":\n\x18\x42\x61tchGetSummariesRequest\x12\x1e\n\x07run_ids\x18\x01 \x03(\tB\r\xe2\x41\x01\x02\xf2\xe0\x18\x05\x30\xe8\x07@\x01\"\xc2\x01\n\x19\x42\x61tchGetSummariesResponse\x12Q\n\tsummaries\x18\x01 \x03(\x0b\x32>.splitrail.metrics.v1.BatchGetSummariesResponse.SummariesEntry\x1aR\n\x0eSummariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .splitrail.metrics.v1.RunSummary:\x02\x38\x01\"m\n\x10ListPlotsRequest\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\tpage_size\x18\x02 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"W\n\x11ListPlotsResponse\x12)\n\x05plots\x18\x01 \x03(\x0b\x32\x1a.splitrail.metrics.v1.Plot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x0eGetPlotRequest\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x19\n\x04name\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03 \x80\x01\"\x92\x01\n\x13ListLogLinesRequest\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\tafter_seq\x18\x02 \x01(\x03\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12 \n\tpage_size\x18\x03 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"_\n\x14ListLogLinesResponse\x12.\n\x05lines\x18\x01 \x03(\x0b\x32\x1f.splitrail.metrics.v1.FeedEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x18\n\x16GetMetricSchemaRequest\"R\n\x17GetMetricSchemaResponse\x12\x37\n\x07metrics\x18\x01 \x03(\x0b\x32&.splitrail.metrics.v1.MetricDescriptor*b\n\x0c\x43losedReason\x12\x1d\n\x19\x43LOSED_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LOSED_REASON_ENDED\x10\x01\x12\x1a\n\x16\x43LOSED_REASON_DRAINING\x10\x02\x32\xe6\x07\n\x0eMetricsService\x12\x83\x01\n\x08WatchRun\x12%.splitrail.metrics.v1.WatchRunRequest\x1a&.splitrail.metrics.v1.WatchRunResponse\"&\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/runs/{run_id}/watch0\x01\x12\x92\x01\n\rGetRunMetrics\x12*.splitrail.metrics.v1.GetRunMetricsRequest\x1a+.splitrail.metrics.v1.GetRunMetricsResponse\"(\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/runs/{run_id}/metrics\x12\x99\x01\n\x11\x42\x61tchGetSummaries\x12..splitrail.metrics.v1.BatchGetSummariesRequest\x1a/.splitrail.metrics.v1.BatchGetSummariesResponse\"#\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x17\"\x12/api/run-summaries:\x01*\x12\x84\x01\n\tListPlots\x12&.splitrail.metrics.v1.ListPlotsRequest\x1a\'.splitrail.metrics.v1.ListPlotsResponse\"&\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/runs/{run_id}/plots\x12t\n\x07GetPlot\x12$.splitrail.metrics.v1.GetPlotRequest\x1a\x14.google.api.HttpBody\"-\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/runs/{run_id}/plots/{name}\x12\x8c\x01\n\x0cListLogLines\x12).splitrail.metrics.v1.ListLogLinesRequest\x1a*.splitrail.metrics.v1.ListLogLinesResponse\"%\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/api/runs/{run_id}/logs\x12\x90\x01\n\x0fGetMetricSchema\x12,.splitrail.metrics.v1.GetMetricSchemaRequest\x1a-.splitrail.metrics.v1.GetMetricSchemaResponse\" \xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/metric-schemaB\xb1\x01\n\x18\x64\x65v.splitrail.metrics.v1B\x13MetricsServiceProtoP\x01Z7splitrail.dev/clients/go/splitrail/metrics/v1;metricsv1\xaa\x02\x14Splitrail.Metrics.V1\xca\x02\x14Splitrail\\Metrics\\V1\xea\x02\x16Splitrail::Metrics::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.metrics.v1.metrics_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\030dev.splitrail.metrics.v1P\001Z0splitrail.dev/gen/splitrail/metrics/v1;metricsv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030dev.splitrail.metrics.v1B\023MetricsServiceProtoP\001Z7splitrail.dev/clients/go/splitrail/metrics/v1;metricsv1\252\002\024Splitrail.Metrics.V1\312\002\024Splitrail\\Metrics\\V1\352\002\026Splitrail::Metrics::V1'
+  _globals['_WATCHRUNREQUEST'].fields_by_name['run_id']._loaded_options = None
+  _globals['_WATCHRUNREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_WATCHRUNREQUEST'].fields_by_name['after_seq']._loaded_options = None
+  _globals['_WATCHRUNREQUEST'].fields_by_name['after_seq']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_WATCHRUNREQUEST'].fields_by_name['incarnation']._loaded_options = None
+  _globals['_WATCHRUNREQUEST'].fields_by_name['incarnation']._serialized_options = b'\362\340\030\002 @'
+  _globals['_GETRUNMETRICSREQUEST'].fields_by_name['run_id']._loaded_options = None
+  _globals['_GETRUNMETRICSREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_BATCHGETSUMMARIESREQUEST'].fields_by_name['run_ids']._loaded_options = None
+  _globals['_BATCHGETSUMMARIESREQUEST'].fields_by_name['run_ids']._serialized_options = b'\342A\001\002\362\340\030\0050\350\007@\001'
   _globals['_BATCHGETSUMMARIESRESPONSE_SUMMARIESENTRY']._loaded_options = None
   _globals['_BATCHGETSUMMARIESRESPONSE_SUMMARIESENTRY']._serialized_options = b'8\001'
+  _globals['_LISTPLOTSREQUEST'].fields_by_name['run_id']._loaded_options = None
+  _globals['_LISTPLOTSREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_LISTPLOTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTPLOTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_LISTPLOTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTPLOTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\362\340\030\003 \200\010'
+  _globals['_GETPLOTREQUEST'].fields_by_name['run_id']._loaded_options = None
+  _globals['_GETPLOTREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_GETPLOTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETPLOTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\362\340\030\003 \200\001'
+  _globals['_LISTLOGLINESREQUEST'].fields_by_name['run_id']._loaded_options = None
+  _globals['_LISTLOGLINESREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_LISTLOGLINESREQUEST'].fields_by_name['after_seq']._loaded_options = None
+  _globals['_LISTLOGLINESREQUEST'].fields_by_name['after_seq']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_LISTLOGLINESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTLOGLINESREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_LISTLOGLINESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTLOGLINESREQUEST'].fields_by_name['page_token']._serialized_options = b'\362\340\030\003 \200\010'
   _globals['_METRICSSERVICE'].methods_by_name['WatchRun']._loaded_options = None
   _globals['_METRICSSERVICE'].methods_by_name['WatchRun']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\032\022\030/api/runs/{run_id}/watch'
   _globals['_METRICSSERVICE'].methods_by_name['GetRunMetrics']._loaded_options = None
   _globals['_METRICSSERVICE'].methods_by_name['GetRunMetrics']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\034\022\032/api/runs/{run_id}/metrics'
   _globals['_METRICSSERVICE'].methods_by_name['BatchGetSummaries']._loaded_options = None
-  _globals['_METRICSSERVICE'].methods_by_name['BatchGetSummaries']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\024\022\022/api/run-summaries'
+  _globals['_METRICSSERVICE'].methods_by_name['BatchGetSummaries']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\027\"\022/api/run-summaries:\001*'
   _globals['_METRICSSERVICE'].methods_by_name['ListPlots']._loaded_options = None
   _globals['_METRICSSERVICE'].methods_by_name['ListPlots']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\032\022\030/api/runs/{run_id}/plots'
   _globals['_METRICSSERVICE'].methods_by_name['GetPlot']._loaded_options = None
@@ -53,44 +83,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METRICSSERVICE'].methods_by_name['ListLogLines']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\031\022\027/api/runs/{run_id}/logs'
   _globals['_METRICSSERVICE'].methods_by_name['GetMetricSchema']._loaded_options = None
   _globals['_METRICSSERVICE'].methods_by_name['GetMetricSchema']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\024\022\022/api/metric-schema'
-  _globals['_METRICSSERVICE'].methods_by_name['GetWatermark']._loaded_options = None
-  _globals['_METRICSSERVICE'].methods_by_name['GetWatermark']._serialized_options = b'\352\340\030\004\022\002\003\001'
-  _globals['_WATCHRUNREQUEST']._serialized_start=230
-  _globals['_WATCHRUNREQUEST']._serialized_end=282
-  _globals['_WATCHRUNRESPONSE']._serialized_start=285
-  _globals['_WATCHRUNRESPONSE']._serialized_end=538
-  _globals['_HEARTBEAT']._serialized_start=540
-  _globals['_HEARTBEAT']._serialized_end=551
-  _globals['_CLOSED']._serialized_start=553
-  _globals['_CLOSED']._serialized_end=577
-  _globals['_GETRUNMETRICSREQUEST']._serialized_start=579
-  _globals['_GETRUNMETRICSREQUEST']._serialized_end=617
-  _globals['_GETRUNMETRICSRESPONSE']._serialized_start=620
-  _globals['_GETRUNMETRICSRESPONSE']._serialized_end=873
-  _globals['_BATCHGETSUMMARIESREQUEST']._serialized_start=875
-  _globals['_BATCHGETSUMMARIESREQUEST']._serialized_end=918
-  _globals['_BATCHGETSUMMARIESRESPONSE']._serialized_start=921
-  _globals['_BATCHGETSUMMARIESRESPONSE']._serialized_end=1115
-  _globals['_BATCHGETSUMMARIESRESPONSE_SUMMARIESENTRY']._serialized_start=1033
-  _globals['_BATCHGETSUMMARIESRESPONSE_SUMMARIESENTRY']._serialized_end=1115
-  _globals['_LISTPLOTSREQUEST']._serialized_start=1117
-  _globals['_LISTPLOTSREQUEST']._serialized_end=1151
-  _globals['_LISTPLOTSRESPONSE']._serialized_start=1153
-  _globals['_LISTPLOTSRESPONSE']._serialized_end=1215
-  _globals['_GETPLOTREQUEST']._serialized_start=1217
-  _globals['_GETPLOTREQUEST']._serialized_end=1263
-  _globals['_LISTLOGLINESREQUEST']._serialized_start=1265
-  _globals['_LISTLOGLINESREQUEST']._serialized_end=1360
-  _globals['_LISTLOGLINESRESPONSE']._serialized_start=1362
-  _globals['_LISTLOGLINESRESPONSE']._serialized_end=1457
-  _globals['_GETMETRICSCHEMAREQUEST']._serialized_start=1459
-  _globals['_GETMETRICSCHEMAREQUEST']._serialized_end=1483
-  _globals['_GETMETRICSCHEMARESPONSE']._serialized_start=1485
-  _globals['_GETMETRICSCHEMARESPONSE']._serialized_end=1567
-  _globals['_GETWATERMARKREQUEST']._serialized_start=1569
-  _globals['_GETWATERMARKREQUEST']._serialized_end=1623
-  _globals['_GETWATERMARKRESPONSE']._serialized_start=1625
-  _globals['_GETWATERMARKRESPONSE']._serialized_end=1724
-  _globals['_METRICSSERVICE']._serialized_start=1727
-  _globals['_METRICSSERVICE']._serialized_end=2835
+  _globals['_CLOSEDREASON']._serialized_start=1968
+  _globals['_CLOSEDREASON']._serialized_end=2066
+  _globals['_WATCHRUNREQUEST']._serialized_start=290
+  _globals['_WATCHRUNREQUEST']._serialized_end=398
+  _globals['_WATCHRUNRESPONSE']._serialized_start=401
+  _globals['_WATCHRUNRESPONSE']._serialized_end=675
+  _globals['_HEARTBEAT']._serialized_start=677
+  _globals['_HEARTBEAT']._serialized_end=688
+  _globals['_CLOSED']._serialized_start=690
+  _globals['_CLOSED']._serialized_end=750
+  _globals['_GETRUNMETRICSREQUEST']._serialized_start=752
+  _globals['_GETRUNMETRICSREQUEST']._serialized_end=802
+  _globals['_GETRUNMETRICSRESPONSE']._serialized_start=805
+  _globals['_GETRUNMETRICSRESPONSE']._serialized_end=1080
+  _globals['_BATCHGETSUMMARIESREQUEST']._serialized_start=1082
+  _globals['_BATCHGETSUMMARIESREQUEST']._serialized_end=1140
+  _globals['_BATCHGETSUMMARIESRESPONSE']._serialized_start=1143
+  _globals['_BATCHGETSUMMARIESRESPONSE']._serialized_end=1337
+  _globals['_BATCHGETSUMMARIESRESPONSE_SUMMARIESENTRY']._serialized_start=1255
+  _globals['_BATCHGETSUMMARIESRESPONSE_SUMMARIESENTRY']._serialized_end=1337
+  _globals['_LISTPLOTSREQUEST']._serialized_start=1339
+  _globals['_LISTPLOTSREQUEST']._serialized_end=1448
+  _globals['_LISTPLOTSRESPONSE']._serialized_start=1450
+  _globals['_LISTPLOTSRESPONSE']._serialized_end=1537
+  _globals['_GETPLOTREQUEST']._serialized_start=1539
+  _globals['_GETPLOTREQUEST']._serialized_end=1610
+  _globals['_LISTLOGLINESREQUEST']._serialized_start=1613
+  _globals['_LISTLOGLINESREQUEST']._serialized_end=1759
+  _globals['_LISTLOGLINESRESPONSE']._serialized_start=1761
+  _globals['_LISTLOGLINESRESPONSE']._serialized_end=1856
+  _globals['_GETMETRICSCHEMAREQUEST']._serialized_start=1858
+  _globals['_GETMETRICSCHEMAREQUEST']._serialized_end=1882
+  _globals['_GETMETRICSCHEMARESPONSE']._serialized_start=1884
+  _globals['_GETMETRICSCHEMARESPONSE']._serialized_end=1966
+  _globals['_METRICSSERVICE']._serialized_start=2069
+  _globals['_METRICSSERVICE']._serialized_end=3067
 # @@protoc_insertion_point(module_scope)

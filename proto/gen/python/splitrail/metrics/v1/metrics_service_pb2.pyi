@@ -7,7 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
-from splitrail.events.v1 import run_event_pb2 as _run_event_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from splitrail.events.v1 import event_pb2 as _event_pb2
 from splitrail.metrics.v1 import metrics_pb2 as _metrics_pb2
 import builtins as _builtins
 import sys
@@ -20,27 +21,57 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ClosedReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClosedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClosedReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLOSED_REASON_UNSPECIFIED: _ClosedReason.ValueType  # 0
+    """Not used."""
+    CLOSED_REASON_ENDED: _ClosedReason.ValueType  # 1
+    """The run is in a terminal state and every event was sent: stop."""
+    CLOSED_REASON_DRAINING: _ClosedReason.ValueType  # 2
+    """The service is shutting down: open the watch again from the cursor."""
+
+class ClosedReason(_ClosedReason, metaclass=_ClosedReasonEnumTypeWrapper):
+    """Why a watch ended."""
+
+CLOSED_REASON_UNSPECIFIED: ClosedReason.ValueType  # 0
+"""Not used."""
+CLOSED_REASON_ENDED: ClosedReason.ValueType  # 1
+"""The run is in a terminal state and every event was sent: stop."""
+CLOSED_REASON_DRAINING: ClosedReason.ValueType  # 2
+"""The service is shutting down: open the watch again from the cursor."""
+Global___ClosedReason: _TypeAlias = ClosedReason  # noqa: Y015
+
 @_typing.final
 class WatchRunRequest(_message.Message):
-    """Follows a feed."""
+    """Which feed to watch, and from where."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Which one."""
+    """The run, or the evaluation by its evaluation_id."""
     after_seq: _builtins.int
-    """The last seq that the caller has seen; 0: from the start."""
+    """The cursor of the last message that was read; 0: from the start."""
+    incarnation: _builtins.str
+    """The incarnation of that message; empty: do not check. Another one than the feed's is OUT_OF_RANGE
+    (CURSOR_OUT_OF_RANGE).
+    """
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         after_seq: _builtins.int = ...,
+        incarnation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "incarnation", b"incarnation", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -53,23 +84,28 @@ class WatchRunResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CURSOR_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     """Continue from here after a lost connection: pass it as after_seq."""
+    incarnation: _builtins.str
+    """Names what the cursor counts: a restore from a backup begins a new incarnation, in which the same seq is another
+    event. Pass it back with the cursor.
+    """
     @_builtins.property
     def event(self) -> _metrics_pb2.FeedEvent:
         """The next event."""
 
     @_builtins.property
-    def progress(self) -> _run_event_pb2.BatchProgress:
-        """Where the running epoch is; transient, never replayed."""
+    def progress(self) -> _event_pb2.BatchProgress:
+        """Progress within the running epoch; transient, never replayed."""
 
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
-        """Nothing happened."""
+        """Nothing happened, the watch is alive."""
 
     @_builtins.property
     def closed(self) -> Global___Closed:
@@ -79,14 +115,15 @@ class WatchRunResponse(_message.Message):
         self,
         *,
         cursor: _builtins.int = ...,
+        incarnation: _builtins.str = ...,
         event: _metrics_pb2.FeedEvent | None = ...,
-        progress: _run_event_pb2.BatchProgress | None = ...,
+        progress: _event_pb2.BatchProgress | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         closed: Global___Closed | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "event", b"event", "heartbeat", b"heartbeat", "message", b"message", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "cursor", b"cursor", "event", b"event", "heartbeat", b"heartbeat", "message", b"message", "progress", b"progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "cursor", b"cursor", "event", b"event", "heartbeat", b"heartbeat", "incarnation", b"incarnation", "message", b"message", "progress", b"progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["event", "progress", "heartbeat", "closed"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -96,7 +133,7 @@ Global___WatchRunResponse: _TypeAlias = WatchRunResponse  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
-    """Nothing happened."""
+    """Nothing happened: the connection and the watch are alive."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -118,12 +155,12 @@ class Closed(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
-    reason: _builtins.str
-    """`ended`: the job is in a terminal state; `draining`: the service is going down, open again from the cursor."""
+    reason: Global___ClosedReason.ValueType
+    """Whether to open the watch again."""
     def __init__(
         self,
         *,
-        reason: _builtins.str = ...,
+        reason: Global___ClosedReason.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -135,13 +172,13 @@ Global___Closed: _TypeAlias = Closed  # noqa: Y015
 
 @_typing.final
 class GetRunMetricsRequest(_message.Message):
-    """Asks for history."""
+    """Which run's history."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Which run."""
+    """The run, or the evaluation by its evaluation_id."""
     def __init__(
         self,
         *,
@@ -157,47 +194,47 @@ Global___GetRunMetricsRequest: _TypeAlias = GetRunMetricsRequest  # noqa: Y015
 
 @_typing.final
 class GetRunMetricsResponse(_message.Message):
-    """History."""
+    """The history of a run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EPOCHS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
-    FINAL_FIELD_NUMBER: _builtins.int
+    FINAL_METRICS_FIELD_NUMBER: _builtins.int
     PLOTS_FIELD_NUMBER: _builtins.int
     SPLIT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def epochs(self) -> _containers.RepeatedCompositeFieldContainer[_metrics_pb2.Epoch]:
+    def epochs(self) -> _containers.RepeatedCompositeFieldContainer[_metrics_pb2.EpochMetrics]:
         """By epoch; each exactly once."""
 
     @_builtins.property
     def summary(self) -> _metrics_pb2.RunSummary:
-        """In a few numbers."""
+        """The run in a few numbers."""
 
     @_builtins.property
-    def final(self) -> _metrics_pb2.Epoch:
-        """Metrics of the best checkpoint on val, once there."""
+    def final_metrics(self) -> _metrics_pb2.EpochMetrics:
+        """Metrics of the best checkpoint on val; absent before the training has ended."""
 
     @_builtins.property
     def plots(self) -> _containers.RepeatedCompositeFieldContainer[_metrics_pb2.Plot]:
-        """As ListPlots gives them, with signed URLs."""
+        """All plots, as ListPlots gives them."""
 
     @_builtins.property
-    def split(self) -> _metrics_pb2.JobSplit:
-        """What the numbers come from."""
+    def split(self) -> _metrics_pb2.RunSplit:
+        """The split that the numbers come from."""
 
     def __init__(
         self,
         *,
-        epochs: _abc.Iterable[_metrics_pb2.Epoch] | None = ...,
+        epochs: _abc.Iterable[_metrics_pb2.EpochMetrics] | None = ...,
         summary: _metrics_pb2.RunSummary | None = ...,
-        final: _metrics_pb2.Epoch | None = ...,
+        final_metrics: _metrics_pb2.EpochMetrics | None = ...,
         plots: _abc.Iterable[_metrics_pb2.Plot] | None = ...,
-        split: _metrics_pb2.JobSplit | None = ...,
+        split: _metrics_pb2.RunSplit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["final", b"final", "split", b"split", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["final_metrics", b"final_metrics", "split", b"split", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "final", b"final", "plots", b"plots", "split", b"split", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "final_metrics", b"final_metrics", "plots", b"plots", "split", b"split", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,14 +242,14 @@ Global___GetRunMetricsResponse: _TypeAlias = GetRunMetricsResponse  # noqa: Y015
 
 @_typing.final
 class BatchGetSummariesRequest(_message.Message):
-    """Asks for summaries."""
+    """Which runs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """At most 1000."""
+        """The runs."""
 
     def __init__(
         self,
@@ -274,21 +311,29 @@ Global___BatchGetSummariesResponse: _TypeAlias = BatchGetSummariesResponse  # no
 
 @_typing.final
 class ListPlotsRequest(_message.Message):
-    """Asks for plots."""
+    """Which run's plots, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Of which run or evaluation."""
+    """The run, or the evaluation by its evaluation_id."""
+    page_size: _builtins.int
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
+    page_token: _builtins.str
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,23 +341,27 @@ Global___ListPlotsRequest: _TypeAlias = ListPlotsRequest  # noqa: Y015
 
 @_typing.final
 class ListPlotsResponse(_message.Message):
-    """Plots."""
+    """A page of plots."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PLOTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def plots(self) -> _containers.RepeatedCompositeFieldContainer[_metrics_pb2.Plot]:
-        """In the order in which they came; a later one of the same name replaces the earlier."""
+        """By name; of several plots with one name only the latest."""
 
     def __init__(
         self,
         *,
         plots: _abc.Iterable[_metrics_pb2.Plot] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["plots", b"plots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "plots", b"plots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -320,16 +369,16 @@ Global___ListPlotsResponse: _TypeAlias = ListPlotsResponse  # noqa: Y015
 
 @_typing.final
 class GetPlotRequest(_message.Message):
-    """Asks for a plot's bytes."""
+    """Which plot."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Of which run or evaluation."""
+    """The run, or the evaluation by its evaluation_id."""
     name: _builtins.str
-    """File name."""
+    """Its file name."""
     def __init__(
         self,
         *,
@@ -346,7 +395,7 @@ Global___GetPlotRequest: _TypeAlias = GetPlotRequest  # noqa: Y015
 
 @_typing.final
 class ListLogLinesRequest(_message.Message):
-    """Asks for log lines."""
+    """Which run's log lines, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -355,13 +404,13 @@ class ListLogLinesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Of which run or evaluation."""
+    """The run, or the evaluation by its evaluation_id."""
     after_seq: _builtins.int
     """Only lines after this seq."""
     page_size: _builtins.int
-    """At most this many; default 100, maximum 1000."""
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page; wins over after_seq."""
+    """next_page_token of the previous page; wins over after_seq."""
     def __init__(
         self,
         *,
@@ -408,7 +457,7 @@ Global___ListLogLinesResponse: _TypeAlias = ListLogLinesResponse  # noqa: Y015
 
 @_typing.final
 class GetMetricSchemaRequest(_message.Message):
-    """Asks for the schema."""
+    """Nothing to say."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -446,63 +495,3 @@ class GetMetricSchemaResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMetricSchemaResponse: _TypeAlias = GetMetricSchemaResponse  # noqa: Y015
-
-@_typing.final
-class GetWatermarkRequest(_message.Message):
-    """Asks for a watermark."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    ATTEMPT_FIELD_NUMBER: _builtins.int
-    job_id: _builtins.str
-    """The run or evaluation."""
-    attempt: _builtins.int
-    """The origin: an attempt, or 0 for the trainer service."""
-    def __init__(
-        self,
-        *,
-        job_id: _builtins.str = ...,
-        attempt: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "job_id", b"job_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetWatermarkRequest: _TypeAlias = GetWatermarkRequest  # noqa: Y015
-
-@_typing.final
-class GetWatermarkResponse(_message.Message):
-    """A watermark."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NUMBER_FIELD_NUMBER: _builtins.int
-    CURRENT_ATTEMPT_FIELD_NUMBER: _builtins.int
-    LAST_EPOCH_FIELD_NUMBER: _builtins.int
-    CLOSED_FIELD_NUMBER: _builtins.int
-    number: _builtins.int
-    """Number of the last committed (or quarantined) event of that origin; 0: none."""
-    current_attempt: _builtins.int
-    """Latest attempt that has started; events of lower ones are refused."""
-    last_epoch: _builtins.int
-    """Last epoch of the effective timeline; 0: none."""
-    closed: _builtins.bool
-    """The feed has ended."""
-    def __init__(
-        self,
-        *,
-        number: _builtins.int = ...,
-        current_attempt: _builtins.int = ...,
-        last_epoch: _builtins.int = ...,
-        closed: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "current_attempt", b"current_attempt", "last_epoch", b"last_epoch", "number", b"number"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetWatermarkResponse: _TypeAlias = GetWatermarkResponse  # noqa: Y015

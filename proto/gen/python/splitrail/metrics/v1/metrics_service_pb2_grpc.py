@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class MetricsServiceStub:
-    """Feeds of runs and evaluations (wherever a run_id is asked for, an evaluation_id does as well): live, and their history.
+    """Feeds of runs, live and their history. An evaluation has a feed too: give its evaluation_id as run_id.
     """
 
     def __init__(self, channel):
@@ -71,21 +71,29 @@ class MetricsServiceStub:
                 request_serializer=splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetMetricSchemaRequest.SerializeToString,
                 response_deserializer=splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetMetricSchemaResponse.FromString,
                 _registered_method=True)
-        self.GetWatermark = channel.unary_unary(
-                '/splitrail.metrics.v1.MetricsService/GetWatermark',
-                request_serializer=splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetWatermarkRequest.SerializeToString,
-                response_deserializer=splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetWatermarkResponse.FromString,
-                _registered_method=True)
 
 
 class MetricsServiceServicer:
-    """Feeds of runs and evaluations (wherever a run_id is asked for, an evaluation_id does as well): live, and their history.
+    """Feeds of runs, live and their history. An evaluation has a feed too: give its evaluation_id as run_id.
     """
 
     def WatchRun(self, request, context):
-        """Replays the feed after a cursor, then follows it live; ends with `closed`. A message comes at least every 15 s.
-        Opening again with the last seq seen continues without gap or repetition. Over JSON: NDJSON, or SSE with `Accept: text/event-stream`.
-        Errors: NOT_FOUND; RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW).
+        """Replays the feed after a cursor, then follows it live, and ends with `closed`. Over JSON: NDJSON, or SSE with
+        `Accept: text/event-stream`.
+
+        Silence: headers and a first message (a heartbeat, when there is nothing to replay) come at once, and then a
+        message at least every 15 s. After 30 s without any, drop the connection and open the watch again.
+
+        Continuing: pass the last message's cursor and incarnation. Each event then comes exactly once and in order,
+        whatever was killed in between.
+
+        Open again, after a pause that grows from 0.1 s to some seconds: UNAVAILABLE; RESOURCE_EXHAUSTED
+        (WATCHER_TOO_SLOW); DEADLINE_EXCEEDED; ABORTED; a closed of CLOSED_REASON_DRAINING; an end without `closed`; and
+        any error without ErrorInfo, whatever its code (INTERNAL, UNKNOWN, CANCELLED): that one comes from the transport,
+        because a service or the gateway was killed.
+        Stop: a closed of CLOSED_REASON_ENDED; NOT_FOUND; INVALID_ARGUMENT; PERMISSION_DENIED; UNAUTHENTICATED (get
+        another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo. Start from 0 and forget what was read:
+        OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore from a backup.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,21 +101,22 @@ class MetricsServiceServicer:
 
     def GetRunMetrics(self, request, context):
         """All epochs of the effective timeline, with summary, plots and split.
-        Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split, does not answer.
+        Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split,
+        does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetSummaries(self, request, context):
-        """Summaries of several runs, for lists. Unknown runs are left out.
+        """Summaries of several runs, for lists. Unknown runs are left out. A POST, so that a thousand ids fit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPlots(self, request, context):
-        """Plots with signed URLs that open with a plain HTTP GET, and expire.
+        """Plots by name, with signed URLs that open with a plain HTTP GET and expire.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,13 +141,6 @@ class MetricsServiceServicer:
 
     def GetMetricSchema(self, request, context):
         """What each canonical metric means.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetWatermark(self, request, context):
-        """How far the events of one origin are committed: publishers send again what lies after. An unknown job answers 0.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,11 +184,6 @@ def add_MetricsServiceServicer_to_server(servicer, server):
                     request_deserializer=splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetMetricSchemaRequest.FromString,
                     response_serializer=splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetMetricSchemaResponse.SerializeToString,
             ),
-            'GetWatermark': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetWatermark,
-                    request_deserializer=splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetWatermarkRequest.FromString,
-                    response_serializer=splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetWatermarkResponse.SerializeToString,
-            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'splitrail.metrics.v1.MetricsService', rpc_method_handlers)
@@ -196,7 +193,7 @@ def add_MetricsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MetricsService:
-    """Feeds of runs and evaluations (wherever a run_id is asked for, an evaluation_id does as well): live, and their history.
+    """Feeds of runs, live and their history. An evaluation has a feed too: give its evaluation_id as run_id.
     """
 
     @staticmethod
@@ -378,33 +375,6 @@ class MetricsService:
             '/splitrail.metrics.v1.MetricsService/GetMetricSchema',
             splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetMetricSchemaRequest.SerializeToString,
             splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetMetricSchemaResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetWatermark(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/splitrail.metrics.v1.MetricsService/GetWatermark',
-            splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetWatermarkRequest.SerializeToString,
-            splitrail_dot_metrics_dot_v1_dot_metrics__service__pb2.GetWatermarkResponse.FromString,
             options,
             channel_credentials,
             insecure,

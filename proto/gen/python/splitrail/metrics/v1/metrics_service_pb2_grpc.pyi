@@ -28,25 +28,39 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MetricsServiceStub:
-    """Feeds of runs and evaluations (wherever a run_id is asked for, an evaluation_id does as well): live, and their history."""
+    """Feeds of runs, live and their history. An evaluation has a feed too: give its evaluation_id as run_id."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MetricsServiceAsyncStub: ...
     WatchRun: _grpc.UnaryStreamMultiCallable[_metrics_service_pb2.WatchRunRequest, _metrics_service_pb2.WatchRunResponse]
-    """Replays the feed after a cursor, then follows it live; ends with `closed`. A message comes at least every 15 s.
-    Opening again with the last seq seen continues without gap or repetition. Over JSON: NDJSON, or SSE with `Accept: text/event-stream`.
-    Errors: NOT_FOUND; RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW).
+    """Replays the feed after a cursor, then follows it live, and ends with `closed`. Over JSON: NDJSON, or SSE with
+    `Accept: text/event-stream`.
+
+    Silence: headers and a first message (a heartbeat, when there is nothing to replay) come at once, and then a
+    message at least every 15 s. After 30 s without any, drop the connection and open the watch again.
+
+    Continuing: pass the last message's cursor and incarnation. Each event then comes exactly once and in order,
+    whatever was killed in between.
+
+    Open again, after a pause that grows from 0.1 s to some seconds: UNAVAILABLE; RESOURCE_EXHAUSTED
+    (WATCHER_TOO_SLOW); DEADLINE_EXCEEDED; ABORTED; a closed of CLOSED_REASON_DRAINING; an end without `closed`; and
+    any error without ErrorInfo, whatever its code (INTERNAL, UNKNOWN, CANCELLED): that one comes from the transport,
+    because a service or the gateway was killed.
+    Stop: a closed of CLOSED_REASON_ENDED; NOT_FOUND; INVALID_ARGUMENT; PERMISSION_DENIED; UNAUTHENTICATED (get
+    another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo. Start from 0 and forget what was read:
+    OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore from a backup.
     """
     GetRunMetrics: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetRunMetricsRequest, _metrics_service_pb2.GetRunMetricsResponse]
     """All epochs of the effective timeline, with summary, plots and split.
-    Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split, does not answer.
+    Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split,
+    does not answer.
     """
     BatchGetSummaries: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.BatchGetSummariesRequest, _metrics_service_pb2.BatchGetSummariesResponse]
-    """Summaries of several runs, for lists. Unknown runs are left out."""
+    """Summaries of several runs, for lists. Unknown runs are left out. A POST, so that a thousand ids fit."""
     ListPlots: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.ListPlotsRequest, _metrics_service_pb2.ListPlotsResponse]
-    """Plots with signed URLs that open with a plain HTTP GET, and expire."""
+    """Plots by name, with signed URLs that open with a plain HTTP GET and expire."""
     GetPlot: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetPlotRequest, _httpbody_pb2.HttpBody]
     """The bytes of a plot.
     Errors: NOT_FOUND; FAILED_PRECONDITION (PLOT_TOO_LARGE) above 3 MiB.
@@ -57,27 +71,39 @@ class MetricsServiceStub:
     """Log lines by seq."""
     GetMetricSchema: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetMetricSchemaRequest, _metrics_service_pb2.GetMetricSchemaResponse]
     """What each canonical metric means."""
-    GetWatermark: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetWatermarkRequest, _metrics_service_pb2.GetWatermarkResponse]
-    """How far the events of one origin are committed: publishers send again what lies after. An unknown job answers 0."""
 
 @_typing.type_check_only
 class MetricsServiceAsyncStub(MetricsServiceStub):
-    """Feeds of runs and evaluations (wherever a run_id is asked for, an evaluation_id does as well): live, and their history."""
+    """Feeds of runs, live and their history. An evaluation has a feed too: give its evaluation_id as run_id."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     WatchRun: _aio.UnaryStreamMultiCallable[_metrics_service_pb2.WatchRunRequest, _metrics_service_pb2.WatchRunResponse]  # type: ignore[assignment]
-    """Replays the feed after a cursor, then follows it live; ends with `closed`. A message comes at least every 15 s.
-    Opening again with the last seq seen continues without gap or repetition. Over JSON: NDJSON, or SSE with `Accept: text/event-stream`.
-    Errors: NOT_FOUND; RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW).
+    """Replays the feed after a cursor, then follows it live, and ends with `closed`. Over JSON: NDJSON, or SSE with
+    `Accept: text/event-stream`.
+
+    Silence: headers and a first message (a heartbeat, when there is nothing to replay) come at once, and then a
+    message at least every 15 s. After 30 s without any, drop the connection and open the watch again.
+
+    Continuing: pass the last message's cursor and incarnation. Each event then comes exactly once and in order,
+    whatever was killed in between.
+
+    Open again, after a pause that grows from 0.1 s to some seconds: UNAVAILABLE; RESOURCE_EXHAUSTED
+    (WATCHER_TOO_SLOW); DEADLINE_EXCEEDED; ABORTED; a closed of CLOSED_REASON_DRAINING; an end without `closed`; and
+    any error without ErrorInfo, whatever its code (INTERNAL, UNKNOWN, CANCELLED): that one comes from the transport,
+    because a service or the gateway was killed.
+    Stop: a closed of CLOSED_REASON_ENDED; NOT_FOUND; INVALID_ARGUMENT; PERMISSION_DENIED; UNAUTHENTICATED (get
+    another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo. Start from 0 and forget what was read:
+    OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore from a backup.
     """
     GetRunMetrics: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetRunMetricsRequest, _metrics_service_pb2.GetRunMetricsResponse]  # type: ignore[assignment]
     """All epochs of the effective timeline, with summary, plots and split.
-    Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split, does not answer.
+    Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split,
+    does not answer.
     """
     BatchGetSummaries: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.BatchGetSummariesRequest, _metrics_service_pb2.BatchGetSummariesResponse]  # type: ignore[assignment]
-    """Summaries of several runs, for lists. Unknown runs are left out."""
+    """Summaries of several runs, for lists. Unknown runs are left out. A POST, so that a thousand ids fit."""
     ListPlots: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.ListPlotsRequest, _metrics_service_pb2.ListPlotsResponse]  # type: ignore[assignment]
-    """Plots with signed URLs that open with a plain HTTP GET, and expire."""
+    """Plots by name, with signed URLs that open with a plain HTTP GET and expire."""
     GetPlot: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetPlotRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The bytes of a plot.
     Errors: NOT_FOUND; FAILED_PRECONDITION (PLOT_TOO_LARGE) above 3 MiB.
@@ -88,11 +114,9 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     """Log lines by seq."""
     GetMetricSchema: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetMetricSchemaRequest, _metrics_service_pb2.GetMetricSchemaResponse]  # type: ignore[assignment]
     """What each canonical metric means."""
-    GetWatermark: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetWatermarkRequest, _metrics_service_pb2.GetWatermarkResponse]  # type: ignore[assignment]
-    """How far the events of one origin are committed: publishers send again what lies after. An unknown job answers 0."""
 
 class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Feeds of runs and evaluations (wherever a run_id is asked for, an evaluation_id does as well): live, and their history."""
+    """Feeds of runs, live and their history. An evaluation has a feed too: give its evaluation_id as run_id."""
 
     @_abc_1.abstractmethod
     def WatchRun(
@@ -100,9 +124,22 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_service_pb2.WatchRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_metrics_service_pb2.WatchRunResponse], _abc.AsyncIterator[_metrics_service_pb2.WatchRunResponse]]:
-        """Replays the feed after a cursor, then follows it live; ends with `closed`. A message comes at least every 15 s.
-        Opening again with the last seq seen continues without gap or repetition. Over JSON: NDJSON, or SSE with `Accept: text/event-stream`.
-        Errors: NOT_FOUND; RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW).
+        """Replays the feed after a cursor, then follows it live, and ends with `closed`. Over JSON: NDJSON, or SSE with
+        `Accept: text/event-stream`.
+
+        Silence: headers and a first message (a heartbeat, when there is nothing to replay) come at once, and then a
+        message at least every 15 s. After 30 s without any, drop the connection and open the watch again.
+
+        Continuing: pass the last message's cursor and incarnation. Each event then comes exactly once and in order,
+        whatever was killed in between.
+
+        Open again, after a pause that grows from 0.1 s to some seconds: UNAVAILABLE; RESOURCE_EXHAUSTED
+        (WATCHER_TOO_SLOW); DEADLINE_EXCEEDED; ABORTED; a closed of CLOSED_REASON_DRAINING; an end without `closed`; and
+        any error without ErrorInfo, whatever its code (INTERNAL, UNKNOWN, CANCELLED): that one comes from the transport,
+        because a service or the gateway was killed.
+        Stop: a closed of CLOSED_REASON_ENDED; NOT_FOUND; INVALID_ARGUMENT; PERMISSION_DENIED; UNAUTHENTICATED (get
+        another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo. Start from 0 and forget what was read:
+        OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore from a backup.
         """
 
     @_abc_1.abstractmethod
@@ -112,7 +149,8 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.GetRunMetricsResponse, _abc.Awaitable[_metrics_service_pb2.GetRunMetricsResponse]]:
         """All epochs of the effective timeline, with summary, plots and split.
-        Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split, does not answer.
+        Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split,
+        does not answer.
         """
 
     @_abc_1.abstractmethod
@@ -121,7 +159,7 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_service_pb2.BatchGetSummariesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.BatchGetSummariesResponse, _abc.Awaitable[_metrics_service_pb2.BatchGetSummariesResponse]]:
-        """Summaries of several runs, for lists. Unknown runs are left out."""
+        """Summaries of several runs, for lists. Unknown runs are left out. A POST, so that a thousand ids fit."""
 
     @_abc_1.abstractmethod
     def ListPlots(
@@ -129,7 +167,7 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_service_pb2.ListPlotsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.ListPlotsResponse, _abc.Awaitable[_metrics_service_pb2.ListPlotsResponse]]:
-        """Plots with signed URLs that open with a plain HTTP GET, and expire."""
+        """Plots by name, with signed URLs that open with a plain HTTP GET and expire."""
 
     @_abc_1.abstractmethod
     def GetPlot(
@@ -158,13 +196,5 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.GetMetricSchemaResponse, _abc.Awaitable[_metrics_service_pb2.GetMetricSchemaResponse]]:
         """What each canonical metric means."""
-
-    @_abc_1.abstractmethod
-    def GetWatermark(
-        self,
-        request: _metrics_service_pb2.GetWatermarkRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_metrics_service_pb2.GetWatermarkResponse, _abc.Awaitable[_metrics_service_pb2.GetWatermarkResponse]]:
-        """How far the events of one origin are committed: publishers send again what lies after. An unknown job answers 0."""
 
 def add_MetricsServiceServicer_to_server(servicer: MetricsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -37,7 +37,7 @@ class _TaskEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Task.ValueType],
     TASK_OBB: _Task.ValueType  # 4
     """Rotated boxes."""
     TASK_CLASSIFY: _Task.ValueType  # 5
-    """One class an image."""
+    """One class for each image."""
 
 class Task(_Task, metaclass=_TaskEnumTypeWrapper):
     """What the annotations of a dataset describe."""
@@ -53,7 +53,7 @@ TASK_POSE: Task.ValueType  # 3
 TASK_OBB: Task.ValueType  # 4
 """Rotated boxes."""
 TASK_CLASSIFY: Task.ValueType  # 5
-"""One class an image."""
+"""One class for each image."""
 Global___Task: _TypeAlias = Task  # noqa: Y015
 
 class _LabelState:
@@ -65,23 +65,23 @@ class _LabelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LabelState
     LABEL_STATE_UNSPECIFIED: _LabelState.ValueType  # 0
     """Not used; as a filter: all."""
     LABEL_STATE_UNLABELLED: _LabelState.ValueType  # 1
-    """No annotation exists: nobody has looked. In no part of a split."""
+    """Not annotated yet: in no part of a split."""
     LABEL_STATE_EMPTY: _LabelState.ValueType  # 2
-    """Reviewed, and nothing is there: a true background image."""
+    """Reviewed and without objects: a background image."""
     LABEL_STATE_LABELLED: _LabelState.ValueType  # 3
-    """Has objects."""
+    """Has at least one object."""
 
 class LabelState(_LabelState, metaclass=_LabelStateEnumTypeWrapper):
-    """Whether anybody has said what an image shows."""
+    """Whether an image has been annotated."""
 
 LABEL_STATE_UNSPECIFIED: LabelState.ValueType  # 0
 """Not used; as a filter: all."""
 LABEL_STATE_UNLABELLED: LabelState.ValueType  # 1
-"""No annotation exists: nobody has looked. In no part of a split."""
+"""Not annotated yet: in no part of a split."""
 LABEL_STATE_EMPTY: LabelState.ValueType  # 2
-"""Reviewed, and nothing is there: a true background image."""
+"""Reviewed and without objects: a background image."""
 LABEL_STATE_LABELLED: LabelState.ValueType  # 3
-"""Has objects."""
+"""Has at least one object."""
 Global___LabelState: _TypeAlias = LabelState  # noqa: Y015
 
 class _VersionState:
@@ -98,7 +98,7 @@ class _VersionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VersionS
     """Immutable."""
 
 class VersionState(_VersionState, metaclass=_VersionStateEnumTypeWrapper):
-    """Life of a version."""
+    """Whether a version can still change."""
 
 VERSION_STATE_UNSPECIFIED: VersionState.ValueType  # 0
 """Not used."""
@@ -117,7 +117,7 @@ class _VisibilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Visibility
     VISIBILITY_UNSPECIFIED: _Visibility.ValueType  # 0
     """Not used."""
     VISIBILITY_NOT_LABELLED: _Visibility.ValueType  # 1
-    """Nobody has said where it is."""
+    """Its position is not known."""
     VISIBILITY_HIDDEN: _Visibility.ValueType  # 2
     """Labelled, but hidden by something."""
     VISIBILITY_VISIBLE: _Visibility.ValueType  # 3
@@ -129,66 +129,42 @@ class Visibility(_Visibility, metaclass=_VisibilityEnumTypeWrapper):
 VISIBILITY_UNSPECIFIED: Visibility.ValueType  # 0
 """Not used."""
 VISIBILITY_NOT_LABELLED: Visibility.ValueType  # 1
-"""Nobody has said where it is."""
+"""Its position is not known."""
 VISIBILITY_HIDDEN: Visibility.ValueType  # 2
 """Labelled, but hidden by something."""
 VISIBILITY_VISIBLE: Visibility.ValueType  # 3
 """Labelled and visible."""
 Global___Visibility: _TypeAlias = Visibility  # noqa: Y015
 
-class _Split:
+class _Part:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _SplitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Split.ValueType], _builtins.type):
+class _PartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Part.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    SPLIT_UNSPECIFIED: _Split.ValueType  # 0
-    """None; as a filter: all."""
-    SPLIT_TRAIN: _Split.ValueType  # 1
+    PART_UNSPECIFIED: _Part.ValueType  # 0
+    """In no part; as a filter: all."""
+    PART_TRAIN: _Part.ValueType  # 1
     """Trained on."""
-    SPLIT_VAL: _Split.ValueType  # 2
-    """Judged after every epoch; chooses the best checkpoint."""
-    SPLIT_TEST: _Split.ValueType  # 3
+    PART_VAL: _Part.ValueType  # 2
+    """Validated on after every epoch; chooses the best checkpoint."""
+    PART_TEST: _Part.ValueType  # 3
     """Held out: only evaluations see it."""
-    train: _Split.ValueType  # 1
-    """So that people can write `?split=test`: Envoy's transcoder takes the names of values as they are.
-    buf:lint:ignore ENUM_VALUE_PREFIX
-    buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
-    """
-    val: _Split.ValueType  # 2
-    """buf:lint:ignore ENUM_VALUE_PREFIX
-    buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
-    """
-    test: _Split.ValueType  # 3
-    """buf:lint:ignore ENUM_VALUE_PREFIX
-    buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
+
+class Part(_Part, metaclass=_PartEnumTypeWrapper):
+    """One of the parts that a split divides a version into. In a query the gateway also takes the short form:
+    `?split=test`.
     """
 
-class Split(_Split, metaclass=_SplitEnumTypeWrapper):
-    """Part of a split. In JSON and in query parameters `train`, `val` and `test` are understood too; answers have the long names."""
-
-SPLIT_UNSPECIFIED: Split.ValueType  # 0
-"""None; as a filter: all."""
-SPLIT_TRAIN: Split.ValueType  # 1
+PART_UNSPECIFIED: Part.ValueType  # 0
+"""In no part; as a filter: all."""
+PART_TRAIN: Part.ValueType  # 1
 """Trained on."""
-SPLIT_VAL: Split.ValueType  # 2
-"""Judged after every epoch; chooses the best checkpoint."""
-SPLIT_TEST: Split.ValueType  # 3
+PART_VAL: Part.ValueType  # 2
+"""Validated on after every epoch; chooses the best checkpoint."""
+PART_TEST: Part.ValueType  # 3
 """Held out: only evaluations see it."""
-train: Split.ValueType  # 1
-"""So that people can write `?split=test`: Envoy's transcoder takes the names of values as they are.
-buf:lint:ignore ENUM_VALUE_PREFIX
-buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
-"""
-val: Split.ValueType  # 2
-"""buf:lint:ignore ENUM_VALUE_PREFIX
-buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
-"""
-test: Split.ValueType  # 3
-"""buf:lint:ignore ENUM_VALUE_PREFIX
-buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE
-"""
-Global___Split: _TypeAlias = Split  # noqa: Y015
+Global___Part: _TypeAlias = Part  # noqa: Y015
 
 @_typing.final
 class Dataset(_message.Message):
@@ -224,6 +200,7 @@ class Dataset(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     LATEST_VERSION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """UUIDv7."""
     project_id: _builtins.str
@@ -233,9 +210,11 @@ class Dataset(_message.Message):
     task: Global___Task.ValueType
     """What its annotations describe."""
     external_id: _builtins.str
-    """The caller's own identifier; may be empty."""
+    """The caller's own identifier, unique among the project's datasets; empty: none."""
     latest_version: _builtins.int
     """Number of its newest committed version; 0 when there is none."""
+    etag: _builtins.str
+    """Changes with every update of external_id or labels: pass it to UpdateDataset to change only what you have read."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The caller's own bookkeeping."""
@@ -255,10 +234,11 @@ class Dataset(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         latest_version: _builtins.int = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset_id", b"dataset_id", "external_id", b"external_id", "labels", b"labels", "latest_version", b"latest_version", "name", b"name", "project_id", b"project_id", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset_id", b"dataset_id", "etag", b"etag", "external_id", b"external_id", "labels", b"labels", "latest_version", b"latest_version", "name", b"name", "project_id", b"project_id", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,7 +246,7 @@ Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
 
 @_typing.final
 class DatasetVersion(_message.Message):
-    """An immutable (once committed) set of images and their annotations."""
+    """A set of images and their annotations. A committed version is immutable."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -298,7 +278,7 @@ class DatasetVersion(_message.Message):
     number: _builtins.int
     """1, 2, 3, ... within the dataset: `cells@v3`. 0 for a draft."""
     state: Global___VersionState.ValueType
-    """Whether it can still change."""
+    """Draft or committed."""
     image_count: _builtins.int
     """Number of images."""
     object_count: _builtins.int
@@ -306,17 +286,19 @@ class DatasetVersion(_message.Message):
     digest: _builtins.str
     """Hex SHA-256 over the sorted (asset hash, annotation hash, label state) and the class names. Empty for a draft."""
     empty_count: _builtins.int
-    """Images that were reviewed and hold nothing."""
+    """Images that were reviewed and have no object (LABEL_STATE_EMPTY)."""
     unlabelled_count: _builtins.int
-    """Images that nobody has labelled."""
+    """Images that have not been annotated (LABEL_STATE_UNLABELLED)."""
     problem_count: _builtins.int
-    """Problems that its import reported."""
+    """Problems that its import reported (see ListProblems)."""
     current_split_id: _builtins.str
     """The pointer "current split": the revision that `cells@v3` without `#n` means. Empty when there is none."""
     dataset_name: _builtins.str
     """The dataset's name, for display."""
     base_version_id: _builtins.str
-    """The version that it was begun with; empty for an import, a draft that began without one, or when that version was deleted."""
+    """The version that its draft was based on. Empty for an import, for a draft without base, and when that version was
+    deleted.
+    """
     @_builtins.property
     def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ordered class names; the position is the class id."""
@@ -331,12 +313,15 @@ class DatasetVersion(_message.Message):
 
     @_builtins.property
     def class_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Stable id of the class at each position of class_names: the same class has the same one in every version of the dataset, whatever it is called there."""
+        """Stable id of the class at each position of class_names: a class keeps its id in every version of the dataset,
+        also when it is renamed.
+        """
 
     @_builtins.property
     def flip_idx(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """TASK_POSE: for each keypoint, the one that it becomes when an image is mirrored (`flip_idx` of data.yaml). Empty when the source did not say; a version
-        that a draft becomes has that of its base. Not part of the digest. Empty for a draft.
+        """TASK_POSE: for each keypoint, the one that it becomes when an image is mirrored (`flip_idx` of data.yaml). Empty
+        for a draft, and when the source did not say. A version made from a draft has that of its base. Not part of the
+        digest.
         """
 
     def __init__(
@@ -433,7 +418,7 @@ class Asset(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     LABEL_STATE_FIELD_NUMBER: _builtins.int
-    SPLIT_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
@@ -453,21 +438,25 @@ class Asset(_message.Message):
     """Size of the file."""
     label_state: Global___LabelState.ValueType
     """Whether and how it is labelled."""
-    split: Global___Split.ValueType
+    part: Global___Part.ValueType
     """Its part in the revision asked about, or in the version's current one; unspecified when it is in none."""
     url: _builtins.str
     """Signed URL of the bytes, when asked for; expires."""
     external_id: _builtins.str
-    """The caller's own identifier; may be empty."""
+    """The caller's own identifier, unique among the version's images; empty: none."""
     group: _builtins.int
-    """Its group in the revision asked about, or in the version's current one, as the lowest ordinal in that group; only when asked for."""
+    """Its group in the revision asked about, or in the version's current one, as the lowest ordinal in that group; only
+    when asked for.
+    """
     @_builtins.property
     def annotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Annotation]:
         """Its objects, when asked for."""
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the caller or the source says about the image: the video it is a frame of (`sequence`), the site, the patient. Splits can be grouped by it."""
+        """What the caller or the source says about the image: the video it is a frame of (`sequence`), the site, the
+        patient. Splits can be grouped by it.
+        """
 
     def __init__(
         self,
@@ -479,7 +468,7 @@ class Asset(_message.Message):
         height: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
         label_state: Global___LabelState.ValueType = ...,
-        split: Global___Split.ValueType = ...,
+        part: Global___Part.ValueType = ...,
         annotations: _abc.Iterable[Global___Annotation] | None = ...,
         url: _builtins.str = ...,
         external_id: _builtins.str = ...,
@@ -488,7 +477,7 @@ class Asset(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "annotations", b"annotations", "external_id", b"external_id", "group", b"group", "height", b"height", "label_state", b"label_state", "metadata", b"metadata", "ordinal", b"ordinal", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes", "split", b"split", "url", b"url", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "annotations", b"annotations", "external_id", b"external_id", "group", b"group", "height", b"height", "label_state", b"label_state", "metadata", b"metadata", "ordinal", b"ordinal", "part", b"part", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes", "url", b"url", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
     _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015

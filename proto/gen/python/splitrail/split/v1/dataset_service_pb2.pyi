@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from splitrail.split.v1 import dataset_pb2 as _dataset_pb2
@@ -21,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateDatasetRequest(_message.Message):
-    """Makes a dataset."""
+    """What to make."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -54,16 +55,16 @@ class CreateDatasetRequest(_message.Message):
     project_id: _builtins.str
     """The project; default `default`."""
     name: _builtins.str
-    """Unique in the project: letters, digits, '-', '_', '.'; at most 64."""
+    """Unique in the project: letters, digits, '-', '_', '.', beginning with a letter or digit."""
     task: _dataset_pb2.Task.ValueType
     """What its annotations describe; default TASK_DETECT."""
     external_id: _builtins.str
-    """The caller's own identifier, at most 256 characters; unique in the project unless it is empty."""
+    """The caller's own identifier, unique among the project's datasets; empty: none."""
     request_id: _builtins.str
-    """The caller's identifier of this request, at most 128 characters."""
+    """The caller's identifier of this request: a repeated request with the same one returns what the first one made."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The caller's own bookkeeping: at most 64 entries, keys of at most 128 characters, values of at most 1024."""
+        """The caller's own bookkeeping: keys of at most 128 characters."""
 
     def __init__(
         self,
@@ -108,22 +109,122 @@ class CreateDatasetResponse(_message.Message):
 Global___CreateDatasetResponse: _TypeAlias = CreateDatasetResponse  # noqa: Y015
 
 @_typing.final
-class DeleteDatasetRequest(_message.Message):
-    """Deletes a dataset."""
+class UpdateDatasetRequest(_message.Message):
+    """What to change of a dataset."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DATASET_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
-    """Which one."""
+    """The dataset."""
+    external_id: _builtins.str
+    """The new external_id; empty removes it."""
+    etag: _builtins.str
+    """The dataset's etag as it was read; empty: change it whatever it is by now."""
+    request_id: _builtins.str
+    """The caller's identifier of this request: a repeated request with the same one is not refused for the etag that
+    the first one changed.
+    """
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The new labels: they replace all that were there."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which of the fields above to change: `external_id`, `labels`. In JSON one string: "externalId,labels". Needed."""
+
     def __init__(
         self,
         *,
         dataset_id: _builtins.str = ...,
+        external_id: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "etag", b"etag", "external_id", b"external_id", "labels", b"labels", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDatasetRequest: _TypeAlias = UpdateDatasetRequest  # noqa: Y015
+
+@_typing.final
+class UpdateDatasetResponse(_message.Message):
+    """The changed dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dataset(self) -> _dataset_pb2.Dataset:
+        """With its new etag."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _dataset_pb2.Dataset | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDatasetResponse: _TypeAlias = UpdateDatasetResponse  # noqa: Y015
+
+@_typing.final
+class DeleteDatasetRequest(_message.Message):
+    """Which dataset to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """The dataset."""
+    allow_missing: _builtins.bool
+    """Succeed when there is no such dataset (any more), so that a delete can be repeated after a lost answer."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "dataset_id", b"dataset_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -131,7 +232,7 @@ Global___DeleteDatasetRequest: _TypeAlias = DeleteDatasetRequest  # noqa: Y015
 
 @_typing.final
 class DeleteDatasetResponse(_message.Message):
-    """Deleted."""
+    """Nothing: it is deleted, or was not there."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -148,13 +249,13 @@ Global___DeleteDatasetResponse: _TypeAlias = DeleteDatasetResponse  # noqa: Y015
 
 @_typing.final
 class GetDatasetRequest(_message.Message):
-    """Asks for a dataset."""
+    """Which dataset."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
-    """Which one."""
+    """Its id."""
     def __init__(
         self,
         *,
@@ -194,7 +295,7 @@ Global___GetDatasetResponse: _TypeAlias = GetDatasetResponse  # noqa: Y015
 
 @_typing.final
 class ListDatasetsRequest(_message.Message):
-    """Asks for datasets."""
+    """Which datasets, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -206,9 +307,9 @@ class ListDatasetsRequest(_message.Message):
     project_id: _builtins.str
     """Only of this project; empty: of all projects that the caller can see."""
     page_size: _builtins.int
-    """At most this many; default 100, maximum 1000."""
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page."""
+    """next_page_token of the previous page."""
     name: _builtins.str
     """Only the one of this name."""
     external_id: _builtins.str
@@ -260,7 +361,7 @@ Global___ListDatasetsResponse: _TypeAlias = ListDatasetsResponse  # noqa: Y015
 
 @_typing.final
 class GetVersionRequest(_message.Message):
-    """Asks for a version."""
+    """Which version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -310,7 +411,7 @@ Global___GetVersionResponse: _TypeAlias = GetVersionResponse  # noqa: Y015
 
 @_typing.final
 class ListVersionsRequest(_message.Message):
-    """Asks for the versions of a dataset."""
+    """Which dataset's versions, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -320,9 +421,9 @@ class ListVersionsRequest(_message.Message):
     dataset_id: _builtins.str
     """The dataset."""
     page_size: _builtins.int
-    """At most this many; default 100, maximum 1000."""
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -422,7 +523,7 @@ Global___ResolveVersionResponse: _TypeAlias = ResolveVersionResponse  # noqa: Y0
 
 @_typing.final
 class ListAssetsRequest(_message.Message):
-    """Asks for images."""
+    """Which images, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -446,8 +547,8 @@ class ListAssetsRequest(_message.Message):
     """The version; empty: the newest committed one."""
     split_id: _builtins.str
     """The revision that `split` and `group` refer to; empty: the version's current one."""
-    split: _dataset_pb2.Split.ValueType
-    """Only of this part."""
+    split: _dataset_pb2.Part.ValueType
+    """Only of this part of the revision; the parameter is called `split`: `?split=test`."""
     class_name: _builtins.str
     """Only images with an object of this class."""
     label_state: _dataset_pb2.LabelState.ValueType
@@ -457,20 +558,21 @@ class ListAssetsRequest(_message.Message):
     include_urls: _builtins.bool
     """Include signed URLs."""
     page_size: _builtins.int
-    """At most this many; default 100, maximum 1000."""
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page."""
+    """next_page_token of the previous page."""
     path_prefix: _builtins.str
     """Only images whose path begins with this: `videos/7/` is what that folder holds."""
     group: _builtins.int
-    """Only images that the revision keeps together with this one, named by its ordinal, because of its group_by: itself, and those that nobody has labelled
-    too. Each image of the answer has `group`. INVALID_ARGUMENT for a revision made without group_by.
+    """Only images that the revision keeps together with this one, named by its ordinal, because of its group_by:
+    itself, and images of the group that have not been annotated. Each image of the answer has `group`.
+    INVALID_ARGUMENT for a revision made without group_by.
     """
     include_groups: _builtins.bool
     """Include the group of each image. INVALID_ARGUMENT for a revision made without group_by."""
     @_builtins.property
     def metadata(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only images with all of these metadata, each as `key=value`; at most 16."""
+        """Only images with all of these metadata, each as `key=value`."""
 
     def __init__(
         self,
@@ -478,7 +580,7 @@ class ListAssetsRequest(_message.Message):
         dataset_id: _builtins.str = ...,
         version_id: _builtins.str = ...,
         split_id: _builtins.str = ...,
-        split: _dataset_pb2.Split.ValueType = ...,
+        split: _dataset_pb2.Part.ValueType = ...,
         class_name: _builtins.str = ...,
         label_state: _dataset_pb2.LabelState.ValueType = ...,
         include_annotations: _builtins.bool = ...,
@@ -530,7 +632,7 @@ Global___ListAssetsResponse: _TypeAlias = ListAssetsResponse  # noqa: Y015
 
 @_typing.final
 class GetThumbnailRequest(_message.Message):
-    """Asks for a small picture."""
+    """Which image, as a small picture."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class DatasetServiceStub:
-    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED.
+    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
     """
 
     def __init__(self, channel):
@@ -50,6 +51,11 @@ class DatasetServiceStub:
                 '/splitrail.split.v1.DatasetService/ListDatasets',
                 request_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsRequest.SerializeToString,
                 response_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsResponse.FromString,
+                _registered_method=True)
+        self.UpdateDataset = channel.unary_unary(
+                '/splitrail.split.v1.DatasetService/UpdateDataset',
+                request_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.UpdateDatasetRequest.SerializeToString,
+                response_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.UpdateDatasetResponse.FromString,
                 _registered_method=True)
         self.DeleteDataset = channel.unary_unary(
                 '/splitrail.split.v1.DatasetService/DeleteDataset',
@@ -84,11 +90,12 @@ class DatasetServiceStub:
 
 
 class DatasetServiceServicer:
-    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED.
+    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
     """
 
     def CreateDataset(self, request, context):
-        """Makes an empty dataset. Imports make theirs by themselves. The same request_id returns the same dataset.
+        """Makes an empty dataset. An import makes its dataset by itself. The same request_id returns the same dataset.
         Errors: NOT_FOUND for the project; ALREADY_EXISTS when the name or the external_id is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -109,9 +116,18 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateDataset(self, request, context):
+        """Changes external_id and labels. Errors: ABORTED (ETAG_MISMATCH) when the dataset has changed since the given etag
+        was read; ALREADY_EXISTS when the external_id is taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteDataset(self, request, context):
-        """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else names are removed soon after.
-        Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
+        """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else refers to are removed
+        soon after.
+        Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,14 +155,15 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAssets(self, request, context):
-        """Images of a version by ordinal, filtered by split, group, class, label state, folder and metadata.
+        """Images of a version by ordinal, filtered by part, group, class, label state, folder and metadata.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetThumbnail(self, request, context):
-        """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes: browsers may keep it.
+        """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes, so
+        browsers may keep it.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -171,6 +188,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.ListDatasets,
                     request_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsRequest.FromString,
                     response_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsResponse.SerializeToString,
+            ),
+            'UpdateDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateDataset,
+                    request_deserializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.UpdateDatasetRequest.FromString,
+                    response_serializer=splitrail_dot_split_dot_v1_dot_dataset__service__pb2.UpdateDatasetResponse.SerializeToString,
             ),
             'DeleteDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteDataset,
@@ -211,7 +233,8 @@ def add_DatasetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DatasetService:
-    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED.
+    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
     """
 
     @staticmethod
@@ -285,6 +308,33 @@ class DatasetService:
             '/splitrail.split.v1.DatasetService/ListDatasets',
             splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsRequest.SerializeToString,
             splitrail_dot_split_dot_v1_dot_dataset__service__pb2.ListDatasetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/splitrail.split.v1.DatasetService/UpdateDataset',
+            splitrail_dot_split_dot_v1_dot_dataset__service__pb2.UpdateDatasetRequest.SerializeToString,
+            splitrail_dot_split_dot_v1_dot_dataset__service__pb2.UpdateDatasetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,23 +28,30 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DatasetServiceStub:
-    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED."""
+    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DatasetServiceAsyncStub: ...
     CreateDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.CreateDatasetRequest, _dataset_service_pb2.CreateDatasetResponse]
-    """Makes an empty dataset. Imports make theirs by themselves. The same request_id returns the same dataset.
+    """Makes an empty dataset. An import makes its dataset by itself. The same request_id returns the same dataset.
     Errors: NOT_FOUND for the project; ALREADY_EXISTS when the name or the external_id is taken.
     """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_service_pb2.GetDatasetResponse]
     """One dataset by id."""
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]
     """Datasets, newest first."""
+    UpdateDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.UpdateDatasetRequest, _dataset_service_pb2.UpdateDatasetResponse]
+    """Changes external_id and labels. Errors: ABORTED (ETAG_MISMATCH) when the dataset has changed since the given etag
+    was read; ALREADY_EXISTS when the external_id is taken.
+    """
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]
-    """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else names are removed soon after.
-    Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
+    """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else refers to are removed
+    soon after.
+    Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
     """
     GetVersion: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetVersionRequest, _dataset_service_pb2.GetVersionResponse]
     """One version by id."""
@@ -53,29 +60,37 @@ class DatasetServiceStub:
     ResolveVersion: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ResolveVersionRequest, _dataset_service_pb2.ResolveVersionResponse]
     """Turns what people write (`cells`, `cells@v3`, `cells@v3#2`) into ids."""
     ListAssets: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ListAssetsRequest, _dataset_service_pb2.ListAssetsResponse]
-    """Images of a version by ordinal, filtered by split, group, class, label state, folder and metadata."""
+    """Images of a version by ordinal, filtered by part, group, class, label state, folder and metadata."""
     GetThumbnail: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetThumbnailRequest, _httpbody_pb2.HttpBody]
-    """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes: browsers may keep it.
+    """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes, so
+    browsers may keep it.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
 
 @_typing.type_check_only
 class DatasetServiceAsyncStub(DatasetServiceStub):
-    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED."""
+    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.CreateDatasetRequest, _dataset_service_pb2.CreateDatasetResponse]  # type: ignore[assignment]
-    """Makes an empty dataset. Imports make theirs by themselves. The same request_id returns the same dataset.
+    """Makes an empty dataset. An import makes its dataset by itself. The same request_id returns the same dataset.
     Errors: NOT_FOUND for the project; ALREADY_EXISTS when the name or the external_id is taken.
     """
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_service_pb2.GetDatasetResponse]  # type: ignore[assignment]
     """One dataset by id."""
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """Datasets, newest first."""
+    UpdateDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.UpdateDatasetRequest, _dataset_service_pb2.UpdateDatasetResponse]  # type: ignore[assignment]
+    """Changes external_id and labels. Errors: ABORTED (ETAG_MISMATCH) when the dataset has changed since the given etag
+    was read; ALREADY_EXISTS when the external_id is taken.
+    """
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
-    """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else names are removed soon after.
-    Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
+    """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else refers to are removed
+    soon after.
+    Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
     """
     GetVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetVersionRequest, _dataset_service_pb2.GetVersionResponse]  # type: ignore[assignment]
     """One version by id."""
@@ -84,15 +99,18 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     ResolveVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ResolveVersionRequest, _dataset_service_pb2.ResolveVersionResponse]  # type: ignore[assignment]
     """Turns what people write (`cells`, `cells@v3`, `cells@v3#2`) into ids."""
     ListAssets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListAssetsRequest, _dataset_service_pb2.ListAssetsResponse]  # type: ignore[assignment]
-    """Images of a version by ordinal, filtered by split, group, class, label state, folder and metadata."""
+    """Images of a version by ordinal, filtered by part, group, class, label state, folder and metadata."""
     GetThumbnail: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetThumbnailRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes: browsers may keep it.
+    """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes, so
+    browsers may keep it.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED."""
+    """Datasets and their versions. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
+    """
 
     @_abc_1.abstractmethod
     def CreateDataset(
@@ -100,7 +118,7 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.CreateDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_service_pb2.CreateDatasetResponse, _abc.Awaitable[_dataset_service_pb2.CreateDatasetResponse]]:
-        """Makes an empty dataset. Imports make theirs by themselves. The same request_id returns the same dataset.
+        """Makes an empty dataset. An import makes its dataset by itself. The same request_id returns the same dataset.
         Errors: NOT_FOUND for the project; ALREADY_EXISTS when the name or the external_id is taken.
         """
 
@@ -121,13 +139,24 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Datasets, newest first."""
 
     @_abc_1.abstractmethod
+    def UpdateDataset(
+        self,
+        request: _dataset_service_pb2.UpdateDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.UpdateDatasetResponse, _abc.Awaitable[_dataset_service_pb2.UpdateDatasetResponse]]:
+        """Changes external_id and labels. Errors: ABORTED (ETAG_MISMATCH) when the dataset has changed since the given etag
+        was read; ALREADY_EXISTS when the external_id is taken.
+        """
+
+    @_abc_1.abstractmethod
     def DeleteDataset(
         self,
         request: _dataset_service_pb2.DeleteDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_service_pb2.DeleteDatasetResponse, _abc.Awaitable[_dataset_service_pb2.DeleteDatasetResponse]]:
-        """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else names are removed soon after.
-        Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
+        """Deletes a dataset with its versions, drafts and split revisions. Bytes that nothing else refers to are removed
+        soon after.
+        Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a job uses one of its splits.
         """
 
     @_abc_1.abstractmethod
@@ -160,7 +189,7 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.ListAssetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_service_pb2.ListAssetsResponse, _abc.Awaitable[_dataset_service_pb2.ListAssetsResponse]]:
-        """Images of a version by ordinal, filtered by split, group, class, label state, folder and metadata."""
+        """Images of a version by ordinal, filtered by part, group, class, label state, folder and metadata."""
 
     @_abc_1.abstractmethod
     def GetThumbnail(
@@ -168,7 +197,8 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.GetThumbnailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes: browsers may keep it.
+        """A small JPEG of an image of the dataset, upright, its longest side at most 256 pixels. It never changes, so
+        browsers may keep it.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

@@ -23,33 +23,42 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from splitrail.api.v1 import limits_pb2 as splitrail_dot_api_dot_v1_dot_limits__pb2
 from splitrail.auth.v1 import access_pb2 as splitrail_dot_auth_dot_v1_dot_access__pb2
 from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dataset__pb2
 from splitrail.split.v1 import split_pb2 as splitrail_dot_split_dot_v1_dot_split__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'splitrail/split/v1/export_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1esplitrail/split/v1/split.proto\"\xf7\x01\n\x14\x45xportVersionRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x10\n\x08split_id\x18\x03 \x01(\t\x12)\n\x06splits\x18\x04 \x03(\x0e\x32\x19.splitrail.split.v1.Split\x12\x30\n\x06\x66ormat\x18\x05 \x01(\x0e\x32 .splitrail.split.v1.ExportFormat\x12\x1a\n\x12include_unlabelled\x18\x06 \x01(\x08\x12\x1a\n\rafter_ordinal\x18\x07 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_after_ordinal\"\xc2\x01\n\x15\x45xportVersionResponse\x12.\n\x05start\x18\x01 \x01(\x0b\x32\x1f.splitrail.split.v1.ExportStart\x12-\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1e.splitrail.split.v1.ExportFile\x12\x13\n\x06\x63ursor\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12*\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x1d.splitrail.split.v1.ExportEndB\t\n\x07_cursor\"[\n\x0b\x45xportStart\x12\x11\n\treference\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x10\n\x08split_id\x18\x03 \x01(\t\x12\x13\n\x0bimage_count\x18\x04 \x01(\x04\"v\n\nExportFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x04\x64\x61ta\x18\x04 \x01(\x0cH\x00\x12\r\n\x03url\x18\x05 \x01(\tH\x00\x12\x0c\n\x04more\x18\x06 \x01(\x08\x42\t\n\x07\x63ontent\"\x99\x01\n\tExportEnd\x12\x12\n\nfile_count\x18\x01 \x01(\x04\x12\x13\n\x0bimage_count\x18\x02 \x01(\x04\x12\x16\n\x0eversion_digest\x18\x03 \x01(\t\x12\x14\n\x0csplit_digest\x18\x04 \x01(\t\x12\x35\n\x0cpart_digests\x18\x05 \x01(\x0b\x32\x1f.splitrail.split.v1.PartDigests*]\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45XPORT_FORMAT_YOLO\x10\x01\x12\x16\n\x12\x45XPORT_FORMAT_COCO\x10\x02\x32\xe0\x01\n\rExportService\x12\xce\x01\n\rExportVersion\x12(.splitrail.split.v1.ExportVersionRequest\x1a).splitrail.split.v1.ExportVersionResponse\"f\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02Z\x12\x37/api/datasets/{dataset_id}/versions/{version_id}/exportZ\x1f\x12\x1d/api/splits/{split_id}/export0\x01\x42H\n\x16\x64\x65v.splitrail.split.v1P\x01Z,splitrail.dev/gen/splitrail/split/v1;splitv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'splitrail/split/v1/export_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1esplitrail/split/v1/split.proto\"\x9c\x02\n\x14\x45xportVersionRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1a\n\nversion_id\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x18\n\x08split_id\x18\x03 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\'\n\x05parts\x18\x04 \x03(\x0e\x32\x18.splitrail.split.v1.Part\x12\x30\n\x06\x66ormat\x18\x05 \x01(\x0e\x32 .splitrail.split.v1.ExportFormat\x12\x1a\n\x12include_unlabelled\x18\x06 \x01(\x08\x12)\n\rafter_ordinal\x18\x07 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x42\x10\n\x0e_after_ordinal\"\xc2\x01\n\x15\x45xportVersionResponse\x12.\n\x05start\x18\x01 \x01(\x0b\x32\x1f.splitrail.split.v1.ExportStart\x12-\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1e.splitrail.split.v1.ExportFile\x12\x13\n\x06\x63ursor\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12*\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x1d.splitrail.split.v1.ExportEndB\t\n\x07_cursor\"[\n\x0b\x45xportStart\x12\x11\n\treference\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x10\n\x08split_id\x18\x03 \x01(\t\x12\x13\n\x0bimage_count\x18\x04 \x01(\x05\"v\n\nExportFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x04\x64\x61ta\x18\x04 \x01(\x0cH\x00\x12\r\n\x03url\x18\x05 \x01(\tH\x00\x12\x0c\n\x04more\x18\x06 \x01(\x08\x42\t\n\x07\x63ontent\"\x99\x01\n\tExportEnd\x12\x12\n\nfile_count\x18\x01 \x01(\x05\x12\x13\n\x0bimage_count\x18\x02 \x01(\x05\x12\x16\n\x0eversion_digest\x18\x03 \x01(\t\x12\x14\n\x0csplit_digest\x18\x04 \x01(\t\x12\x35\n\x0cpart_digests\x18\x05 \x01(\x0b\x32\x1f.splitrail.split.v1.PartDigests*]\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45XPORT_FORMAT_YOLO\x10\x01\x12\x16\n\x12\x45XPORT_FORMAT_COCO\x10\x02\x32\xe0\x01\n\rExportService\x12\xce\x01\n\rExportVersion\x12(.splitrail.split.v1.ExportVersionRequest\x1a).splitrail.split.v1.ExportVersionResponse\"f\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02Z\x12\x37/api/datasets/{dataset_id}/versions/{version_id}/exportZ\x1f\x12\x1d/api/splits/{split_id}/export0\x01\x42\xa4\x01\n\x16\x64\x65v.splitrail.split.v1B\x12\x45xportServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.split.v1.export_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1P\001Z,splitrail.dev/gen/splitrail/split/v1;splitv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1B\022ExportServiceProtoP\001Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\252\002\022Splitrail.Split.V1\312\002\022Splitrail\\Split\\V1\352\002\024Splitrail::Split::V1'
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['version_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['split_id']._loaded_options = None
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['split_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['after_ordinal']._loaded_options = None
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['after_ordinal']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
   _globals['_EXPORTSERVICE'].methods_by_name['ExportVersion']._loaded_options = None
   _globals['_EXPORTSERVICE'].methods_by_name['ExportVersion']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002Z\0227/api/datasets/{dataset_id}/versions/{version_id}/exportZ\037\022\035/api/splits/{split_id}/export'
-  _globals['_EXPORTFORMAT']._serialized_start=1007
-  _globals['_EXPORTFORMAT']._serialized_end=1100
-  _globals['_EXPORTVERSIONREQUEST']._serialized_start=192
-  _globals['_EXPORTVERSIONREQUEST']._serialized_end=439
-  _globals['_EXPORTVERSIONRESPONSE']._serialized_start=442
-  _globals['_EXPORTVERSIONRESPONSE']._serialized_end=636
-  _globals['_EXPORTSTART']._serialized_start=638
-  _globals['_EXPORTSTART']._serialized_end=729
-  _globals['_EXPORTFILE']._serialized_start=731
-  _globals['_EXPORTFILE']._serialized_end=849
-  _globals['_EXPORTEND']._serialized_start=852
-  _globals['_EXPORTEND']._serialized_end=1005
-  _globals['_EXPORTSERVICE']._serialized_start=1103
-  _globals['_EXPORTSERVICE']._serialized_end=1327
+  _globals['_EXPORTFORMAT']._serialized_start=1075
+  _globals['_EXPORTFORMAT']._serialized_end=1168
+  _globals['_EXPORTVERSIONREQUEST']._serialized_start=223
+  _globals['_EXPORTVERSIONREQUEST']._serialized_end=507
+  _globals['_EXPORTVERSIONRESPONSE']._serialized_start=510
+  _globals['_EXPORTVERSIONRESPONSE']._serialized_end=704
+  _globals['_EXPORTSTART']._serialized_start=706
+  _globals['_EXPORTSTART']._serialized_end=797
+  _globals['_EXPORTFILE']._serialized_start=799
+  _globals['_EXPORTFILE']._serialized_end=917
+  _globals['_EXPORTEND']._serialized_start=920
+  _globals['_EXPORTEND']._serialized_end=1073
+  _globals['_EXPORTSERVICE']._serialized_start=1171
+  _globals['_EXPORTSERVICE']._serialized_end=1395
 # @@protoc_insertion_point(module_scope)

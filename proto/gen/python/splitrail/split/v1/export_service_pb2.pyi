@@ -30,14 +30,18 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
     """The default: YOLO."""
     EXPORT_FORMAT_YOLO: _ExportFormat.ValueType  # 1
-    """`images/<part>/`, `labels/<part>/` and `data.yaml`: `yolo train data=data.yaml` works unchanged. Without val images, `val` in data.yaml is train.
-    TASK_CLASSIFY: `<part>/<class>/`, for `yolo classify train data=<folder>`. Folders have the classes' names as far as file systems take them;
-    `class_folders.json` has the names themselves, in the order of class ids. A version without split is in `train`. Reviewed images without class are in
-    `images/<part>/` with an empty label file, those that nobody has labelled in `images/unassigned/`. A class without image in a part, and train and val
-    without images, are folders with an empty file `.gitkeep`: Ultralytics refuses to train without val images then, and never takes test for them.
+    """`images/<part>/`, `labels/<part>/` and `data.yaml`: `yolo train data=data.yaml` works unchanged. Without val
+    images, `val` in data.yaml is train. TASK_CLASSIFY: `<part>/<class>/`, for `yolo classify train data=<folder>`.
+    Folders have the classes' names as far as file systems take them; `class_folders.json` has the names themselves,
+    in the order of class ids. A version without split is in `train`. Reviewed images without class are in
+    `images/<part>/` with an empty label file, those that have not been annotated in `images/unassigned/`. A class
+    without image in a part, and train and val without images, are folders with an empty file `.gitkeep`: Ultralytics
+    refuses to train without val images then, and never takes test for them.
     """
     EXPORT_FORMAT_COCO: _ExportFormat.ValueType  # 2
-    """`images/<part>/` and `annotations/instances_<part>.json`. TASK_OBB: the four corners are the outline. Not for TASK_CLASSIFY."""
+    """`images/<part>/` and `annotations/instances_<part>.json`. TASK_OBB: the four corners are the outline. Not for
+    TASK_CLASSIFY.
+    """
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
     """The layout of an exported folder."""
@@ -45,26 +49,30 @@ class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
 EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 """The default: YOLO."""
 EXPORT_FORMAT_YOLO: ExportFormat.ValueType  # 1
-"""`images/<part>/`, `labels/<part>/` and `data.yaml`: `yolo train data=data.yaml` works unchanged. Without val images, `val` in data.yaml is train.
-TASK_CLASSIFY: `<part>/<class>/`, for `yolo classify train data=<folder>`. Folders have the classes' names as far as file systems take them;
-`class_folders.json` has the names themselves, in the order of class ids. A version without split is in `train`. Reviewed images without class are in
-`images/<part>/` with an empty label file, those that nobody has labelled in `images/unassigned/`. A class without image in a part, and train and val
-without images, are folders with an empty file `.gitkeep`: Ultralytics refuses to train without val images then, and never takes test for them.
+"""`images/<part>/`, `labels/<part>/` and `data.yaml`: `yolo train data=data.yaml` works unchanged. Without val
+images, `val` in data.yaml is train. TASK_CLASSIFY: `<part>/<class>/`, for `yolo classify train data=<folder>`.
+Folders have the classes' names as far as file systems take them; `class_folders.json` has the names themselves,
+in the order of class ids. A version without split is in `train`. Reviewed images without class are in
+`images/<part>/` with an empty label file, those that have not been annotated in `images/unassigned/`. A class
+without image in a part, and train and val without images, are folders with an empty file `.gitkeep`: Ultralytics
+refuses to train without val images then, and never takes test for them.
 """
 EXPORT_FORMAT_COCO: ExportFormat.ValueType  # 2
-"""`images/<part>/` and `annotations/instances_<part>.json`. TASK_OBB: the four corners are the outline. Not for TASK_CLASSIFY."""
+"""`images/<part>/` and `annotations/instances_<part>.json`. TASK_OBB: the four corners are the outline. Not for
+TASK_CLASSIFY.
+"""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
 class ExportVersionRequest(_message.Message):
-    """Asks for the files of a version."""
+    """Which version to export, and how."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: _builtins.int
     VERSION_ID_FIELD_NUMBER: _builtins.int
     SPLIT_ID_FIELD_NUMBER: _builtins.int
-    SPLITS_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     INCLUDE_UNLABELLED_FIELD_NUMBER: _builtins.int
     AFTER_ORDINAL_FIELD_NUMBER: _builtins.int
@@ -73,17 +81,20 @@ class ExportVersionRequest(_message.Message):
     version_id: _builtins.str
     """The version, which must be committed; not needed with split_id."""
     split_id: _builtins.str
-    """The revision whose parts become folders; empty: the version's current one. A version without any has one folder, `all`."""
+    """The revision whose parts become folders; empty: the version's current one. A version without any has one folder,
+    `all`.
+    """
     format: Global___ExportFormat.ValueType
     """Layout; default YOLO."""
     include_unlabelled: _builtins.bool
-    """Also the images that are in no part, in the folder `unassigned`: those that nobody has labelled get no label, so that an import finds them unlabelled.
-    Only with them does an import of the export give the version's digest, if it has such images.
+    """Also the images that are in no part, in the folder `unassigned`: those that have not been annotated get no label
+    file, so an import finds them unlabelled. Only with them does an import of the export give the version's digest,
+    if it has such images.
     """
     after_ordinal: _builtins.int
     """Only images with ordinals greater than this one, to continue; absent: from the start."""
     @_builtins.property
-    def splits(self) -> _containers.RepeatedScalarFieldContainer[_dataset_pb2.Split.ValueType]:
+    def parts(self) -> _containers.RepeatedScalarFieldContainer[_dataset_pb2.Part.ValueType]:
         """Only these parts; none: all that hold images."""
 
     def __init__(
@@ -92,14 +103,14 @@ class ExportVersionRequest(_message.Message):
         dataset_id: _builtins.str = ...,
         version_id: _builtins.str = ...,
         split_id: _builtins.str = ...,
-        splits: _abc.Iterable[_dataset_pb2.Split.ValueType] | None = ...,
+        parts: _abc.Iterable[_dataset_pb2.Part.ValueType] | None = ...,
         format: Global___ExportFormat.ValueType = ...,
         include_unlabelled: _builtins.bool = ...,
         after_ordinal: _builtins.int | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after_ordinal", b"_after_ordinal", "after_ordinal", b"after_ordinal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_ordinal", b"_after_ordinal", "after_ordinal", b"after_ordinal", "dataset_id", b"dataset_id", "format", b"format", "include_unlabelled", b"include_unlabelled", "split_id", b"split_id", "splits", b"splits", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_ordinal", b"_after_ordinal", "after_ordinal", b"after_ordinal", "dataset_id", b"dataset_id", "format", b"format", "include_unlabelled", b"include_unlabelled", "parts", b"parts", "split_id", b"split_id", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_ordinal: _TypeAlias = _typing.Literal["after_ordinal"]  # noqa: Y015
     _WhichOneofArgType__after_ordinal: _TypeAlias = _typing.Literal["_after_ordinal", b"_after_ordinal"]  # noqa: Y015
@@ -118,7 +129,9 @@ class ExportVersionResponse(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
-    """Once the files up to here are written, an export that breaks off can continue with this after_ordinal; absent before the first image."""
+    """Once the files up to here are written, an export that breaks off can continue with this after_ordinal; absent
+    before the first image.
+    """
     @_builtins.property
     def start(self) -> Global___ExportStart:
         """Set in the first message only."""
@@ -196,8 +209,8 @@ class ExportFile(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Where it goes, relative to the folder: '/' as separator, no '..', nothing that a file system takes for something else, no two that differ in
-    case only.
+    """Where it goes, relative to the folder: '/' as separator, no '..', nothing that a file system takes for something
+    else, no two that differ in case only.
     """
     sha256: _builtins.str
     """Hex SHA-256 of the whole file; empty while `more` is set."""

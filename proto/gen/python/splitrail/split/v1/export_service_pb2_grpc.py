@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ExportServiceStub:
-    """Takes versions out again, as files that other tools read. Importing what was exported gives the same digests.
+    """Exports versions as files that other tools read. Importing an export gives the same digests.
     """
 
     def __init__(self, channel):
@@ -43,17 +43,20 @@ class ExportServiceStub:
 
 
 class ExportServiceServicer:
-    """Takes versions out again, as files that other tools read. Importing what was exported gives the same digests.
+    """Exports versions as files that other tools read. Importing an export gives the same digests.
     """
 
     def ExportVersion(self, request, context):
-        """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches images from their signed URLs.
-        The first file is `split.lock.json`, which tells one export from another; then images by ordinal, each with its label file; what makes the folder
-        usable (`data.yaml`, `annotations/*.json`) comes last, so that a broken export does not pass for a whole one. So does `class_folders.json`, which an
-        import needs and Ultralytics does not.
-        After a lost connection, asking again with after_ordinal continues: images up to there are left out, other files are sent again.
-        Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION (VERSION_STATE; SPLIT_MISSING when parts are
-        asked for and the version has no split; SPLIT_EMPTY when a part that is asked for, or all that would be exported, holds no image).
+        """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches
+        images from their signed URLs. The first file is `split.lock.json`, which tells one export from another; then
+        images by ordinal, each with its label file; what makes the folder usable (`data.yaml`, `annotations/*.json`)
+        comes last, so that an export that broke off is not taken for a complete one. So does `class_folders.json`, which
+        an import needs and Ultralytics does not. A message comes as fast as it is read. After a lost connection (see
+        MetricsService.WatchRun for the codes) ask again with after_ordinal = cursor: images up to there are left out,
+        other files are sent again.
+        Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION
+        (VERSION_STATE; SPLIT_MISSING when parts are asked for and the version has no split; SPLIT_EMPTY when a part that
+        is asked for, or all that would be exported, holds no image).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,7 +79,7 @@ def add_ExportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExportService:
-    """Takes versions out again, as files that other tools read. Importing what was exported gives the same digests.
+    """Exports versions as files that other tools read. Importing an export gives the same digests.
     """
 
     @staticmethod

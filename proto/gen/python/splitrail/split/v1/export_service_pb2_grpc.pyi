@@ -27,39 +27,45 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExportServiceStub:
-    """Takes versions out again, as files that other tools read. Importing what was exported gives the same digests."""
+    """Exports versions as files that other tools read. Importing an export gives the same digests."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExportServiceAsyncStub: ...
     ExportVersion: _grpc.UnaryStreamMultiCallable[_export_service_pb2.ExportVersionRequest, _export_service_pb2.ExportVersionResponse]
-    """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches images from their signed URLs.
-    The first file is `split.lock.json`, which tells one export from another; then images by ordinal, each with its label file; what makes the folder
-    usable (`data.yaml`, `annotations/*.json`) comes last, so that a broken export does not pass for a whole one. So does `class_folders.json`, which an
-    import needs and Ultralytics does not.
-    After a lost connection, asking again with after_ordinal continues: images up to there are left out, other files are sent again.
-    Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION (VERSION_STATE; SPLIT_MISSING when parts are
-    asked for and the version has no split; SPLIT_EMPTY when a part that is asked for, or all that would be exported, holds no image).
+    """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches
+    images from their signed URLs. The first file is `split.lock.json`, which tells one export from another; then
+    images by ordinal, each with its label file; what makes the folder usable (`data.yaml`, `annotations/*.json`)
+    comes last, so that an export that broke off is not taken for a complete one. So does `class_folders.json`, which
+    an import needs and Ultralytics does not. A message comes as fast as it is read. After a lost connection (see
+    MetricsService.WatchRun for the codes) ask again with after_ordinal = cursor: images up to there are left out,
+    other files are sent again.
+    Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION
+    (VERSION_STATE; SPLIT_MISSING when parts are asked for and the version has no split; SPLIT_EMPTY when a part that
+    is asked for, or all that would be exported, holds no image).
     """
 
 @_typing.type_check_only
 class ExportServiceAsyncStub(ExportServiceStub):
-    """Takes versions out again, as files that other tools read. Importing what was exported gives the same digests."""
+    """Exports versions as files that other tools read. Importing an export gives the same digests."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExportVersion: _aio.UnaryStreamMultiCallable[_export_service_pb2.ExportVersionRequest, _export_service_pb2.ExportVersionResponse]  # type: ignore[assignment]
-    """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches images from their signed URLs.
-    The first file is `split.lock.json`, which tells one export from another; then images by ordinal, each with its label file; what makes the folder
-    usable (`data.yaml`, `annotations/*.json`) comes last, so that a broken export does not pass for a whole one. So does `class_folders.json`, which an
-    import needs and Ultralytics does not.
-    After a lost connection, asking again with after_ordinal continues: images up to there are left out, other files are sent again.
-    Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION (VERSION_STATE; SPLIT_MISSING when parts are
-    asked for and the version has no split; SPLIT_EMPTY when a part that is asked for, or all that would be exported, holds no image).
+    """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches
+    images from their signed URLs. The first file is `split.lock.json`, which tells one export from another; then
+    images by ordinal, each with its label file; what makes the folder usable (`data.yaml`, `annotations/*.json`)
+    comes last, so that an export that broke off is not taken for a complete one. So does `class_folders.json`, which
+    an import needs and Ultralytics does not. A message comes as fast as it is read. After a lost connection (see
+    MetricsService.WatchRun for the codes) ask again with after_ordinal = cursor: images up to there are left out,
+    other files are sent again.
+    Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION
+    (VERSION_STATE; SPLIT_MISSING when parts are asked for and the version has no split; SPLIT_EMPTY when a part that
+    is asked for, or all that would be exported, holds no image).
     """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Takes versions out again, as files that other tools read. Importing what was exported gives the same digests."""
+    """Exports versions as files that other tools read. Importing an export gives the same digests."""
 
     @_abc_1.abstractmethod
     def ExportVersion(
@@ -67,13 +73,16 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _export_service_pb2.ExportVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_export_service_pb2.ExportVersionResponse], _abc.AsyncIterator[_export_service_pb2.ExportVersionResponse]]:
-        """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches images from their signed URLs.
-        The first file is `split.lock.json`, which tells one export from another; then images by ordinal, each with its label file; what makes the folder
-        usable (`data.yaml`, `annotations/*.json`) comes last, so that a broken export does not pass for a whole one. So does `class_folders.json`, which an
-        import needs and Ultralytics does not.
-        After a lost connection, asking again with after_ordinal continues: images up to there are left out, other files are sent again.
-        Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION (VERSION_STATE; SPLIT_MISSING when parts are
-        asked for and the version has no split; SPLIT_EMPTY when a part that is asked for, or all that would be exported, holds no image).
+        """The files of a folder, one after the other: `start`, files, `end`. The caller writes what it is told and fetches
+        images from their signed URLs. The first file is `split.lock.json`, which tells one export from another; then
+        images by ordinal, each with its label file; what makes the folder usable (`data.yaml`, `annotations/*.json`)
+        comes last, so that an export that broke off is not taken for a complete one. So does `class_folders.json`, which
+        an import needs and Ultralytics does not. A message comes as fast as it is read. After a lost connection (see
+        MetricsService.WatchRun for the codes) ask again with after_ordinal = cursor: images up to there are left out,
+        other files are sent again.
+        Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION
+        (VERSION_STATE; SPLIT_MISSING when parts are asked for and the version has no split; SPLIT_EMPTY when a part that
+        is asked for, or all that would be exported, holds no image).
         """
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

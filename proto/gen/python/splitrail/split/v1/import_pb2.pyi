@@ -30,7 +30,9 @@ class _SourceFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceFo
     SOURCE_FORMAT_UNSPECIFIED: _SourceFormat.ValueType  # 0
     """Not known (yet), or: detect it."""
     SOURCE_FORMAT_YOLO: _SourceFormat.ValueType  # 1
-    """images/ and labels/*.txt with data.yaml; for TASK_CLASSIFY a folder for each class, perhaps within train/, val/ and test/."""
+    """images/ and labels/*.txt with data.yaml; for TASK_CLASSIFY a folder for each class, perhaps within train/, val/
+    and test/.
+    """
     SOURCE_FORMAT_VOC: _SourceFormat.ValueType  # 2
     """JPEGImages/ and Annotations/*.xml."""
     SOURCE_FORMAT_COCO: _SourceFormat.ValueType  # 3
@@ -40,10 +42,11 @@ class _SourceFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceFo
     SOURCE_FORMAT_LABEL_STUDIO: _SourceFormat.ValueType  # 5
     """Images and Label Studio's JSON export."""
     SOURCE_FORMAT_CSV: _SourceFormat.ValueType  # 6
-    """One .csv file that lists images which lie in a bucket already. Its first row names the columns: `object` (a key of the platform's bucket, or
-    `s3://bucket/key`; it must begin with a prefix that the operator allows, by default `incoming/<project_id>/`); optionally `path` (the name in the
-    dataset; default: what follows the prefix), `split` (train, val, test), `class`, and `xmin`, `ymin`, `xmax`, `ymax` (a box in pixels). An image may
-    have several rows, one an object. Every other column is metadata. Without a column `class` the images are unlabelled.
+    """One .csv file that lists images which lie in a bucket already. Its first row names the columns: `object` (a key
+    of the platform's bucket, or `s3://bucket/key`; it must begin with a prefix that the operator allows, by default
+    `incoming/<project_id>/`); optionally `path` (the name in the dataset; default: what follows the prefix), `split`
+    (train, val, test), `class`, and `xmin`, `ymin`, `xmax`, `ymax` (a box in pixels). An image may have several
+    rows, one an object. Every other column is metadata. Without a column `class` the images are unlabelled.
     """
 
 class SourceFormat(_SourceFormat, metaclass=_SourceFormatEnumTypeWrapper):
@@ -52,7 +55,9 @@ class SourceFormat(_SourceFormat, metaclass=_SourceFormatEnumTypeWrapper):
 SOURCE_FORMAT_UNSPECIFIED: SourceFormat.ValueType  # 0
 """Not known (yet), or: detect it."""
 SOURCE_FORMAT_YOLO: SourceFormat.ValueType  # 1
-"""images/ and labels/*.txt with data.yaml; for TASK_CLASSIFY a folder for each class, perhaps within train/, val/ and test/."""
+"""images/ and labels/*.txt with data.yaml; for TASK_CLASSIFY a folder for each class, perhaps within train/, val/
+and test/.
+"""
 SOURCE_FORMAT_VOC: SourceFormat.ValueType  # 2
 """JPEGImages/ and Annotations/*.xml."""
 SOURCE_FORMAT_COCO: SourceFormat.ValueType  # 3
@@ -62,10 +67,11 @@ SOURCE_FORMAT_CVAT: SourceFormat.ValueType  # 4
 SOURCE_FORMAT_LABEL_STUDIO: SourceFormat.ValueType  # 5
 """Images and Label Studio's JSON export."""
 SOURCE_FORMAT_CSV: SourceFormat.ValueType  # 6
-"""One .csv file that lists images which lie in a bucket already. Its first row names the columns: `object` (a key of the platform's bucket, or
-`s3://bucket/key`; it must begin with a prefix that the operator allows, by default `incoming/<project_id>/`); optionally `path` (the name in the
-dataset; default: what follows the prefix), `split` (train, val, test), `class`, and `xmin`, `ymin`, `xmax`, `ymax` (a box in pixels). An image may
-have several rows, one an object. Every other column is metadata. Without a column `class` the images are unlabelled.
+"""One .csv file that lists images which lie in a bucket already. Its first row names the columns: `object` (a key
+of the platform's bucket, or `s3://bucket/key`; it must begin with a prefix that the operator allows, by default
+`incoming/<project_id>/`); optionally `path` (the name in the dataset; default: what follows the prefix), `split`
+(train, val, test), `class`, and `xmin`, `ymin`, `xmax`, `ymax` (a box in pixels). An image may have several
+rows, one an object. Every other column is metadata. Without a column `class` the images are unlabelled.
 """
 Global___SourceFormat: _TypeAlias = SourceFormat  # noqa: Y015
 
@@ -80,36 +86,40 @@ class _ImportStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportSta
     IMPORT_STATE_OPEN: _ImportState.ValueType  # 1
     """Files are being announced and uploaded."""
     IMPORT_STATE_QUEUED: _ImportState.ValueType  # 2
-    """Waiting for a place."""
+    """Waiting for a free worker."""
     IMPORT_STATE_RUNNING: _ImportState.ValueType  # 3
     """Files are being hashed, checked and parsed."""
     IMPORT_STATE_SUCCEEDED: _ImportState.ValueType  # 4
     """The version is committed (or, for a dry run, the report is complete)."""
     IMPORT_STATE_FAILED: _ImportState.ValueType  # 5
     """Nothing was committed; `failure` says why."""
+    IMPORT_STATE_CANCELLED: _ImportState.ValueType  # 6
+    """Nothing was committed, because CancelImport was called."""
 
 class ImportState(_ImportState, metaclass=_ImportStateEnumTypeWrapper):
-    """Life of an import."""
+    """Where an import stands."""
 
 IMPORT_STATE_UNSPECIFIED: ImportState.ValueType  # 0
 """Not used."""
 IMPORT_STATE_OPEN: ImportState.ValueType  # 1
 """Files are being announced and uploaded."""
 IMPORT_STATE_QUEUED: ImportState.ValueType  # 2
-"""Waiting for a place."""
+"""Waiting for a free worker."""
 IMPORT_STATE_RUNNING: ImportState.ValueType  # 3
 """Files are being hashed, checked and parsed."""
 IMPORT_STATE_SUCCEEDED: ImportState.ValueType  # 4
 """The version is committed (or, for a dry run, the report is complete)."""
 IMPORT_STATE_FAILED: ImportState.ValueType  # 5
 """Nothing was committed; `failure` says why."""
+IMPORT_STATE_CANCELLED: ImportState.ValueType  # 6
+"""Nothing was committed, because CancelImport was called."""
 Global___ImportState: _TypeAlias = ImportState  # noqa: Y015
 
 @_typing.final
 class SourceFile(_message.Message):
-    """A file of the source. One .zip, .tar, .tar.gz or .tgz file may be all of a source: it is expanded by the service, and what it holds is the source; when
-    all of cells.zip lies in a folder cells, what that folder holds.
-    So may one .csv file, announced alone: see SOURCE_FORMAT_CSV.
+    """A file of the source. One .zip, .tar, .tar.gz or .tgz file may be all of a source: it is expanded by the service,
+    and what it holds is the source; when all of cells.zip lies in a folder cells, what that folder holds. So may one
+    .csv file, announced alone: see SOURCE_FORMAT_CSV.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -123,9 +133,11 @@ class SourceFile(_message.Message):
     sha256: _builtins.str
     """Hex SHA-256 of its bytes."""
     size_bytes: _builtins.int
-    """Size of the file."""
+    """Size of the file in bytes."""
     content: _builtins.bytes
-    """The bytes themselves, for an annotation file or a .csv of at most 16384 bytes: then it need not be uploaded. Must be what `sha256` and `size_bytes` say."""
+    """The bytes themselves, for an annotation file or a .csv of at most 16384 bytes: then it need not be uploaded. Must
+    be what `sha256` and `size_bytes` say.
+    """
     def __init__(
         self,
         *,
@@ -159,7 +171,7 @@ class Upload(_message.Message):
     """Signed URL for one HTTP PUT of exactly these bytes."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the URL ends."""
+        """When the URL expires."""
 
     def __init__(
         self,
@@ -200,9 +212,13 @@ class Problem(_message.Message):
     image_excluded: _builtins.bool
     """The image was left out because of it."""
     note: _builtins.bool
-    """Worth knowing, but nothing was lost that the platform could hold: `strict` does not refuse it, problem_count does not count it."""
+    """A note: worth knowing, but nothing was lost that the platform could store. `strict` does not refuse it, and
+    problem_count does not count it.
+    """
     object: _builtins.int
-    """Position of the annotation in a COCO file's list of annotations, or of the task in a Label Studio export, from 1; absent when none is meant."""
+    """Position of the annotation in a COCO file's list of annotations, or of the task in a Label Studio export, from 1;
+    absent when none is meant.
+    """
     def __init__(
         self,
         *,
@@ -267,7 +283,9 @@ class Import(_message.Message):
     processed_count: _builtins.int
     """Images hashed and checked so far."""
     problem_count: _builtins.int
-    """Number of problems found, notes not counted. A source that is refused has at least one; an import that broke on the platform's side has none."""
+    """Number of problems found, without notes. A source that is refused has at least one; an import that failed for a
+    fault of the platform has none.
+    """
     failure: _builtins.str
     """Why it failed."""
     excluded_count: _builtins.int

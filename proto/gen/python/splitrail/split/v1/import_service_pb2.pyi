@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateImportRequest(_message.Message):
-    """Opens an import."""
+    """What to open."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,9 +33,9 @@ class CreateImportRequest(_message.Message):
     project_id: _builtins.str
     """The project; default `default`."""
     dataset_name: _builtins.str
-    """Name of the dataset to add a version to."""
+    """Name of the dataset to add a version to; made by the import if it does not exist."""
     request_id: _builtins.str
-    """The caller's identifier of this request, at most 128 characters: the same one gives the same import, unless it failed."""
+    """The caller's identifier of this request: the same one returns the same import, unless that failed or was cancelled."""
     task: _dataset_pb2.Task.ValueType
     """What the annotations describe; default TASK_DETECT."""
     def __init__(
@@ -60,13 +60,19 @@ class CreateImportResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    IMPORT_FIELD_NUMBER: _builtins.int
+    DATASET_IMPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dataset_import(self) -> _import_pb2.Import:
+        """Open, or as far as it has got."""
+
     def __init__(
         self,
+        *,
+        dataset_import: _import_pb2.Import | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["import", b"import"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset_import", b"dataset_import"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["import", b"import"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_import", b"dataset_import"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -74,27 +80,31 @@ Global___CreateImportResponse: _TypeAlias = CreateImportResponse  # noqa: Y015
 
 @_typing.final
 class AddFilesRequest(_message.Message):
-    """Announces files."""
+    """Which files to announce."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     IMPORT_ID_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     import_id: _builtins.str
     """The import."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_import_pb2.SourceFile]:
-        """At most 1000 a request, and at most 4 MiB with the contents that come along; repeating a path replaces it."""
+        """A request takes at most 4 MiB with the contents in it; a repeated path replaces the earlier file."""
 
     def __init__(
         self,
         *,
         import_id: _builtins.str = ...,
         files: _abc.Iterable[_import_pb2.SourceFile] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "import_id", b"import_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "import_id", b"import_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,7 +119,7 @@ class AddFilesResponse(_message.Message):
     UPLOADS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def uploads(self) -> _containers.RepeatedCompositeFieldContainer[_import_pb2.Upload]:
-        """One for each distinct content that is not there yet."""
+        """One for each distinct content that the project does not hold yet."""
 
     def __init__(
         self,
@@ -126,7 +136,7 @@ Global___AddFilesResponse: _TypeAlias = AddFilesResponse  # noqa: Y015
 
 @_typing.final
 class StartImportRequest(_message.Message):
-    """Starts an import."""
+    """Which import to start, and how."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -134,6 +144,7 @@ class StartImportRequest(_message.Message):
     STRICT_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     import_id: _builtins.str
     """The import."""
     strict: _builtins.bool
@@ -142,6 +153,8 @@ class StartImportRequest(_message.Message):
     """Report only; commit nothing."""
     format: _import_pb2.SourceFormat.ValueType
     """Layout; unspecified: detect it."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
     def __init__(
         self,
         *,
@@ -149,10 +162,11 @@ class StartImportRequest(_message.Message):
         strict: _builtins.bool = ...,
         dry_run: _builtins.bool = ...,
         format: _import_pb2.SourceFormat.ValueType = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "format", b"format", "import_id", b"import_id", "strict", b"strict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "format", b"format", "import_id", b"import_id", "request_id", b"request_id", "strict", b"strict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -164,13 +178,19 @@ class StartImportResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    IMPORT_FIELD_NUMBER: _builtins.int
+    DATASET_IMPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dataset_import(self) -> _import_pb2.Import:
+        """Queued or further; the format is set."""
+
     def __init__(
         self,
+        *,
+        dataset_import: _import_pb2.Import | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["import", b"import"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset_import", b"dataset_import"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["import", b"import"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_import", b"dataset_import"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -178,7 +198,7 @@ Global___StartImportResponse: _TypeAlias = StartImportResponse  # noqa: Y015
 
 @_typing.final
 class GetImportRequest(_message.Message):
-    """Asks for an import."""
+    """Which import."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -204,13 +224,19 @@ class GetImportResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    IMPORT_FIELD_NUMBER: _builtins.int
+    DATASET_IMPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dataset_import(self) -> _import_pb2.Import:
+        """With its report, once it has ended."""
+
     def __init__(
         self,
+        *,
+        dataset_import: _import_pb2.Import | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["import", b"import"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset_import", b"dataset_import"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["import", b"import"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_import", b"dataset_import"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -218,7 +244,7 @@ Global___GetImportResponse: _TypeAlias = GetImportResponse  # noqa: Y015
 
 @_typing.final
 class WatchImportRequest(_message.Message):
-    """Follows an import."""
+    """Which import to watch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -244,13 +270,19 @@ class WatchImportResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    IMPORT_FIELD_NUMBER: _builtins.int
+    DATASET_IMPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dataset_import(self) -> _import_pb2.Import:
+        """As it stands; the stream ends after SUCCEEDED, FAILED or CANCELLED."""
+
     def __init__(
         self,
+        *,
+        dataset_import: _import_pb2.Import | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["import", b"import"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset_import", b"dataset_import"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["import", b"import"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_import", b"dataset_import"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,7 +290,7 @@ Global___WatchImportResponse: _TypeAlias = WatchImportResponse  # noqa: Y015
 
 @_typing.final
 class ListProblemsRequest(_message.Message):
-    """Asks for problems."""
+    """Which import's problems, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -268,9 +300,9 @@ class ListProblemsRequest(_message.Message):
     import_id: _builtins.str
     """The import."""
     page_size: _builtins.int
-    """At most this many; default 100, maximum 1000."""
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -313,3 +345,119 @@ class ListProblemsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListProblemsResponse: _TypeAlias = ListProblemsResponse  # noqa: Y015
+
+@_typing.final
+class ListImportsRequest(_message.Message):
+    """Which imports, and which page of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    DATASET_NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """Only of this project; empty: of all projects that the caller can see."""
+    dataset_name: _builtins.str
+    """Only into the dataset of this name."""
+    state: _import_pb2.ImportState.ValueType
+    """Only in this state."""
+    page_size: _builtins.int
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
+    page_token: _builtins.str
+    """next_page_token of the previous page."""
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        dataset_name: _builtins.str = ...,
+        state: _import_pb2.ImportState.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_name", b"dataset_name", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListImportsRequest: _TypeAlias = ListImportsRequest  # noqa: Y015
+
+@_typing.final
+class ListImportsResponse(_message.Message):
+    """A page of imports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_IMPORTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def dataset_imports(self) -> _containers.RepeatedCompositeFieldContainer[_import_pb2.Import]:
+        """Newest first, without `problems`."""
+
+    def __init__(
+        self,
+        *,
+        dataset_imports: _abc.Iterable[_import_pb2.Import] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_imports", b"dataset_imports", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListImportsResponse: _TypeAlias = ListImportsResponse  # noqa: Y015
+
+@_typing.final
+class CancelImportRequest(_message.Message):
+    """Which import to cancel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """The import."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelImportRequest: _TypeAlias = CancelImportRequest  # noqa: Y015
+
+@_typing.final
+class CancelImportResponse(_message.Message):
+    """The cancelled import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_IMPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dataset_import(self) -> _import_pb2.Import:
+        """Cancelled; while a worker is still busy with it, on its way there."""
+
+    def __init__(
+        self,
+        *,
+        dataset_import: _import_pb2.Import | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset_import", b"dataset_import"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_import", b"dataset_import"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelImportResponse: _TypeAlias = CancelImportResponse  # noqa: Y015

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ImportServiceStub:
-    """Brings images and annotations in: open, announce files, upload what is missing, start, watch. Parsing happens in the service, so that every client shares it.
+    """Imports images and annotations as a new version of a dataset: create the import, announce its files, upload what is
+    missing, start it, watch it. The service parses the formats, so that every client shares the same parser.
     """
 
     def __init__(self, channel):
@@ -50,6 +51,16 @@ class ImportServiceStub:
                 request_serializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.StartImportRequest.SerializeToString,
                 response_deserializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.StartImportResponse.FromString,
                 _registered_method=True)
+        self.ListImports = channel.unary_unary(
+                '/splitrail.split.v1.ImportService/ListImports',
+                request_serializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.ListImportsRequest.SerializeToString,
+                response_deserializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.ListImportsResponse.FromString,
+                _registered_method=True)
+        self.CancelImport = channel.unary_unary(
+                '/splitrail.split.v1.ImportService/CancelImport',
+                request_serializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.CancelImportRequest.SerializeToString,
+                response_deserializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.CancelImportResponse.FromString,
+                _registered_method=True)
         self.GetImport = channel.unary_unary(
                 '/splitrail.split.v1.ImportService/GetImport',
                 request_serializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.GetImportRequest.SerializeToString,
@@ -68,18 +79,21 @@ class ImportServiceStub:
 
 
 class ImportServiceServicer:
-    """Brings images and annotations in: open, announce files, upload what is missing, start, watch. Parsing happens in the service, so that every client shares it.
+    """Imports images and annotations as a new version of a dataset: create the import, announce its files, upload what is
+    missing, start it, watch it. The service parses the formats, so that every client shares the same parser.
     """
 
     def CreateImport(self, request, context):
-        """Opens an import, or returns the one that was opened with the same request_id (which resumes it).
+        """Opens an import, or returns (and so resumes) the one that was opened with the same request_id, unless that failed
+        or was cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddFiles(self, request, context):
-        """Announces files and says which contents must be uploaded: those that the project does not have yet and that do not come along. May be repeated.
+        """Announces files and says which contents must be uploaded: those that the project does not have yet and that do
+        not come along. May be repeated.
         Errors: FAILED_PRECONDITION when the import has been started.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -88,8 +102,25 @@ class ImportServiceServicer:
 
     def StartImport(self, request, context):
         """Starts the import once everything is uploaded. Repeating it is harmless.
-        Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format is not recognized, or an archive
-        is not the only file. What is wrong with the content of an archive ends the import as FAILED.
+        Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format
+        is not recognized, or an archive is not the only file. What is wrong with the content of an archive ends the
+        import as FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListImports(self, request, context):
+        """Imports, newest first, without their problems.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelImport(self, request, context):
+        """Ends an import without a version: at once while it is open or queued, within seconds while it runs. Repeating it
+        is harmless.
+        Errors: FAILED_PRECONDITION (IMPORT_ENDED) when it has succeeded or failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,14 +134,17 @@ class ImportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchImport(self, request, context):
-        """The import each time it changes (at most twice a second), until it has ended. At least one message in 15 s.
+        """The import as it stands, at once and then each time that it changes (at most twice a second), until it has ended.
+        A message comes at least every 15 s. The stream has no cursor: each message holds the whole state, so after an
+        error open it again, as MetricsService.WatchRun says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProblems(self, request, context):
-        """Problems and notes in the order of path and line. At least 10000 are kept of an import; its problem_count and note_count count all.
+        """Problems and notes by path and line. At least the first 10000 of an import are kept; its problem_count and
+        note_count count all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +167,16 @@ def add_ImportServiceServicer_to_server(servicer, server):
                     servicer.StartImport,
                     request_deserializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.StartImportRequest.FromString,
                     response_serializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.StartImportResponse.SerializeToString,
+            ),
+            'ListImports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImports,
+                    request_deserializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.ListImportsRequest.FromString,
+                    response_serializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.ListImportsResponse.SerializeToString,
+            ),
+            'CancelImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelImport,
+                    request_deserializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.CancelImportRequest.FromString,
+                    response_serializer=splitrail_dot_split_dot_v1_dot_import__service__pb2.CancelImportResponse.SerializeToString,
             ),
             'GetImport': grpc.unary_unary_rpc_method_handler(
                     servicer.GetImport,
@@ -158,7 +202,8 @@ def add_ImportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ImportService:
-    """Brings images and annotations in: open, announce files, upload what is missing, start, watch. Parsing happens in the service, so that every client shares it.
+    """Imports images and annotations as a new version of a dataset: create the import, announce its files, upload what is
+    missing, start it, watch it. The service parses the formats, so that every client shares the same parser.
     """
 
     @staticmethod
@@ -232,6 +277,60 @@ class ImportService:
             '/splitrail.split.v1.ImportService/StartImport',
             splitrail_dot_split_dot_v1_dot_import__service__pb2.StartImportRequest.SerializeToString,
             splitrail_dot_split_dot_v1_dot_import__service__pb2.StartImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/splitrail.split.v1.ImportService/ListImports',
+            splitrail_dot_split_dot_v1_dot_import__service__pb2.ListImportsRequest.SerializeToString,
+            splitrail_dot_split_dot_v1_dot_import__service__pb2.ListImportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/splitrail.split.v1.ImportService/CancelImport',
+            splitrail_dot_split_dot_v1_dot_import__service__pb2.CancelImportRequest.SerializeToString,
+            splitrail_dot_split_dot_v1_dot_import__service__pb2.CancelImportResponse.FromString,
             options,
             channel_credentials,
             insecure,

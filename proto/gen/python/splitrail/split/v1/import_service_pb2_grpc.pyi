@@ -27,55 +27,93 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ImportServiceStub:
-    """Brings images and annotations in: open, announce files, upload what is missing, start, watch. Parsing happens in the service, so that every client shares it."""
+    """Imports images and annotations as a new version of a dataset: create the import, announce its files, upload what is
+    missing, start it, watch it. The service parses the formats, so that every client shares the same parser.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ImportServiceAsyncStub: ...
     CreateImport: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.CreateImportRequest, _import_service_pb2.CreateImportResponse]
-    """Opens an import, or returns the one that was opened with the same request_id (which resumes it)."""
+    """Opens an import, or returns (and so resumes) the one that was opened with the same request_id, unless that failed
+    or was cancelled.
+    """
     AddFiles: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.AddFilesRequest, _import_service_pb2.AddFilesResponse]
-    """Announces files and says which contents must be uploaded: those that the project does not have yet and that do not come along. May be repeated.
+    """Announces files and says which contents must be uploaded: those that the project does not have yet and that do
+    not come along. May be repeated.
     Errors: FAILED_PRECONDITION when the import has been started.
     """
     StartImport: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.StartImportRequest, _import_service_pb2.StartImportResponse]
     """Starts the import once everything is uploaded. Repeating it is harmless.
-    Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format is not recognized, or an archive
-    is not the only file. What is wrong with the content of an archive ends the import as FAILED.
+    Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format
+    is not recognized, or an archive is not the only file. What is wrong with the content of an archive ends the
+    import as FAILED.
+    """
+    ListImports: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.ListImportsRequest, _import_service_pb2.ListImportsResponse]
+    """Imports, newest first, without their problems."""
+    CancelImport: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.CancelImportRequest, _import_service_pb2.CancelImportResponse]
+    """Ends an import without a version: at once while it is open or queued, within seconds while it runs. Repeating it
+    is harmless.
+    Errors: FAILED_PRECONDITION (IMPORT_ENDED) when it has succeeded or failed.
     """
     GetImport: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.GetImportRequest, _import_service_pb2.GetImportResponse]
     """The import and its report."""
     WatchImport: _grpc.UnaryStreamMultiCallable[_import_service_pb2.WatchImportRequest, _import_service_pb2.WatchImportResponse]
-    """The import each time it changes (at most twice a second), until it has ended. At least one message in 15 s."""
+    """The import as it stands, at once and then each time that it changes (at most twice a second), until it has ended.
+    A message comes at least every 15 s. The stream has no cursor: each message holds the whole state, so after an
+    error open it again, as MetricsService.WatchRun says.
+    """
     ListProblems: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.ListProblemsRequest, _import_service_pb2.ListProblemsResponse]
-    """Problems and notes in the order of path and line. At least 10000 are kept of an import; its problem_count and note_count count all."""
+    """Problems and notes by path and line. At least the first 10000 of an import are kept; its problem_count and
+    note_count count all.
+    """
 
 @_typing.type_check_only
 class ImportServiceAsyncStub(ImportServiceStub):
-    """Brings images and annotations in: open, announce files, upload what is missing, start, watch. Parsing happens in the service, so that every client shares it."""
+    """Imports images and annotations as a new version of a dataset: create the import, announce its files, upload what is
+    missing, start it, watch it. The service parses the formats, so that every client shares the same parser.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateImport: _aio.UnaryUnaryMultiCallable[_import_service_pb2.CreateImportRequest, _import_service_pb2.CreateImportResponse]  # type: ignore[assignment]
-    """Opens an import, or returns the one that was opened with the same request_id (which resumes it)."""
+    """Opens an import, or returns (and so resumes) the one that was opened with the same request_id, unless that failed
+    or was cancelled.
+    """
     AddFiles: _aio.UnaryUnaryMultiCallable[_import_service_pb2.AddFilesRequest, _import_service_pb2.AddFilesResponse]  # type: ignore[assignment]
-    """Announces files and says which contents must be uploaded: those that the project does not have yet and that do not come along. May be repeated.
+    """Announces files and says which contents must be uploaded: those that the project does not have yet and that do
+    not come along. May be repeated.
     Errors: FAILED_PRECONDITION when the import has been started.
     """
     StartImport: _aio.UnaryUnaryMultiCallable[_import_service_pb2.StartImportRequest, _import_service_pb2.StartImportResponse]  # type: ignore[assignment]
     """Starts the import once everything is uploaded. Repeating it is harmless.
-    Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format is not recognized, or an archive
-    is not the only file. What is wrong with the content of an archive ends the import as FAILED.
+    Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format
+    is not recognized, or an archive is not the only file. What is wrong with the content of an archive ends the
+    import as FAILED.
+    """
+    ListImports: _aio.UnaryUnaryMultiCallable[_import_service_pb2.ListImportsRequest, _import_service_pb2.ListImportsResponse]  # type: ignore[assignment]
+    """Imports, newest first, without their problems."""
+    CancelImport: _aio.UnaryUnaryMultiCallable[_import_service_pb2.CancelImportRequest, _import_service_pb2.CancelImportResponse]  # type: ignore[assignment]
+    """Ends an import without a version: at once while it is open or queued, within seconds while it runs. Repeating it
+    is harmless.
+    Errors: FAILED_PRECONDITION (IMPORT_ENDED) when it has succeeded or failed.
     """
     GetImport: _aio.UnaryUnaryMultiCallable[_import_service_pb2.GetImportRequest, _import_service_pb2.GetImportResponse]  # type: ignore[assignment]
     """The import and its report."""
     WatchImport: _aio.UnaryStreamMultiCallable[_import_service_pb2.WatchImportRequest, _import_service_pb2.WatchImportResponse]  # type: ignore[assignment]
-    """The import each time it changes (at most twice a second), until it has ended. At least one message in 15 s."""
+    """The import as it stands, at once and then each time that it changes (at most twice a second), until it has ended.
+    A message comes at least every 15 s. The stream has no cursor: each message holds the whole state, so after an
+    error open it again, as MetricsService.WatchRun says.
+    """
     ListProblems: _aio.UnaryUnaryMultiCallable[_import_service_pb2.ListProblemsRequest, _import_service_pb2.ListProblemsResponse]  # type: ignore[assignment]
-    """Problems and notes in the order of path and line. At least 10000 are kept of an import; its problem_count and note_count count all."""
+    """Problems and notes by path and line. At least the first 10000 of an import are kept; its problem_count and
+    note_count count all.
+    """
 
 class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Brings images and annotations in: open, announce files, upload what is missing, start, watch. Parsing happens in the service, so that every client shares it."""
+    """Imports images and annotations as a new version of a dataset: create the import, announce its files, upload what is
+    missing, start it, watch it. The service parses the formats, so that every client shares the same parser.
+    """
 
     @_abc_1.abstractmethod
     def CreateImport(
@@ -83,7 +121,9 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _import_service_pb2.CreateImportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_import_service_pb2.CreateImportResponse, _abc.Awaitable[_import_service_pb2.CreateImportResponse]]:
-        """Opens an import, or returns the one that was opened with the same request_id (which resumes it)."""
+        """Opens an import, or returns (and so resumes) the one that was opened with the same request_id, unless that failed
+        or was cancelled.
+        """
 
     @_abc_1.abstractmethod
     def AddFiles(
@@ -91,7 +131,8 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _import_service_pb2.AddFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_import_service_pb2.AddFilesResponse, _abc.Awaitable[_import_service_pb2.AddFilesResponse]]:
-        """Announces files and says which contents must be uploaded: those that the project does not have yet and that do not come along. May be repeated.
+        """Announces files and says which contents must be uploaded: those that the project does not have yet and that do
+        not come along. May be repeated.
         Errors: FAILED_PRECONDITION when the import has been started.
         """
 
@@ -102,8 +143,28 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_import_service_pb2.StartImportResponse, _abc.Awaitable[_import_service_pb2.StartImportResponse]]:
         """Starts the import once everything is uploaded. Repeating it is harmless.
-        Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format is not recognized, or an archive
-        is not the only file. What is wrong with the content of an archive ends the import as FAILED.
+        Errors: FAILED_PRECONDITION (UPLOAD_MISSING); INVALID_ARGUMENT when there is no image among the files, the format
+        is not recognized, or an archive is not the only file. What is wrong with the content of an archive ends the
+        import as FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListImports(
+        self,
+        request: _import_service_pb2.ListImportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_import_service_pb2.ListImportsResponse, _abc.Awaitable[_import_service_pb2.ListImportsResponse]]:
+        """Imports, newest first, without their problems."""
+
+    @_abc_1.abstractmethod
+    def CancelImport(
+        self,
+        request: _import_service_pb2.CancelImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_import_service_pb2.CancelImportResponse, _abc.Awaitable[_import_service_pb2.CancelImportResponse]]:
+        """Ends an import without a version: at once while it is open or queued, within seconds while it runs. Repeating it
+        is harmless.
+        Errors: FAILED_PRECONDITION (IMPORT_ENDED) when it has succeeded or failed.
         """
 
     @_abc_1.abstractmethod
@@ -120,7 +181,10 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _import_service_pb2.WatchImportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_import_service_pb2.WatchImportResponse], _abc.AsyncIterator[_import_service_pb2.WatchImportResponse]]:
-        """The import each time it changes (at most twice a second), until it has ended. At least one message in 15 s."""
+        """The import as it stands, at once and then each time that it changes (at most twice a second), until it has ended.
+        A message comes at least every 15 s. The stream has no cursor: each message holds the whole state, so after an
+        error open it again, as MetricsService.WatchRun says.
+        """
 
     @_abc_1.abstractmethod
     def ListProblems(
@@ -128,6 +192,8 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _import_service_pb2.ListProblemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_import_service_pb2.ListProblemsResponse, _abc.Awaitable[_import_service_pb2.ListProblemsResponse]]:
-        """Problems and notes in the order of path and line. At least 10000 are kept of an import; its problem_count and note_count count all."""
+        """Problems and notes by path and line. At least the first 10000 of an import are kept; its problem_count and
+        note_count count all.
+        """
 
 def add_ImportServiceServicer_to_server(servicer: ImportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

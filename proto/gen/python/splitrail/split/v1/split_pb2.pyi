@@ -34,12 +34,14 @@ class _SplitMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SplitMeth
     SPLIT_METHOD_RANDOM: _SplitMethod.ValueType  # 2
     """Draws; sizes are exact."""
     SPLIT_METHOD_HASH: _SplitMethod.ValueType  # 3
-    """By each image's content and the seed alone: an image's part never depends on the others. Meets the ratios on average. Takes no groups."""
+    """By each image's content and the seed alone: an image's part never depends on the others. Meets the ratios on
+    average. Takes no groups.
+    """
     SPLIT_METHOD_IMPORTED: _SplitMethod.ValueType  # 4
     """As the source had them. Only imports make such a revision."""
 
 class SplitMethod(_SplitMethod, metaclass=_SplitMethodEnumTypeWrapper):
-    """How the images that nothing else decides are placed."""
+    """How images are placed that neither a base, a pin nor a group decides."""
 
 SPLIT_METHOD_UNSPECIFIED: SplitMethod.ValueType  # 0
 """Means stratified."""
@@ -48,7 +50,9 @@ SPLIT_METHOD_STRATIFIED: SplitMethod.ValueType  # 1
 SPLIT_METHOD_RANDOM: SplitMethod.ValueType  # 2
 """Draws; sizes are exact."""
 SPLIT_METHOD_HASH: SplitMethod.ValueType  # 3
-"""By each image's content and the seed alone: an image's part never depends on the others. Meets the ratios on average. Takes no groups."""
+"""By each image's content and the seed alone: an image's part never depends on the others. Meets the ratios on
+average. Takes no groups.
+"""
 SPLIT_METHOD_IMPORTED: SplitMethod.ValueType  # 4
 """As the source had them. Only imports make such a revision."""
 Global___SplitMethod: _TypeAlias = SplitMethod  # noqa: Y015
@@ -71,8 +75,9 @@ class SplitParameters(_message.Message):
     method: Global___SplitMethod.ValueType
     """How free images are placed; unspecified: stratified."""
     base_split_id: _builtins.str
-    """A revision, of any version of the dataset, whose images keep their parts (known by SHA-256); only the others are placed, so that the whole comes near
-    the ratios. It wins over ratios and groups: a new image linked to one in test goes to test. Empty: none.
+    """A revision, of any version of the dataset, whose images keep their parts (known by SHA-256); only the others are
+    placed, so that the whole comes near the ratios. It wins over ratios and groups: a new image linked to one in
+    test goes to test. Empty: none.
     """
     @_builtins.property
     def ratios(self) -> Global___SplitRatios:
@@ -111,7 +116,7 @@ Global___SplitParameters: _TypeAlias = SplitParameters  # noqa: Y015
 
 @_typing.final
 class GroupBy(_message.Message):
-    """What makes images one group."""
+    """A rule that makes images one group."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -124,8 +129,8 @@ class GroupBy(_message.Message):
     folder: _builtins.bool
     """Images in the same folder, when true."""
     filename_pattern: _builtins.str
-    """Images whose file name (without folders and extension) this regular expression (RE2) finds equal text in: its first group, else all it matches.
-    Where it matches nothing, the image is in no group.
+    """Images whose file name (without folders and extension) this regular expression (RE2) finds equal text in: its
+    first group, else all it matches. Where it matches nothing, the image is in no group.
     """
     near_duplicate_distance: _builtins.int
     """Images linked by perceptual hashes that differ in at most so many of 64 bits: 0 to 6."""
@@ -156,26 +161,26 @@ class Pin(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
-    SPLIT_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """Hex SHA-256 of its bytes."""
     external_id: _builtins.str
     """The caller's identifier."""
     path: _builtins.str
     """Its path in the version."""
-    split: _dataset_pb2.Split.ValueType
-    """Where it belongs."""
+    part: _dataset_pb2.Part.ValueType
+    """The part to put it in."""
     def __init__(
         self,
         *,
         sha256: _builtins.str = ...,
         external_id: _builtins.str = ...,
         path: _builtins.str = ...,
-        split: _dataset_pb2.Split.ValueType = ...,
+        part: _dataset_pb2.Part.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "external_id", b"external_id", "path", b"path", "sha256", b"sha256"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "external_id", b"external_id", "path", b"path", "sha256", b"sha256", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "external_id", b"external_id", "part", b"part", "path", b"path", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_asset: _TypeAlias = _typing.Literal["sha256", "external_id", "path"]  # noqa: Y015
     _WhichOneofArgType_asset: _TypeAlias = _typing.Literal["asset", b"asset"]  # noqa: Y015
@@ -185,7 +190,9 @@ Global___Pin: _TypeAlias = Pin  # noqa: Y015
 
 @_typing.final
 class Folds(_message.Message):
-    """A cross-validation: test is held out, the rest is divided into `count` folds; the revision has fold `index` as val and the others as train."""
+    """A cross-validation: test is held out, the rest is divided into `count` folds; the revision has fold `index` as val
+    and the others as train.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -241,7 +248,9 @@ Global___SplitRatios: _TypeAlias = SplitRatios  # noqa: Y015
 
 @_typing.final
 class SplitRevision(_message.Message):
-    """An immutable assignment of the labelled and the reviewed images of a version to train, val or test; images that nobody has labelled are in none."""
+    """The stored form of a split: an immutable assignment of a version's annotated images (with objects or reviewed as
+    empty) to the parts train, val and test. Images that have not been annotated are in no part.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -345,7 +354,7 @@ Global___PartDigests: _TypeAlias = PartDigests  # noqa: Y015
 
 @_typing.final
 class SplitCertificate(_message.Message):
-    """What a split achieves, from the stored assignment."""
+    """How good a split is, computed from the stored assignment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -380,7 +389,7 @@ class SplitCertificate(_message.Message):
     group_count: _builtins.int
     """Groups of two images or more."""
     parted_groups: _builtins.int
-    """Of these, groups in several parts: what base_split_id and pins have parted."""
+    """Of these, groups that base_split_id or pins have divided between parts."""
     duplicate_pairs: _builtins.int
     """Pairs of equal content in two parts."""
     neighbour_frame_pairs: _builtins.int
@@ -399,11 +408,13 @@ class SplitCertificate(_message.Message):
 
     @_builtins.property
     def findings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Wishes that could not be met, and how many images are in no part, in words."""
+        """In words: what was asked for and could not be met, and how many images are in no part."""
 
     @_builtins.property
     def near_duplicate_pairs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Near-duplicates in two parts, by distance: [0] for equal perceptual hashes, [6] for six of 64 bits. Links that join clusters are counted, not all pairs."""
+        """Near-duplicates in two parts, by distance: [0] for equal perceptual hashes, [6] for six of 64 bits. Links that
+        join clusters are counted, not all pairs.
+        """
 
     def __init__(
         self,
@@ -439,13 +450,13 @@ class PartSummary(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SPLIT_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     OBJECTS_FIELD_NUMBER: _builtins.int
     BACKGROUND_IMAGES_FIELD_NUMBER: _builtins.int
     IDEAL_IMAGES_FIELD_NUMBER: _builtins.int
-    split: _dataset_pb2.Split.ValueType
-    """Which one."""
+    part: _dataset_pb2.Part.ValueType
+    """Which part."""
     images: _builtins.int
     """Images in it."""
     objects: _builtins.int
@@ -457,7 +468,7 @@ class PartSummary(_message.Message):
     def __init__(
         self,
         *,
-        split: _dataset_pb2.Split.ValueType = ...,
+        part: _dataset_pb2.Part.ValueType = ...,
         images: _builtins.int = ...,
         objects: _builtins.int = ...,
         background_images: _builtins.int = ...,
@@ -465,7 +476,7 @@ class PartSummary(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_images", b"background_images", "ideal_images", b"ideal_images", "images", b"images", "objects", b"objects", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_images", b"background_images", "ideal_images", b"ideal_images", "images", b"images", "objects", b"objects", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,13 +516,13 @@ class ClassPart(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SPLIT_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     OBJECTS_FIELD_NUMBER: _builtins.int
     IDEAL_IMAGES_FIELD_NUMBER: _builtins.int
     DEVIATION_FIELD_NUMBER: _builtins.int
     EXPECTED_HALF_WIDTH_FIELD_NUMBER: _builtins.int
-    split: _dataset_pb2.Split.ValueType
+    part: _dataset_pb2.Part.ValueType
     """Which part."""
     images: _builtins.int
     """Images with the class."""
@@ -522,11 +533,13 @@ class ClassPart(_message.Message):
     deviation: _builtins.float
     """|images / images of the class - ratio|."""
     expected_half_width: _builtins.float
-    """Half the width of the 95 % interval to expect of a proportion (such as recall) measured on these objects, at worst: 0.98 / sqrt(objects). 0 without any."""
+    """Half the width of the 95 % interval to expect of a proportion (such as recall) measured on these objects, at
+    worst: 0.98 / sqrt(objects). 0 without any.
+    """
     def __init__(
         self,
         *,
-        split: _dataset_pb2.Split.ValueType = ...,
+        part: _dataset_pb2.Part.ValueType = ...,
         images: _builtins.int = ...,
         objects: _builtins.int = ...,
         ideal_images: _builtins.float = ...,
@@ -535,7 +548,7 @@ class ClassPart(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviation", b"deviation", "expected_half_width", b"expected_half_width", "ideal_images", b"ideal_images", "images", b"images", "objects", b"objects", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviation", b"deviation", "expected_half_width", b"expected_half_width", "ideal_images", b"ideal_images", "images", b"images", "objects", b"objects", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,19 +23,75 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from splitrail.api.v1 import limits_pb2 as splitrail_dot_api_dot_v1_dot_limits__pb2
 from splitrail.auth.v1 import access_pb2 as splitrail_dot_auth_dot_v1_dot_access__pb2
 from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dataset__pb2
 from splitrail.split.v1 import split_pb2 as splitrail_dot_split_dot_v1_dot_split__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&splitrail/split/v1/split_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1esplitrail/split/v1/split.proto\"\x9f\x01\n\x12\x43reateSplitRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x37\n\nparameters\x18\x03 \x01(\x0b\x32#.splitrail.split.v1.SplitParameters\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x14\n\x0ckeep_current\x18\x05 \x01(\x08\"G\n\x13\x43reateSplitResponse\x12\x30\n\x05split\x18\x01 \x01(\x0b\x32!.splitrail.split.v1.SplitRevision\"v\n\x13PreviewSplitRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x37\n\nparameters\x18\x03 \x01(\x0b\x32#.splitrail.split.v1.SplitParameters\"H\n\x14PreviewSplitResponse\x12\x30\n\x05split\x18\x01 \x01(\x0b\x32!.splitrail.split.v1.SplitRevision\"h\n\x14\x43ompareSplitsRequest\x12\x10\n\x08split_id\x18\x01 \x01(\t\x12\x17\n\x0f\x62\x65\x66ore_split_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x89\x01\n\x15\x43ompareSplitsResponse\x12\'\n\x05moves\x18\x01 \x03(\x0b\x32\x18.splitrail.split.v1.Move\x12.\n\x06\x61ssets\x18\x02 \x03(\x0b\x32\x1e.splitrail.split.v1.MovedAsset\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"i\n\x04Move\x12)\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12&\n\x03now\x18\x02 \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12\x0e\n\x06images\x18\x03 \x01(\x04\"a\n\nMovedAsset\x12(\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x19.splitrail.split.v1.Asset\x12)\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0e\x32\x19.splitrail.split.v1.Split\"w\n\x10\x46indLeaksRequest\x12\x10\n\x08split_id\x18\x01 \x01(\t\x12\x19\n\x0cmax_distance\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\tB\x0f\n\r_max_distance\"U\n\x11\x46indLeaksResponse\x12\'\n\x05leaks\x18\x01 \x03(\x0b\x32\x18.splitrail.split.v1.Leak\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"m\n\x04Leak\x12(\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x19.splitrail.split.v1.Asset\x12)\n\x06second\x18\x02 \x01(\x0b\x32\x19.splitrail.split.v1.Asset\x12\x10\n\x08\x64istance\x18\x03 \x01(\r\"K\n\x0fGetSplitRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x10\n\x08split_id\x18\x03 \x01(\t\"D\n\x10GetSplitResponse\x12\x30\n\x05split\x18\x01 \x01(\x0b\x32!.splitrail.split.v1.SplitRevision\"b\n\x11ListSplitsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x12ListSplitsResponse\x12\x31\n\x06splits\x18\x01 \x03(\x0b\x32!.splitrail.split.v1.SplitRevision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x44\x65leteSplitRequest\x12\x10\n\x08split_id\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteSplitResponse\"3\n\x0fPinSplitRequest\x12\x10\n\x08split_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"\x12\n\x10PinSplitResponse\"q\n\x19\x43heckContaminationRequest\x12\x10\n\x08split_id\x18\x01 \x01(\t\x12(\n\x05split\x18\x02 \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12\x18\n\x10trained_split_id\x18\x03 \x01(\t\"=\n\x1a\x43heckContaminationResponse\x12\x0e\n\x06images\x18\x01 \x01(\x04\x12\x0f\n\x07overlap\x18\x02 \x01(\x04\"\x82\x01\n\x15StreamManifestRequest\x12\x10\n\x08split_id\x18\x01 \x01(\t\x12)\n\x06splits\x18\x02 \x03(\x0e\x32\x19.splitrail.split.v1.Split\x12\x1a\n\rafter_ordinal\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_after_ordinal\"z\n\x16StreamManifestResponse\x12\x32\n\x07\x65ntries\x18\x01 \x03(\x0b\x32!.splitrail.split.v1.ManifestEntry\x12,\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1f.splitrail.split.v1.ManifestEnd\"\xaa\x01\n\rManifestEntry\x12\x0f\n\x07ordinal\x18\x01 \x01(\x04\x12(\n\x05split\x18\x02 \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x11\n\textension\x18\x05 \x01(\t\x12\x1a\n\x12packed_annotations\x18\x06 \x01(\x0c\x12\x0b\n\x03url\x18\x07 \x01(\t\"n\n\x0bManifestEnd\x12\x13\n\x0b\x63lass_names\x18\x01 \x03(\t\x12\x13\n\x0bimage_count\x18\x02 \x01(\x04\x12\x35\n\x0cpart_digests\x18\x03 \x01(\x0b\x32\x1f.splitrail.split.v1.PartDigests2\xf1\x0b\n\x0cSplitService\x12\xa7\x01\n\x0b\x43reateSplit\x12&.splitrail.split.v1.CreateSplitRequest\x1a\'.splitrail.split.v1.CreateSplitResponse\"G\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02;\"6/api/datasets/{dataset_id}/versions/{version_id}/split:\x01*\x12\xb2\x01\n\x0cPreviewSplit\x12\'.splitrail.split.v1.PreviewSplitRequest\x1a(.splitrail.split.v1.PreviewSplitResponse\"O\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x43\">/api/datasets/{dataset_id}/versions/{version_id}/split/preview:\x01*\x12\x92\x01\n\rCompareSplits\x12(.splitrail.split.v1.CompareSplitsRequest\x1a).splitrail.split.v1.CompareSplitsResponse\",\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02 \x12\x1e/api/splits/{split_id}/compare\x12\x84\x01\n\tFindLeaks\x12$.splitrail.split.v1.FindLeaksRequest\x1a%.splitrail.split.v1.FindLeaksResponse\"*\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/splits/{split_id}/leaks\x12\xb8\x01\n\x08GetSplit\x12#.splitrail.split.v1.GetSplitRequest\x1a$.splitrail.split.v1.GetSplitResponse\"a\xea\xe0\x18\x05\x08\x01\x12\x01\x01\x82\xd3\xe4\x93\x02R\x12\x36/api/datasets/{dataset_id}/versions/{version_id}/splitZ\x18\x12\x16/api/splits/{split_id}\x12\xa2\x01\n\nListSplits\x12%.splitrail.split.v1.ListSplitsRequest\x1a&.splitrail.split.v1.ListSplitsResponse\"E\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x39\x12\x37/api/datasets/{dataset_id}/versions/{version_id}/splits\x12\x84\x01\n\x0b\x44\x65leteSplit\x12&.splitrail.split.v1.DeleteSplitRequest\x1a\'.splitrail.split.v1.DeleteSplitResponse\"$\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02\x18*\x16/api/splits/{split_id}\x12^\n\x08PinSplit\x12#.splitrail.split.v1.PinSplitRequest\x1a$.splitrail.split.v1.PinSplitResponse\"\x07\xea\xe0\x18\x03\x12\x01\x01\x12\xaa\x01\n\x12\x43heckContamination\x12-.splitrail.split.v1.CheckContaminationRequest\x1a..splitrail.split.v1.CheckContaminationResponse\"5\xea\xe0\x18\x05\x08\x01\x12\x01\x01\x82\xd3\xe4\x93\x02&\x12$/api/splits/{split_id}/contamination\x12r\n\x0eStreamManifest\x12).splitrail.split.v1.StreamManifestRequest\x1a*.splitrail.split.v1.StreamManifestResponse\"\x07\xea\xe0\x18\x03\x12\x01\x03\x30\x01\x42H\n\x16\x64\x65v.splitrail.split.v1P\x01Z,splitrail.dev/gen/splitrail/split/v1;splitv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&splitrail/split/v1/split_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1esplitrail/split/v1/split.proto\"\xc2\x01\n\x12\x43reateSplitRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1e\n\nversion_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12=\n\nparameters\x18\x03 \x01(\x0b\x32#.splitrail.split.v1.SplitParametersB\x04\xe2\x41\x01\x02\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\x12\x14\n\x0ckeep_current\x18\x05 \x01(\x08\"G\n\x13\x43reateSplitResponse\x12\x30\n\x05split\x18\x01 \x01(\x0b\x32!.splitrail.split.v1.SplitRevision\"\x90\x01\n\x13PreviewSplitRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1e\n\nversion_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12=\n\nparameters\x18\x03 \x01(\x0b\x32#.splitrail.split.v1.SplitParametersB\x04\xe2\x41\x01\x02\"H\n\x14PreviewSplitResponse\x12\x30\n\x05split\x18\x01 \x01(\x0b\x32!.splitrail.split.v1.SplitRevision\"\x98\x01\n\x14\x43ompareSplitsRequest\x12\x1c\n\x08split_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12#\n\x0f\x62\x65\x66ore_split_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\tpage_size\x18\x03 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"\x89\x01\n\x15\x43ompareSplitsResponse\x12\'\n\x05moves\x18\x01 \x03(\x0b\x32\x18.splitrail.split.v1.Move\x12.\n\x06\x61ssets\x18\x02 \x03(\x0b\x32\x1e.splitrail.split.v1.MovedAsset\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"g\n\x04Move\x12(\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0e\x32\x18.splitrail.split.v1.Part\x12%\n\x03now\x18\x02 \x01(\x0e\x32\x18.splitrail.split.v1.Part\x12\x0e\n\x06images\x18\x03 \x01(\x05\"`\n\nMovedAsset\x12(\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x19.splitrail.split.v1.Asset\x12(\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0e\x32\x18.splitrail.split.v1.Part\"\xb3\x01\n\x10\x46indLeaksRequest\x12\x1c\n\x08split_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x31\n\x0cmax_distance\x18\x02 \x01(\x05\x42\x16\xf2\xe0\x18\x12\t\x00\x00\x00\x00\x00\x00\x00\x00\x11\x00\x00\x00\x00\x00\x00\x18@H\x00\x88\x01\x01\x12 \n\tpage_size\x18\x03 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\x42\x0f\n\r_max_distance\"U\n\x11\x46indLeaksResponse\x12\'\n\x05leaks\x18\x01 \x03(\x0b\x32\x18.splitrail.split.v1.Leak\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"m\n\x04Leak\x12(\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x19.splitrail.split.v1.Asset\x12)\n\x06second\x18\x02 \x01(\x0b\x32\x19.splitrail.split.v1.Asset\x12\x10\n\x08\x64istance\x18\x03 \x01(\x05\"c\n\x0fGetSplitRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1a\n\nversion_id\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x18\n\x08split_id\x18\x03 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\"D\n\x10GetSplitResponse\x12\x30\n\x05split\x18\x01 \x01(\x0b\x32!.splitrail.split.v1.SplitRevision\"\x8e\x01\n\x11ListSplitsRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1e\n\nversion_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\tpage_size\x18\x03 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"`\n\x12ListSplitsResponse\x12\x31\n\x06splits\x18\x01 \x03(\x0b\x32!.splitrail.split.v1.SplitRevision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"f\n\x12\x44\x65leteSplitRequest\x12\x1c\n\x08split_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"\x15\n\x13\x44\x65leteSplitResponse\"\x8d\x01\n\x19\x43heckContaminationRequest\x12\x1c\n\x08split_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12,\n\x04part\x18\x02 \x01(\x0e\x32\x18.splitrail.split.v1.PartB\x04\xe2\x41\x01\x02\x12$\n\x10trained_split_id\x18\x03 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\"=\n\x1a\x43heckContaminationResponse\x12\x0e\n\x06images\x18\x01 \x01(\x05\x12\x0f\n\x07overlap\x18\x02 \x01(\x05\x32\x9d\n\n\x0cSplitService\x12\xa7\x01\n\x0b\x43reateSplit\x12&.splitrail.split.v1.CreateSplitRequest\x1a\'.splitrail.split.v1.CreateSplitResponse\"G\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02;\"6/api/datasets/{dataset_id}/versions/{version_id}/split:\x01*\x12\xb2\x01\n\x0cPreviewSplit\x12\'.splitrail.split.v1.PreviewSplitRequest\x1a(.splitrail.split.v1.PreviewSplitResponse\"O\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x43\">/api/datasets/{dataset_id}/versions/{version_id}/split/preview:\x01*\x12\x92\x01\n\rCompareSplits\x12(.splitrail.split.v1.CompareSplitsRequest\x1a).splitrail.split.v1.CompareSplitsResponse\",\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02 \x12\x1e/api/splits/{split_id}/compare\x12\x84\x01\n\tFindLeaks\x12$.splitrail.split.v1.FindLeaksRequest\x1a%.splitrail.split.v1.FindLeaksResponse\"*\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/splits/{split_id}/leaks\x12\xb8\x01\n\x08GetSplit\x12#.splitrail.split.v1.GetSplitRequest\x1a$.splitrail.split.v1.GetSplitResponse\"a\xea\xe0\x18\x05\x08\x01\x12\x01\x01\x82\xd3\xe4\x93\x02R\x12\x36/api/datasets/{dataset_id}/versions/{version_id}/splitZ\x18\x12\x16/api/splits/{split_id}\x12\xa2\x01\n\nListSplits\x12%.splitrail.split.v1.ListSplitsRequest\x1a&.splitrail.split.v1.ListSplitsResponse\"E\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x39\x12\x37/api/datasets/{dataset_id}/versions/{version_id}/splits\x12\x84\x01\n\x0b\x44\x65leteSplit\x12&.splitrail.split.v1.DeleteSplitRequest\x1a\'.splitrail.split.v1.DeleteSplitResponse\"$\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02\x18*\x16/api/splits/{split_id}\x12\xaa\x01\n\x12\x43heckContamination\x12-.splitrail.split.v1.CheckContaminationRequest\x1a..splitrail.split.v1.CheckContaminationResponse\"5\xea\xe0\x18\x05\x08\x01\x12\x01\x01\x82\xd3\xe4\x93\x02&\x12$/api/splits/{split_id}/contaminationB\xa3\x01\n\x16\x64\x65v.splitrail.split.v1B\x11SplitServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.split.v1.split_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1P\001Z,splitrail.dev/gen/splitrail/split/v1;splitv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1B\021SplitServiceProtoP\001Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\252\002\022Splitrail.Split.V1\312\002\022Splitrail\\Split\\V1\352\002\024Splitrail::Split::V1'
+  _globals['_CREATESPLITREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_CREATESPLITREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_CREATESPLITREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_CREATESPLITREQUEST'].fields_by_name['version_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_CREATESPLITREQUEST'].fields_by_name['parameters']._loaded_options = None
+  _globals['_CREATESPLITREQUEST'].fields_by_name['parameters']._serialized_options = b'\342A\001\002'
+  _globals['_CREATESPLITREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATESPLITREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
+  _globals['_PREVIEWSPLITREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_PREVIEWSPLITREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_PREVIEWSPLITREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_PREVIEWSPLITREQUEST'].fields_by_name['version_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_PREVIEWSPLITREQUEST'].fields_by_name['parameters']._loaded_options = None
+  _globals['_PREVIEWSPLITREQUEST'].fields_by_name['parameters']._serialized_options = b'\342A\001\002'
+  _globals['_COMPARESPLITSREQUEST'].fields_by_name['split_id']._loaded_options = None
+  _globals['_COMPARESPLITSREQUEST'].fields_by_name['split_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_COMPARESPLITSREQUEST'].fields_by_name['before_split_id']._loaded_options = None
+  _globals['_COMPARESPLITSREQUEST'].fields_by_name['before_split_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_COMPARESPLITSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_COMPARESPLITSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_COMPARESPLITSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_COMPARESPLITSREQUEST'].fields_by_name['page_token']._serialized_options = b'\362\340\030\003 \200\010'
+  _globals['_FINDLEAKSREQUEST'].fields_by_name['split_id']._loaded_options = None
+  _globals['_FINDLEAKSREQUEST'].fields_by_name['split_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_FINDLEAKSREQUEST'].fields_by_name['max_distance']._loaded_options = None
+  _globals['_FINDLEAKSREQUEST'].fields_by_name['max_distance']._serialized_options = b'\362\340\030\022\t\000\000\000\000\000\000\000\000\021\000\000\000\000\000\000\030@'
+  _globals['_FINDLEAKSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_FINDLEAKSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_FINDLEAKSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_FINDLEAKSREQUEST'].fields_by_name['page_token']._serialized_options = b'\362\340\030\003 \200\010'
+  _globals['_GETSPLITREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_GETSPLITREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_GETSPLITREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_GETSPLITREQUEST'].fields_by_name['version_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_GETSPLITREQUEST'].fields_by_name['split_id']._loaded_options = None
+  _globals['_GETSPLITREQUEST'].fields_by_name['split_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_LISTSPLITSREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_LISTSPLITSREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_LISTSPLITSREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_LISTSPLITSREQUEST'].fields_by_name['version_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_LISTSPLITSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTSPLITSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_LISTSPLITSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTSPLITSREQUEST'].fields_by_name['page_token']._serialized_options = b'\362\340\030\003 \200\010'
+  _globals['_DELETESPLITREQUEST'].fields_by_name['split_id']._loaded_options = None
+  _globals['_DELETESPLITREQUEST'].fields_by_name['split_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_DELETESPLITREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DELETESPLITREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
+  _globals['_CHECKCONTAMINATIONREQUEST'].fields_by_name['split_id']._loaded_options = None
+  _globals['_CHECKCONTAMINATIONREQUEST'].fields_by_name['split_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_CHECKCONTAMINATIONREQUEST'].fields_by_name['part']._loaded_options = None
+  _globals['_CHECKCONTAMINATIONREQUEST'].fields_by_name['part']._serialized_options = b'\342A\001\002'
+  _globals['_CHECKCONTAMINATIONREQUEST'].fields_by_name['trained_split_id']._loaded_options = None
+  _globals['_CHECKCONTAMINATIONREQUEST'].fields_by_name['trained_split_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
   _globals['_SPLITSERVICE'].methods_by_name['CreateSplit']._loaded_options = None
   _globals['_SPLITSERVICE'].methods_by_name['CreateSplit']._serialized_options = b'\352\340\030\002\010\002\202\323\344\223\002;\"6/api/datasets/{dataset_id}/versions/{version_id}/split:\001*'
   _globals['_SPLITSERVICE'].methods_by_name['PreviewSplit']._loaded_options = None
@@ -50,62 +106,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPLITSERVICE'].methods_by_name['ListSplits']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\0029\0227/api/datasets/{dataset_id}/versions/{version_id}/splits'
   _globals['_SPLITSERVICE'].methods_by_name['DeleteSplit']._loaded_options = None
   _globals['_SPLITSERVICE'].methods_by_name['DeleteSplit']._serialized_options = b'\352\340\030\002\010\003\202\323\344\223\002\030*\026/api/splits/{split_id}'
-  _globals['_SPLITSERVICE'].methods_by_name['PinSplit']._loaded_options = None
-  _globals['_SPLITSERVICE'].methods_by_name['PinSplit']._serialized_options = b'\352\340\030\003\022\001\001'
   _globals['_SPLITSERVICE'].methods_by_name['CheckContamination']._loaded_options = None
   _globals['_SPLITSERVICE'].methods_by_name['CheckContamination']._serialized_options = b'\352\340\030\005\010\001\022\001\001\202\323\344\223\002&\022$/api/splits/{split_id}/contamination'
-  _globals['_SPLITSERVICE'].methods_by_name['StreamManifest']._loaded_options = None
-  _globals['_SPLITSERVICE'].methods_by_name['StreamManifest']._serialized_options = b'\352\340\030\003\022\001\003'
-  _globals['_CREATESPLITREQUEST']._serialized_start=191
-  _globals['_CREATESPLITREQUEST']._serialized_end=350
-  _globals['_CREATESPLITRESPONSE']._serialized_start=352
-  _globals['_CREATESPLITRESPONSE']._serialized_end=423
-  _globals['_PREVIEWSPLITREQUEST']._serialized_start=425
-  _globals['_PREVIEWSPLITREQUEST']._serialized_end=543
-  _globals['_PREVIEWSPLITRESPONSE']._serialized_start=545
-  _globals['_PREVIEWSPLITRESPONSE']._serialized_end=617
-  _globals['_COMPARESPLITSREQUEST']._serialized_start=619
-  _globals['_COMPARESPLITSREQUEST']._serialized_end=723
-  _globals['_COMPARESPLITSRESPONSE']._serialized_start=726
-  _globals['_COMPARESPLITSRESPONSE']._serialized_end=863
-  _globals['_MOVE']._serialized_start=865
-  _globals['_MOVE']._serialized_end=970
-  _globals['_MOVEDASSET']._serialized_start=972
-  _globals['_MOVEDASSET']._serialized_end=1069
-  _globals['_FINDLEAKSREQUEST']._serialized_start=1071
-  _globals['_FINDLEAKSREQUEST']._serialized_end=1190
-  _globals['_FINDLEAKSRESPONSE']._serialized_start=1192
-  _globals['_FINDLEAKSRESPONSE']._serialized_end=1277
-  _globals['_LEAK']._serialized_start=1279
-  _globals['_LEAK']._serialized_end=1388
-  _globals['_GETSPLITREQUEST']._serialized_start=1390
-  _globals['_GETSPLITREQUEST']._serialized_end=1465
-  _globals['_GETSPLITRESPONSE']._serialized_start=1467
-  _globals['_GETSPLITRESPONSE']._serialized_end=1535
-  _globals['_LISTSPLITSREQUEST']._serialized_start=1537
-  _globals['_LISTSPLITSREQUEST']._serialized_end=1635
-  _globals['_LISTSPLITSRESPONSE']._serialized_start=1637
-  _globals['_LISTSPLITSRESPONSE']._serialized_end=1733
-  _globals['_DELETESPLITREQUEST']._serialized_start=1735
-  _globals['_DELETESPLITREQUEST']._serialized_end=1773
-  _globals['_DELETESPLITRESPONSE']._serialized_start=1775
-  _globals['_DELETESPLITRESPONSE']._serialized_end=1796
-  _globals['_PINSPLITREQUEST']._serialized_start=1798
-  _globals['_PINSPLITREQUEST']._serialized_end=1849
-  _globals['_PINSPLITRESPONSE']._serialized_start=1851
-  _globals['_PINSPLITRESPONSE']._serialized_end=1869
-  _globals['_CHECKCONTAMINATIONREQUEST']._serialized_start=1871
-  _globals['_CHECKCONTAMINATIONREQUEST']._serialized_end=1984
-  _globals['_CHECKCONTAMINATIONRESPONSE']._serialized_start=1986
-  _globals['_CHECKCONTAMINATIONRESPONSE']._serialized_end=2047
-  _globals['_STREAMMANIFESTREQUEST']._serialized_start=2050
-  _globals['_STREAMMANIFESTREQUEST']._serialized_end=2180
-  _globals['_STREAMMANIFESTRESPONSE']._serialized_start=2182
-  _globals['_STREAMMANIFESTRESPONSE']._serialized_end=2304
-  _globals['_MANIFESTENTRY']._serialized_start=2307
-  _globals['_MANIFESTENTRY']._serialized_end=2477
-  _globals['_MANIFESTEND']._serialized_start=2479
-  _globals['_MANIFESTEND']._serialized_end=2589
-  _globals['_SPLITSERVICE']._serialized_start=2592
-  _globals['_SPLITSERVICE']._serialized_end=4113
+  _globals['_CREATESPLITREQUEST']._serialized_start=255
+  _globals['_CREATESPLITREQUEST']._serialized_end=449
+  _globals['_CREATESPLITRESPONSE']._serialized_start=451
+  _globals['_CREATESPLITRESPONSE']._serialized_end=522
+  _globals['_PREVIEWSPLITREQUEST']._serialized_start=525
+  _globals['_PREVIEWSPLITREQUEST']._serialized_end=669
+  _globals['_PREVIEWSPLITRESPONSE']._serialized_start=671
+  _globals['_PREVIEWSPLITRESPONSE']._serialized_end=743
+  _globals['_COMPARESPLITSREQUEST']._serialized_start=746
+  _globals['_COMPARESPLITSREQUEST']._serialized_end=898
+  _globals['_COMPARESPLITSRESPONSE']._serialized_start=901
+  _globals['_COMPARESPLITSRESPONSE']._serialized_end=1038
+  _globals['_MOVE']._serialized_start=1040
+  _globals['_MOVE']._serialized_end=1143
+  _globals['_MOVEDASSET']._serialized_start=1145
+  _globals['_MOVEDASSET']._serialized_end=1241
+  _globals['_FINDLEAKSREQUEST']._serialized_start=1244
+  _globals['_FINDLEAKSREQUEST']._serialized_end=1423
+  _globals['_FINDLEAKSRESPONSE']._serialized_start=1425
+  _globals['_FINDLEAKSRESPONSE']._serialized_end=1510
+  _globals['_LEAK']._serialized_start=1512
+  _globals['_LEAK']._serialized_end=1621
+  _globals['_GETSPLITREQUEST']._serialized_start=1623
+  _globals['_GETSPLITREQUEST']._serialized_end=1722
+  _globals['_GETSPLITRESPONSE']._serialized_start=1724
+  _globals['_GETSPLITRESPONSE']._serialized_end=1792
+  _globals['_LISTSPLITSREQUEST']._serialized_start=1795
+  _globals['_LISTSPLITSREQUEST']._serialized_end=1937
+  _globals['_LISTSPLITSRESPONSE']._serialized_start=1939
+  _globals['_LISTSPLITSRESPONSE']._serialized_end=2035
+  _globals['_DELETESPLITREQUEST']._serialized_start=2037
+  _globals['_DELETESPLITREQUEST']._serialized_end=2139
+  _globals['_DELETESPLITRESPONSE']._serialized_start=2141
+  _globals['_DELETESPLITRESPONSE']._serialized_end=2162
+  _globals['_CHECKCONTAMINATIONREQUEST']._serialized_start=2165
+  _globals['_CHECKCONTAMINATIONREQUEST']._serialized_end=2306
+  _globals['_CHECKCONTAMINATIONRESPONSE']._serialized_start=2308
+  _globals['_CHECKCONTAMINATIONRESPONSE']._serialized_end=2369
+  _globals['_SPLITSERVICE']._serialized_start=2372
+  _globals['_SPLITSERVICE']._serialized_end=3681
 # @@protoc_insertion_point(module_scope)

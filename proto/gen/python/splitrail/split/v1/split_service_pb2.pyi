@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateSplitRequest(_message.Message):
-    """Asks for a new revision."""
+    """What to split, and how."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -36,7 +36,7 @@ class CreateSplitRequest(_message.Message):
     version_id: _builtins.str
     """The version, which must be committed."""
     request_id: _builtins.str
-    """The caller's identifier of this request, at most 128 characters."""
+    """The caller's identifier of this request: a repeated request with the same one returns what the first one made."""
     keep_current: _builtins.bool
     """Leaves the version's current revision as it is, if it has one."""
     @_builtins.property
@@ -86,7 +86,7 @@ Global___CreateSplitResponse: _TypeAlias = CreateSplitResponse  # noqa: Y015
 
 @_typing.final
 class PreviewSplitRequest(_message.Message):
-    """Asks what a revision would be."""
+    """What would be split, and how."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -142,7 +142,7 @@ Global___PreviewSplitResponse: _TypeAlias = PreviewSplitResponse  # noqa: Y015
 
 @_typing.final
 class CompareSplitsRequest(_message.Message):
-    """Asks what moved."""
+    """Which two revisions to compare, and which page of what moved."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -155,9 +155,9 @@ class CompareSplitsRequest(_message.Message):
     before_split_id: _builtins.str
     """The revision to compare with, before."""
     page_size: _builtins.int
-    """At most this many images; default 100, maximum 1000."""
+    """At most this many images: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -176,7 +176,7 @@ Global___CompareSplitsRequest: _TypeAlias = CompareSplitsRequest  # noqa: Y015
 
 @_typing.final
 class CompareSplitsResponse(_message.Message):
-    """What moved."""
+    """A page of what moved."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -217,17 +217,17 @@ class Move(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     NOW_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
-    before: _dataset_pb2.Split.ValueType
-    """Before; unspecified: in no part, or not in that version."""
-    now: _dataset_pb2.Split.ValueType
-    """Now; unspecified: in no part, or not in this version any more."""
+    before: _dataset_pb2.Part.ValueType
+    """Part before; unspecified: in no part, or not in that version."""
+    now: _dataset_pb2.Part.ValueType
+    """Part now; unspecified: in no part, or no longer in this version."""
     images: _builtins.int
-    """Images."""
+    """Number of images."""
     def __init__(
         self,
         *,
-        before: _dataset_pb2.Split.ValueType = ...,
-        now: _dataset_pb2.Split.ValueType = ...,
+        before: _dataset_pb2.Part.ValueType = ...,
+        now: _dataset_pb2.Part.ValueType = ...,
         images: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -246,7 +246,7 @@ class MovedAsset(_message.Message):
 
     ASSET_FIELD_NUMBER: _builtins.int
     BEFORE_FIELD_NUMBER: _builtins.int
-    before: _dataset_pb2.Split.ValueType
+    before: _dataset_pb2.Part.ValueType
     """Where it was; unspecified: in no part, or not in that version."""
     @_builtins.property
     def asset(self) -> _dataset_pb2.Asset:
@@ -256,7 +256,7 @@ class MovedAsset(_message.Message):
         self,
         *,
         asset: _dataset_pb2.Asset | None = ...,
-        before: _dataset_pb2.Split.ValueType = ...,
+        before: _dataset_pb2.Part.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -268,7 +268,7 @@ Global___MovedAsset: _TypeAlias = MovedAsset  # noqa: Y015
 
 @_typing.final
 class FindLeaksRequest(_message.Message):
-    """Asks for near-duplicates in different parts."""
+    """Which revision's near-duplicates in different parts, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -281,9 +281,9 @@ class FindLeaksRequest(_message.Message):
     max_distance: _builtins.int
     """Perceptual hashes that differ in at most so many of 64 bits; absent: 6, the maximum."""
     page_size: _builtins.int
-    """At most this many; default 100, maximum 1000."""
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -366,7 +366,7 @@ Global___Leak: _TypeAlias = Leak  # noqa: Y015
 
 @_typing.final
 class GetSplitRequest(_message.Message):
-    """Asks for a revision."""
+    """Which revision."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -420,7 +420,7 @@ Global___GetSplitResponse: _TypeAlias = GetSplitResponse  # noqa: Y015
 
 @_typing.final
 class ListSplitsRequest(_message.Message):
-    """Asks for revisions."""
+    """Which version's revisions, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -433,9 +433,9 @@ class ListSplitsRequest(_message.Message):
     version_id: _builtins.str
     """The version."""
     page_size: _builtins.int
-    """At most this many; default 100, maximum 1000."""
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -482,21 +482,29 @@ Global___ListSplitsResponse: _TypeAlias = ListSplitsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteSplitRequest(_message.Message):
-    """Asks to delete a revision."""
+    """Which revision to delete."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SPLIT_ID_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     split_id: _builtins.str
     """The revision."""
+    allow_missing: _builtins.bool
+    """Succeed when there is no such revision (any more), so that a delete can be repeated after a lost answer."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
     def __init__(
         self,
         *,
         split_id: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["split_id", b"split_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "request_id", b"request_id", "split_id", b"split_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -504,7 +512,7 @@ Global___DeleteSplitRequest: _TypeAlias = DeleteSplitRequest  # noqa: Y015
 
 @_typing.final
 class DeleteSplitResponse(_message.Message):
-    """Deleted."""
+    """Nothing: it is deleted, or was not there."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -520,60 +528,17 @@ class DeleteSplitResponse(_message.Message):
 Global___DeleteSplitResponse: _TypeAlias = DeleteSplitResponse  # noqa: Y015
 
 @_typing.final
-class PinSplitRequest(_message.Message):
-    """Asks to pin."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SPLIT_ID_FIELD_NUMBER: _builtins.int
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    split_id: _builtins.str
-    """The revision."""
-    job_id: _builtins.str
-    """The job that uses it."""
-    def __init__(
-        self,
-        *,
-        split_id: _builtins.str = ...,
-        job_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "split_id", b"split_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PinSplitRequest: _TypeAlias = PinSplitRequest  # noqa: Y015
-
-@_typing.final
-class PinSplitResponse(_message.Message):
-    """Pinned."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PinSplitResponse: _TypeAlias = PinSplitResponse  # noqa: Y015
-
-@_typing.final
 class CheckContaminationRequest(_message.Message):
-    """Asks for an overlap."""
+    """Which part to check against which training."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SPLIT_ID_FIELD_NUMBER: _builtins.int
-    SPLIT_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     TRAINED_SPLIT_ID_FIELD_NUMBER: _builtins.int
     split_id: _builtins.str
     """The revision whose part is to be evaluated on."""
-    split: _dataset_pb2.Split.ValueType
+    part: _dataset_pb2.Part.ValueType
     """That part."""
     trained_split_id: _builtins.str
     """The revision that was trained on."""
@@ -581,12 +546,12 @@ class CheckContaminationRequest(_message.Message):
         self,
         *,
         split_id: _builtins.str = ...,
-        split: _dataset_pb2.Split.ValueType = ...,
+        part: _dataset_pb2.Part.ValueType = ...,
         trained_split_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["split", b"split", "split_id", b"split_id", "trained_split_id", b"trained_split_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "split_id", b"split_id", "trained_split_id", b"trained_split_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -617,147 +582,3 @@ class CheckContaminationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckContaminationResponse: _TypeAlias = CheckContaminationResponse  # noqa: Y015
-
-@_typing.final
-class StreamManifestRequest(_message.Message):
-    """Asks for a manifest."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SPLIT_ID_FIELD_NUMBER: _builtins.int
-    SPLITS_FIELD_NUMBER: _builtins.int
-    AFTER_ORDINAL_FIELD_NUMBER: _builtins.int
-    split_id: _builtins.str
-    """The revision."""
-    after_ordinal: _builtins.int
-    """Only ordinals greater than this one, to resume; absent: from the start."""
-    @_builtins.property
-    def splits(self) -> _containers.RepeatedScalarFieldContainer[_dataset_pb2.Split.ValueType]:
-        """Parts wanted; all of them must be allowed by the attempt token."""
-
-    def __init__(
-        self,
-        *,
-        split_id: _builtins.str = ...,
-        splits: _abc.Iterable[_dataset_pb2.Split.ValueType] | None = ...,
-        after_ordinal: _builtins.int | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_ordinal", b"_after_ordinal", "after_ordinal", b"after_ordinal"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_ordinal", b"_after_ordinal", "after_ordinal", b"after_ordinal", "split_id", b"split_id", "splits", b"splits"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__after_ordinal: _TypeAlias = _typing.Literal["after_ordinal"]  # noqa: Y015
-    _WhichOneofArgType__after_ordinal: _TypeAlias = _typing.Literal["_after_ordinal", b"_after_ordinal"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_ordinal) -> _WhichOneofReturnType__after_ordinal | None: ...
-
-Global___StreamManifestRequest: _TypeAlias = StreamManifestRequest  # noqa: Y015
-
-@_typing.final
-class StreamManifestResponse(_message.Message):
-    """A piece of a manifest."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENTRIES_FIELD_NUMBER: _builtins.int
-    END_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestEntry]:
-        """Images by ordinal; the cursor is the last one's ordinal."""
-
-    @_builtins.property
-    def end(self) -> Global___ManifestEnd:
-        """Set in the last message only."""
-
-    def __init__(
-        self,
-        *,
-        entries: _abc.Iterable[Global___ManifestEntry] | None = ...,
-        end: Global___ManifestEnd | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "entries", b"entries"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StreamManifestResponse: _TypeAlias = StreamManifestResponse  # noqa: Y015
-
-@_typing.final
-class ManifestEntry(_message.Message):
-    """One image of a manifest."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ORDINAL_FIELD_NUMBER: _builtins.int
-    SPLIT_FIELD_NUMBER: _builtins.int
-    SHA256_FIELD_NUMBER: _builtins.int
-    SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    EXTENSION_FIELD_NUMBER: _builtins.int
-    PACKED_ANNOTATIONS_FIELD_NUMBER: _builtins.int
-    URL_FIELD_NUMBER: _builtins.int
-    ordinal: _builtins.int
-    """Position in the version."""
-    split: _dataset_pb2.Split.ValueType
-    """Its part."""
-    sha256: _builtins.str
-    """Hex SHA-256 of the bytes."""
-    size_bytes: _builtins.int
-    """Size of the file."""
-    extension: _builtins.str
-    """File name extension with the dot, in lower case: `.jpg`."""
-    packed_annotations: _builtins.bytes
-    """Canonical packed annotations, as the digest covers them."""
-    url: _builtins.str
-    """Signed URL of the bytes; expires."""
-    def __init__(
-        self,
-        *,
-        ordinal: _builtins.int = ...,
-        split: _dataset_pb2.Split.ValueType = ...,
-        sha256: _builtins.str = ...,
-        size_bytes: _builtins.int = ...,
-        extension: _builtins.str = ...,
-        packed_annotations: _builtins.bytes = ...,
-        url: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["extension", b"extension", "ordinal", b"ordinal", "packed_annotations", b"packed_annotations", "sha256", b"sha256", "size_bytes", b"size_bytes", "split", b"split", "url", b"url"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ManifestEntry: _TypeAlias = ManifestEntry  # noqa: Y015
-
-@_typing.final
-class ManifestEnd(_message.Message):
-    """End of a manifest."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CLASS_NAMES_FIELD_NUMBER: _builtins.int
-    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
-    PART_DIGESTS_FIELD_NUMBER: _builtins.int
-    image_count: _builtins.int
-    """Images sent for the requested parts, all ordinals counted."""
-    @_builtins.property
-    def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Class names in order."""
-
-    @_builtins.property
-    def part_digests(self) -> _split_pb2.PartDigests:
-        """Digest of each part requested (others empty), to verify what was staged."""
-
-    def __init__(
-        self,
-        *,
-        class_names: _abc.Iterable[_builtins.str] | None = ...,
-        image_count: _builtins.int = ...,
-        part_digests: _split_pb2.PartDigests | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["part_digests", b"part_digests"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "image_count", b"image_count", "part_digests", b"part_digests"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ManifestEnd: _TypeAlias = ManifestEnd  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SplitServiceStub:
-    """Split revisions and what pods need of them.
+    """Splits: each divides a version into train, val and test, and is stored as an immutable revision.
     """
 
     def __init__(self, channel):
@@ -70,31 +70,22 @@ class SplitServiceStub:
                 request_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.DeleteSplitRequest.SerializeToString,
                 response_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.DeleteSplitResponse.FromString,
                 _registered_method=True)
-        self.PinSplit = channel.unary_unary(
-                '/splitrail.split.v1.SplitService/PinSplit',
-                request_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.PinSplitRequest.SerializeToString,
-                response_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.PinSplitResponse.FromString,
-                _registered_method=True)
         self.CheckContamination = channel.unary_unary(
                 '/splitrail.split.v1.SplitService/CheckContamination',
                 request_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CheckContaminationRequest.SerializeToString,
                 response_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CheckContaminationResponse.FromString,
                 _registered_method=True)
-        self.StreamManifest = channel.unary_stream(
-                '/splitrail.split.v1.SplitService/StreamManifest',
-                request_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.StreamManifestRequest.SerializeToString,
-                response_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.StreamManifestResponse.FromString,
-                _registered_method=True)
 
 
 class SplitServiceServicer:
-    """Split revisions and what pods need of them.
+    """Splits: each divides a version into train, val and test, and is stored as an immutable revision.
     """
 
     def CreateSplit(self, request, context):
-        """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the same revision.
-        Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY
-        when nobody has labelled an image).
+        """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the
+        same revision.
+        Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id),
+        FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY when nobody has labelled an image).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,30 +128,15 @@ class SplitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSplit(self, request, context):
-        """Deletes a revision. Errors: FAILED_PRECONDITION (PINNED) when a run uses it.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def PinSplit(self, request, context):
-        """Marks a revision as used by a run or evaluation, so that it cannot be deleted. Repeating it is harmless.
+        """Deletes a revision. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a run or
+        evaluation uses it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckContamination(self, request, context):
-        """Counts images of one revision's part that another revision's train and val hold, by content.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def StreamManifest(self, request, context):
-        """What a pod stages: images of the allowed parts by ordinal with signed URLs and annotations; the last message carries the part digests.
-        An attempt's token allows only the parts that its job needs: a training job never gets test.
-        Errors: PERMISSION_DENIED for another part or revision.
+        """Counts the images of one revision's part that are also in another revision's train or val, by content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,20 +180,10 @@ def add_SplitServiceServicer_to_server(servicer, server):
                     request_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.DeleteSplitRequest.FromString,
                     response_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.DeleteSplitResponse.SerializeToString,
             ),
-            'PinSplit': grpc.unary_unary_rpc_method_handler(
-                    servicer.PinSplit,
-                    request_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.PinSplitRequest.FromString,
-                    response_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.PinSplitResponse.SerializeToString,
-            ),
             'CheckContamination': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckContamination,
                     request_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CheckContaminationRequest.FromString,
                     response_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.CheckContaminationResponse.SerializeToString,
-            ),
-            'StreamManifest': grpc.unary_stream_rpc_method_handler(
-                    servicer.StreamManifest,
-                    request_deserializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.StreamManifestRequest.FromString,
-                    response_serializer=splitrail_dot_split_dot_v1_dot_split__service__pb2.StreamManifestResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -228,7 +194,7 @@ def add_SplitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SplitService:
-    """Split revisions and what pods need of them.
+    """Splits: each divides a version into train, val and test, and is stored as an immutable revision.
     """
 
     @staticmethod
@@ -421,33 +387,6 @@ class SplitService:
             _registered_method=True)
 
     @staticmethod
-    def PinSplit(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/splitrail.split.v1.SplitService/PinSplit',
-            splitrail_dot_split_dot_v1_dot_split__service__pb2.PinSplitRequest.SerializeToString,
-            splitrail_dot_split_dot_v1_dot_split__service__pb2.PinSplitResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def CheckContamination(request,
             target,
             options=(),
@@ -464,33 +403,6 @@ class SplitService:
             '/splitrail.split.v1.SplitService/CheckContamination',
             splitrail_dot_split_dot_v1_dot_split__service__pb2.CheckContaminationRequest.SerializeToString,
             splitrail_dot_split_dot_v1_dot_split__service__pb2.CheckContaminationResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def StreamManifest(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/splitrail.split.v1.SplitService/StreamManifest',
-            splitrail_dot_split_dot_v1_dot_split__service__pb2.StreamManifestRequest.SerializeToString,
-            splitrail_dot_split_dot_v1_dot_split__service__pb2.StreamManifestResponse.FromString,
             options,
             channel_credentials,
             insecure,

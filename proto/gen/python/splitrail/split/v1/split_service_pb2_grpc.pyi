@@ -27,16 +27,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SplitServiceStub:
-    """Split revisions and what pods need of them."""
+    """Splits: each divides a version into train, val and test, and is stored as an immutable revision."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SplitServiceAsyncStub: ...
     CreateSplit: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.CreateSplitRequest, _split_service_pb2.CreateSplitResponse]
-    """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the same revision.
-    Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY
-    when nobody has labelled an image).
+    """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the
+    same revision.
+    Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id),
+    FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY when nobody has labelled an image).
     """
     PreviewSplit: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.PreviewSplitRequest, _split_service_pb2.PreviewSplitResponse]
     """What CreateSplit would make, with certificate and digests, without storing it. Errors: as CreateSplit."""
@@ -51,26 +52,22 @@ class SplitServiceStub:
     ListSplits: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.ListSplitsRequest, _split_service_pb2.ListSplitsResponse]
     """Revisions of a version, newest first."""
     DeleteSplit: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.DeleteSplitRequest, _split_service_pb2.DeleteSplitResponse]
-    """Deletes a revision. Errors: FAILED_PRECONDITION (PINNED) when a run uses it."""
-    PinSplit: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.PinSplitRequest, _split_service_pb2.PinSplitResponse]
-    """Marks a revision as used by a run or evaluation, so that it cannot be deleted. Repeating it is harmless."""
-    CheckContamination: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.CheckContaminationRequest, _split_service_pb2.CheckContaminationResponse]
-    """Counts images of one revision's part that another revision's train and val hold, by content."""
-    StreamManifest: _grpc.UnaryStreamMultiCallable[_split_service_pb2.StreamManifestRequest, _split_service_pb2.StreamManifestResponse]
-    """What a pod stages: images of the allowed parts by ordinal with signed URLs and annotations; the last message carries the part digests.
-    An attempt's token allows only the parts that its job needs: a training job never gets test.
-    Errors: PERMISSION_DENIED for another part or revision.
+    """Deletes a revision. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a run or
+    evaluation uses it.
     """
+    CheckContamination: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.CheckContaminationRequest, _split_service_pb2.CheckContaminationResponse]
+    """Counts the images of one revision's part that are also in another revision's train or val, by content."""
 
 @_typing.type_check_only
 class SplitServiceAsyncStub(SplitServiceStub):
-    """Split revisions and what pods need of them."""
+    """Splits: each divides a version into train, val and test, and is stored as an immutable revision."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSplit: _aio.UnaryUnaryMultiCallable[_split_service_pb2.CreateSplitRequest, _split_service_pb2.CreateSplitResponse]  # type: ignore[assignment]
-    """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the same revision.
-    Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY
-    when nobody has labelled an image).
+    """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the
+    same revision.
+    Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id),
+    FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY when nobody has labelled an image).
     """
     PreviewSplit: _aio.UnaryUnaryMultiCallable[_split_service_pb2.PreviewSplitRequest, _split_service_pb2.PreviewSplitResponse]  # type: ignore[assignment]
     """What CreateSplit would make, with certificate and digests, without storing it. Errors: as CreateSplit."""
@@ -85,19 +82,14 @@ class SplitServiceAsyncStub(SplitServiceStub):
     ListSplits: _aio.UnaryUnaryMultiCallable[_split_service_pb2.ListSplitsRequest, _split_service_pb2.ListSplitsResponse]  # type: ignore[assignment]
     """Revisions of a version, newest first."""
     DeleteSplit: _aio.UnaryUnaryMultiCallable[_split_service_pb2.DeleteSplitRequest, _split_service_pb2.DeleteSplitResponse]  # type: ignore[assignment]
-    """Deletes a revision. Errors: FAILED_PRECONDITION (PINNED) when a run uses it."""
-    PinSplit: _aio.UnaryUnaryMultiCallable[_split_service_pb2.PinSplitRequest, _split_service_pb2.PinSplitResponse]  # type: ignore[assignment]
-    """Marks a revision as used by a run or evaluation, so that it cannot be deleted. Repeating it is harmless."""
-    CheckContamination: _aio.UnaryUnaryMultiCallable[_split_service_pb2.CheckContaminationRequest, _split_service_pb2.CheckContaminationResponse]  # type: ignore[assignment]
-    """Counts images of one revision's part that another revision's train and val hold, by content."""
-    StreamManifest: _aio.UnaryStreamMultiCallable[_split_service_pb2.StreamManifestRequest, _split_service_pb2.StreamManifestResponse]  # type: ignore[assignment]
-    """What a pod stages: images of the allowed parts by ordinal with signed URLs and annotations; the last message carries the part digests.
-    An attempt's token allows only the parts that its job needs: a training job never gets test.
-    Errors: PERMISSION_DENIED for another part or revision.
+    """Deletes a revision. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a run or
+    evaluation uses it.
     """
+    CheckContamination: _aio.UnaryUnaryMultiCallable[_split_service_pb2.CheckContaminationRequest, _split_service_pb2.CheckContaminationResponse]  # type: ignore[assignment]
+    """Counts the images of one revision's part that are also in another revision's train or val, by content."""
 
 class SplitServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Split revisions and what pods need of them."""
+    """Splits: each divides a version into train, val and test, and is stored as an immutable revision."""
 
     @_abc_1.abstractmethod
     def CreateSplit(
@@ -105,9 +97,10 @@ class SplitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _split_service_pb2.CreateSplitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_split_service_pb2.CreateSplitResponse, _abc.Awaitable[_split_service_pb2.CreateSplitResponse]]:
-        """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the same revision.
-        Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id), FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY
-        when nobody has labelled an image).
+        """Splits a committed version, stores the revision and makes it the current one. The same request_id returns the
+        same revision.
+        Errors: INVALID_ARGUMENT (ratios, groups, pins that name no image, folds), NOT_FOUND (base_split_id),
+        FAILED_PRECONDITION (VERSION_STATE; SPLIT_EMPTY when nobody has labelled an image).
         """
 
     @_abc_1.abstractmethod
@@ -158,15 +151,9 @@ class SplitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _split_service_pb2.DeleteSplitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_split_service_pb2.DeleteSplitResponse, _abc.Awaitable[_split_service_pb2.DeleteSplitResponse]]:
-        """Deletes a revision. Errors: FAILED_PRECONDITION (PINNED) when a run uses it."""
-
-    @_abc_1.abstractmethod
-    def PinSplit(
-        self,
-        request: _split_service_pb2.PinSplitRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_split_service_pb2.PinSplitResponse, _abc.Awaitable[_split_service_pb2.PinSplitResponse]]:
-        """Marks a revision as used by a run or evaluation, so that it cannot be deleted. Repeating it is harmless."""
+        """Deletes a revision. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a run or
+        evaluation uses it.
+        """
 
     @_abc_1.abstractmethod
     def CheckContamination(
@@ -174,17 +161,6 @@ class SplitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _split_service_pb2.CheckContaminationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_split_service_pb2.CheckContaminationResponse, _abc.Awaitable[_split_service_pb2.CheckContaminationResponse]]:
-        """Counts images of one revision's part that another revision's train and val hold, by content."""
-
-    @_abc_1.abstractmethod
-    def StreamManifest(
-        self,
-        request: _split_service_pb2.StreamManifestRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_split_service_pb2.StreamManifestResponse], _abc.AsyncIterator[_split_service_pb2.StreamManifestResponse]]:
-        """What a pod stages: images of the allowed parts by ordinal with signed URLs and annotations; the last message carries the part digests.
-        An attempt's token allows only the parts that its job needs: a training job never gets test.
-        Errors: PERMISSION_DENIED for another part or revision.
-        """
+        """Counts the images of one revision's part that are also in another revision's train or val, by content."""
 
 def add_SplitServiceServicer_to_server(servicer: SplitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -66,7 +66,9 @@ class _AssetFieldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AssetField
     ASSET_FIELD_LABEL_STATE: _AssetField.ValueType  # 4
     """Its label state."""
     ASSET_FIELD_ANNOTATIONS: _AssetField.ValueType  # 5
-    """Its objects, as far as shapes and positions in class_names are concerned: where classes were merged or moved, all of their objects differ."""
+    """Its objects, as far as shapes and positions in class_names are concerned: where classes were merged or moved, all
+    of their objects differ.
+    """
     ASSET_FIELD_METADATA: _AssetField.ValueType  # 6
     """Its metadata."""
 
@@ -84,7 +86,9 @@ ASSET_FIELD_EXTERNAL_ID: AssetField.ValueType  # 3
 ASSET_FIELD_LABEL_STATE: AssetField.ValueType  # 4
 """Its label state."""
 ASSET_FIELD_ANNOTATIONS: AssetField.ValueType  # 5
-"""Its objects, as far as shapes and positions in class_names are concerned: where classes were merged or moved, all of their objects differ."""
+"""Its objects, as far as shapes and positions in class_names are concerned: where classes were merged or moved, all
+of their objects differ.
+"""
 ASSET_FIELD_METADATA: AssetField.ValueType  # 6
 """Its metadata."""
 Global___AssetField: _TypeAlias = AssetField  # noqa: Y015
@@ -127,7 +131,7 @@ Global___Draft: _TypeAlias = Draft  # noqa: Y015
 
 @_typing.final
 class AssetContent(_message.Message):
-    """The bytes of an image, by what they are."""
+    """The bytes of an image, named by their hash."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -136,7 +140,7 @@ class AssetContent(_message.Message):
     sha256: _builtins.str
     """Hex SHA-256 of the bytes."""
     size_bytes: _builtins.int
-    """How many there are."""
+    """Size in bytes."""
     def __init__(
         self,
         *,
@@ -155,8 +159,9 @@ Global___AssetContent: _TypeAlias = AssetContent  # noqa: Y015
 class AssetUpsert(_message.Message):
     """An image to add to a draft, or what to change of one that it holds. What is left out stays as it is.
 
-    The image is the one with this external_id; if the draft has none, or external_id is empty, the one with this path. So an external_id can be given to an
-    image that came without one, and an image with an external_id can get another path. When neither is found, the image is added: that needs sha256.
+    The image is the one with this external_id; if the draft has none, or external_id is empty, the one with this path.
+    So an external_id can be given to an image that came without one, and an image with an external_id can get another
+    path. When neither is found, the image is added: that needs sha256.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -170,13 +175,17 @@ class AssetUpsert(_message.Message):
     external_id: _builtins.str
     """The caller's own identifier, unique in the version; at most 256 characters. It or path is needed."""
     path: _builtins.str
-    """Path, unique in the version: relative, '/' as separator, no '..', with the extension of an image. Default of a new image: its hash and extension."""
+    """Path, unique in the version: relative, '/' as separator, no '..', with the extension of an image. Default of a
+    new image: its hash and extension.
+    """
     sha256: _builtins.str
-    """Hex SHA-256 of the bytes, which the project holds or which were uploaded to the address that CheckAssets gave. No two images of a version hold the
-    same bytes. Empty: the bytes stay.
+    """Hex SHA-256 of the bytes, which the project holds or which were uploaded to the address that CheckAssets gave. No
+    two images of a version hold the same bytes. Empty: the bytes stay.
     """
     label_state: _dataset_pb2.LabelState.ValueType
-    """Only needed to say that an image without objects is UNLABELLED (which a new image without annotations is) or EMPTY; its objects then go."""
+    """Only needed to say that an image without objects is UNLABELLED (which a new image without annotations is) or
+    EMPTY; its objects then go.
+    """
     @_builtins.property
     def annotations(self) -> Global___AnnotationList:
         """All objects of the image: they replace what was there. Present without items: reviewed, and nothing is there."""
@@ -212,8 +221,8 @@ class AnnotationList(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.Annotation]:
-        """At most 10000, all different. Class ids are positions in the draft's class_names. Coordinates are rounded to multiples of 1e-6, once; boxes that
-        reach less than 1e-4 beyond the image are cut to it, others are refused.
+        """At most 10000, all different. Class ids are positions in the draft's class_names. Coordinates are rounded to
+        multiples of 1e-6, once; boxes that reach less than 1e-4 beyond the image are cut to it, others are refused.
         """
 
     def __init__(
@@ -351,7 +360,9 @@ class AddClass(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name: 1 to 256 characters, none of them a control character. A class that an earlier version of the dataset had by this name keeps its id."""
+    """Its name: 1 to 256 characters, none of them a control character. A class that an earlier version of the dataset
+    had by this name keeps its id.
+    """
     def __init__(
         self,
         *,
@@ -524,7 +535,9 @@ Global___ClassDifference: _TypeAlias = ClassDifference  # noqa: Y015
 
 @_typing.final
 class AssetDifference(_message.Message):
-    """An image in which two versions differ. Images are the same one when they have the same external_id, else when they hold the same bytes."""
+    """An image in which two versions differ. Images are the same one when they have the same external_id, else when they
+    hold the same bytes.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

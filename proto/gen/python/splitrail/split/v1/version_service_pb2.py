@@ -23,20 +23,94 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from splitrail.api.v1 import limits_pb2 as splitrail_dot_api_dot_v1_dot_limits__pb2
 from splitrail.auth.v1 import access_pb2 as splitrail_dot_auth_dot_v1_dot_access__pb2
 from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dataset__pb2
 from splitrail.split.v1 import import_pb2 as splitrail_dot_split_dot_v1_dot_import__pb2
 from splitrail.split.v1 import version_pb2 as splitrail_dot_split_dot_v1_dot_version__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(splitrail/split/v1/version_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1fsplitrail/split/v1/import.proto\x1a splitrail/split/v1/version.proto\"\\\n\x12\x43heckAssetsRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x32\n\x08\x63ontents\x18\x02 \x03(\x0b\x32 .splitrail.split.v1.AssetContent\"B\n\x13\x43heckAssetsResponse\x12+\n\x07uploads\x18\x01 \x03(\x0b\x32\x1a.splitrail.split.v1.Upload\"l\n\x14\x43reateVersionRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x17\n\x0f\x62\x61se_version_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63lass_names\x18\x03 \x03(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"L\n\x15\x43reateVersionResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\"N\n\x11ListDraftsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x12ListDraftsResponse\x12)\n\x06\x64rafts\x18\x01 \x03(\x0b\x32\x19.splitrail.split.v1.Draft\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"n\n\x13UpsertAssetsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12/\n\x06\x61ssets\x18\x03 \x03(\x0b\x32\x1f.splitrail.split.v1.AssetUpsert\"\x90\x01\n\x14UpsertAssetsResponse\x12\x13\n\x0b\x61\x64\x64\x65\x64_count\x18\x01 \x01(\r\x12\x15\n\rchanged_count\x18\x02 \x01(\r\x12\x17\n\x0funchanged_count\x18\x03 \x01(\r\x12\x33\n\x07version\x18\x04 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\"b\n\x13\x44\x65leteAssetsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x14\n\x0c\x65xternal_ids\x18\x03 \x03(\t\x12\r\n\x05paths\x18\x04 \x03(\t\"b\n\x14\x44\x65leteAssetsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\r\x12\x33\n\x07version\x18\x02 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\"p\n\x14UpdateClassesRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x30\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x1f.splitrail.split.v1.ClassChange\"}\n\x15UpdateClassesResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12/\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1e.splitrail.split.v1.DraftClass\"`\n\x14\x43ommitVersionRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12 \n\x18\x65xpected_base_version_id\x18\x03 \x01(\t\"L\n\x15\x43ommitVersionResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\"\xcd\x01\n\x13\x44iffVersionsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x18\n\x10other_version_id\x18\x03 \x01(\t\x12\x30\n\x04kind\x18\x04 \x01(\x0e\x32\".splitrail.split.v1.DifferenceKind\x12\x1b\n\x13include_annotations\x18\x05 \x01(\x08\x12\x11\n\tpage_size\x18\x06 \x01(\r\x12\x12\n\npage_token\x18\x07 \x01(\t\"\xd0\x01\n\x14\x44iffVersionsResponse\x12\x34\n\x06\x63ounts\x18\x01 \x01(\x0b\x32$.splitrail.split.v1.DifferenceCounts\x12\x34\n\x07\x63lasses\x18\x02 \x03(\x0b\x32#.splitrail.split.v1.ClassDifference\x12\x33\n\x06\x61ssets\x18\x03 \x03(\x0b\x32#.splitrail.split.v1.AssetDifference\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\"<\n\x12\x44\x65leteDraftRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\"\x15\n\x13\x44\x65leteDraftResponse\">\n\x14\x44\x65leteVersionRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteVersionResponse2\xf6\x0c\n\x0eVersionService\x12\x82\x01\n\x0b\x43heckAssets\x12&.splitrail.split.v1.CheckAssetsRequest\x1a\'.splitrail.split.v1.CheckAssetsResponse\"\"\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x16\"\x11/api/assets:check:\x01*\x12\x9a\x01\n\rCreateVersion\x12(.splitrail.split.v1.CreateVersionRequest\x1a).splitrail.split.v1.CreateVersionResponse\"4\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02(\"#/api/datasets/{dataset_id}/versions:\x01*\x12\x8c\x01\n\nListDrafts\x12%.splitrail.split.v1.ListDraftsRequest\x1a&.splitrail.split.v1.ListDraftsResponse\"/\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02#\x12!/api/datasets/{dataset_id}/drafts\x12\xab\x01\n\x0cUpsertAssets\x12\'.splitrail.split.v1.UpsertAssetsRequest\x1a(.splitrail.split.v1.UpsertAssetsResponse\"H\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02<\"7/api/datasets/{dataset_id}/versions/{version_id}/assets:\x01*\x12\xb2\x01\n\x0c\x44\x65leteAssets\x12\'.splitrail.split.v1.DeleteAssetsRequest\x1a(.splitrail.split.v1.DeleteAssetsResponse\"O\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x43\">/api/datasets/{dataset_id}/versions/{version_id}/assets:delete:\x01*\x12\xaf\x01\n\rUpdateClasses\x12(.splitrail.split.v1.UpdateClassesRequest\x1a).splitrail.split.v1.UpdateClassesResponse\"I\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02=\"8/api/datasets/{dataset_id}/versions/{version_id}/classes:\x01*\x12\xae\x01\n\rCommitVersion\x12(.splitrail.split.v1.CommitVersionRequest\x1a).splitrail.split.v1.CommitVersionResponse\"H\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02<\"7/api/datasets/{dataset_id}/versions/{version_id}/commit:\x01*\x12\xa6\x01\n\x0c\x44iffVersions\x12\'.splitrail.split.v1.DiffVersionsRequest\x1a(.splitrail.split.v1.DiffVersionsResponse\"C\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x37\x12\x35/api/datasets/{dataset_id}/versions/{version_id}/diff\x12\x9c\x01\n\x0b\x44\x65leteDraft\x12&.splitrail.split.v1.DeleteDraftRequest\x1a\'.splitrail.split.v1.DeleteDraftResponse\"<\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x30*./api/datasets/{dataset_id}/drafts/{version_id}\x12\xa4\x01\n\rDeleteVersion\x12(.splitrail.split.v1.DeleteVersionRequest\x1a).splitrail.split.v1.DeleteVersionResponse\">\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02\x32*0/api/datasets/{dataset_id}/versions/{version_id}BH\n\x16\x64\x65v.splitrail.split.v1P\x01Z,splitrail.dev/gen/splitrail/split/v1;splitv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(splitrail/split/v1/version_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1fsplitrail/split/v1/import.proto\x1a splitrail/split/v1/version.proto\"\x90\x01\n\x12\x43heckAssetsRequest\x12\x39\n\nproject_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?\x12?\n\x08\x63ontents\x18\x02 \x03(\x0b\x32 .splitrail.split.v1.AssetContentB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03\x30\xe8\x07\"B\n\x13\x43heckAssetsResponse\x12+\n\x07uploads\x18\x01 \x03(\x0b\x32\x1a.splitrail.split.v1.Upload\"\x89\x01\n\x14\x43reateVersionRequest\x12\x1e\n\ndataset_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x1f\n\x0f\x62\x61se_version_id\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x13\n\x0b\x63lass_names\x18\x03 \x03(\t\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"L\n\x15\x43reateVersionResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\"r\n\x11ListDraftsRequest\x12\x1e\n\ndataset_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\tpage_size\x18\x02 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"X\n\x12ListDraftsResponse\x12)\n\x06\x64rafts\x18\x01 \x03(\x0b\x32\x19.splitrail.split.v1.Draft\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xac\x01\n\x13UpsertAssetsRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1e\n\nversion_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12<\n\x06\x61ssets\x18\x03 \x03(\x0b\x32\x1f.splitrail.split.v1.AssetUpsertB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03\x30\xe8\x07\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"\x90\x01\n\x14UpsertAssetsResponse\x12\x13\n\x0b\x61\x64\x64\x65\x64_count\x18\x01 \x01(\x05\x12\x15\n\rchanged_count\x18\x02 \x01(\x05\x12\x17\n\x0funchanged_count\x18\x03 \x01(\x05\x12\x33\n\x07version\x18\x04 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\"\xa8\x01\n\x13\x44\x65leteAssetsRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1e\n\nversion_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\x0c\x65xternal_ids\x18\x03 \x03(\tB\n\xf2\xe0\x18\x06 \x80\x02\x30\xe8\x07\x12\x16\n\x05paths\x18\x04 \x03(\tB\x07\xf2\xe0\x18\x03\x30\xe8\x07\x12\x1b\n\nrequest_id\x18\x05 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"b\n\x14\x44\x65leteAssetsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x05\x12\x33\n\x07version\x18\x02 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\"\xae\x01\n\x14UpdateClassesRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1e\n\nversion_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12=\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x1f.splitrail.split.v1.ClassChangeB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03\x30\xe8\x07\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"}\n\x15UpdateClassesResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12/\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1e.splitrail.split.v1.DraftClass\"\x99\x01\n\x14\x43ommitVersionRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1e\n\nversion_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12(\n\x18\x65xpected_base_version_id\x18\x03 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"L\n\x15\x43ommitVersionResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\"\x81\x02\n\x13\x44iffVersionsRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1e\n\nversion_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\x10other_version_id\x18\x03 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x30\n\x04kind\x18\x04 \x01(\x0e\x32\".splitrail.split.v1.DifferenceKind\x12\x1b\n\x13include_annotations\x18\x05 \x01(\x08\x12 \n\tpage_size\x18\x06 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x07 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"\xd0\x01\n\x14\x44iffVersionsResponse\x12\x34\n\x06\x63ounts\x18\x01 \x01(\x0b\x32$.splitrail.split.v1.DifferenceCounts\x12\x34\n\x07\x63lasses\x18\x02 \x03(\x0b\x32#.splitrail.split.v1.ClassDifference\x12\x33\n\x06\x61ssets\x18\x03 \x03(\x0b\x32#.splitrail.split.v1.AssetDifference\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\"\x84\x01\n\x12\x44\x65leteDraftRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1e\n\nversion_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"\x15\n\x13\x44\x65leteDraftResponse\"\x86\x01\n\x14\x44\x65leteVersionRequest\x12\x1a\n\ndataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x1e\n\nversion_id\x18\x02 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"\x17\n\x15\x44\x65leteVersionResponse2\xf6\x0c\n\x0eVersionService\x12\x82\x01\n\x0b\x43heckAssets\x12&.splitrail.split.v1.CheckAssetsRequest\x1a\'.splitrail.split.v1.CheckAssetsResponse\"\"\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x16\"\x11/api/assets:check:\x01*\x12\x9a\x01\n\rCreateVersion\x12(.splitrail.split.v1.CreateVersionRequest\x1a).splitrail.split.v1.CreateVersionResponse\"4\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02(\"#/api/datasets/{dataset_id}/versions:\x01*\x12\x8c\x01\n\nListDrafts\x12%.splitrail.split.v1.ListDraftsRequest\x1a&.splitrail.split.v1.ListDraftsResponse\"/\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02#\x12!/api/datasets/{dataset_id}/drafts\x12\xab\x01\n\x0cUpsertAssets\x12\'.splitrail.split.v1.UpsertAssetsRequest\x1a(.splitrail.split.v1.UpsertAssetsResponse\"H\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02<\"7/api/datasets/{dataset_id}/versions/{version_id}/assets:\x01*\x12\xb2\x01\n\x0c\x44\x65leteAssets\x12\'.splitrail.split.v1.DeleteAssetsRequest\x1a(.splitrail.split.v1.DeleteAssetsResponse\"O\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x43\">/api/datasets/{dataset_id}/versions/{version_id}/assets:delete:\x01*\x12\xaf\x01\n\rUpdateClasses\x12(.splitrail.split.v1.UpdateClassesRequest\x1a).splitrail.split.v1.UpdateClassesResponse\"I\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02=\"8/api/datasets/{dataset_id}/versions/{version_id}/classes:\x01*\x12\xae\x01\n\rCommitVersion\x12(.splitrail.split.v1.CommitVersionRequest\x1a).splitrail.split.v1.CommitVersionResponse\"H\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02<\"7/api/datasets/{dataset_id}/versions/{version_id}/commit:\x01*\x12\xa6\x01\n\x0c\x44iffVersions\x12\'.splitrail.split.v1.DiffVersionsRequest\x1a(.splitrail.split.v1.DiffVersionsResponse\"C\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x37\x12\x35/api/datasets/{dataset_id}/versions/{version_id}/diff\x12\x9c\x01\n\x0b\x44\x65leteDraft\x12&.splitrail.split.v1.DeleteDraftRequest\x1a\'.splitrail.split.v1.DeleteDraftResponse\"<\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x30*./api/datasets/{dataset_id}/drafts/{version_id}\x12\xa4\x01\n\rDeleteVersion\x12(.splitrail.split.v1.DeleteVersionRequest\x1a).splitrail.split.v1.DeleteVersionResponse\">\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02\x32*0/api/datasets/{dataset_id}/versions/{version_id}B\xa5\x01\n\x16\x64\x65v.splitrail.split.v1B\x13VersionServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.split.v1.version_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1P\001Z,splitrail.dev/gen/splitrail/split/v1;splitv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1B\023VersionServiceProtoP\001Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\252\002\022Splitrail.Split.V1\312\002\022Splitrail\\Split\\V1\352\002\024Splitrail::Split::V1'
+  _globals['_CHECKASSETSREQUEST'].fields_by_name['project_id']._loaded_options = None
+  _globals['_CHECKASSETSREQUEST'].fields_by_name['project_id']._serialized_options = b'\362\340\030! (:\035[a-z0-9]([a-z0-9-]*[a-z0-9])?'
+  _globals['_CHECKASSETSREQUEST'].fields_by_name['contents']._loaded_options = None
+  _globals['_CHECKASSETSREQUEST'].fields_by_name['contents']._serialized_options = b'\342A\001\002\362\340\030\0030\350\007'
+  _globals['_CREATEVERSIONREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_CREATEVERSIONREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_CREATEVERSIONREQUEST'].fields_by_name['base_version_id']._loaded_options = None
+  _globals['_CREATEVERSIONREQUEST'].fields_by_name['base_version_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_CREATEVERSIONREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATEVERSIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
+  _globals['_LISTDRAFTSREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_LISTDRAFTSREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_LISTDRAFTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTDRAFTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_LISTDRAFTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTDRAFTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\362\340\030\003 \200\010'
+  _globals['_UPSERTASSETSREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_UPSERTASSETSREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_UPSERTASSETSREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_UPSERTASSETSREQUEST'].fields_by_name['version_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_UPSERTASSETSREQUEST'].fields_by_name['assets']._loaded_options = None
+  _globals['_UPSERTASSETSREQUEST'].fields_by_name['assets']._serialized_options = b'\342A\001\002\362\340\030\0030\350\007'
+  _globals['_UPSERTASSETSREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPSERTASSETSREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
+  _globals['_DELETEASSETSREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_DELETEASSETSREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_DELETEASSETSREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_DELETEASSETSREQUEST'].fields_by_name['version_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_DELETEASSETSREQUEST'].fields_by_name['external_ids']._loaded_options = None
+  _globals['_DELETEASSETSREQUEST'].fields_by_name['external_ids']._serialized_options = b'\362\340\030\006 \200\0020\350\007'
+  _globals['_DELETEASSETSREQUEST'].fields_by_name['paths']._loaded_options = None
+  _globals['_DELETEASSETSREQUEST'].fields_by_name['paths']._serialized_options = b'\362\340\030\0030\350\007'
+  _globals['_DELETEASSETSREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DELETEASSETSREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
+  _globals['_UPDATECLASSESREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_UPDATECLASSESREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_UPDATECLASSESREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_UPDATECLASSESREQUEST'].fields_by_name['version_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_UPDATECLASSESREQUEST'].fields_by_name['changes']._loaded_options = None
+  _globals['_UPDATECLASSESREQUEST'].fields_by_name['changes']._serialized_options = b'\342A\001\002\362\340\030\0030\350\007'
+  _globals['_UPDATECLASSESREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPDATECLASSESREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
+  _globals['_COMMITVERSIONREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_COMMITVERSIONREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_COMMITVERSIONREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_COMMITVERSIONREQUEST'].fields_by_name['version_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_COMMITVERSIONREQUEST'].fields_by_name['expected_base_version_id']._loaded_options = None
+  _globals['_COMMITVERSIONREQUEST'].fields_by_name['expected_base_version_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_COMMITVERSIONREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_COMMITVERSIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
+  _globals['_DIFFVERSIONSREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_DIFFVERSIONSREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_DIFFVERSIONSREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_DIFFVERSIONSREQUEST'].fields_by_name['version_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_DIFFVERSIONSREQUEST'].fields_by_name['other_version_id']._loaded_options = None
+  _globals['_DIFFVERSIONSREQUEST'].fields_by_name['other_version_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_DIFFVERSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_DIFFVERSIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_DIFFVERSIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_DIFFVERSIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\362\340\030\003 \200\010'
+  _globals['_DELETEDRAFTREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_DELETEDRAFTREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_DELETEDRAFTREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_DELETEDRAFTREQUEST'].fields_by_name['version_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_DELETEDRAFTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DELETEDRAFTREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
+  _globals['_DELETEVERSIONREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_DELETEVERSIONREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_DELETEVERSIONREQUEST'].fields_by_name['version_id']._loaded_options = None
+  _globals['_DELETEVERSIONREQUEST'].fields_by_name['version_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_DELETEVERSIONREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DELETEVERSIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
   _globals['_VERSIONSERVICE'].methods_by_name['CheckAssets']._loaded_options = None
   _globals['_VERSIONSERVICE'].methods_by_name['CheckAssets']._serialized_options = b'\352\340\030\002\010\002\202\323\344\223\002\026\"\021/api/assets:check:\001*'
   _globals['_VERSIONSERVICE'].methods_by_name['CreateVersion']._loaded_options = None
@@ -57,46 +131,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERSIONSERVICE'].methods_by_name['DeleteDraft']._serialized_options = b'\352\340\030\002\010\002\202\323\344\223\0020*./api/datasets/{dataset_id}/drafts/{version_id}'
   _globals['_VERSIONSERVICE'].methods_by_name['DeleteVersion']._loaded_options = None
   _globals['_VERSIONSERVICE'].methods_by_name['DeleteVersion']._serialized_options = b'\352\340\030\002\010\003\202\323\344\223\0022*0/api/datasets/{dataset_id}/versions/{version_id}'
-  _globals['_CHECKASSETSREQUEST']._serialized_start=227
-  _globals['_CHECKASSETSREQUEST']._serialized_end=319
-  _globals['_CHECKASSETSRESPONSE']._serialized_start=321
-  _globals['_CHECKASSETSRESPONSE']._serialized_end=387
-  _globals['_CREATEVERSIONREQUEST']._serialized_start=389
-  _globals['_CREATEVERSIONREQUEST']._serialized_end=497
-  _globals['_CREATEVERSIONRESPONSE']._serialized_start=499
-  _globals['_CREATEVERSIONRESPONSE']._serialized_end=575
-  _globals['_LISTDRAFTSREQUEST']._serialized_start=577
-  _globals['_LISTDRAFTSREQUEST']._serialized_end=655
-  _globals['_LISTDRAFTSRESPONSE']._serialized_start=657
-  _globals['_LISTDRAFTSRESPONSE']._serialized_end=745
-  _globals['_UPSERTASSETSREQUEST']._serialized_start=747
-  _globals['_UPSERTASSETSREQUEST']._serialized_end=857
-  _globals['_UPSERTASSETSRESPONSE']._serialized_start=860
-  _globals['_UPSERTASSETSRESPONSE']._serialized_end=1004
-  _globals['_DELETEASSETSREQUEST']._serialized_start=1006
-  _globals['_DELETEASSETSREQUEST']._serialized_end=1104
-  _globals['_DELETEASSETSRESPONSE']._serialized_start=1106
-  _globals['_DELETEASSETSRESPONSE']._serialized_end=1204
-  _globals['_UPDATECLASSESREQUEST']._serialized_start=1206
-  _globals['_UPDATECLASSESREQUEST']._serialized_end=1318
-  _globals['_UPDATECLASSESRESPONSE']._serialized_start=1320
-  _globals['_UPDATECLASSESRESPONSE']._serialized_end=1445
-  _globals['_COMMITVERSIONREQUEST']._serialized_start=1447
-  _globals['_COMMITVERSIONREQUEST']._serialized_end=1543
-  _globals['_COMMITVERSIONRESPONSE']._serialized_start=1545
-  _globals['_COMMITVERSIONRESPONSE']._serialized_end=1621
-  _globals['_DIFFVERSIONSREQUEST']._serialized_start=1624
-  _globals['_DIFFVERSIONSREQUEST']._serialized_end=1829
-  _globals['_DIFFVERSIONSRESPONSE']._serialized_start=1832
-  _globals['_DIFFVERSIONSRESPONSE']._serialized_end=2040
-  _globals['_DELETEDRAFTREQUEST']._serialized_start=2042
-  _globals['_DELETEDRAFTREQUEST']._serialized_end=2102
-  _globals['_DELETEDRAFTRESPONSE']._serialized_start=2104
-  _globals['_DELETEDRAFTRESPONSE']._serialized_end=2125
-  _globals['_DELETEVERSIONREQUEST']._serialized_start=2127
-  _globals['_DELETEVERSIONREQUEST']._serialized_end=2189
-  _globals['_DELETEVERSIONRESPONSE']._serialized_start=2191
-  _globals['_DELETEVERSIONRESPONSE']._serialized_end=2214
-  _globals['_VERSIONSERVICE']._serialized_start=2217
-  _globals['_VERSIONSERVICE']._serialized_end=3871
+  _globals['_CHECKASSETSREQUEST']._serialized_start=292
+  _globals['_CHECKASSETSREQUEST']._serialized_end=436
+  _globals['_CHECKASSETSRESPONSE']._serialized_start=438
+  _globals['_CHECKASSETSRESPONSE']._serialized_end=504
+  _globals['_CREATEVERSIONREQUEST']._serialized_start=507
+  _globals['_CREATEVERSIONREQUEST']._serialized_end=644
+  _globals['_CREATEVERSIONRESPONSE']._serialized_start=646
+  _globals['_CREATEVERSIONRESPONSE']._serialized_end=722
+  _globals['_LISTDRAFTSREQUEST']._serialized_start=724
+  _globals['_LISTDRAFTSREQUEST']._serialized_end=838
+  _globals['_LISTDRAFTSRESPONSE']._serialized_start=840
+  _globals['_LISTDRAFTSRESPONSE']._serialized_end=928
+  _globals['_UPSERTASSETSREQUEST']._serialized_start=931
+  _globals['_UPSERTASSETSREQUEST']._serialized_end=1103
+  _globals['_UPSERTASSETSRESPONSE']._serialized_start=1106
+  _globals['_UPSERTASSETSRESPONSE']._serialized_end=1250
+  _globals['_DELETEASSETSREQUEST']._serialized_start=1253
+  _globals['_DELETEASSETSREQUEST']._serialized_end=1421
+  _globals['_DELETEASSETSRESPONSE']._serialized_start=1423
+  _globals['_DELETEASSETSRESPONSE']._serialized_end=1521
+  _globals['_UPDATECLASSESREQUEST']._serialized_start=1524
+  _globals['_UPDATECLASSESREQUEST']._serialized_end=1698
+  _globals['_UPDATECLASSESRESPONSE']._serialized_start=1700
+  _globals['_UPDATECLASSESRESPONSE']._serialized_end=1825
+  _globals['_COMMITVERSIONREQUEST']._serialized_start=1828
+  _globals['_COMMITVERSIONREQUEST']._serialized_end=1981
+  _globals['_COMMITVERSIONRESPONSE']._serialized_start=1983
+  _globals['_COMMITVERSIONRESPONSE']._serialized_end=2059
+  _globals['_DIFFVERSIONSREQUEST']._serialized_start=2062
+  _globals['_DIFFVERSIONSREQUEST']._serialized_end=2319
+  _globals['_DIFFVERSIONSRESPONSE']._serialized_start=2322
+  _globals['_DIFFVERSIONSRESPONSE']._serialized_end=2530
+  _globals['_DELETEDRAFTREQUEST']._serialized_start=2533
+  _globals['_DELETEDRAFTREQUEST']._serialized_end=2665
+  _globals['_DELETEDRAFTRESPONSE']._serialized_start=2667
+  _globals['_DELETEDRAFTRESPONSE']._serialized_end=2688
+  _globals['_DELETEVERSIONREQUEST']._serialized_start=2691
+  _globals['_DELETEVERSIONREQUEST']._serialized_end=2825
+  _globals['_DELETEVERSIONRESPONSE']._serialized_start=2827
+  _globals['_DELETEVERSIONRESPONSE']._serialized_end=2850
+  _globals['_VERSIONSERVICE']._serialized_start=2853
+  _globals['_VERSIONSERVICE']._serialized_end=4507
 # @@protoc_insertion_point(module_scope)

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CheckAssetsRequest(_message.Message):
-    """Asks what to upload."""
+    """Which contents are about to be used."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,7 +33,7 @@ class CheckAssetsRequest(_message.Message):
     """The project; default `default`."""
     @_builtins.property
     def contents(self) -> _containers.RepeatedCompositeFieldContainer[_version_pb2.AssetContent]:
-        """At most 1000; each hash once."""
+        """Each hash once."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ Global___CheckAssetsResponse: _TypeAlias = CheckAssetsResponse  # noqa: Y015
 
 @_typing.final
 class CreateVersionRequest(_message.Message):
-    """Begins a draft."""
+    """What the draft begins with."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -88,11 +88,11 @@ class CreateVersionRequest(_message.Message):
     base_version_id: _builtins.str
     """A committed version of the dataset to begin with; empty: without images."""
     request_id: _builtins.str
-    """The caller's identifier of this request, at most 128 characters."""
+    """The caller's identifier of this request: a repeated request with the same one returns what the first one made."""
     @_builtins.property
     def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Class names in the order of their ids, all different: 1 to 256 characters, none of them a control character. Only without a base, whose classes the
-        draft has otherwise; see UpdateClasses.
+        """Class names in the order of their ids, all different: 1 to 256 characters, none of them a control character. Only
+        without a base, whose classes the draft has otherwise; see UpdateClasses.
         """
 
     def __init__(
@@ -137,7 +137,7 @@ Global___CreateVersionResponse: _TypeAlias = CreateVersionResponse  # noqa: Y015
 
 @_typing.final
 class ListDraftsRequest(_message.Message):
-    """Asks for drafts."""
+    """Which dataset's drafts, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -147,9 +147,9 @@ class ListDraftsRequest(_message.Message):
     dataset_id: _builtins.str
     """The dataset."""
     page_size: _builtins.int
-    """At most this many; default 100, maximum 1000."""
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -195,20 +195,23 @@ Global___ListDraftsResponse: _TypeAlias = ListDraftsResponse  # noqa: Y015
 
 @_typing.final
 class UpsertAssetsRequest(_message.Message):
-    """Changes images."""
+    """Which images to add or change."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: _builtins.int
     VERSION_ID_FIELD_NUMBER: _builtins.int
     ASSETS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset."""
     version_id: _builtins.str
     """The draft."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
     @_builtins.property
     def assets(self) -> _containers.RepeatedCompositeFieldContainer[_version_pb2.AssetUpsert]:
-        """1 to 1000, each about another image."""
+        """Each about another image."""
 
     def __init__(
         self,
@@ -216,10 +219,11 @@ class UpsertAssetsRequest(_message.Message):
         dataset_id: _builtins.str = ...,
         version_id: _builtins.str = ...,
         assets: _abc.Iterable[_version_pb2.AssetUpsert] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "dataset_id", b"dataset_id", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "dataset_id", b"dataset_id", "request_id", b"request_id", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,7 +267,7 @@ Global___UpsertAssetsResponse: _TypeAlias = UpsertAssetsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteAssetsRequest(_message.Message):
-    """Removes images."""
+    """Which images to remove."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -271,10 +275,13 @@ class DeleteAssetsRequest(_message.Message):
     VERSION_ID_FIELD_NUMBER: _builtins.int
     EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
     PATHS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset."""
     version_id: _builtins.str
     """The draft."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
     @_builtins.property
     def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Those with these identifiers."""
@@ -290,10 +297,11 @@ class DeleteAssetsRequest(_message.Message):
         version_id: _builtins.str = ...,
         external_ids: _abc.Iterable[_builtins.str] | None = ...,
         paths: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "external_ids", b"external_ids", "paths", b"paths", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "external_ids", b"external_ids", "paths", b"paths", "request_id", b"request_id", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,20 +337,23 @@ Global___DeleteAssetsResponse: _TypeAlias = DeleteAssetsResponse  # noqa: Y015
 
 @_typing.final
 class UpdateClassesRequest(_message.Message):
-    """Changes classes."""
+    """How to change the classes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: _builtins.int
     VERSION_ID_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset."""
     version_id: _builtins.str
     """The draft."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_version_pb2.ClassChange]:
-        """In order; 1 to 1000."""
+        """In order."""
 
     def __init__(
         self,
@@ -350,10 +361,11 @@ class UpdateClassesRequest(_message.Message):
         dataset_id: _builtins.str = ...,
         version_id: _builtins.str = ...,
         changes: _abc.Iterable[_version_pb2.ClassChange] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "dataset_id", b"dataset_id", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "dataset_id", b"dataset_id", "request_id", b"request_id", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -391,31 +403,35 @@ Global___UpdateClassesResponse: _TypeAlias = UpdateClassesResponse  # noqa: Y015
 
 @_typing.final
 class CommitVersionRequest(_message.Message):
-    """Commits a draft."""
+    """Which draft to commit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: _builtins.int
     VERSION_ID_FIELD_NUMBER: _builtins.int
     EXPECTED_BASE_VERSION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset."""
     version_id: _builtins.str
     """The draft."""
     expected_base_version_id: _builtins.str
-    """The dataset's newest version as the caller knows it; empty: the draft's base (none, for a draft without). Naming a newer one than the base replaces
-    what it holds by the draft, without merging.
+    """The dataset's newest version as the caller knows it; empty: the draft's base (none, for a draft without). Naming
+    a newer one than the base replaces what it holds by the draft, without merging.
     """
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
     def __init__(
         self,
         *,
         dataset_id: _builtins.str = ...,
         version_id: _builtins.str = ...,
         expected_base_version_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "expected_base_version_id", b"expected_base_version_id", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "expected_base_version_id", b"expected_base_version_id", "request_id", b"request_id", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -447,7 +463,7 @@ Global___CommitVersionResponse: _TypeAlias = CommitVersionResponse  # noqa: Y015
 
 @_typing.final
 class DiffVersionsRequest(_message.Message):
-    """Asks how two versions differ."""
+    """Which versions to compare, and which page of the differences."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -469,9 +485,9 @@ class DiffVersionsRequest(_message.Message):
     include_annotations: _builtins.bool
     """Include annotations of images."""
     page_size: _builtins.int
-    """At most this many images; default 100, maximum 1000."""
+    """At most this many images: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -533,25 +549,33 @@ Global___DiffVersionsResponse: _TypeAlias = DiffVersionsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteDraftRequest(_message.Message):
-    """Drops a draft."""
+    """Which draft to delete."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: _builtins.int
     VERSION_ID_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset."""
     version_id: _builtins.str
     """The draft."""
+    allow_missing: _builtins.bool
+    """Succeed when there is no such draft (any more), so that a delete can be repeated after a lost answer."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
     def __init__(
         self,
         *,
         dataset_id: _builtins.str = ...,
         version_id: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "dataset_id", b"dataset_id", "request_id", b"request_id", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -559,7 +583,7 @@ Global___DeleteDraftRequest: _TypeAlias = DeleteDraftRequest  # noqa: Y015
 
 @_typing.final
 class DeleteDraftResponse(_message.Message):
-    """Dropped."""
+    """Nothing: it is deleted, or was not there."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -576,25 +600,33 @@ Global___DeleteDraftResponse: _TypeAlias = DeleteDraftResponse  # noqa: Y015
 
 @_typing.final
 class DeleteVersionRequest(_message.Message):
-    """Deletes a version."""
+    """Which version to delete."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: _builtins.int
     VERSION_ID_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The dataset."""
     version_id: _builtins.str
     """The version or draft."""
+    allow_missing: _builtins.bool
+    """Succeed when there is no such version (any more), so that a delete can be repeated after a lost answer."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
     def __init__(
         self,
         *,
         dataset_id: _builtins.str = ...,
         version_id: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "dataset_id", b"dataset_id", "request_id", b"request_id", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -602,7 +634,7 @@ Global___DeleteVersionRequest: _TypeAlias = DeleteVersionRequest  # noqa: Y015
 
 @_typing.final
 class DeleteVersionResponse(_message.Message):
-    """Deleted."""
+    """Nothing: it is deleted, or was not there."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

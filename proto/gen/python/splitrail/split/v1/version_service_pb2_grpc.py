@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class VersionServiceStub:
-    """Versions made by callers: a draft of a base is changed image by image, then committed as a whole. A draft is its base and what was changed since, so
-    making one costs nothing, and no bytes are copied. Changes come in unary batches rather than in one stream: each is kept as a whole or not at all, may be
-    sent again after a lost answer, and can be written as JSON.
-    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a draft: FAILED_PRECONDITION
-    (VERSION_STATE) when it has been committed.
+    """Versions made by callers: a draft is changed image by image, then committed as a whole. A draft is stored as its
+    base and the changes since, so making one costs nothing, and no bytes are copied. Changes come in unary batches:
+    each is applied as a whole or not at all, and may be sent again after a lost answer.
+    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a
+    draft: FAILED_PRECONDITION (VERSION_STATE) when it has been committed.
     """
 
     def __init__(self, channel):
@@ -92,15 +92,16 @@ class VersionServiceStub:
 
 
 class VersionServiceServicer:
-    """Versions made by callers: a draft of a base is changed image by image, then committed as a whole. A draft is its base and what was changed since, so
-    making one costs nothing, and no bytes are copied. Changes come in unary batches rather than in one stream: each is kept as a whole or not at all, may be
-    sent again after a lost answer, and can be written as JSON.
-    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a draft: FAILED_PRECONDITION
-    (VERSION_STATE) when it has been committed.
+    """Versions made by callers: a draft is changed image by image, then committed as a whole. A draft is stored as its
+    base and the changes since, so making one costs nothing, and no bytes are copied. Changes come in unary batches:
+    each is applied as a whole or not at all, and may be sent again after a lost answer.
+    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a
+    draft: FAILED_PRECONDITION (VERSION_STATE) when it has been committed.
     """
 
     def CheckAssets(self, request, context):
-        """Says which contents must be uploaded: those that the project does not hold. What it holds, or has been sent, is kept for two hours at least.
+        """Says which contents must be uploaded: those that the project does not hold. Contents that it holds, or that are
+        uploaded now, are kept for at least two hours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,55 +122,63 @@ class VersionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpsertAssets(self, request, context):
-        """Adds images to a draft and changes images of it: all of the request, or nothing. Repeating it is harmless. Contents that the project does not hold yet
-        are hashed and decoded meanwhile, so allow a minute for a thousand large ones; what was verified need not be verified again.
-        Errors: INVALID_ARGUMENT names each wrong entry, as in `assets[3].sha256`; FAILED_PRECONDITION (UPLOAD_MISSING) for contents that are not there.
+        """Adds images to a draft and changes images of it: all of the request, or nothing. Repeating it is harmless.
+        Contents that the project does not hold yet are hashed and decoded meanwhile, so allow a minute for a thousand
+        large ones; what was verified need not be verified again.
+        Errors: INVALID_ARGUMENT names each wrong entry, as in `assets[3].sha256`; FAILED_PRECONDITION (UPLOAD_MISSING)
+        for contents that were not uploaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAssets(self, request, context):
-        """Removes images from a draft. Those that it does not hold do not matter, so repeating it is harmless.
+        """Removes images from a draft. Images that it does not hold are ignored, so repeating it is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateClasses(self, request, context):
-        """Changes the classes of a draft: all of the request, in order, or nothing. Positions in a draft's class_names never change: added classes come last,
-        and merged ones keep theirs until the commit, which closes the gaps.
+        """Changes the classes of a draft: all of the request, in order, or nothing. Positions in a draft's class_names
+        never change: added classes come last, and merged ones keep theirs until the commit, which closes the gaps.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CommitVersion(self, request, context):
-        """Makes a draft an immutable version with the next number, under the same version_id. The digest is the one that an import of the same content gives.
-        A draft that equals the newest version, down to paths and metadata, becomes that version: no new one is made. Committing again returns the same.
-        Errors: ABORTED (BASE_MOVED) when the dataset's newest version is another one than expected; FAILED_PRECONDITION (VERSION_STATE) without images.
+        """Makes a draft an immutable version with the next number, under the same version_id. The digest is the one that an
+        import of the same content gives. A draft that equals the newest version, down to paths and metadata, becomes
+        that version: no new one is made. Committing again returns the same.
+        Errors: ABORTED (BASE_MOVED) when the dataset's newest version is another one than expected; FAILED_PRECONDITION
+        (VERSION_STATE) without images.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DiffVersions(self, request, context):
-        """What a version or draft has that another one of the dataset has not, and the other way round. Pages of a draft are of the draft as it then is.
+        """The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
+        differences is of the draft as it then stands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDraft(self, request, context):
-        """Drops a draft. Errors: FAILED_PRECONDITION (VERSION_STATE) for a version that has been committed.
+        """Deletes a draft. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (VERSION_STATE) for a version that
+        has been committed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteVersion(self, request, context):
-        """Deletes a version or draft with its split revisions. Its number is not used again. Bytes that nothing else names are removed soon after.
-        Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits, or a draft is based on it.
+        """Deletes a version or draft with its split revisions. Its number is not used again. Bytes that nothing else refers
+        to are removed soon after.
+        Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a job uses one of its splits, or a
+        draft is based on it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,11 +246,11 @@ def add_VersionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class VersionService:
-    """Versions made by callers: a draft of a base is changed image by image, then committed as a whole. A draft is its base and what was changed since, so
-    making one costs nothing, and no bytes are copied. Changes come in unary batches rather than in one stream: each is kept as a whole or not at all, may be
-    sent again after a lost answer, and can be written as JSON.
-    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a draft: FAILED_PRECONDITION
-    (VERSION_STATE) when it has been committed.
+    """Versions made by callers: a draft is changed image by image, then committed as a whole. A draft is stored as its
+    base and the changes since, so making one costs nothing, and no bytes are copied. Changes come in unary batches:
+    each is applied as a whole or not at all, and may be sent again after a lost answer.
+    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a
+    draft: FAILED_PRECONDITION (VERSION_STATE) when it has been committed.
     """
 
     @staticmethod

@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class VersionServiceStub:
-    """Versions made by callers: a draft of a base is changed image by image, then committed as a whole. A draft is its base and what was changed since, so
-    making one costs nothing, and no bytes are copied. Changes come in unary batches rather than in one stream: each is kept as a whole or not at all, may be
-    sent again after a lost answer, and can be written as JSON.
-    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a draft: FAILED_PRECONDITION
-    (VERSION_STATE) when it has been committed.
+    """Versions made by callers: a draft is changed image by image, then committed as a whole. A draft is stored as its
+    base and the changes since, so making one costs nothing, and no bytes are copied. Changes come in unary batches:
+    each is applied as a whole or not at all, and may be sent again after a lost answer.
+    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a
+    draft: FAILED_PRECONDITION (VERSION_STATE) when it has been committed.
     """
 
     @_typing.overload
@@ -39,83 +39,107 @@ class VersionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> VersionServiceAsyncStub: ...
     CheckAssets: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.CheckAssetsRequest, _version_service_pb2.CheckAssetsResponse]
-    """Says which contents must be uploaded: those that the project does not hold. What it holds, or has been sent, is kept for two hours at least."""
+    """Says which contents must be uploaded: those that the project does not hold. Contents that it holds, or that are
+    uploaded now, are kept for at least two hours.
+    """
     CreateVersion: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.CreateVersionRequest, _version_service_pb2.CreateVersionResponse]
     """Begins a draft. The same request_id returns the same draft, or the version that it has become."""
     ListDrafts: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.ListDraftsRequest, _version_service_pb2.ListDraftsResponse]
     """Drafts of a dataset that have not been committed, newest first."""
     UpsertAssets: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.UpsertAssetsRequest, _version_service_pb2.UpsertAssetsResponse]
-    """Adds images to a draft and changes images of it: all of the request, or nothing. Repeating it is harmless. Contents that the project does not hold yet
-    are hashed and decoded meanwhile, so allow a minute for a thousand large ones; what was verified need not be verified again.
-    Errors: INVALID_ARGUMENT names each wrong entry, as in `assets[3].sha256`; FAILED_PRECONDITION (UPLOAD_MISSING) for contents that are not there.
+    """Adds images to a draft and changes images of it: all of the request, or nothing. Repeating it is harmless.
+    Contents that the project does not hold yet are hashed and decoded meanwhile, so allow a minute for a thousand
+    large ones; what was verified need not be verified again.
+    Errors: INVALID_ARGUMENT names each wrong entry, as in `assets[3].sha256`; FAILED_PRECONDITION (UPLOAD_MISSING)
+    for contents that were not uploaded.
     """
     DeleteAssets: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.DeleteAssetsRequest, _version_service_pb2.DeleteAssetsResponse]
-    """Removes images from a draft. Those that it does not hold do not matter, so repeating it is harmless."""
+    """Removes images from a draft. Images that it does not hold are ignored, so repeating it is harmless."""
     UpdateClasses: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.UpdateClassesRequest, _version_service_pb2.UpdateClassesResponse]
-    """Changes the classes of a draft: all of the request, in order, or nothing. Positions in a draft's class_names never change: added classes come last,
-    and merged ones keep theirs until the commit, which closes the gaps.
+    """Changes the classes of a draft: all of the request, in order, or nothing. Positions in a draft's class_names
+    never change: added classes come last, and merged ones keep theirs until the commit, which closes the gaps.
     """
     CommitVersion: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.CommitVersionRequest, _version_service_pb2.CommitVersionResponse]
-    """Makes a draft an immutable version with the next number, under the same version_id. The digest is the one that an import of the same content gives.
-    A draft that equals the newest version, down to paths and metadata, becomes that version: no new one is made. Committing again returns the same.
-    Errors: ABORTED (BASE_MOVED) when the dataset's newest version is another one than expected; FAILED_PRECONDITION (VERSION_STATE) without images.
+    """Makes a draft an immutable version with the next number, under the same version_id. The digest is the one that an
+    import of the same content gives. A draft that equals the newest version, down to paths and metadata, becomes
+    that version: no new one is made. Committing again returns the same.
+    Errors: ABORTED (BASE_MOVED) when the dataset's newest version is another one than expected; FAILED_PRECONDITION
+    (VERSION_STATE) without images.
     """
     DiffVersions: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.DiffVersionsRequest, _version_service_pb2.DiffVersionsResponse]
-    """What a version or draft has that another one of the dataset has not, and the other way round. Pages of a draft are of the draft as it then is."""
+    """The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
+    differences is of the draft as it then stands.
+    """
     DeleteDraft: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.DeleteDraftRequest, _version_service_pb2.DeleteDraftResponse]
-    """Drops a draft. Errors: FAILED_PRECONDITION (VERSION_STATE) for a version that has been committed."""
+    """Deletes a draft. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (VERSION_STATE) for a version that
+    has been committed.
+    """
     DeleteVersion: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.DeleteVersionRequest, _version_service_pb2.DeleteVersionResponse]
-    """Deletes a version or draft with its split revisions. Its number is not used again. Bytes that nothing else names are removed soon after.
-    Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits, or a draft is based on it.
+    """Deletes a version or draft with its split revisions. Its number is not used again. Bytes that nothing else refers
+    to are removed soon after.
+    Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a job uses one of its splits, or a
+    draft is based on it.
     """
 
 @_typing.type_check_only
 class VersionServiceAsyncStub(VersionServiceStub):
-    """Versions made by callers: a draft of a base is changed image by image, then committed as a whole. A draft is its base and what was changed since, so
-    making one costs nothing, and no bytes are copied. Changes come in unary batches rather than in one stream: each is kept as a whole or not at all, may be
-    sent again after a lost answer, and can be written as JSON.
-    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a draft: FAILED_PRECONDITION
-    (VERSION_STATE) when it has been committed.
+    """Versions made by callers: a draft is changed image by image, then committed as a whole. A draft is stored as its
+    base and the changes since, so making one costs nothing, and no bytes are copied. Changes come in unary batches:
+    each is applied as a whole or not at all, and may be sent again after a lost answer.
+    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a
+    draft: FAILED_PRECONDITION (VERSION_STATE) when it has been committed.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CheckAssets: _aio.UnaryUnaryMultiCallable[_version_service_pb2.CheckAssetsRequest, _version_service_pb2.CheckAssetsResponse]  # type: ignore[assignment]
-    """Says which contents must be uploaded: those that the project does not hold. What it holds, or has been sent, is kept for two hours at least."""
+    """Says which contents must be uploaded: those that the project does not hold. Contents that it holds, or that are
+    uploaded now, are kept for at least two hours.
+    """
     CreateVersion: _aio.UnaryUnaryMultiCallable[_version_service_pb2.CreateVersionRequest, _version_service_pb2.CreateVersionResponse]  # type: ignore[assignment]
     """Begins a draft. The same request_id returns the same draft, or the version that it has become."""
     ListDrafts: _aio.UnaryUnaryMultiCallable[_version_service_pb2.ListDraftsRequest, _version_service_pb2.ListDraftsResponse]  # type: ignore[assignment]
     """Drafts of a dataset that have not been committed, newest first."""
     UpsertAssets: _aio.UnaryUnaryMultiCallable[_version_service_pb2.UpsertAssetsRequest, _version_service_pb2.UpsertAssetsResponse]  # type: ignore[assignment]
-    """Adds images to a draft and changes images of it: all of the request, or nothing. Repeating it is harmless. Contents that the project does not hold yet
-    are hashed and decoded meanwhile, so allow a minute for a thousand large ones; what was verified need not be verified again.
-    Errors: INVALID_ARGUMENT names each wrong entry, as in `assets[3].sha256`; FAILED_PRECONDITION (UPLOAD_MISSING) for contents that are not there.
+    """Adds images to a draft and changes images of it: all of the request, or nothing. Repeating it is harmless.
+    Contents that the project does not hold yet are hashed and decoded meanwhile, so allow a minute for a thousand
+    large ones; what was verified need not be verified again.
+    Errors: INVALID_ARGUMENT names each wrong entry, as in `assets[3].sha256`; FAILED_PRECONDITION (UPLOAD_MISSING)
+    for contents that were not uploaded.
     """
     DeleteAssets: _aio.UnaryUnaryMultiCallable[_version_service_pb2.DeleteAssetsRequest, _version_service_pb2.DeleteAssetsResponse]  # type: ignore[assignment]
-    """Removes images from a draft. Those that it does not hold do not matter, so repeating it is harmless."""
+    """Removes images from a draft. Images that it does not hold are ignored, so repeating it is harmless."""
     UpdateClasses: _aio.UnaryUnaryMultiCallable[_version_service_pb2.UpdateClassesRequest, _version_service_pb2.UpdateClassesResponse]  # type: ignore[assignment]
-    """Changes the classes of a draft: all of the request, in order, or nothing. Positions in a draft's class_names never change: added classes come last,
-    and merged ones keep theirs until the commit, which closes the gaps.
+    """Changes the classes of a draft: all of the request, in order, or nothing. Positions in a draft's class_names
+    never change: added classes come last, and merged ones keep theirs until the commit, which closes the gaps.
     """
     CommitVersion: _aio.UnaryUnaryMultiCallable[_version_service_pb2.CommitVersionRequest, _version_service_pb2.CommitVersionResponse]  # type: ignore[assignment]
-    """Makes a draft an immutable version with the next number, under the same version_id. The digest is the one that an import of the same content gives.
-    A draft that equals the newest version, down to paths and metadata, becomes that version: no new one is made. Committing again returns the same.
-    Errors: ABORTED (BASE_MOVED) when the dataset's newest version is another one than expected; FAILED_PRECONDITION (VERSION_STATE) without images.
+    """Makes a draft an immutable version with the next number, under the same version_id. The digest is the one that an
+    import of the same content gives. A draft that equals the newest version, down to paths and metadata, becomes
+    that version: no new one is made. Committing again returns the same.
+    Errors: ABORTED (BASE_MOVED) when the dataset's newest version is another one than expected; FAILED_PRECONDITION
+    (VERSION_STATE) without images.
     """
     DiffVersions: _aio.UnaryUnaryMultiCallable[_version_service_pb2.DiffVersionsRequest, _version_service_pb2.DiffVersionsResponse]  # type: ignore[assignment]
-    """What a version or draft has that another one of the dataset has not, and the other way round. Pages of a draft are of the draft as it then is."""
+    """The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
+    differences is of the draft as it then stands.
+    """
     DeleteDraft: _aio.UnaryUnaryMultiCallable[_version_service_pb2.DeleteDraftRequest, _version_service_pb2.DeleteDraftResponse]  # type: ignore[assignment]
-    """Drops a draft. Errors: FAILED_PRECONDITION (VERSION_STATE) for a version that has been committed."""
+    """Deletes a draft. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (VERSION_STATE) for a version that
+    has been committed.
+    """
     DeleteVersion: _aio.UnaryUnaryMultiCallable[_version_service_pb2.DeleteVersionRequest, _version_service_pb2.DeleteVersionResponse]  # type: ignore[assignment]
-    """Deletes a version or draft with its split revisions. Its number is not used again. Bytes that nothing else names are removed soon after.
-    Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits, or a draft is based on it.
+    """Deletes a version or draft with its split revisions. Its number is not used again. Bytes that nothing else refers
+    to are removed soon after.
+    Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a job uses one of its splits, or a
+    draft is based on it.
     """
 
 class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Versions made by callers: a draft of a base is changed image by image, then committed as a whole. A draft is its base and what was changed since, so
-    making one costs nothing, and no bytes are copied. Changes come in unary batches rather than in one stream: each is kept as a whole or not at all, may be
-    sent again after a lost answer, and can be written as JSON.
-    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a draft: FAILED_PRECONDITION
-    (VERSION_STATE) when it has been committed.
+    """Versions made by callers: a draft is changed image by image, then committed as a whole. A draft is stored as its
+    base and the changes since, so making one costs nothing, and no bytes are copied. Changes come in unary batches:
+    each is applied as a whole or not at all, and may be sent again after a lost answer.
+    Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED; of what changes a
+    draft: FAILED_PRECONDITION (VERSION_STATE) when it has been committed.
     """
 
     @_abc_1.abstractmethod
@@ -124,7 +148,9 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_service_pb2.CheckAssetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_service_pb2.CheckAssetsResponse, _abc.Awaitable[_version_service_pb2.CheckAssetsResponse]]:
-        """Says which contents must be uploaded: those that the project does not hold. What it holds, or has been sent, is kept for two hours at least."""
+        """Says which contents must be uploaded: those that the project does not hold. Contents that it holds, or that are
+        uploaded now, are kept for at least two hours.
+        """
 
     @_abc_1.abstractmethod
     def CreateVersion(
@@ -148,9 +174,11 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_service_pb2.UpsertAssetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_service_pb2.UpsertAssetsResponse, _abc.Awaitable[_version_service_pb2.UpsertAssetsResponse]]:
-        """Adds images to a draft and changes images of it: all of the request, or nothing. Repeating it is harmless. Contents that the project does not hold yet
-        are hashed and decoded meanwhile, so allow a minute for a thousand large ones; what was verified need not be verified again.
-        Errors: INVALID_ARGUMENT names each wrong entry, as in `assets[3].sha256`; FAILED_PRECONDITION (UPLOAD_MISSING) for contents that are not there.
+        """Adds images to a draft and changes images of it: all of the request, or nothing. Repeating it is harmless.
+        Contents that the project does not hold yet are hashed and decoded meanwhile, so allow a minute for a thousand
+        large ones; what was verified need not be verified again.
+        Errors: INVALID_ARGUMENT names each wrong entry, as in `assets[3].sha256`; FAILED_PRECONDITION (UPLOAD_MISSING)
+        for contents that were not uploaded.
         """
 
     @_abc_1.abstractmethod
@@ -159,7 +187,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_service_pb2.DeleteAssetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_service_pb2.DeleteAssetsResponse, _abc.Awaitable[_version_service_pb2.DeleteAssetsResponse]]:
-        """Removes images from a draft. Those that it does not hold do not matter, so repeating it is harmless."""
+        """Removes images from a draft. Images that it does not hold are ignored, so repeating it is harmless."""
 
     @_abc_1.abstractmethod
     def UpdateClasses(
@@ -167,8 +195,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_service_pb2.UpdateClassesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_service_pb2.UpdateClassesResponse, _abc.Awaitable[_version_service_pb2.UpdateClassesResponse]]:
-        """Changes the classes of a draft: all of the request, in order, or nothing. Positions in a draft's class_names never change: added classes come last,
-        and merged ones keep theirs until the commit, which closes the gaps.
+        """Changes the classes of a draft: all of the request, in order, or nothing. Positions in a draft's class_names
+        never change: added classes come last, and merged ones keep theirs until the commit, which closes the gaps.
         """
 
     @_abc_1.abstractmethod
@@ -177,9 +205,11 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_service_pb2.CommitVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_service_pb2.CommitVersionResponse, _abc.Awaitable[_version_service_pb2.CommitVersionResponse]]:
-        """Makes a draft an immutable version with the next number, under the same version_id. The digest is the one that an import of the same content gives.
-        A draft that equals the newest version, down to paths and metadata, becomes that version: no new one is made. Committing again returns the same.
-        Errors: ABORTED (BASE_MOVED) when the dataset's newest version is another one than expected; FAILED_PRECONDITION (VERSION_STATE) without images.
+        """Makes a draft an immutable version with the next number, under the same version_id. The digest is the one that an
+        import of the same content gives. A draft that equals the newest version, down to paths and metadata, becomes
+        that version: no new one is made. Committing again returns the same.
+        Errors: ABORTED (BASE_MOVED) when the dataset's newest version is another one than expected; FAILED_PRECONDITION
+        (VERSION_STATE) without images.
         """
 
     @_abc_1.abstractmethod
@@ -188,7 +218,9 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_service_pb2.DiffVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_service_pb2.DiffVersionsResponse, _abc.Awaitable[_version_service_pb2.DiffVersionsResponse]]:
-        """What a version or draft has that another one of the dataset has not, and the other way round. Pages of a draft are of the draft as it then is."""
+        """The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
+        differences is of the draft as it then stands.
+        """
 
     @_abc_1.abstractmethod
     def DeleteDraft(
@@ -196,7 +228,9 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_service_pb2.DeleteDraftRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_service_pb2.DeleteDraftResponse, _abc.Awaitable[_version_service_pb2.DeleteDraftResponse]]:
-        """Drops a draft. Errors: FAILED_PRECONDITION (VERSION_STATE) for a version that has been committed."""
+        """Deletes a draft. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (VERSION_STATE) for a version that
+        has been committed.
+        """
 
     @_abc_1.abstractmethod
     def DeleteVersion(
@@ -204,8 +238,10 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_service_pb2.DeleteVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_service_pb2.DeleteVersionResponse, _abc.Awaitable[_version_service_pb2.DeleteVersionResponse]]:
-        """Deletes a version or draft with its split revisions. Its number is not used again. Bytes that nothing else names are removed soon after.
-        Errors: FAILED_PRECONDITION (PINNED) while a job uses one of its splits, or a draft is based on it.
+        """Deletes a version or draft with its split revisions. Its number is not used again. Bytes that nothing else refers
+        to are removed soon after.
+        Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (PINNED) while a job uses one of its splits, or a
+        draft is based on it.
         """
 
 def add_VersionServiceServicer_to_server(servicer: VersionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,19 +23,17 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
-from splitrail.events.v1 import run_event_pb2 as splitrail_dot_events_dot_v1_dot_run__event__pb2
-from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dataset__pb2
+from splitrail.trainer.v1 import job_pb2 as splitrail_dot_trainer_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esplitrail/trainer/v1/run.proto\x12\x14splitrail.trainer.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#splitrail/events/v1/run_event.proto\x1a splitrail/split/v1/dataset.proto\"\xec\x06\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\x11\n\treference\x18\x04 \x01(\t\x12&\n\x03job\x18\x05 \x01(\x0b\x32\x19.splitrail.trainer.v1.Job\x12\x12\n\ndataset_id\x18\x06 \x01(\t\x12\x12\n\nversion_id\x18\x07 \x01(\t\x12\x10\n\x08split_id\x18\x08 \x01(\t\x12\x17\n\x0fsplit_reference\x18\t \x01(\t\x12\x14\n\x0csplit_digest\x18\n \x01(\t\x12\r\n\x05model\x18\x0b \x01(\t\x12;\n\targuments\x18\x0c \x03(\x0b\x32(.splitrail.trainer.v1.Run.ArgumentsEntry\x12L\n\x12resolved_arguments\x18\r \x03(\x0b\x32\x30.splitrail.trainer.v1.Run.ResolvedArgumentsEntry\x12\x0e\n\x06\x65pochs\x18\x0e \x01(\r\x12\x18\n\x10\x63heckpoint_epoch\x18\x0f \x01(\r\x12\x31\n\tartifacts\x18\x10 \x03(\x0b\x32\x1e.splitrail.trainer.v1.Artifact\x12\x13\n\x0b\x65xternal_id\x18\x11 \x01(\t\x12\x35\n\x06labels\x18\x12 \x03(\x0b\x32%.splitrail.trainer.v1.Run.LabelsEntry\x12\x13\n\x0b\x63lass_names\x18\x13 \x03(\t\x12\x39\n\x08versions\x18\x14 \x03(\x0b\x32\'.splitrail.trainer.v1.Run.VersionsEntry\x1aH\n\x0e\x41rgumentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\x1aP\n\x16ResolvedArgumentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x03\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.splitrail.events.v1.JobState\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x18\n\x10\x63\x61ncel_requested\x18\x04 \x01(\x08\x12\x30\n\x05\x63\x61use\x18\x05 \x01(\x0e\x32!.splitrail.events.v1.FailureCause\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\r\n\x05queue\x18\x07 \x01(\t\x12\x1b\n\x0equeue_position\x18\x08 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06worker\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66\x61ilures\x18\r \x01(\r\x12\x14\n\x0cmax_attempts\x18\x0e \x01(\rB\x11\n\x0f_queue_position\"\x8c\x01\n\x08\x41rtifact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x04kind\x18\x02 \x01(\x0e\x32\".splitrail.trainer.v1.ArtifactKind\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x0b\n\x03url\x18\x06 \x01(\t\"\x83\x04\n\nEvaluation\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x15\n\rrun_reference\x18\x04 \x01(\t\x12&\n\x03job\x18\x05 \x01(\x0b\x32\x19.splitrail.trainer.v1.Job\x12\x33\n\x07weights\x18\x06 \x01(\x0e\x32\".splitrail.trainer.v1.ArtifactKind\x12\x10\n\x08split_id\x18\x07 \x01(\t\x12\x17\n\x0fsplit_reference\x18\x08 \x01(\t\x12(\n\x05split\x18\t \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12\x1b\n\x13\x63ontaminated_images\x18\n \x01(\x04\x12\x42\n\targuments\x18\x0b \x03(\x0b\x32/.splitrail.trainer.v1.Evaluation.ArgumentsEntry\x12\x36\n\x06result\x18\x0c \x01(\x0b\x32&.splitrail.trainer.v1.EvaluationResult\x12\x0e\n\x06number\x18\r \x01(\r\x1aH\n\x0e\x41rgumentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\xec\x03\n\x10\x45valuationResult\x12(\n\x05split\x18\x01 \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12\x0e\n\x06images\x18\x02 \x01(\x04\x12\x0f\n\x07objects\x18\x03 \x01(\x04\x12\x44\n\x07overall\x18\x04 \x03(\x0b\x32\x33.splitrail.trainer.v1.EvaluationResult.OverallEntry\x12\x32\n\x07\x63lasses\x18\x05 \x03(\x0b\x32!.splitrail.trainer.v1.ClassResult\x12?\n\x10\x63onfusion_matrix\x18\x06 \x01(\x0b\x32%.splitrail.trainer.v1.ConfusionMatrix\x12+\n\x06\x63urves\x18\x07 \x03(\x0b\x32\x1b.splitrail.trainer.v1.Curve\x12\x45\n\x08speed_ms\x18\x08 \x03(\x0b\x32\x33.splitrail.trainer.v1.EvaluationResult.SpeedMsEntry\x1a.\n\x0cOverallEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a.\n\x0cSpeedMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xb3\x01\n\x0b\x43lassResult\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\x0e\n\x06images\x18\x02 \x01(\x04\x12\x0f\n\x07objects\x18\x03 \x01(\x04\x12?\n\x07metrics\x18\x04 \x03(\x0b\x32..splitrail.trainer.v1.ClassResult.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"J\n\x0f\x43onfusionMatrix\x12\x13\n\x0b\x63lass_names\x18\x01 \x03(\t\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x01\x12\x12\n\nconfidence\x18\x03 \x01(\x01\"u\n\x05\x43urve\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07x_title\x18\x02 \x01(\t\x12\x0f\n\x07y_title\x18\x03 \x01(\t\x12\t\n\x01x\x18\x04 \x03(\x01\x12\x31\n\x07\x63lasses\x18\x05 \x03(\x0b\x32 .splitrail.trainer.v1.ClassCurve\"+\n\nClassCurve\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\t\n\x01y\x18\x02 \x03(\x01*\xc3\x01\n\x0c\x41rtifactKind\x12\x1d\n\x19\x41RTIFACT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41RTIFACT_KIND_CHECKPOINT\x10\x01\x12\x1e\n\x1a\x41RTIFACT_KIND_BEST_WEIGHTS\x10\x02\x12\x1e\n\x1a\x41RTIFACT_KIND_LAST_WEIGHTS\x10\x03\x12\x19\n\x15\x41RTIFACT_KIND_RESULTS\x10\x04\x12\x1b\n\x17\x41RTIFACT_KIND_ARGUMENTS\x10\x05\x42N\n\x18\x64\x65v.splitrail.trainer.v1P\x01Z0splitrail.dev/gen/splitrail/trainer/v1;trainerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esplitrail/trainer/v1/run.proto\x12\x14splitrail.trainer.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1esplitrail/trainer/v1/job.proto\"\xec\x06\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x05\x12\x11\n\treference\x18\x04 \x01(\t\x12&\n\x03job\x18\x05 \x01(\x0b\x32\x19.splitrail.trainer.v1.Job\x12\x12\n\ndataset_id\x18\x06 \x01(\t\x12\x12\n\nversion_id\x18\x07 \x01(\t\x12\x10\n\x08split_id\x18\x08 \x01(\t\x12\x17\n\x0fsplit_reference\x18\t \x01(\t\x12\x14\n\x0csplit_digest\x18\n \x01(\t\x12\r\n\x05model\x18\x0b \x01(\t\x12;\n\targuments\x18\x0c \x03(\x0b\x32(.splitrail.trainer.v1.Run.ArgumentsEntry\x12L\n\x12resolved_arguments\x18\r \x03(\x0b\x32\x30.splitrail.trainer.v1.Run.ResolvedArgumentsEntry\x12\x0e\n\x06\x65pochs\x18\x0e \x01(\x05\x12\x18\n\x10\x63heckpoint_epoch\x18\x0f \x01(\x05\x12\x31\n\tartifacts\x18\x10 \x03(\x0b\x32\x1e.splitrail.trainer.v1.Artifact\x12\x13\n\x0b\x65xternal_id\x18\x11 \x01(\t\x12\x35\n\x06labels\x18\x12 \x03(\x0b\x32%.splitrail.trainer.v1.Run.LabelsEntry\x12\x13\n\x0b\x63lass_names\x18\x13 \x03(\t\x12\x39\n\x08versions\x18\x14 \x03(\x0b\x32\'.splitrail.trainer.v1.Run.VersionsEntry\x1aH\n\x0e\x41rgumentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\x1aP\n\x16ResolvedArgumentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\xa6\x01\n\x18\x64\x65v.splitrail.trainer.v1B\x08RunProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.trainer.v1.run_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\030dev.splitrail.trainer.v1P\001Z0splitrail.dev/gen/splitrail/trainer/v1;trainerv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030dev.splitrail.trainer.v1B\010RunProtoP\001Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\252\002\024Splitrail.Trainer.V1\312\002\024Splitrail\\Trainer\\V1\352\002\026Splitrail::Trainer::V1'
   _globals['_RUN_ARGUMENTSENTRY']._loaded_options = None
   _globals['_RUN_ARGUMENTSENTRY']._serialized_options = b'8\001'
   _globals['_RUN_RESOLVEDARGUMENTSENTRY']._loaded_options = None
@@ -44,48 +42,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUN_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_RUN_VERSIONSENTRY']._loaded_options = None
   _globals['_RUN_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_EVALUATION_ARGUMENTSENTRY']._loaded_options = None
-  _globals['_EVALUATION_ARGUMENTSENTRY']._serialized_options = b'8\001'
-  _globals['_EVALUATIONRESULT_OVERALLENTRY']._loaded_options = None
-  _globals['_EVALUATIONRESULT_OVERALLENTRY']._serialized_options = b'8\001'
-  _globals['_EVALUATIONRESULT_SPEEDMSENTRY']._loaded_options = None
-  _globals['_EVALUATIONRESULT_SPEEDMSENTRY']._serialized_options = b'8\001'
-  _globals['_CLASSRESULT_METRICSENTRY']._loaded_options = None
-  _globals['_CLASSRESULT_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_ARTIFACTKIND']._serialized_start=3090
-  _globals['_ARTIFACTKIND']._serialized_end=3285
-  _globals['_RUN']._serialized_start=191
-  _globals['_RUN']._serialized_end=1067
-  _globals['_RUN_ARGUMENTSENTRY']._serialized_start=817
-  _globals['_RUN_ARGUMENTSENTRY']._serialized_end=889
-  _globals['_RUN_RESOLVEDARGUMENTSENTRY']._serialized_start=891
-  _globals['_RUN_RESOLVEDARGUMENTSENTRY']._serialized_end=971
-  _globals['_RUN_LABELSENTRY']._serialized_start=973
-  _globals['_RUN_LABELSENTRY']._serialized_end=1018
-  _globals['_RUN_VERSIONSENTRY']._serialized_start=1020
-  _globals['_RUN_VERSIONSENTRY']._serialized_end=1067
-  _globals['_JOB']._serialized_start=1070
-  _globals['_JOB']._serialized_end=1509
-  _globals['_ARTIFACT']._serialized_start=1512
-  _globals['_ARTIFACT']._serialized_end=1652
-  _globals['_EVALUATION']._serialized_start=1655
-  _globals['_EVALUATION']._serialized_end=2170
-  _globals['_EVALUATION_ARGUMENTSENTRY']._serialized_start=817
-  _globals['_EVALUATION_ARGUMENTSENTRY']._serialized_end=889
-  _globals['_EVALUATIONRESULT']._serialized_start=2173
-  _globals['_EVALUATIONRESULT']._serialized_end=2665
-  _globals['_EVALUATIONRESULT_OVERALLENTRY']._serialized_start=2571
-  _globals['_EVALUATIONRESULT_OVERALLENTRY']._serialized_end=2617
-  _globals['_EVALUATIONRESULT_SPEEDMSENTRY']._serialized_start=2619
-  _globals['_EVALUATIONRESULT_SPEEDMSENTRY']._serialized_end=2665
-  _globals['_CLASSRESULT']._serialized_start=2668
-  _globals['_CLASSRESULT']._serialized_end=2847
-  _globals['_CLASSRESULT_METRICSENTRY']._serialized_start=2801
-  _globals['_CLASSRESULT_METRICSENTRY']._serialized_end=2847
-  _globals['_CONFUSIONMATRIX']._serialized_start=2849
-  _globals['_CONFUSIONMATRIX']._serialized_end=2923
-  _globals['_CURVE']._serialized_start=2925
-  _globals['_CURVE']._serialized_end=3042
-  _globals['_CLASSCURVE']._serialized_start=3044
-  _globals['_CLASSCURVE']._serialized_end=3087
+  _globals['_RUN']._serialized_start=119
+  _globals['_RUN']._serialized_end=995
+  _globals['_RUN_ARGUMENTSENTRY']._serialized_start=745
+  _globals['_RUN_ARGUMENTSENTRY']._serialized_end=817
+  _globals['_RUN_RESOLVEDARGUMENTSENTRY']._serialized_start=819
+  _globals['_RUN_RESOLVEDARGUMENTSENTRY']._serialized_end=899
+  _globals['_RUN_LABELSENTRY']._serialized_start=901
+  _globals['_RUN_LABELSENTRY']._serialized_end=946
+  _globals['_RUN_VERSIONSENTRY']._serialized_start=948
+  _globals['_RUN_VERSIONSENTRY']._serialized_end=995
 # @@protoc_insertion_point(module_scope)

@@ -23,27 +23,68 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from splitrail.api.v1 import limits_pb2 as splitrail_dot_api_dot_v1_dot_limits__pb2
 from splitrail.auth.v1 import access_pb2 as splitrail_dot_auth_dot_v1_dot_access__pb2
-from splitrail.events.v1 import run_event_pb2 as splitrail_dot_events_dot_v1_dot_run__event__pb2
+from splitrail.events.v1 import event_pb2 as splitrail_dot_events_dot_v1_dot_event__pb2
 from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dataset__pb2
+from splitrail.trainer.v1 import job_pb2 as splitrail_dot_trainer_dot_v1_dot_job__pb2
 from splitrail.trainer.v1 import run_pb2 as splitrail_dot_trainer_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&splitrail/trainer/v1/run_service.proto\x12\x14splitrail.trainer.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a#splitrail/events/v1/run_event.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1esplitrail/trainer/v1/run.proto\"\x94\x03\n\x10\x43reateRunRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\t\x12\x10\n\x08split_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12H\n\targuments\x18\x05 \x03(\x0b\x32\x35.splitrail.trainer.v1.CreateRunRequest.ArgumentsEntry\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\r\n\x05queue\x18\x07 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x08 \x01(\t\x12\x42\n\x06labels\x18\t \x03(\x0b\x32\x32.splitrail.trainer.v1.CreateRunRequest.LabelsEntry\x1aH\n\x0e\x41rgumentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x11\x43reateRunResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.splitrail.trainer.v1.Run\x12\x10\n\x08warnings\x18\x02 \x03(\t\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"8\n\x0eGetRunResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.splitrail.trainer.v1.Run\":\n\x11ResolveRunRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\"<\n\x12ResolveRunResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.splitrail.trainer.v1.Run\"\xa3\x01\n\x0fListRunsRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.splitrail.events.v1.JobState\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x06 \x01(\t\"T\n\x10ListRunsResponse\x12\'\n\x04runs\x18\x01 \x03(\x0b\x32\x19.splitrail.trainer.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\";\n\x11\x43\x61ncelRunResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.splitrail.trainer.v1.Run\"&\n\x14ListArtifactsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"J\n\x15ListArtifactsResponse\x12\x31\n\tartifacts\x18\x01 \x03(\x0b\x32\x1e.splitrail.trainer.v1.Artifact\"B\n\x18GetTrainingSchemaRequest\x12&\n\x04task\x18\x01 \x01(\x0e\x32\x18.splitrail.split.v1.Task\"\x85\x01\n\x19GetTrainingSchemaResponse\x12;\n\targuments\x18\x01 \x03(\x0b\x32(.splitrail.trainer.v1.ArgumentDescriptor\x12\x0e\n\x06models\x18\x02 \x03(\t\x12\x1b\n\x13ultralytics_version\x18\x03 \x01(\t\"\x8a\x02\n\x12\x41rgumentDescriptor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x30\n\x04type\x18\x03 \x01(\x0e\x32\".splitrail.trainer.v1.ArgumentType\x12-\n\rdefault_value\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x07 \x03(\t\x12\x0c\n\x04help\x18\x08 \x01(\t\x12\x13\n\x0bmultiple_of\x18\t \x01(\rB\n\n\x08_minimumB\n\n\x08_maximum\"\xd8\x02\n\x17\x43reateEvaluationRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x33\n\x07weights\x18\x02 \x01(\x0e\x32\".splitrail.trainer.v1.ArtifactKind\x12\x10\n\x08split_id\x18\x03 \x01(\t\x12(\n\x05split\x18\x04 \x01(\x0e\x32\x19.splitrail.split.v1.Split\x12O\n\targuments\x18\x05 \x03(\x0b\x32<.splitrail.trainer.v1.CreateEvaluationRequest.ArgumentsEntry\x12\r\n\x05\x66orce\x18\x06 \x01(\x08\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x1aH\n\x0e\x41rgumentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"P\n\x18\x43reateEvaluationResponse\x12\x34\n\nevaluation\x18\x01 \x01(\x0b\x32 .splitrail.trainer.v1.Evaluation\"-\n\x14GetEvaluationRequest\x12\x15\n\revaluation_id\x18\x01 \x01(\t\"M\n\x15GetEvaluationResponse\x12\x34\n\nevaluation\x18\x01 \x01(\x0b\x32 .splitrail.trainer.v1.Evaluation\"c\n\x16ListEvaluationsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x17ListEvaluationsResponse\x12\x35\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32 .splitrail.trainer.v1.Evaluation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x17\x43\x61ncelEvaluationRequest\x12\x15\n\revaluation_id\x18\x01 \x01(\t\"P\n\x18\x43\x61ncelEvaluationResponse\x12\x34\n\nevaluation\x18\x01 \x01(\x0b\x32 .splitrail.trainer.v1.Evaluation*\x95\x01\n\x0c\x41rgumentType\x12\x1d\n\x19\x41RGUMENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41RGUMENT_TYPE_INTEGER\x10\x01\x12\x18\n\x14\x41RGUMENT_TYPE_NUMBER\x10\x02\x12\x19\n\x15\x41RGUMENT_TYPE_BOOLEAN\x10\x03\x12\x16\n\x12\x41RGUMENT_TYPE_ENUM\x10\x04\x32\xd8\x0c\n\nRunService\x12x\n\tCreateRun\x12&.splitrail.trainer.v1.CreateRunRequest\x1a\'.splitrail.trainer.v1.CreateRunResponse\"\x1a\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x0e\"\t/api/runs:\x01*\x12x\n\x06GetRun\x12#.splitrail.trainer.v1.GetRunRequest\x1a$.splitrail.trainer.v1.GetRunResponse\"#\xea\xe0\x18\x05\x08\x01\x12\x01\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/runs/{run_id}\x12\x80\x01\n\nResolveRun\x12\'.splitrail.trainer.v1.ResolveRunRequest\x1a(.splitrail.trainer.v1.ResolveRunResponse\"\x1f\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/runs:resolve\x12r\n\x08ListRuns\x12%.splitrail.trainer.v1.ListRunsRequest\x1a&.splitrail.trainer.v1.ListRunsResponse\"\x17\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/api/runs\x12\x88\x01\n\tCancelRun\x12&.splitrail.trainer.v1.CancelRunRequest\x1a\'.splitrail.trainer.v1.CancelRunResponse\"*\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1e\"\x19/api/runs/{run_id}/cancel:\x01*\x12\x94\x01\n\rListArtifacts\x12*.splitrail.trainer.v1.ListArtifactsRequest\x1a+.splitrail.trainer.v1.ListArtifactsResponse\"*\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/runs/{run_id}/artifacts\x12\x98\x01\n\x11GetTrainingSchema\x12..splitrail.trainer.v1.GetTrainingSchemaRequest\x1a/.splitrail.trainer.v1.GetTrainingSchemaResponse\"\"\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/api/training-schema\x12\xa2\x01\n\x10\x43reateEvaluation\x12-.splitrail.trainer.v1.CreateEvaluationRequest\x1a..splitrail.trainer.v1.CreateEvaluationResponse\"/\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02#\"\x1e/api/runs/{run_id}/evaluations:\x01*\x12\x9b\x01\n\rGetEvaluation\x12*.splitrail.trainer.v1.GetEvaluationRequest\x1a+.splitrail.trainer.v1.GetEvaluationResponse\"1\xea\xe0\x18\x05\x08\x01\x12\x01\x01\x82\xd3\xe4\x93\x02\"\x12 /api/evaluations/{evaluation_id}\x12\xb0\x01\n\x0fListEvaluations\x12,.splitrail.trainer.v1.ListEvaluationsRequest\x1a-.splitrail.trainer.v1.ListEvaluationsResponse\"@\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x34\x12\x1e/api/runs/{run_id}/evaluationsZ\x12\x12\x10/api/evaluations\x12\xab\x01\n\x10\x43\x61ncelEvaluation\x12-.splitrail.trainer.v1.CancelEvaluationRequest\x1a..splitrail.trainer.v1.CancelEvaluationResponse\"8\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02,\"\'/api/evaluations/{evaluation_id}/cancel:\x01*BN\n\x18\x64\x65v.splitrail.trainer.v1P\x01Z0splitrail.dev/gen/splitrail/trainer/v1;trainerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&splitrail/trainer/v1/run_service.proto\x12\x14splitrail.trainer.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a\x1fsplitrail/events/v1/event.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1esplitrail/trainer/v1/job.proto\x1a\x1esplitrail/trainer/v1/run.proto\"\x90\x04\n\x10\x43reateRunRequest\x12\x39\n\nproject_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\t\x12\x18\n\x08split_id\x18\x03 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12\x19\n\x05model\x18\x04 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02 @\x12H\n\targuments\x18\x05 \x03(\x0b\x32\x35.splitrail.trainer.v1.CreateRunRequest.ArgumentsEntry\x12\x1b\n\nrequest_id\x18\x06 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\x12\x31\n\x05queue\x18\x07 \x01(\tB\"\xf2\xe0\x18\x1e @:\x1a[A-Za-z0-9][A-Za-z0-9._-]*\x12\x1c\n\x0b\x65xternal_id\x18\x08 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x02\x12M\n\x06labels\x18\t \x03(\x0b\x32\x32.splitrail.trainer.v1.CreateRunRequest.LabelsEntryB\t\xf2\xe0\x18\x05 \x80\x02\x30@\x1aH\n\x0e\x41rgumentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x11\x43reateRunResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.splitrail.trainer.v1.Run\x12\x10\n\x08warnings\x18\x02 \x03(\t\"+\n\rGetRunRequest\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\"8\n\x0eGetRunResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.splitrail.trainer.v1.Run\"n\n\x11ResolveRunRequest\x12\x39\n\nproject_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?\x12\x1e\n\treference\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03 \x80\x01\"<\n\x12ResolveRunResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.splitrail.trainer.v1.Run\"\xf3\x01\n\x0fListRunsRequest\x12\x39\n\nproject_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?\x12\x1a\n\ndataset_id\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.splitrail.events.v1.JobState\x12 \n\tpage_size\x18\x04 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x05 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\x12\x1c\n\x0b\x65xternal_id\x18\x06 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x02\"T\n\x10ListRunsResponse\x12\'\n\x04runs\x18\x01 \x03(\x0b\x32\x19.splitrail.trainer.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"K\n\x10\x43\x61ncelRunRequest\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\";\n\x11\x43\x61ncelRunResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x19.splitrail.trainer.v1.Run\"q\n\x14ListArtifactsRequest\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\tpage_size\x18\x02 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"c\n\x15ListArtifactsResponse\x12\x31\n\tartifacts\x18\x01 \x03(\x0b\x32\x1e.splitrail.trainer.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x18GetTrainingSchemaRequest\x12&\n\x04task\x18\x01 \x01(\x0e\x32\x18.splitrail.split.v1.Task\"\x85\x01\n\x19GetTrainingSchemaResponse\x12;\n\targuments\x18\x01 \x03(\x0b\x32(.splitrail.trainer.v1.ArgumentDescriptor\x12\x0e\n\x06models\x18\x02 \x03(\t\x12\x1b\n\x13ultralytics_version\x18\x03 \x01(\t\"\xaf\x02\n\x12\x41rgumentDescriptor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x05group\x18\x02 \x01(\x0e\x32#.splitrail.trainer.v1.ArgumentGroup\x12\x30\n\x04type\x18\x03 \x01(\x0e\x32\".splitrail.trainer.v1.ArgumentType\x12-\n\rdefault_value\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x07 \x03(\t\x12\x0c\n\x04help\x18\x08 \x01(\t\x12\x13\n\x0bmultiple_of\x18\t \x01(\x05\x42\n\n\x08_minimumB\n\n\x08_maximum*\xbf\x01\n\rArgumentGroup\x12\x1e\n\x1a\x41RGUMENT_GROUP_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41RGUMENT_GROUP_CORE\x10\x01\x12\x1c\n\x18\x41RGUMENT_GROUP_OPTIMIZER\x10\x02\x12\x17\n\x13\x41RGUMENT_GROUP_LOSS\x10\x03\x12\x1f\n\x1b\x41RGUMENT_GROUP_AUGMENTATION\x10\x04\x12\x1d\n\x19\x41RGUMENT_GROUP_VALIDATION\x10\x05*\x95\x01\n\x0c\x41rgumentType\x12\x1d\n\x19\x41RGUMENT_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41RGUMENT_TYPE_INTEGER\x10\x01\x12\x18\n\x14\x41RGUMENT_TYPE_NUMBER\x10\x02\x12\x19\n\x15\x41RGUMENT_TYPE_BOOLEAN\x10\x03\x12\x16\n\x12\x41RGUMENT_TYPE_ENUM\x10\x04\x32\xb4\x07\n\nRunService\x12x\n\tCreateRun\x12&.splitrail.trainer.v1.CreateRunRequest\x1a\'.splitrail.trainer.v1.CreateRunResponse\"\x1a\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x0e\"\t/api/runs:\x01*\x12x\n\x06GetRun\x12#.splitrail.trainer.v1.GetRunRequest\x1a$.splitrail.trainer.v1.GetRunResponse\"#\xea\xe0\x18\x05\x08\x01\x12\x01\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/runs/{run_id}\x12\x80\x01\n\nResolveRun\x12\'.splitrail.trainer.v1.ResolveRunRequest\x1a(.splitrail.trainer.v1.ResolveRunResponse\"\x1f\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/runs:resolve\x12r\n\x08ListRuns\x12%.splitrail.trainer.v1.ListRunsRequest\x1a&.splitrail.trainer.v1.ListRunsResponse\"\x17\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/api/runs\x12\x88\x01\n\tCancelRun\x12&.splitrail.trainer.v1.CancelRunRequest\x1a\'.splitrail.trainer.v1.CancelRunResponse\"*\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x1e\"\x19/api/runs/{run_id}/cancel:\x01*\x12\x94\x01\n\rListArtifacts\x12*.splitrail.trainer.v1.ListArtifactsRequest\x1a+.splitrail.trainer.v1.ListArtifactsResponse\"*\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/runs/{run_id}/artifacts\x12\x98\x01\n\x11GetTrainingSchema\x12..splitrail.trainer.v1.GetTrainingSchemaRequest\x1a/.splitrail.trainer.v1.GetTrainingSchemaResponse\"\"\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/api/training-schemaB\xad\x01\n\x18\x64\x65v.splitrail.trainer.v1B\x0fRunServiceProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.trainer.v1.run_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\030dev.splitrail.trainer.v1P\001Z0splitrail.dev/gen/splitrail/trainer/v1;trainerv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030dev.splitrail.trainer.v1B\017RunServiceProtoP\001Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\252\002\024Splitrail.Trainer.V1\312\002\024Splitrail\\Trainer\\V1\352\002\026Splitrail::Trainer::V1'
   _globals['_CREATERUNREQUEST_ARGUMENTSENTRY']._loaded_options = None
   _globals['_CREATERUNREQUEST_ARGUMENTSENTRY']._serialized_options = b'8\001'
   _globals['_CREATERUNREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_CREATERUNREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CREATEEVALUATIONREQUEST_ARGUMENTSENTRY']._loaded_options = None
-  _globals['_CREATEEVALUATIONREQUEST_ARGUMENTSENTRY']._serialized_options = b'8\001'
+  _globals['_CREATERUNREQUEST'].fields_by_name['project_id']._loaded_options = None
+  _globals['_CREATERUNREQUEST'].fields_by_name['project_id']._serialized_options = b'\362\340\030! (:\035[a-z0-9]([a-z0-9-]*[a-z0-9])?'
+  _globals['_CREATERUNREQUEST'].fields_by_name['split_id']._loaded_options = None
+  _globals['_CREATERUNREQUEST'].fields_by_name['split_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_CREATERUNREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_CREATERUNREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002\362\340\030\002 @'
+  _globals['_CREATERUNREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATERUNREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
+  _globals['_CREATERUNREQUEST'].fields_by_name['queue']._loaded_options = None
+  _globals['_CREATERUNREQUEST'].fields_by_name['queue']._serialized_options = b'\362\340\030\036 @:\032[A-Za-z0-9][A-Za-z0-9._-]*'
+  _globals['_CREATERUNREQUEST'].fields_by_name['external_id']._loaded_options = None
+  _globals['_CREATERUNREQUEST'].fields_by_name['external_id']._serialized_options = b'\362\340\030\003 \200\002'
+  _globals['_CREATERUNREQUEST'].fields_by_name['labels']._loaded_options = None
+  _globals['_CREATERUNREQUEST'].fields_by_name['labels']._serialized_options = b'\362\340\030\005 \200\0020@'
+  _globals['_GETRUNREQUEST'].fields_by_name['run_id']._loaded_options = None
+  _globals['_GETRUNREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_RESOLVERUNREQUEST'].fields_by_name['project_id']._loaded_options = None
+  _globals['_RESOLVERUNREQUEST'].fields_by_name['project_id']._serialized_options = b'\362\340\030! (:\035[a-z0-9]([a-z0-9-]*[a-z0-9])?'
+  _globals['_RESOLVERUNREQUEST'].fields_by_name['reference']._loaded_options = None
+  _globals['_RESOLVERUNREQUEST'].fields_by_name['reference']._serialized_options = b'\342A\001\002\362\340\030\003 \200\001'
+  _globals['_LISTRUNSREQUEST'].fields_by_name['project_id']._loaded_options = None
+  _globals['_LISTRUNSREQUEST'].fields_by_name['project_id']._serialized_options = b'\362\340\030! (:\035[a-z0-9]([a-z0-9-]*[a-z0-9])?'
+  _globals['_LISTRUNSREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_LISTRUNSREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_LISTRUNSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTRUNSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_LISTRUNSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTRUNSREQUEST'].fields_by_name['page_token']._serialized_options = b'\362\340\030\003 \200\010'
+  _globals['_LISTRUNSREQUEST'].fields_by_name['external_id']._loaded_options = None
+  _globals['_LISTRUNSREQUEST'].fields_by_name['external_id']._serialized_options = b'\362\340\030\003 \200\002'
+  _globals['_CANCELRUNREQUEST'].fields_by_name['run_id']._loaded_options = None
+  _globals['_CANCELRUNREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_CANCELRUNREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CANCELRUNREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
+  _globals['_LISTARTIFACTSREQUEST'].fields_by_name['run_id']._loaded_options = None
+  _globals['_LISTARTIFACTSREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_LISTARTIFACTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTARTIFACTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_LISTARTIFACTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTARTIFACTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\362\340\030\003 \200\010'
   _globals['_RUNSERVICE'].methods_by_name['CreateRun']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['CreateRun']._serialized_options = b'\352\340\030\002\010\002\202\323\344\223\002\016\"\t/api/runs:\001*'
   _globals['_RUNSERVICE'].methods_by_name['GetRun']._loaded_options = None
@@ -58,68 +99,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSERVICE'].methods_by_name['ListArtifacts']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\036\022\034/api/runs/{run_id}/artifacts'
   _globals['_RUNSERVICE'].methods_by_name['GetTrainingSchema']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['GetTrainingSchema']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002\026\022\024/api/training-schema'
-  _globals['_RUNSERVICE'].methods_by_name['CreateEvaluation']._loaded_options = None
-  _globals['_RUNSERVICE'].methods_by_name['CreateEvaluation']._serialized_options = b'\352\340\030\002\010\002\202\323\344\223\002#\"\036/api/runs/{run_id}/evaluations:\001*'
-  _globals['_RUNSERVICE'].methods_by_name['GetEvaluation']._loaded_options = None
-  _globals['_RUNSERVICE'].methods_by_name['GetEvaluation']._serialized_options = b'\352\340\030\005\010\001\022\001\001\202\323\344\223\002\"\022 /api/evaluations/{evaluation_id}'
-  _globals['_RUNSERVICE'].methods_by_name['ListEvaluations']._loaded_options = None
-  _globals['_RUNSERVICE'].methods_by_name['ListEvaluations']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\0024\022\036/api/runs/{run_id}/evaluationsZ\022\022\020/api/evaluations'
-  _globals['_RUNSERVICE'].methods_by_name['CancelEvaluation']._loaded_options = None
-  _globals['_RUNSERVICE'].methods_by_name['CancelEvaluation']._serialized_options = b'\352\340\030\002\010\002\202\323\344\223\002,\"\'/api/evaluations/{evaluation_id}/cancel:\001*'
-  _globals['_ARGUMENTTYPE']._serialized_start=2792
-  _globals['_ARGUMENTTYPE']._serialized_end=2941
-  _globals['_CREATERUNREQUEST']._serialized_start=260
-  _globals['_CREATERUNREQUEST']._serialized_end=664
-  _globals['_CREATERUNREQUEST_ARGUMENTSENTRY']._serialized_start=545
-  _globals['_CREATERUNREQUEST_ARGUMENTSENTRY']._serialized_end=617
-  _globals['_CREATERUNREQUEST_LABELSENTRY']._serialized_start=619
-  _globals['_CREATERUNREQUEST_LABELSENTRY']._serialized_end=664
-  _globals['_CREATERUNRESPONSE']._serialized_start=666
-  _globals['_CREATERUNRESPONSE']._serialized_end=743
-  _globals['_GETRUNREQUEST']._serialized_start=745
-  _globals['_GETRUNREQUEST']._serialized_end=776
-  _globals['_GETRUNRESPONSE']._serialized_start=778
-  _globals['_GETRUNRESPONSE']._serialized_end=834
-  _globals['_RESOLVERUNREQUEST']._serialized_start=836
-  _globals['_RESOLVERUNREQUEST']._serialized_end=894
-  _globals['_RESOLVERUNRESPONSE']._serialized_start=896
-  _globals['_RESOLVERUNRESPONSE']._serialized_end=956
-  _globals['_LISTRUNSREQUEST']._serialized_start=959
-  _globals['_LISTRUNSREQUEST']._serialized_end=1122
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1124
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1208
-  _globals['_CANCELRUNREQUEST']._serialized_start=1210
-  _globals['_CANCELRUNREQUEST']._serialized_end=1244
-  _globals['_CANCELRUNRESPONSE']._serialized_start=1246
-  _globals['_CANCELRUNRESPONSE']._serialized_end=1305
-  _globals['_LISTARTIFACTSREQUEST']._serialized_start=1307
-  _globals['_LISTARTIFACTSREQUEST']._serialized_end=1345
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=1347
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=1421
-  _globals['_GETTRAININGSCHEMAREQUEST']._serialized_start=1423
-  _globals['_GETTRAININGSCHEMAREQUEST']._serialized_end=1489
-  _globals['_GETTRAININGSCHEMARESPONSE']._serialized_start=1492
-  _globals['_GETTRAININGSCHEMARESPONSE']._serialized_end=1625
-  _globals['_ARGUMENTDESCRIPTOR']._serialized_start=1628
-  _globals['_ARGUMENTDESCRIPTOR']._serialized_end=1894
-  _globals['_CREATEEVALUATIONREQUEST']._serialized_start=1897
-  _globals['_CREATEEVALUATIONREQUEST']._serialized_end=2241
-  _globals['_CREATEEVALUATIONREQUEST_ARGUMENTSENTRY']._serialized_start=545
-  _globals['_CREATEEVALUATIONREQUEST_ARGUMENTSENTRY']._serialized_end=617
-  _globals['_CREATEEVALUATIONRESPONSE']._serialized_start=2243
-  _globals['_CREATEEVALUATIONRESPONSE']._serialized_end=2323
-  _globals['_GETEVALUATIONREQUEST']._serialized_start=2325
-  _globals['_GETEVALUATIONREQUEST']._serialized_end=2370
-  _globals['_GETEVALUATIONRESPONSE']._serialized_start=2372
-  _globals['_GETEVALUATIONRESPONSE']._serialized_end=2449
-  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=2451
-  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=2550
-  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=2552
-  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=2657
-  _globals['_CANCELEVALUATIONREQUEST']._serialized_start=2659
-  _globals['_CANCELEVALUATIONREQUEST']._serialized_end=2707
-  _globals['_CANCELEVALUATIONRESPONSE']._serialized_start=2709
-  _globals['_CANCELEVALUATIONRESPONSE']._serialized_end=2789
-  _globals['_RUNSERVICE']._serialized_start=2944
-  _globals['_RUNSERVICE']._serialized_end=4568
+  _globals['_ARGUMENTGROUP']._serialized_start=2435
+  _globals['_ARGUMENTGROUP']._serialized_end=2626
+  _globals['_ARGUMENTTYPE']._serialized_start=2629
+  _globals['_ARGUMENTTYPE']._serialized_end=2778
+  _globals['_CREATERUNREQUEST']._serialized_start=352
+  _globals['_CREATERUNREQUEST']._serialized_end=880
+  _globals['_CREATERUNREQUEST_ARGUMENTSENTRY']._serialized_start=761
+  _globals['_CREATERUNREQUEST_ARGUMENTSENTRY']._serialized_end=833
+  _globals['_CREATERUNREQUEST_LABELSENTRY']._serialized_start=835
+  _globals['_CREATERUNREQUEST_LABELSENTRY']._serialized_end=880
+  _globals['_CREATERUNRESPONSE']._serialized_start=882
+  _globals['_CREATERUNRESPONSE']._serialized_end=959
+  _globals['_GETRUNREQUEST']._serialized_start=961
+  _globals['_GETRUNREQUEST']._serialized_end=1004
+  _globals['_GETRUNRESPONSE']._serialized_start=1006
+  _globals['_GETRUNRESPONSE']._serialized_end=1062
+  _globals['_RESOLVERUNREQUEST']._serialized_start=1064
+  _globals['_RESOLVERUNREQUEST']._serialized_end=1174
+  _globals['_RESOLVERUNRESPONSE']._serialized_start=1176
+  _globals['_RESOLVERUNRESPONSE']._serialized_end=1236
+  _globals['_LISTRUNSREQUEST']._serialized_start=1239
+  _globals['_LISTRUNSREQUEST']._serialized_end=1482
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1484
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1568
+  _globals['_CANCELRUNREQUEST']._serialized_start=1570
+  _globals['_CANCELRUNREQUEST']._serialized_end=1645
+  _globals['_CANCELRUNRESPONSE']._serialized_start=1647
+  _globals['_CANCELRUNRESPONSE']._serialized_end=1706
+  _globals['_LISTARTIFACTSREQUEST']._serialized_start=1708
+  _globals['_LISTARTIFACTSREQUEST']._serialized_end=1821
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=1823
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=1922
+  _globals['_GETTRAININGSCHEMAREQUEST']._serialized_start=1924
+  _globals['_GETTRAININGSCHEMAREQUEST']._serialized_end=1990
+  _globals['_GETTRAININGSCHEMARESPONSE']._serialized_start=1993
+  _globals['_GETTRAININGSCHEMARESPONSE']._serialized_end=2126
+  _globals['_ARGUMENTDESCRIPTOR']._serialized_start=2129
+  _globals['_ARGUMENTDESCRIPTOR']._serialized_end=2432
+  _globals['_RUNSERVICE']._serialized_start=2781
+  _globals['_RUNSERVICE']._serialized_end=3729
 # @@protoc_insertion_point(module_scope)

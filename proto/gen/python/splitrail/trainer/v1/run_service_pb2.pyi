@@ -9,8 +9,9 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from splitrail.events.v1 import run_event_pb2 as _run_event_pb2
+from splitrail.events.v1 import event_pb2 as _event_pb2
 from splitrail.split.v1 import dataset_pb2 as _dataset_pb2
+from splitrail.trainer.v1 import job_pb2 as _job_pb2
 from splitrail.trainer.v1 import run_pb2 as _run_pb2
 import builtins as _builtins
 import sys
@@ -22,6 +23,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ArgumentGroup:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ArgumentGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ArgumentGroup.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ARGUMENT_GROUP_UNSPECIFIED: _ArgumentGroup.ValueType  # 0
+    """Not used."""
+    ARGUMENT_GROUP_CORE: _ArgumentGroup.ValueType  # 1
+    """What nearly every training sets."""
+    ARGUMENT_GROUP_OPTIMIZER: _ArgumentGroup.ValueType  # 2
+    """Optimizer and learning-rate schedule."""
+    ARGUMENT_GROUP_LOSS: _ArgumentGroup.ValueType  # 3
+    """Regularization and weights of the losses."""
+    ARGUMENT_GROUP_AUGMENTATION: _ArgumentGroup.ValueType  # 4
+    """Augmentation of training images."""
+    ARGUMENT_GROUP_VALIDATION: _ArgumentGroup.ValueType  # 5
+    """Arguments of an evaluation."""
+
+class ArgumentGroup(_ArgumentGroup, metaclass=_ArgumentGroupEnumTypeWrapper):
+    """Groups of arguments, in the order of a form."""
+
+ARGUMENT_GROUP_UNSPECIFIED: ArgumentGroup.ValueType  # 0
+"""Not used."""
+ARGUMENT_GROUP_CORE: ArgumentGroup.ValueType  # 1
+"""What nearly every training sets."""
+ARGUMENT_GROUP_OPTIMIZER: ArgumentGroup.ValueType  # 2
+"""Optimizer and learning-rate schedule."""
+ARGUMENT_GROUP_LOSS: ArgumentGroup.ValueType  # 3
+"""Regularization and weights of the losses."""
+ARGUMENT_GROUP_AUGMENTATION: ArgumentGroup.ValueType  # 4
+"""Augmentation of training images."""
+ARGUMENT_GROUP_VALIDATION: ArgumentGroup.ValueType  # 5
+"""Arguments of an evaluation."""
+Global___ArgumentGroup: _TypeAlias = ArgumentGroup  # noqa: Y015
 
 class _ArgumentType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -57,7 +94,7 @@ Global___ArgumentType: _TypeAlias = ArgumentType  # noqa: Y015
 
 @_typing.final
 class CreateRunRequest(_message.Message):
-    """Asks for a training."""
+    """What to train on what, and how."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -120,18 +157,18 @@ class CreateRunRequest(_message.Message):
     model: _builtins.str
     """Architecture: `yolov8n`, ... (see GetTrainingSchema)."""
     request_id: _builtins.str
-    """The caller's identifier of this request, at most 128 characters."""
+    """The caller's identifier of this request: a repeated request with the same one returns what the first one made."""
     queue: _builtins.str
-    """Which queue; default `default`."""
+    """The queue to wait in: letters, digits, '.', '_', '-'; default `default`."""
     external_id: _builtins.str
-    """The caller's own identifier; may be empty."""
+    """The caller's own identifier, unique among the project's runs; empty: none."""
     @_builtins.property
     def arguments(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
         """Training arguments by Ultralytics' names."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The caller's own bookkeeping."""
+        """The caller's own bookkeeping: keys of letters, digits, '.', '_' and '-', at most 64 characters."""
 
     def __init__(
         self,
@@ -168,7 +205,7 @@ class CreateRunResponse(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What is allowed but probably not meant, in words."""
+        """In words: what is allowed, but probably not meant."""
 
     def __init__(
         self,
@@ -186,7 +223,7 @@ Global___CreateRunResponse: _TypeAlias = CreateRunResponse  # noqa: Y015
 
 @_typing.final
 class GetRunRequest(_message.Message):
-    """Asks for a run."""
+    """Which run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -215,7 +252,7 @@ class GetRunResponse(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> _run_pb2.Run:
-        """As asked for."""
+        """As it stands."""
 
     def __init__(
         self,
@@ -282,7 +319,7 @@ Global___ResolveRunResponse: _TypeAlias = ResolveRunResponse  # noqa: Y015
 
 @_typing.final
 class ListRunsRequest(_message.Message):
-    """Asks for runs."""
+    """Which runs, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -296,12 +333,12 @@ class ListRunsRequest(_message.Message):
     """Only of this project; empty: of all that the caller can see."""
     dataset_id: _builtins.str
     """Only on this dataset."""
-    state: _run_event_pb2.JobState.ValueType
+    state: _event_pb2.JobState.ValueType
     """Only in this state."""
     page_size: _builtins.int
-    """At most this many; default 100, maximum 1000."""
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str
-    """From the previous page."""
+    """next_page_token of the previous page."""
     external_id: _builtins.str
     """Only those with this external_id."""
     def __init__(
@@ -309,7 +346,7 @@ class ListRunsRequest(_message.Message):
         *,
         project_id: _builtins.str = ...,
         dataset_id: _builtins.str = ...,
-        state: _run_event_pb2.JobState.ValueType = ...,
+        state: _event_pb2.JobState.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         external_id: _builtins.str = ...,
@@ -352,21 +389,25 @@ Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
 
 @_typing.final
 class CancelRunRequest(_message.Message):
-    """Asks for the end of a run."""
+    """Which run to cancel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Which one."""
+    """The run."""
+    request_id: _builtins.str
+    """The caller's identifier of this request, for logs: repeating the call is harmless with or without it."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -398,21 +439,29 @@ Global___CancelRunResponse: _TypeAlias = CancelRunResponse  # noqa: Y015
 
 @_typing.final
 class ListArtifactsRequest(_message.Message):
-    """Asks for files."""
+    """Which run's files, and which page of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Of which run."""
+    """The run."""
+    page_size: _builtins.int
+    """At most this many: default 100, and more than 1000 is taken as 1000."""
+    page_token: _builtins.str
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -425,18 +474,22 @@ class ListArtifactsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ARTIFACTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
-    def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Artifact]:
+    def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Artifact]:
         """By kind and name."""
 
     def __init__(
         self,
         *,
-        artifacts: _abc.Iterable[_run_pb2.Artifact] | None = ...,
+        artifacts: _abc.Iterable[_job_pb2.Artifact] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -444,7 +497,7 @@ Global___ListArtifactsResponse: _TypeAlias = ListArtifactsResponse  # noqa: Y015
 
 @_typing.final
 class GetTrainingSchemaRequest(_message.Message):
-    """Asks for the arguments."""
+    """Which task's arguments."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -515,8 +568,8 @@ class ArgumentDescriptor(_message.Message):
     MULTIPLE_OF_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Ultralytics' name."""
-    group: _builtins.str
-    """`Core`, `Optimizer & Schedule`, `Regularization & Loss` or `Augmentation`."""
+    group: Global___ArgumentGroup.ValueType
+    """Where a form puts it."""
     type: Global___ArgumentType.ValueType
     """Type of its value."""
     minimum: _builtins.float
@@ -529,7 +582,7 @@ class ArgumentDescriptor(_message.Message):
     """The value must be a multiple of it, for integers; 0: any."""
     @_builtins.property
     def default_value(self) -> _struct_pb2.Value:
-        """What the pod uses when it is not given."""
+        """The value that is used when it is not given."""
 
     @_builtins.property
     def choices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -539,7 +592,7 @@ class ArgumentDescriptor(_message.Message):
         self,
         *,
         name: _builtins.str = ...,
-        group: _builtins.str = ...,
+        group: Global___ArgumentGroup.ValueType = ...,
         type: Global___ArgumentType.ValueType = ...,
         default_value: _struct_pb2.Value | None = ...,
         minimum: _builtins.float | None = ...,
@@ -562,250 +615,3 @@ class ArgumentDescriptor(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum) -> _WhichOneofReturnType__minimum | None: ...
 
 Global___ArgumentDescriptor: _TypeAlias = ArgumentDescriptor  # noqa: Y015
-
-@_typing.final
-class CreateEvaluationRequest(_message.Message):
-    """Asks for an evaluation."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    @_typing.final
-    class ArgumentsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        @_builtins.property
-        def value(self) -> _struct_pb2.Value: ...
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _struct_pb2.Value | None = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    RUN_ID_FIELD_NUMBER: _builtins.int
-    WEIGHTS_FIELD_NUMBER: _builtins.int
-    SPLIT_ID_FIELD_NUMBER: _builtins.int
-    SPLIT_FIELD_NUMBER: _builtins.int
-    ARGUMENTS_FIELD_NUMBER: _builtins.int
-    FORCE_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    run_id: _builtins.str
-    """Run whose weights are judged."""
-    weights: _run_pb2.ArtifactKind.ValueType
-    """Which weights; default ARTIFACT_KIND_BEST_WEIGHTS."""
-    split_id: _builtins.str
-    """Revision to judge on; default: the run's own."""
-    split: _dataset_pb2.Split.ValueType
-    """Part to judge on; default SPLIT_TEST."""
-    force: _builtins.bool
-    """Judge although images of the part were trained on; the result is labelled."""
-    request_id: _builtins.str
-    """The caller's identifier of this request, at most 128 characters."""
-    @_builtins.property
-    def arguments(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
-        """`imgsz`, `batch`, `conf`, `iou`, `max_det`."""
-
-    def __init__(
-        self,
-        *,
-        run_id: _builtins.str = ...,
-        weights: _run_pb2.ArtifactKind.ValueType = ...,
-        split_id: _builtins.str = ...,
-        split: _dataset_pb2.Split.ValueType = ...,
-        arguments: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
-        force: _builtins.bool = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "force", b"force", "request_id", b"request_id", "run_id", b"run_id", "split", b"split", "split_id", b"split_id", "weights", b"weights"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateEvaluationRequest: _TypeAlias = CreateEvaluationRequest  # noqa: Y015
-
-@_typing.final
-class CreateEvaluationResponse(_message.Message):
-    """The evaluation."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EVALUATION_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def evaluation(self) -> _run_pb2.Evaluation:
-        """Queued."""
-
-    def __init__(
-        self,
-        *,
-        evaluation: _run_pb2.Evaluation | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateEvaluationResponse: _TypeAlias = CreateEvaluationResponse  # noqa: Y015
-
-@_typing.final
-class GetEvaluationRequest(_message.Message):
-    """Asks for an evaluation."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EVALUATION_ID_FIELD_NUMBER: _builtins.int
-    evaluation_id: _builtins.str
-    """Which one."""
-    def __init__(
-        self,
-        *,
-        evaluation_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation_id", b"evaluation_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetEvaluationRequest: _TypeAlias = GetEvaluationRequest  # noqa: Y015
-
-@_typing.final
-class GetEvaluationResponse(_message.Message):
-    """The evaluation."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EVALUATION_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def evaluation(self) -> _run_pb2.Evaluation:
-        """As asked for."""
-
-    def __init__(
-        self,
-        *,
-        evaluation: _run_pb2.Evaluation | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetEvaluationResponse: _TypeAlias = GetEvaluationResponse  # noqa: Y015
-
-@_typing.final
-class ListEvaluationsRequest(_message.Message):
-    """Asks for evaluations."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RUN_ID_FIELD_NUMBER: _builtins.int
-    PROJECT_ID_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    run_id: _builtins.str
-    """Only of this run."""
-    project_id: _builtins.str
-    """Only of this project."""
-    page_size: _builtins.int
-    """At most this many; default 100, maximum 1000."""
-    page_token: _builtins.str
-    """From the previous page."""
-    def __init__(
-        self,
-        *,
-        run_id: _builtins.str = ...,
-        project_id: _builtins.str = ...,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id", "run_id", b"run_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListEvaluationsRequest: _TypeAlias = ListEvaluationsRequest  # noqa: Y015
-
-@_typing.final
-class ListEvaluationsResponse(_message.Message):
-    """A page of evaluations."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EVALUATIONS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Empty on the last page."""
-    @_builtins.property
-    def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.Evaluation]:
-        """Newest first."""
-
-    def __init__(
-        self,
-        *,
-        evaluations: _abc.Iterable[_run_pb2.Evaluation] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluations", b"evaluations", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListEvaluationsResponse: _TypeAlias = ListEvaluationsResponse  # noqa: Y015
-
-@_typing.final
-class CancelEvaluationRequest(_message.Message):
-    """Asks for the end of an evaluation."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EVALUATION_ID_FIELD_NUMBER: _builtins.int
-    evaluation_id: _builtins.str
-    """Which one."""
-    def __init__(
-        self,
-        *,
-        evaluation_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation_id", b"evaluation_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CancelEvaluationRequest: _TypeAlias = CancelEvaluationRequest  # noqa: Y015
-
-@_typing.final
-class CancelEvaluationResponse(_message.Message):
-    """The evaluation."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EVALUATION_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def evaluation(self) -> _run_pb2.Evaluation:
-        """With cancel_requested, or already ended."""
-
-    def __init__(
-        self,
-        *,
-        evaluation: _run_pb2.Evaluation | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CancelEvaluationResponse: _TypeAlias = CancelEvaluationResponse  # noqa: Y015

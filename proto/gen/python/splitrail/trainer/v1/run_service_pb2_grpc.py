@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class RunServiceStub:
-    """Runs and evaluations, for people and programs.
+    """Runs: trainings on a pinned split. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
     """
 
     def __init__(self, channel):
@@ -70,36 +71,19 @@ class RunServiceStub:
                 request_serializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetTrainingSchemaRequest.SerializeToString,
                 response_deserializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetTrainingSchemaResponse.FromString,
                 _registered_method=True)
-        self.CreateEvaluation = channel.unary_unary(
-                '/splitrail.trainer.v1.RunService/CreateEvaluation',
-                request_serializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CreateEvaluationRequest.SerializeToString,
-                response_deserializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CreateEvaluationResponse.FromString,
-                _registered_method=True)
-        self.GetEvaluation = channel.unary_unary(
-                '/splitrail.trainer.v1.RunService/GetEvaluation',
-                request_serializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetEvaluationRequest.SerializeToString,
-                response_deserializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetEvaluationResponse.FromString,
-                _registered_method=True)
-        self.ListEvaluations = channel.unary_unary(
-                '/splitrail.trainer.v1.RunService/ListEvaluations',
-                request_serializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.ListEvaluationsRequest.SerializeToString,
-                response_deserializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.ListEvaluationsResponse.FromString,
-                _registered_method=True)
-        self.CancelEvaluation = channel.unary_unary(
-                '/splitrail.trainer.v1.RunService/CancelEvaluation',
-                request_serializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CancelEvaluationRequest.SerializeToString,
-                response_deserializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CancelEvaluationResponse.FromString,
-                _registered_method=True)
 
 
 class RunServiceServicer:
-    """Runs and evaluations, for people and programs.
+    """Runs: trainings on a pinned split. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
     """
 
     def CreateRun(self, request, context):
-        """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT naming request_id).
-        Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the model;
-        FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY, VERSION_STATE).
+        """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT
+        naming request_id).
+        Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the
+        model; ALREADY_EXISTS when the external_id is taken; FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY,
+        VERSION_STATE, TASK_UNSUPPORTED, PROJECT_ARCHIVED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,7 +111,7 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelRun(self, request, context):
-        """Asks for the end of a run: at once while queued, between batches when running. Repeating it is harmless.
+        """Cancels a run: at once while it is queued, between two batches while it runs. Repeating it is harmless.
         Errors: FAILED_PRECONDITION (JOB_ENDED) when it ended in another way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -143,35 +127,6 @@ class RunServiceServicer:
 
     def GetTrainingSchema(self, request, context):
         """Every training argument that may be set, with type, default, range and help.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CreateEvaluation(self, request, context):
-        """Queues an evaluation of a run's weights. The same request_id returns the same evaluation; with another request it is refused (INVALID_ARGUMENT).
-        Errors: FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY, CONTAMINATED unless forced); INVALID_ARGUMENT.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetEvaluation(self, request, context):
-        """One evaluation by id.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListEvaluations(self, request, context):
-        """Evaluations, newest first.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CancelEvaluation(self, request, context):
-        """Asks for the end of an evaluation. Repeating it is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,26 +170,6 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetTrainingSchemaRequest.FromString,
                     response_serializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetTrainingSchemaResponse.SerializeToString,
             ),
-            'CreateEvaluation': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateEvaluation,
-                    request_deserializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CreateEvaluationRequest.FromString,
-                    response_serializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CreateEvaluationResponse.SerializeToString,
-            ),
-            'GetEvaluation': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetEvaluation,
-                    request_deserializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetEvaluationRequest.FromString,
-                    response_serializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetEvaluationResponse.SerializeToString,
-            ),
-            'ListEvaluations': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListEvaluations,
-                    request_deserializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.ListEvaluationsRequest.FromString,
-                    response_serializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.ListEvaluationsResponse.SerializeToString,
-            ),
-            'CancelEvaluation': grpc.unary_unary_rpc_method_handler(
-                    servicer.CancelEvaluation,
-                    request_deserializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CancelEvaluationRequest.FromString,
-                    response_serializer=splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CancelEvaluationResponse.SerializeToString,
-            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'splitrail.trainer.v1.RunService', rpc_method_handlers)
@@ -244,7 +179,8 @@ def add_RunServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RunService:
-    """Runs and evaluations, for people and programs.
+    """Runs: trainings on a pinned split. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
     """
 
     @staticmethod
@@ -426,114 +362,6 @@ class RunService:
             '/splitrail.trainer.v1.RunService/GetTrainingSchema',
             splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetTrainingSchemaRequest.SerializeToString,
             splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetTrainingSchemaResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CreateEvaluation(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/splitrail.trainer.v1.RunService/CreateEvaluation',
-            splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CreateEvaluationRequest.SerializeToString,
-            splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CreateEvaluationResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetEvaluation(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/splitrail.trainer.v1.RunService/GetEvaluation',
-            splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetEvaluationRequest.SerializeToString,
-            splitrail_dot_trainer_dot_v1_dot_run__service__pb2.GetEvaluationResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListEvaluations(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/splitrail.trainer.v1.RunService/ListEvaluations',
-            splitrail_dot_trainer_dot_v1_dot_run__service__pb2.ListEvaluationsRequest.SerializeToString,
-            splitrail_dot_trainer_dot_v1_dot_run__service__pb2.ListEvaluationsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CancelEvaluation(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/splitrail.trainer.v1.RunService/CancelEvaluation',
-            splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CancelEvaluationRequest.SerializeToString,
-            splitrail_dot_trainer_dot_v1_dot_run__service__pb2.CancelEvaluationResponse.FromString,
             options,
             channel_credentials,
             insecure,

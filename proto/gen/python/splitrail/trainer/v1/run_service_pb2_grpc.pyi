@@ -27,16 +27,20 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RunServiceStub:
-    """Runs and evaluations, for people and programs."""
+    """Runs: trainings on a pinned split. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RunServiceAsyncStub: ...
     CreateRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CreateRunRequest, _run_service_pb2.CreateRunResponse]
-    """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT naming request_id).
-    Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the model;
-    FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY, VERSION_STATE).
+    """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT
+    naming request_id).
+    Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the
+    model; ALREADY_EXISTS when the external_id is taken; FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY,
+    VERSION_STATE, TASK_UNSUPPORTED, PROJECT_ARCHIVED).
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]
     """One run by id."""
@@ -45,33 +49,27 @@ class RunServiceStub:
     ListRuns: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ListRunsRequest, _run_service_pb2.ListRunsResponse]
     """Runs, newest first."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CancelRunRequest, _run_service_pb2.CancelRunResponse]
-    """Asks for the end of a run: at once while queued, between batches when running. Repeating it is harmless.
+    """Cancels a run: at once while it is queued, between two batches while it runs. Repeating it is harmless.
     Errors: FAILED_PRECONDITION (JOB_ENDED) when it ended in another way.
     """
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ListArtifactsRequest, _run_service_pb2.ListArtifactsResponse]
     """Files of a run, with signed URLs."""
     GetTrainingSchema: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetTrainingSchemaRequest, _run_service_pb2.GetTrainingSchemaResponse]
     """Every training argument that may be set, with type, default, range and help."""
-    CreateEvaluation: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CreateEvaluationRequest, _run_service_pb2.CreateEvaluationResponse]
-    """Queues an evaluation of a run's weights. The same request_id returns the same evaluation; with another request it is refused (INVALID_ARGUMENT).
-    Errors: FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY, CONTAMINATED unless forced); INVALID_ARGUMENT.
-    """
-    GetEvaluation: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetEvaluationRequest, _run_service_pb2.GetEvaluationResponse]
-    """One evaluation by id."""
-    ListEvaluations: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ListEvaluationsRequest, _run_service_pb2.ListEvaluationsResponse]
-    """Evaluations, newest first."""
-    CancelEvaluation: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CancelEvaluationRequest, _run_service_pb2.CancelEvaluationResponse]
-    """Asks for the end of an evaluation. Repeating it is harmless."""
 
 @_typing.type_check_only
 class RunServiceAsyncStub(RunServiceStub):
-    """Runs and evaluations, for people and programs."""
+    """Runs: trainings on a pinned split. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CreateRunRequest, _run_service_pb2.CreateRunResponse]  # type: ignore[assignment]
-    """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT naming request_id).
-    Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the model;
-    FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY, VERSION_STATE).
+    """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT
+    naming request_id).
+    Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the
+    model; ALREADY_EXISTS when the external_id is taken; FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY,
+    VERSION_STATE, TASK_UNSUPPORTED, PROJECT_ARCHIVED).
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]  # type: ignore[assignment]
     """One run by id."""
@@ -80,26 +78,18 @@ class RunServiceAsyncStub(RunServiceStub):
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListRunsRequest, _run_service_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Runs, newest first."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CancelRunRequest, _run_service_pb2.CancelRunResponse]  # type: ignore[assignment]
-    """Asks for the end of a run: at once while queued, between batches when running. Repeating it is harmless.
+    """Cancels a run: at once while it is queued, between two batches while it runs. Repeating it is harmless.
     Errors: FAILED_PRECONDITION (JOB_ENDED) when it ended in another way.
     """
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListArtifactsRequest, _run_service_pb2.ListArtifactsResponse]  # type: ignore[assignment]
     """Files of a run, with signed URLs."""
     GetTrainingSchema: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetTrainingSchemaRequest, _run_service_pb2.GetTrainingSchemaResponse]  # type: ignore[assignment]
     """Every training argument that may be set, with type, default, range and help."""
-    CreateEvaluation: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CreateEvaluationRequest, _run_service_pb2.CreateEvaluationResponse]  # type: ignore[assignment]
-    """Queues an evaluation of a run's weights. The same request_id returns the same evaluation; with another request it is refused (INVALID_ARGUMENT).
-    Errors: FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY, CONTAMINATED unless forced); INVALID_ARGUMENT.
-    """
-    GetEvaluation: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetEvaluationRequest, _run_service_pb2.GetEvaluationResponse]  # type: ignore[assignment]
-    """One evaluation by id."""
-    ListEvaluations: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListEvaluationsRequest, _run_service_pb2.ListEvaluationsResponse]  # type: ignore[assignment]
-    """Evaluations, newest first."""
-    CancelEvaluation: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CancelEvaluationRequest, _run_service_pb2.CancelEvaluationResponse]  # type: ignore[assignment]
-    """Asks for the end of an evaluation. Repeating it is harmless."""
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Runs and evaluations, for people and programs."""
+    """Runs: trainings on a pinned split. Errors of all: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND, UNAUTHENTICATED,
+    PERMISSION_DENIED.
+    """
 
     @_abc_1.abstractmethod
     def CreateRun(
@@ -107,9 +97,11 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.CreateRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.CreateRunResponse, _abc.Awaitable[_run_service_pb2.CreateRunResponse]]:
-        """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT naming request_id).
-        Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the model;
-        FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY, VERSION_STATE).
+        """Queues a training. The same request_id returns the same run; with other arguments it is refused (INVALID_ARGUMENT
+        naming request_id).
+        Errors: INVALID_ARGUMENT naming the argument (unknown, mistyped, out of range, owned by the platform) or the
+        model; ALREADY_EXISTS when the external_id is taken; FAILED_PRECONDITION (SPLIT_MISSING, SPLIT_EMPTY,
+        VERSION_STATE, TASK_UNSUPPORTED, PROJECT_ARCHIVED).
         """
 
     @_abc_1.abstractmethod
@@ -142,7 +134,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.CancelRunResponse, _abc.Awaitable[_run_service_pb2.CancelRunResponse]]:
-        """Asks for the end of a run: at once while queued, between batches when running. Repeating it is harmless.
+        """Cancels a run: at once while it is queued, between two batches while it runs. Repeating it is harmless.
         Errors: FAILED_PRECONDITION (JOB_ENDED) when it ended in another way.
         """
 
@@ -161,39 +153,5 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.GetTrainingSchemaResponse, _abc.Awaitable[_run_service_pb2.GetTrainingSchemaResponse]]:
         """Every training argument that may be set, with type, default, range and help."""
-
-    @_abc_1.abstractmethod
-    def CreateEvaluation(
-        self,
-        request: _run_service_pb2.CreateEvaluationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_run_service_pb2.CreateEvaluationResponse, _abc.Awaitable[_run_service_pb2.CreateEvaluationResponse]]:
-        """Queues an evaluation of a run's weights. The same request_id returns the same evaluation; with another request it is refused (INVALID_ARGUMENT).
-        Errors: FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY, CONTAMINATED unless forced); INVALID_ARGUMENT.
-        """
-
-    @_abc_1.abstractmethod
-    def GetEvaluation(
-        self,
-        request: _run_service_pb2.GetEvaluationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_run_service_pb2.GetEvaluationResponse, _abc.Awaitable[_run_service_pb2.GetEvaluationResponse]]:
-        """One evaluation by id."""
-
-    @_abc_1.abstractmethod
-    def ListEvaluations(
-        self,
-        request: _run_service_pb2.ListEvaluationsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_run_service_pb2.ListEvaluationsResponse, _abc.Awaitable[_run_service_pb2.ListEvaluationsResponse]]:
-        """Evaluations, newest first."""
-
-    @_abc_1.abstractmethod
-    def CancelEvaluation(
-        self,
-        request: _run_service_pb2.CancelEvaluationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_run_service_pb2.CancelEvaluationResponse, _abc.Awaitable[_run_service_pb2.CancelEvaluationResponse]]:
-        """Asks for the end of an evaluation. Repeating it is harmless."""
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
