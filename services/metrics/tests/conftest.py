@@ -4,40 +4,34 @@ import asyncio
 import logging
 import shutil
 import subprocess
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.resources import files
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import nats
-import psycopg
 import pytest
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
-from psycopg.rows import dict_row
 from splitrail.events.v1 import run_event_pb2 as events
 from splitrail.metrics.v1 import metrics_service_pb2 as api
 from splitrail.metrics.v1 import metrics_service_pb2_grpc
 from splitrail.trainer.v1 import run_pb2, run_service_pb2, run_service_pb2_grpc
 from splitrail_common.access import current_call
 from splitrail_common.concurrency import ended
-from splitrail_common.database import migrate
 from splitrail_common.errors import not_found
 from splitrail_common.messaging import TOKEN_HEADER, connect, event_subject
 from splitrail_common.peers import bearer, channel
 from splitrail_common.publisher import FeedPublisher
-from splitrail_common.server import Servicer, make_server
+from splitrail_common.server import App, Servicer, serving
 from splitrail_common.tokens import Kind, Signer, Verifier
 from splitrail_local.ports import choose_free
 from splitrail_local.programs import script
-from splitrail_local.testing import RunningStack, running_stack
-from splitrail_metrics.app import App, build
+from splitrail_local.testing import ClonedDatabase, RunningStack, TemplateDatabase, eventually, running_stack
+from splitrail_metrics.app import build
 from splitrail_metrics.settings import Settings
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
@@ -50,50 +44,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 
 
 @pytest.fixture(scope="session")
-def template(stack: RunningStack) -> str:
-    """A database with the service's migrations, to be cloned."""
-    dsn = make_conninfo(stack.admin_dsn, dbname="metrics_template")
-
-    async def prepare() -> None:
-        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
-            await migrate(connection, files("splitrail_metrics") / "migrations")
-
-    with psycopg.connect(stack.admin_dsn, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE metrics_template")
-    asyncio.run(prepare())
-    return "metrics_template"
-
-
-class Database:
-    """A clone of the template; can be made to vanish for a while."""
-
-    def __init__(self, admin_dsn: str, name: str) -> None:
-        self._admin_dsn = admin_dsn
-        self._name = name
-        self.dsn = make_conninfo(admin_dsn, dbname=name)
-
-    def away(self) -> None:
-        """Ends all connections and refuses new ones (the superuser of the tests included)."""
-        with psycopg.connect(self._admin_dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(self._name)))
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (self._name,))
-
-    def back(self) -> None:
-        with psycopg.connect(self._admin_dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(self._name)))
-
-    def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.dsn) as connection:
-            return connection.execute(query, arguments).fetchall()
+def template(stack: RunningStack) -> TemplateDatabase:
+    return TemplateDatabase(stack, "metrics")
 
 
 @pytest.fixture
-def database(stack: RunningStack, template: str) -> Iterator[Database]:
-    name = f"metrics_{uuid.uuid4().hex}"
-    with psycopg.connect(stack.admin_dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
-        yield Database(stack.admin_dsn, name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+def database(template: TemplateDatabase) -> Iterator[ClonedDatabase]:
+    with template.clone() as clone:
+        yield clone
 
 
 class Broker:
@@ -213,7 +171,7 @@ class Sender:
 class Platform:
     """The service and everything around it, as seen by a test."""
 
-    def __init__(self, stack: RunningStack, database: Database, broker: Broker) -> None:
+    def __init__(self, stack: RunningStack, database: ClonedDatabase, broker: Broker) -> None:
         self.stack, self.database, self.broker = stack, database, broker
         self.verifier = Verifier.from_file(stack.jwks_file)
         self.trainer_signer = Signer.from_file("splitrail-trainer", stack.signing_key_file("splitrail-trainer"))
@@ -234,16 +192,15 @@ class Platform:
             cleanup.push_async_callback(self.nats.close)
             self.jetstream = self.nats.jetstream()
             self.stub = metrics_service_pb2_grpc.MetricsServiceStub(await cleanup.enter_async_context(channel(self.address)))
-            await self.until(self.has_stream, "the stream and its consumer are there")
+            await eventually(self.has_stream, "the stream and its consumer are there")
             yield self
 
     async def start_trainer(self, cleanup: AsyncExitStack) -> None:
         descriptor = run_service_pb2.DESCRIPTOR.services_by_name["RunService"]
         add = lambda server: run_service_pb2_grpc.add_RunServiceServicer_to_server(self.trainer, server)  # noqa: E731
-        server = make_server([Servicer(descriptor, add)], self.verifier)
-        self.trainer_address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        cleanup.push_async_callback(server.stop, 0)
+        app = App([Servicer(descriptor, add)], self.verifier)
+        running = await cleanup.enter_async_context(serving(app, "127.0.0.1:0", grace_seconds=0))
+        self.trainer_address = running.address
 
     def settings(self, **changes: Any) -> Settings:
         environment = self.stack.environment("metrics")
@@ -255,11 +212,8 @@ class Platform:
     async def start(self, cleanup: AsyncExitStack, **changes: Any) -> str:
         """A replica of the service with these settings; returns its address."""
         app = await cleanup.enter_async_context(build(self.settings(**changes)))
-        server = make_server(app.servicers, app.verifier)
-        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        cleanup.push_async_callback(server.stop, 0)
-        tasks = [asyncio.create_task(task) for task in app.tasks]
+        running = await cleanup.enter_async_context(serving(replace(app, background=()), "127.0.0.1:0", grace_seconds=0))
+        tasks = [asyncio.create_task(task()) for task in app.background]
 
         async def stop() -> None:
             failed = [task.exception() for task in tasks if task.done() and not task.cancelled()]
@@ -268,8 +222,8 @@ class Platform:
 
         cleanup.push_async_callback(stop)
         if not self.address:
-            self.app, self.address, self.stop_ingest = app, address, stop
-        return address
+            self.app, self.address, self.stop_ingest = app, running.address, stop
+        return running.address
 
     async def has_stream(self) -> bool:
         try:
@@ -277,18 +231,6 @@ class Platform:
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
             return False
         return True
-
-    async def until(self, condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-        """The first true result of `condition` (sync or async); fails after the deadline."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            result = condition()
-            if asyncio.iscoroutine(result):
-                result = await result
-            if result:
-                return result
-            await asyncio.sleep(0.02)
-        pytest.fail(f"not within {seconds:.0f} s: {what}")
 
     def attempt_token(self, job_id: str, attempt: int, project_id: str = "p", signer: Signer | None = None, lifetime: int = 600) -> str:
         claims = {"project_id": project_id, "job_id": job_id, "attempt": attempt, "split_id": "", "splits": ["train", "val"]}
@@ -312,7 +254,7 @@ class Platform:
                     raise
                 return False
 
-        await self.until(reached, f"event {wanted} of attempt {sender.attempt} is committed", seconds)
+        await eventually(reached, f"event {wanted} of attempt {sender.attempt} is committed", seconds)
 
     async def watch(self, run_id: str, after_seq: int = 0, until: Callable[[api.WatchRunResponse], bool] | None = None) -> list[api.WatchRunResponse]:
         """Everything but heartbeats and progress, up to `closed` or the message that `until` accepts."""
@@ -328,7 +270,7 @@ class Platform:
 
 
 @pytest.fixture
-async def platform(stack: RunningStack, database: Database, broker: Broker) -> AsyncIterator[Platform]:
+async def platform(stack: RunningStack, database: ClonedDatabase, broker: Broker) -> AsyncIterator[Platform]:
     async with Platform(stack, database, broker).running() as running:
         yield running
 

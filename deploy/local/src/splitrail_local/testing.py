@@ -1,13 +1,25 @@
-"""A stack of its own for a test session: `with running_stack(tmp_path_factory) as stack: ...` in a session-scoped fixture."""
+"""What tests are built on: a stack of their own for a session, a database of its own for each test, and waiting with a deadline.
 
+`with running_stack(tmp_path_factory) as stack: ...` in a session-scoped fixture; so is `TemplateDatabase(stack, "metrics")`, whose clones are for one
+test each.
+"""
+
+import asyncio
+import inspect
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from splitrail_common.database import open_pool
 
 from splitrail_local import envoy, keys, nats, postgres, s3, services
 from splitrail_local.part import NotReadyError
@@ -26,6 +38,20 @@ def until(condition: Callable[[], T | None], what: str, seconds: float = 30) -> 
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.05)
     return value
+
+
+async def eventually(condition: Callable[[], Awaitable[T | None] | T | None], what: str, seconds: float = 30) -> T:
+    """`until` within an event loop; the condition may be awaited. One that blocks: `eventually(lambda: asyncio.to_thread(condition), ...)`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+        await asyncio.sleep(0.02)
 
 
 class FolderFactory(Protocol):
@@ -146,3 +172,61 @@ def running_stack(
         yield RunningStack(stack)
     finally:
         stack.clean()
+
+
+class TemplateDatabase:
+    """A service's database, migrated once; its clones are made by copying files."""
+
+    def __init__(self, stack: RunningStack, service: str) -> None:
+        """`service`: split, trainer or metrics. Not to be made within a running event loop: it runs one for the migrations."""
+        self._admin_dsn = stack.admin_dsn
+        self._dsn = stack.dsn(service)
+        self._owner = sql.Identifier(postgres.database(service))
+        self._name = f"template_{service}_{uuid.uuid4().hex[:8]}"
+        with psycopg.connect(self._admin_dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(self._name), self._owner))
+
+        async def migrate() -> None:
+            async with open_pool(make_conninfo(self._dsn, dbname=self._name), size=1, deadline_seconds=20, package=f"splitrail_{service}"):
+                pass
+
+        asyncio.run(migrate())
+
+    @contextmanager
+    def clone(self) -> Iterator["ClonedDatabase"]:
+        """A fresh database of the service's role, removed at the end whoever is still connected."""
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(self._admin_dsn, autocommit=True) as connection:
+            statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
+            connection.execute(statement.format(sql.Identifier(name), self._owner, sql.Identifier(self._name)))
+            try:
+                yield ClonedDatabase(self._admin_dsn, make_conninfo(self._dsn, dbname=name), name)
+            finally:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@dataclass(frozen=True)
+class ClonedDatabase:
+    """A database of one test; can be made to vanish for a while."""
+
+    admin_dsn: str
+    dsn: str
+    """As the service's own role."""
+    name: str
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Runs a statement and commits it; its rows, if it gives any."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            cursor = connection.execute(query, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def away(self) -> None:
+        """Ends all connections and refuses new ones."""
+        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(self.name)))
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (self.name,))
+
+    def back(self) -> None:
+        """Lets connections in again."""
+        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(self.name)))

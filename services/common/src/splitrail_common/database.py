@@ -5,7 +5,7 @@ lock ends with its connection.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -28,16 +28,64 @@ Connection = psycopg.AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 
 
+Row = dict[str, Any]
+Parameters = Mapping[str, Any]
+
+
 class Queries:
     """The named queries of a package's queries.sql: `queries["get_run"]` is SQL with %(name)s parameters."""
 
     def __init__(self, package: str) -> None:
+        """`package` holds the file: a service's own, or one of its wings (`splitrail_split.datasets`)."""
         text = (files(package) / "queries.sql").read_text()
         parsed: Any = aiosql.from_str(text, "psycopg", mandatory_parameters=False)
         self._sql: dict[str, str] = {name: getattr(parsed, name).sql for name in parsed.available_queries if not name.endswith("_cursor")}
 
     def __getitem__(self, name: str) -> str:
         return self._sql[name]
+
+
+class Tables:
+    """The named queries of a package over a pool: what stores are built on. Methods with `_in` run within the caller's transaction.
+
+    All raise psycopg.OperationalError or psycopg_pool.PoolTimeout when the database does not answer.
+    """
+
+    def __init__(self, pool: Pool, package: str) -> None:
+        self.pool = pool
+        self.sql = Queries(package)
+
+    async def rows(self, name: str, parameters: Parameters) -> list[Row]:
+        """All rows of a query, in a connection of its own."""
+        async with self.pool.connection() as connection:
+            return await self.rows_in(connection, name, parameters)
+
+    async def one(self, name: str, parameters: Parameters) -> Row | None:
+        """The first row of a query, or None, in a connection of its own."""
+        rows = await self.rows(name, parameters)
+        return rows[0] if rows else None
+
+    async def rows_in(self, connection: Connection, name: str, parameters: Parameters) -> list[Row]:
+        """All rows of a query; none for a statement that gives no rows."""
+        # Binary: hashes and vectors would double as hexadecimal text.
+        cursor = await connection.execute(self.sql[name], parameters, binary=True)
+        return await cursor.fetchall() if cursor.description else []
+
+    async def one_in(self, connection: Connection, name: str, parameters: Parameters) -> Row | None:
+        """The first row of a query, or None."""
+        rows = await self.rows_in(connection, name, parameters)
+        return rows[0] if rows else None
+
+    async def run_in(self, connection: Connection, name: str, parameters: Parameters) -> int:
+        """Runs a statement; the number of rows that it touched."""
+        return (await connection.execute(self.sql[name], parameters)).rowcount
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """A read-only transaction whose statements all see the same state."""
+        async with self.pool.connection() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
 
 
 @asynccontextmanager

@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import grpc
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
-from splitrail.events.v1 import run_event_pb2
-from splitrail.metrics.v1 import metrics_service_pb2
 
 from . import log
 from .errors import fenced
@@ -20,13 +19,56 @@ _BATCH = 256
 _POLL_SECONDS = 0.25
 _RESEND_SECONDS = 2.0
 _RESEND_LIMIT_SECONDS = 15.0
-Watermark = metrics_service_pb2.GetWatermarkResponse
+
+
+class NumberedEvent(Protocol):
+    """An event of an origin, as its protocol message has it."""
+
+    @property
+    def number(self) -> int:
+        """Its place among the events of its origin, from 1."""
+
+    def WhichOneof(self, oneof_group: Literal["payload"]) -> str | None:  # noqa: N802 - protobuf's name
+        """Its kind: the name of the payload's field."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+        """As it travels."""
+
+
+class Watermark(Protocol):
+    """How far the events of an origin are committed, as the metrics service answers."""
+
+    @property
+    def number(self) -> int:
+        """Of the last event that is committed or quarantined; 0: none."""
+
+    @property
+    def current_attempt(self) -> int:
+        """The latest attempt that has started."""
+
+    @property
+    def last_epoch(self) -> int:
+        """Of the effective timeline; 0: none."""
+
+    @property
+    def closed(self) -> bool:
+        """The feed has ended."""
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """The watermark before the first answer."""
+
+    number: int = 0
+    current_attempt: int = 0
+    last_epoch: int = 0
+    closed: bool = False
 
 
 class EventSource(Protocol):
     """Where events wait until they are committed."""
 
-    async def read(self, after: int, limit: int) -> Sequence[run_event_pb2.RunEvent]:
+    async def read(self, after: int, limit: int) -> Sequence[NumberedEvent]:
         """At most `limit` events with numbers after + 1, after + 2, ... as far as there are any."""
 
 
@@ -55,7 +97,7 @@ class FeedPublisher:
         self._sent = 0
         self._more = asyncio.Event()
         self._advanced = asyncio.Condition()
-        self.committed = Watermark()
+        self.committed: Watermark = _Nothing()
         """The last watermark that was read."""
 
     def wake(self) -> None:

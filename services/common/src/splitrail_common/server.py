@@ -1,39 +1,33 @@
-"""A service's process: the gRPC server with health and reflection, background tasks beside it, and a graceful end on SIGTERM."""
+"""The one shape of a service's process: `build(settings)` composes an `App`, and `main` serves it until the process is asked to end.
+
+The gRPC server has health and reflection, background tasks beside it, and a graceful end on SIGTERM.
+"""
 
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from splitrail.metrics.v1 import metrics_service_pb2
-from splitrail.split.v1 import dataset_service_pb2, export_service_pb2, import_service_pb2, split_service_pb2, version_service_pb2
-from splitrail.trainer.v1 import job_service_pb2, run_service_pb2
 
 from . import log
 from .access import rules
 from .boundary import Boundary
 from .concurrency import ended
+from .settings import ServiceSettings, load
 from .tokens import Verifier
 
 _log = log.get(__name__)
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _MAX_HEADER_BYTES = 64 * 1024
-PUBLIC_FILES: tuple[FileDescriptor, ...] = (
-    dataset_service_pb2.DESCRIPTOR,
-    export_service_pb2.DESCRIPTOR,
-    import_service_pb2.DESCRIPTOR,
-    split_service_pb2.DESCRIPTOR,
-    version_service_pb2.DESCRIPTOR,
-    run_service_pb2.DESCRIPTOR,
-    job_service_pb2.DESCRIPTOR,
-    metrics_service_pb2.DESCRIPTOR,
-)
+_GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -56,8 +50,25 @@ class Draining:
         return self.event.is_set()
 
 
-def make_server(servicers: Sequence[Servicer], verifier: Verifier) -> grpc.aio.Server:
-    """A server behind the boundary, not yet listening. Raises RuleMissingError when an RPC has no authorization rule."""
+@dataclass(frozen=True)
+class App:
+    """A service, built: its connections are open, and nothing is served yet."""
+
+    servicers: Sequence[Servicer]
+    verifier: Verifier
+    draining: Draining = field(default_factory=Draining)
+    background: Sequence[Callable[[], Awaitable[None]]] = ()
+    """What runs beside the server. One that raises ends the process, so that its supervisor starts it again; none may return before `draining` is
+    set."""
+    reflected: Sequence[ServiceDescriptor] = ()
+    """Services that reflection lists besides those that are served here: the gateway asks one service about all."""
+
+
+def make_server(servicers: Sequence[Servicer], verifier: Verifier, *, reflected: Sequence[ServiceDescriptor] = ()) -> grpc.aio.Server:
+    """A server behind the boundary, not yet listening; reflection lists its services and those `reflected` besides.
+
+    Raises RuleMissingError when an RPC has no authorization rule.
+    """
     server = grpc.aio.server(
         interceptors=[Boundary(verifier, rules([item.descriptor for item in servicers]))],
         options=[
@@ -73,9 +84,91 @@ def make_server(servicers: Sequence[Servicer], verifier: Verifier) -> grpc.aio.S
     )
     for item in servicers:
         item.add(server)
-    names = [service.full_name for file in PUBLIC_FILES for service in file.services_by_name.values()]
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    listed = dict.fromkeys(service.full_name for service in [*(item.descriptor for item in servicers), *reflected])
+    reflection.enable_server_reflection([*listed, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return server
+
+
+S = TypeVar("S", bound=ServiceSettings)
+Build = Callable[[S], AbstractAsyncContextManager[App]]
+"""A service's composition root. Waits for its stores up to `start_deadline_seconds`, then raises what they last said."""
+
+
+class Running:
+    """An app that is being served."""
+
+    def __init__(self, address: str, tasks: Sequence[asyncio.Task[None]]) -> None:
+        self.address = address
+        """host:port; a listening port of 0 has become a real one."""
+        self._tasks = tasks
+
+    async def wait(self, draining: Draining) -> None:
+        """Returns when the app drains; raises what a background task raised, or RuntimeError when one returned too early."""
+        waiting = asyncio.create_task(draining.event.wait())
+        try:
+            done, _ = await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in self._tasks:
+                if task in done:
+                    task.result()
+                    if not draining.is_set:
+                        raise RuntimeError("a background task ended, which none should")
+        finally:
+            await ended(waiting)
+
+
+@asynccontextmanager
+async def serving(app: App, listen: str, *, grace_seconds: float = _GRACE_SECONDS) -> AsyncIterator[Running]:
+    """Serves the app at `listen` (host:port) with health, reflection and its background tasks.
+
+    At the end it drains: not healthy, watches closed, calls finished within the grace, background tasks cancelled. Raises RuntimeError when it
+    cannot listen, and at the end what a background task has failed with.
+    """
+    server = make_server(app.servicers, app.verifier, reflected=app.reflected)
+    state = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(state, server)
+    port = server.add_insecure_port(listen)
+    if port == 0:
+        raise RuntimeError(f"cannot listen on {listen}")
+    await server.start()
+    for name in ["", *(item.descriptor.full_name for item in app.servicers)]:
+        await state.set(name, health_pb2.HealthCheckResponse.SERVING)
+    address = f"{listen.rpartition(':')[0]}:{port}"
+    tasks = [asyncio.create_task(_awaited(task)) for task in app.background]
+    _log.info("serving", listen=address)
+    try:
+        yield Running(address, tasks)
+    finally:
+        app.draining.event.set()
+        failures = [error for task in tasks if task.done() and not task.cancelled() and (error := task.exception())]
+        await state.enter_graceful_shutdown()
+        await server.stop(grace_seconds)
+        await ended(*tasks)
+        _log.info("stopped")
+        if failures:
+            raise failures[0]
+
+
+async def _awaited(task: Callable[[], Awaitable[None]]) -> None:
+    await task()
+
+
+async def run(settings: S, build: Build[S]) -> None:
+    """Builds and serves until SIGTERM or SIGINT. Raises what a background task failed with."""
+    async with build(settings) as app:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, app.draining.event.set)
+        gc.collect()
+        gc.freeze()  # what is there by now stays: collections need not look at it again and again
+        async with serving(app, settings.listen) as running:
+            await running.wait(app.draining)
+
+
+def main(name: str, settings: type[S], build: Build[S]) -> None:
+    """A service's entry point: settings from the environment (or exit 2), logs under `name`, then `run`."""
+    loaded = load(settings)
+    log.configure(name, loaded.log_level)
+    asyncio.run(run(loaded, build))
 
 
 async def serve(
@@ -85,37 +178,16 @@ async def serve(
     *,
     draining: Draining,
     tasks: Sequence[Coroutine[Any, Any, None]] = (),
-    grace_seconds: float = 10.0,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then drains: not healthy, watches closed, calls finished within the grace.
+    """What `run` does, for a composition root that does not make an `App` yet."""
 
-    A background task that fails ends the process with its exception, so that whoever supervises it starts it again.
-    """
-    server = make_server(servicers, verifier)
-    state = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(state, server)
-    if server.add_insecure_port(listen) == 0:
-        raise RuntimeError(f"cannot listen on {listen}")
+    async def background(task: Coroutine[Any, Any, None]) -> None:
+        await task
+
+    app = App(servicers, verifier, draining, [partial(background, task) for task in tasks])
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, draining.event.set)
-    gc.collect()
-    gc.freeze()  # what is there by now stays: collections need not look at it again and again
-    await server.start()
-    for name in ["", *(item.descriptor.full_name for item in servicers)]:
-        await state.set(name, health_pb2.HealthCheckResponse.SERVING)
-    _log.info("serving", listen=listen)
-    running = [asyncio.create_task(item) for item in tasks]
-    waiting = asyncio.create_task(draining.event.wait())
-    try:
-        done, _ = await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {waiting}:
-            task.result()
-            if not draining.is_set:
-                raise RuntimeError("a background task ended, which none should")
-    finally:
-        draining.event.set()
-        await state.enter_graceful_shutdown()
-        await server.stop(grace_seconds)
-        await ended(*running, waiting)
-        _log.info("stopped")
+    async with serving(app, listen) as running:
+        await running.wait(draining)

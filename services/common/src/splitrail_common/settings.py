@@ -23,6 +23,8 @@ class EnvironmentSettings(BaseSettings):
 class ServiceSettings(EnvironmentSettings):
     """For the gRPC services, which verify tokens."""
 
+    listen: str
+    """host:port"""
     jwks_file: Path
     """Public keys of all issuers, as a JWK set."""
 

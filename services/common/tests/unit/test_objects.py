@@ -54,7 +54,8 @@ def store() -> Iterator[Store]:
 def objects(store: Store) -> ObjectStore:
     address = f"http://127.0.0.1:{store.server_address[1]}"
     names = ("s3_access_key", "s3_secret_key", "s3_reader_access_key", "s3_reader_secret_key", "s3_writer_access_key", "s3_writer_secret_key")
-    return ObjectStore(ObjectStoreSettings(jwks_file=Path("none"), s3_endpoint=address, s3_public_endpoint=address, **dict.fromkeys(names, "k")))
+    addresses = {"listen": "127.0.0.1:0", "s3_endpoint": address, "s3_public_endpoint": address}
+    return ObjectStore(ObjectStoreSettings(jwks_file=Path("none"), **addresses, **dict.fromkeys(names, "k")))
 
 
 @pytest.mark.parametrize("answer", [(503, "text/html", b"<h1>busy</h1>"), (500, "application/xml", FAILURE), (507, "application/xml", FAILURE)])

@@ -5,6 +5,8 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
+from splitrail.trainer.v1 import run_service_pb2
 from splitrail_common import paging
 from splitrail_common.errors import PlatformError
 from splitrail_common.settings import ObjectStoreSettings, load
@@ -20,23 +22,57 @@ def test_everything_missing_is_named_at_once(monkeypatch, capsys):
     assert all(name in printed for name in ("SPLITRAIL_JWKS_FILE", "SPLITRAIL_S3_ENDPOINT", "SPLITRAIL_S3_WRITER_SECRET_KEY"))
 
 
+LINES = metrics_service_pb2.ListLogLinesRequest
+RUNS = run_service_pb2.ListRunsRequest
+
+
 @given(st.text(), st.integers())
 def test_page_tokens_round_trip(text, number):
-    assert paging.decode(paging.encode([text, number]), (str, int)) == [text, number]
+    token = paging.page(LINES(run_id="r", page_size=5)).token([text, number])
+    assert paging.page(LINES(run_id="r", page_size=7, page_token=token), str, int).after == (text, number)
 
 
 @given(st.text(min_size=1))
 def test_foreign_page_tokens_are_refused(token):
-    with pytest.raises(PlatformError):
-        paging.decode(token, (str, int))
+    with pytest.raises(PlatformError, match="page_token"):
+        paging.page(LINES(page_token=token), str)
 
 
 def test_a_page_token_that_nests_deeply_is_refused():
-    with pytest.raises(PlatformError):
-        paging.decode(base64.urlsafe_b64encode(b"[" * 100_000).decode(), (str,))
+    with pytest.raises(PlatformError, match="page_token"):
+        paging.page(LINES(page_token=base64.urlsafe_b64encode(b"[" * 100_000).decode()), str)
 
 
-def test_page_sizes():
-    assert (paging.page_size(0), paging.page_size(7)) == (100, 7)
-    with pytest.raises(PlatformError, match="at most 1000"):
-        paging.page_size(1001)
+@pytest.mark.parametrize("other", [LINES(run_id="another"), LINES(run_id="r", after_seq=1), RUNS()])
+def test_a_page_token_of_another_request_is_refused(other):
+    other.page_token = paging.page(LINES(run_id="r")).token([1])
+    with pytest.raises(PlatformError, match="another request"):
+        paging.page(other, int)
+
+
+def test_a_page_token_with_a_key_of_another_shape_is_refused():
+    first = paging.page(LINES())
+    for key in ([1], ["a", 1], [True]):
+        with pytest.raises(PlatformError, match="page_token"):
+            paging.page(LINES(page_token=first.token(key)), str)
+
+
+def test_page_sizes_are_capped():
+    assert [paging.page(LINES(page_size=asked)).size for asked in (0, 7, 1000, 1001, 2**31 - 1)] == [100, 7, 1000, 1000, 1000]
+
+
+def test_a_page_is_cut_at_its_size_and_at_its_bytes():
+    def key(row: int) -> list[str | int]:
+        return [row]
+
+    asked = LINES(page_size=3)
+    page = paging.page(asked)
+    small, large = metrics_pb2.FeedEvent(seq=1), metrics_pb2.FeedEvent(run_id="x" * (2 * 1024 * 1024))
+    assert page.cut([1, 2, 3], [small] * 3, key) == (3, "")
+    assert page.cut([], [], key) == (0, "")
+    count, token = page.cut([1, 2, 3, 4], [small] * 3, key)
+    asked.page_token = token
+    assert (count, paging.page(asked, int).after) == (3, (3,))
+    count, token = page.cut([1, 2], [large, large], key)
+    asked.page_token = token
+    assert (count, paging.page(asked, int).after) == (1, (1,))

@@ -1,27 +1,9 @@
-"""python -m splitrail_metrics"""
+"""`python -m splitrail_metrics`: the metrics service, with its settings from the environment."""
 
-import asyncio
+from splitrail_common.server import main
 
-from splitrail_common import log
-from splitrail_common.server import serve
-from splitrail_common.settings import load
-
-from .app import build
-from .settings import Settings
-
-
-async def run(settings: Settings) -> None:
-    """Serves until it is asked to end."""
-    async with build(settings) as app:
-        await serve(settings.listen, app.servicers, app.verifier, draining=app.draining, tasks=app.tasks)
-
-
-def main() -> None:
-    """Entry point."""
-    settings = load(Settings)
-    log.configure("metrics", settings.log_level)
-    asyncio.run(run(settings))
-
+from splitrail_metrics.app import build
+from splitrail_metrics.settings import Settings
 
 if __name__ == "__main__":
-    main()
+    main("metrics", Settings, build)

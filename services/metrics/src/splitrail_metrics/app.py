@@ -1,16 +1,14 @@
 """Puts the service together."""
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from splitrail_common.database import open_pool
 from splitrail_common.messaging import connect
 from splitrail_common.objects import ObjectStore
 from splitrail_common.peers import channel
-from splitrail_common.server import Draining, Servicer
+from splitrail_common.server import App, Draining, Servicer
 from splitrail_common.tokens import Verifier
 
 from .ingest import Ingest
@@ -19,16 +17,6 @@ from .service import FeedService, JobDirectory
 from .servicer import MetricsServicer
 from .settings import Settings
 from .store import Store
-
-
-@dataclass(frozen=True)
-class App:
-    """What a server needs."""
-
-    servicers: list[Servicer]
-    verifier: Verifier
-    draining: Draining
-    tasks: list[Coroutine[Any, Any, None]]
 
 
 @asynccontextmanager
@@ -57,7 +45,7 @@ async def build(settings: Settings) -> AsyncIterator[App]:
                     ],
                     verifier,
                     draining,
-                    [ingest.run()],
+                    [ingest.run],
                 )
     finally:
         await nats.close()

@@ -11,15 +11,15 @@ from typing import Self
 import psycopg
 from psycopg.rows import DictRow, dict_row
 from splitrail_common import log
-from splitrail_common.database import Connection
+from splitrail_common.database import Connection, Queries
 from splitrail_common.tokens import Verifier
 
 from .check import PoisonError
 from .domain import Changes, CommittedEvent, Feed, Quarantined, SignedEvent, Verdict, take
 from .incoming import Message, examine, refuse
-from .store import QUERIES
 
 _log = log.get(__name__)
+QUERIES = Queries(__package__)
 _LOCK = 5_701_101
 _STANDBY_SECONDS = 1.0
 _COMMIT_SECONDS = 20.0

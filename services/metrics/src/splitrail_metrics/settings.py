@@ -7,8 +7,6 @@ from splitrail_common.settings import DatabaseSettings, ObjectStoreSettings
 class Settings(DatabaseSettings, ObjectStoreSettings):
     """See splitrail_common.settings for the names of the variables."""
 
-    listen: str
-    """host:port"""
     nats_url: SecretStr
     """With the credentials of a user that may do everything."""
     trainer_address: str

@@ -1,16 +1,14 @@
 """The read side: feeds, epochs, plots and log lines in Postgres."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection, Pool, Queries
+from splitrail_common.database import Pool, Tables
 
 from .domain import CommittedEvent, Feed, PlotRow
 
-QUERIES = Queries(__package__)
 PAGE_ROWS = 256
 PAGE_BYTES = 1024 * 1024
 """A page of events holds at most this much besides its first event, however large they are."""
@@ -73,67 +71,56 @@ class Store:
     """Reads; every method raises psycopg.OperationalError or psycopg_pool.PoolTimeout when the database does not answer."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    @asynccontextmanager
-    async def _snapshot(self) -> AsyncIterator[Connection]:
-        """A transaction whose statements all see the same state."""
-        async with self._pool.connection() as connection, connection.transaction():
-            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield connection
-
-    async def _rows(self, query: str, /, **arguments: object) -> list[dict[str, Any]]:
-        async with self._pool.connection() as connection:
-            return await (await connection.execute(QUERIES[query], arguments)).fetchall()
+        self._tables = Tables(pool, __package__)
 
     async def head(self, run_id: str) -> Feed | None:
         """The feed as it is now, without watermarks; None when nothing was reported yet."""
-        rows = await self._rows("get_head", run_id=run_id)
+        rows = await self._tables.rows("get_head", {"run_id": run_id})
         return Feed(**rows[0]) if rows else None
 
     async def watermark(self, run_id: str, origin: int) -> Watermark:
         """How far the events of `origin` are committed."""
-        rows = await self._rows("get_watermark", run_id=run_id, origin=origin)
+        rows = await self._tables.rows("get_watermark", {"run_id": run_id, "origin": origin})
         return Watermark(**rows[0])
 
     async def events_after(self, run_id: str, after_seq: int) -> list[CommittedEvent]:
         """The next page of a feed."""
-        rows = await self._rows("list_events", run_id=run_id, after_seq=after_seq, rows=PAGE_ROWS, bytes=PAGE_BYTES)
+        rows = await self._tables.rows("list_events", {"run_id": run_id, "after_seq": after_seq, "rows": PAGE_ROWS, "bytes": PAGE_BYTES})
         return [CommittedEvent(**row) for row in rows]
 
     async def log_lines(self, run_id: str, after_seq: int, limit: int) -> LogPage:
         """The next log lines: at most `limit`, fewer when they are long."""
-        rows = await self._rows("list_log_lines", run_id=run_id, after_seq=after_seq, rows=limit + 1, bytes=PAGE_BYTES)
+        rows = await self._tables.rows("list_log_lines", {"run_id": run_id, "after_seq": after_seq, "rows": limit + 1, "bytes": PAGE_BYTES})
         found = rows[0]["page_rows"] if rows else 0
         lines = [CommittedEvent(**{key: value for key, value in row.items() if key != "page_rows"}) for row in rows[:limit]]
         return LogPage(lines, more=found > len(lines))
 
     async def history(self, run_id: str) -> History | None:
         """All epochs in one consistent state; None when nothing was reported yet."""
-        async with self._snapshot() as connection:
-            head = await (await connection.execute(QUERIES["get_head"], {"run_id": run_id})).fetchone()
+        async with self._tables.snapshot() as connection:
+            head = await self._tables.one_in(connection, "get_head", {"run_id": run_id})
             if head is None:
                 return None
             feed = Feed(**head)
-            rows = await (await connection.execute(QUERIES["list_epochs"], {"run_id": run_id})).fetchall()
+            rows = await self._tables.rows_in(connection, "list_epochs", {"run_id": run_id})
             final = None
             if feed.final_seq is not None:
-                found = await (await connection.execute(QUERIES["get_event"], {"run_id": run_id, "seq": feed.final_seq})).fetchone()
+                found = await self._tables.one_in(connection, "get_event", {"run_id": run_id, "seq": feed.final_seq})
                 final = CommittedEvent(**found) if found else None
         return History(feed, [_numbers(feed.metric_names, row) for row in rows], final)
 
     async def summaries(self, run_ids: Sequence[str], scope: Scope) -> list[Summary]:
         """Of those runs that have reported and lie in the scope, in no order."""
-        rows = await self._rows("list_summaries", run_ids=list(run_ids), scope=scope.sql())
+        rows = await self._tables.rows("list_summaries", {"run_ids": list(run_ids), "scope": scope.sql()})
         return [_summary(row) for row in rows]
 
     async def plots(self, run_id: str) -> list[PlotRow]:
         """In the order in which they came."""
-        return [PlotRow(**row) for row in await self._rows("list_plots", run_id=run_id)]
+        return [PlotRow(**row) for row in await self._tables.rows("list_plots", {"run_id": run_id})]
 
     async def plot(self, run_id: str, name: str) -> PlotRow | None:
         """One plot."""
-        rows = await self._rows("get_plot", run_id=run_id, name=name)
+        rows = await self._tables.rows("get_plot", {"run_id": run_id, "name": name})
         return PlotRow(**rows[0]) if rows else None
 
 

@@ -17,6 +17,7 @@ from splitrail_common.concurrency import ended
 from splitrail_common.messaging import connect
 from splitrail_common.peers import channel
 from splitrail_local.ports import choose_free
+from splitrail_local.testing import eventually
 from splitrail_metrics.ingest import Ingest
 
 pytestmark = pytest.mark.integration
@@ -41,7 +42,7 @@ async def test_nats_killed_in_the_middle_of_a_feed(platform, run_id, wipe):
     async with pod.publishing():
         training = asyncio.create_task(train(pod, 200))
         for share in (20, 60):
-            await platform.until(lambda share=share: len(pod.events) > share, "training goes on")
+            await eventually(lambda share=share: len(pod.events) > share, "training goes on")
             platform.broker.kill()
             if wipe:
                 platform.broker.wipe()
@@ -55,7 +56,7 @@ async def test_the_stream_deleted_under_a_running_server(platform, run_id):
     pod = platform.sender(run_id, 1)
     async with pod.publishing():
         training = asyncio.create_task(train(pod, 100))
-        await platform.until(lambda: len(pod.events) > 30, "training goes on")
+        await eventually(lambda: len(pod.events) > 30, "training goes on")
         await platform.jetstream.delete_stream("SPLITRAIL_RUNS")
         await training
         await platform.committed(pod, seconds=30)
@@ -70,7 +71,7 @@ async def test_postgres_away_for_a_while(platform, run_id):
     async with pod.publishing():
         training = asyncio.create_task(train(pod, 150))
         for share in (30, 90):
-            await platform.until(lambda share=share: len(pod.events) > share, "training goes on")
+            await eventually(lambda share=share: len(pod.events) > share, "training goes on")
             platform.database.away()
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await pod.watermark()
@@ -88,7 +89,7 @@ async def test_a_loss_is_made_good_while_new_events_keep_coming(platform, run_id
     await platform.stop_ingest()
     async with pod.publishing():
         talking = asyncio.create_task(train(pod, 10_000, 0.02))
-        await platform.until(lambda: len(pod.events) > 20, "events wait in the stream")
+        await eventually(lambda: len(pod.events) > 20, "events wait in the stream")
         await platform.jetstream.purge_stream("SPLITRAIL_RUNS")
         reached = len(pod.events)
         async with AsyncExitStack() as cleanup:
@@ -150,8 +151,8 @@ async def test_another_replica_takes_over(platform, run_id, second_replica):
     async with pod.publishing():
         training = asyncio.create_task(train(pod, 200))
         for share in (30, 70, 120):
-            await platform.until(lambda share=share: len(pod.events) > share, "training goes on")
-            await platform.until(
+            await eventually(lambda share=share: len(pod.events) > share, "training goes on")
+            await eventually(
                 lambda: platform.database.rows(
                     "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database AS d ON d.oid = database"
                     " WHERE locktype = 'advisory' AND granted AND datname = current_database()"
@@ -195,7 +196,7 @@ async def test_the_service_killed_again_and_again(platform, run_id, process):
             training = asyncio.create_task(train(pod, 400, 0.01))
             for _ in range(3):
                 reached = len(pod.events) + rng.randint(5, 60)
-                await platform.until(lambda reached=reached: len(pod.events) >= min(reached, 400), "training goes on")
+                await eventually(lambda reached=reached: len(pod.events) >= min(reached, 400), "training goes on")
                 process.kill()
                 await process.start()
             await training

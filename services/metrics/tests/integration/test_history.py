@@ -15,6 +15,7 @@ from splitrail.metrics.v1 import metrics_pb2
 from splitrail.metrics.v1 import metrics_service_pb2 as api
 from splitrail_common.objects import ObjectStore
 from splitrail_common.peers import bearer
+from splitrail_local.testing import eventually
 from splitrail_metrics.store import PAGE_BYTES
 
 pytestmark = pytest.mark.integration
@@ -185,7 +186,7 @@ async def test_the_url_of_a_plot_expires(platform, run_id, monkeypatch):
         async def is_refused():
             return (await client.get(brief.url)).status_code == 403
 
-        await platform.until(is_refused, "the URL has ended")
+        await eventually(is_refused, "the URL has ended")
         assert (await client.get(lasting.url)).content == PNG, "the object is there: only the time has passed"
 
 

@@ -8,6 +8,7 @@ import pytest
 from splitrail.events.v1 import run_event_pb2 as events
 from splitrail_common.messaging import TOKEN_HEADER, event_subject
 from splitrail_common.tokens import Signer
+from splitrail_local.testing import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -146,7 +147,7 @@ async def test_nobody_can_report_for_another(platform, run_id):
     state.state(events.JOB_STATE_FAILED)
     for token in (stranger.service_token(), victim.token, platform.stack.user_token({"*": "admin"})):
         await state.send(*state.events, token=token)
-    await platform.until(lambda: len(quarantined(platform)) == len(forged) + 3, "all forgeries are quarantined")
+    await eventually(lambda: len(quarantined(platform)) == len(forged) + 3, "all forgeries are quarantined")
     assert set(quarantined(platform)) == {"token"}
     assert (await victim.watermark()).number == 1
     assert (await state.watermark()).number == 0
@@ -196,7 +197,7 @@ async def test_garbage_is_quarantined_without_harm(platform, run_id):
     await platform.nats.publish("splitrail.runs.\u2028.log", b"x")
     await pod.send(event)
     await platform.committed(pod)
-    await platform.until(lambda: len(quarantined(platform)) == 9, "all garbage is quarantined")
+    await eventually(lambda: len(quarantined(platform)) == 9, "all garbage is quarantined")
     assert len(seqs(platform, run_id)) == 1
 
 

@@ -16,6 +16,7 @@ from splitrail_common.database import open_pool
 from splitrail_common.messaging import progress_subject
 from splitrail_common.peers import channel
 from splitrail_common.server import Draining
+from splitrail_local.testing import eventually
 from splitrail_metrics.live import Live
 from splitrail_metrics.store import Store
 from structlog.testing import capture_logs
@@ -293,7 +294,7 @@ async def test_a_stalled_watcher_is_closed_with_its_cursor(platform, run_id, sec
             assert (await call.read()).cursor == 1  # and nothing more is read for now
             healthy = await platform.watch(run_id, until=lambda item: item.cursor == 151)
             assert len(healthy) == 151
-            await platform.until(lambda: any(entry.get("code") == "RESOURCE_EXHAUSTED" for entry in logs), "the stalled watcher is closed")
+            await eventually(lambda: any(entry.get("code") == "RESOURCE_EXHAUSTED" for entry in logs), "the stalled watcher is closed")
         seen, refused = await _read_all(call)
         assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         info = error_details_pb2.ErrorInfo()

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from splitrail_common import log
+from splitrail_common.background import keep_going
 
-from .background import keep_going
 from .domain import lapse
 from .store import Store
 

@@ -10,13 +10,13 @@ from nats.js import JetStreamContext
 from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from splitrail_common import log
+from splitrail_common.background import keep_going
 from splitrail_common.concurrency import beside, ended
 from splitrail_common.messaging import ensure_stream
 from splitrail_common.peers import bearer
 from splitrail_common.publisher import FeedPublisher
 from splitrail_common.tokens import Signer
 
-from .background import keep_going
 from .store import Store
 
 _log = log.get(__name__)

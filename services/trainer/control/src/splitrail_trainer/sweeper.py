@@ -4,9 +4,9 @@ import asyncio
 
 from minio.error import S3Error
 from splitrail_common import log
+from splitrail_common.background import keep_going
 from splitrail_common.objects import ObjectStore
 
-from .background import keep_going
 from .store import Store
 
 _log = log.get(__name__)
