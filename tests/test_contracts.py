@@ -1,16 +1,20 @@
-"""The contracts: lint, generated code as committed, every message of the public API described."""
+"""The contracts: lint, generated code as committed, names that every language can hold, documents that name real tests."""
 
 import filecmp
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from splitrail.auth.v1 import access_pb2
 from splitrail.errors.v1 import error_reason_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
+MUTATIONS = re.compile(r"(Create|Update|Delete|Cancel|Archive|Unarchive|Start|Add|Upsert|Commit)[A-Z]")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +35,7 @@ def test_generated_code_is_what_the_protos_say(tmp_path):
     assert not errors
 
 
-@pytest.mark.parametrize("arguments", [("lint",), ("format", "--diff", "--exit-code", "api")])
+@pytest.mark.parametrize("arguments", [("lint",), ("format", "--diff", "--exit-code", "api"), ("format", "--diff", "--exit-code", "internal")])
 def test_buf_is_content(arguments):
     done = run(str(Path(sys.executable).parent / "buf"), *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -39,17 +43,81 @@ def test_buf_is_content(arguments):
 
 def test_every_reason_is_raised_somewhere():
     """A reason that nobody raises is a promise that clients would wait for in vain."""
-    sources = "\n".join(path.read_text() for path in (ROOT / "services").rglob("*.py") if "tests" not in path.parts)
-    later = {"UNSPECIFIED", "IMPORT_REFUSED"}
-    unused = [name for name in error_reason_pb2.ErrorReason.keys() if name not in sources and name.removeprefix("ERROR_REASON_") not in later]  # noqa: SIM118 - an enum wrapper
-    assert unused == []
+    sources = [path for folder in ("services", "deploy/local/src") for path in (ROOT / folder).rglob("*.py") if "tests" not in path.parts]
+    text = "\n".join(path.read_text() for path in sources) + (ROOT / "gateway" / "envoy.yaml.j2").read_text()
+    names = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()]  # noqa: SIM118 - an enum wrapper
+    assert [name for name in names if not re.search(rf"\b(ERROR_REASON_)?{name}\b", text) and name != "UNSPECIFIED"] == []
 
 
-def test_architecture_names_tests_that_exist():
-    """Each invariant of ARCHITECTURE.md names its test as `file::test`."""
-    text = (ROOT / "ARCHITECTURE.md").read_text()
-    section = text.split("## Invariants", 1)[1]
-    named = re.findall(r"`([\w/.-]+\.py)::(\w+)`", section)
-    assert len(named) >= 9
+def public_methods():
+    generated = PROTO / "gen" / "python"
+    modules = [path.relative_to(generated) for path in generated.rglob("*_service_pb2.py") if "internal" not in path.parts]
+    found = [importlib.import_module(".".join(path.with_suffix("").parts)) for path in modules]
+    return [method for module in found for service in module.DESCRIPTOR.services_by_name.values() for method in service.methods]
+
+
+def requests_of(*verbs: str):
+    return [method.input_type for method in public_methods() if method.name.startswith(verbs)]
+
+
+def test_every_mutation_takes_a_request_id():
+    editors = [method for method in public_methods() if method.GetOptions().Extensions[access_pb2.access].role >= access_pb2.ROLE_EDITOR]
+    # CheckAssets changes nothing that a caller sees: it keeps what is there a little longer.
+    assert {method.name for method in editors if not MUTATIONS.match(method.name)} <= {"CheckAssets"}
+    assert [method.full_name for method in editors if MUTATIONS.match(method.name) and "request_id" not in method.input_type.fields_by_name] == []
+
+
+def test_every_delete_can_be_repeated():
+    deletes = [one for one in requests_of("Delete") if one.name != "DeleteAssetsRequest"]  # a batch, which ignores what is not there
+    assert len(deletes) >= 4
+    assert [one.full_name for one in deletes if "allow_missing" not in one.fields_by_name] == []
+
+
+def test_every_list_is_paged():
+    lists = [method for method in public_methods() if method.name.startswith(("List", "Find", "Compare", "Diff"))]
+    assert len(lists) >= 14
+    for method in lists:
+        assert {"page_size", "page_token"} <= set(method.input_type.fields_by_name), method.full_name
+        assert "next_page_token" in method.output_type.fields_by_name, method.full_name
+
+
+def public_messages():
+    """Every message of the public packages."""
+    found = {}
+
+    def walk(message):
+        if message.full_name not in found and message.full_name.startswith("splitrail."):
+            found[message.full_name] = message
+            for field in message.fields:
+                if field.message_type:
+                    walk(field.message_type)
+
+    for method in public_methods():
+        walk(method.input_type)
+        walk(method.output_type)
+    return list(found.values())
+
+
+def test_counts_are_numbers_in_json():
+    """64-bit integers are strings in ProtoJSON: only what can be large has them."""
+    large = {FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_UINT64}
+    wide = {field.name for message in public_messages() for field in message.fields if field.type in large}
+    assert wide == {"seq", "after_seq", "cursor", "size_bytes", "seed"}
+
+
+def test_names_that_some_language_keeps_for_itself():
+    """Java and C++ keep some words, and in C# a class has no member of its own name."""
+    kept = {"import", "final", "class", "package", "default", "public", "private", "new", "delete", "operator", "namespace", "template", "abstract"}
+    for message in public_messages():
+        for field in message.fields:
+            assert field.name not in kept, field.full_name
+            assert "".join(word.capitalize() for word in field.name.split("_")) != message.name, field.full_name
+
+
+@pytest.mark.parametrize(("document", "heading", "least"), [("ARCHITECTURE.md", "## Invariants", 9)])
+def test_documents_name_tests_that_exist(document, heading, least):
+    """Each promise names its test as `file::test`."""
+    named = re.findall(r"`([\w/.-]+\.py)::(\w+)`", (ROOT / document).read_text().split(heading, 1)[1])
+    assert len(named) >= least
     for path, name in named:
         assert re.search(rf"^\s*(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path} has no {name}"

@@ -52,41 +52,39 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: images of the evaluated split were trained on. Metadata: overlap (number of images)."""
     ERROR_REASON_UPLOAD_MISSING: _ErrorReason.ValueType  # 13
     """FAILED_PRECONDITION: announced files have not been uploaded. Metadata: missing (number of files)."""
-    ERROR_REASON_IMPORT_REFUSED: _ErrorReason.ValueType  # 14
-    """FAILED_PRECONDITION: the import found problems and `strict` was set, or nothing could be imported."""
-    ERROR_REASON_PINNED: _ErrorReason.ValueType  # 15
+    ERROR_REASON_PINNED: _ErrorReason.ValueType  # 14
     """FAILED_PRECONDITION: the resource is pinned by another one. Metadata: pinned_by."""
-    ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 16
+    ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 15
     """UNAVAILABLE: a store or another service could not be reached; safe to retry."""
-    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 17
+    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 16
     """INTERNAL: a defect of ours; the log holds the detail under the request id."""
-    ERROR_REASON_WATCHER_TOO_SLOW: _ErrorReason.ValueType  # 18
+    ERROR_REASON_WATCHER_TOO_SLOW: _ErrorReason.ValueType  # 17
     """RESOURCE_EXHAUSTED: the watcher read too slowly and was closed; open the watch again from its cursor. Metadata:
     cursor.
     """
-    ERROR_REASON_IMPORT_STARTED: _ErrorReason.ValueType  # 19
+    ERROR_REASON_IMPORT_STARTED: _ErrorReason.ValueType  # 18
     """FAILED_PRECONDITION: the import has been started and takes no more files."""
-    ERROR_REASON_PLOT_TOO_LARGE: _ErrorReason.ValueType  # 20
+    ERROR_REASON_PLOT_TOO_LARGE: _ErrorReason.ValueType  # 19
     """FAILED_PRECONDITION: the plot does not fit into a message; its signed URL has no limit. Metadata: name,
     size_bytes, max_bytes.
     """
-    ERROR_REASON_BASE_MOVED: _ErrorReason.ValueType  # 21
+    ERROR_REASON_BASE_MOVED: _ErrorReason.ValueType  # 20
     """ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and
     newest_version_id (empty: none), newest_number, and how many images were added, removed, changed between the two.
     """
-    ERROR_REASON_TASK_UNSUPPORTED: _ErrorReason.ValueType  # 22
+    ERROR_REASON_TASK_UNSUPPORTED: _ErrorReason.ValueType  # 21
     """FAILED_PRECONDITION: the dataset describes something that no model can be trained on yet. Metadata: task."""
-    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 23
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 22
     """ABORTED: the resource has changed since its etag was read: read it again. Metadata: etag (the present one)."""
-    ERROR_REASON_PROJECT_ARCHIVED: _ErrorReason.ValueType  # 24
+    ERROR_REASON_PROJECT_ARCHIVED: _ErrorReason.ValueType  # 23
     """FAILED_PRECONDITION: the project is archived and can only be read. Metadata: project_id."""
-    ERROR_REASON_CURSOR_OUT_OF_RANGE: _ErrorReason.ValueType  # 25
+    ERROR_REASON_CURSOR_OUT_OF_RANGE: _ErrorReason.ValueType  # 24
     """OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0.
     Metadata: incarnation, last_seq.
     """
-    ERROR_REASON_IMPORT_ENDED: _ErrorReason.ValueType  # 26
+    ERROR_REASON_IMPORT_ENDED: _ErrorReason.ValueType  # 25
     """FAILED_PRECONDITION: the import has ended. Metadata: state."""
-    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 27
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 26
     """RESOURCE_EXHAUSTED: too many requests; RetryInfo says when to try again."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -126,40 +124,38 @@ ERROR_REASON_CONTAMINATED: ErrorReason.ValueType  # 12
 """FAILED_PRECONDITION: images of the evaluated split were trained on. Metadata: overlap (number of images)."""
 ERROR_REASON_UPLOAD_MISSING: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION: announced files have not been uploaded. Metadata: missing (number of files)."""
-ERROR_REASON_IMPORT_REFUSED: ErrorReason.ValueType  # 14
-"""FAILED_PRECONDITION: the import found problems and `strict` was set, or nothing could be imported."""
-ERROR_REASON_PINNED: ErrorReason.ValueType  # 15
+ERROR_REASON_PINNED: ErrorReason.ValueType  # 14
 """FAILED_PRECONDITION: the resource is pinned by another one. Metadata: pinned_by."""
-ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 16
+ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 15
 """UNAVAILABLE: a store or another service could not be reached; safe to retry."""
-ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 17
+ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 16
 """INTERNAL: a defect of ours; the log holds the detail under the request id."""
-ERROR_REASON_WATCHER_TOO_SLOW: ErrorReason.ValueType  # 18
+ERROR_REASON_WATCHER_TOO_SLOW: ErrorReason.ValueType  # 17
 """RESOURCE_EXHAUSTED: the watcher read too slowly and was closed; open the watch again from its cursor. Metadata:
 cursor.
 """
-ERROR_REASON_IMPORT_STARTED: ErrorReason.ValueType  # 19
+ERROR_REASON_IMPORT_STARTED: ErrorReason.ValueType  # 18
 """FAILED_PRECONDITION: the import has been started and takes no more files."""
-ERROR_REASON_PLOT_TOO_LARGE: ErrorReason.ValueType  # 20
+ERROR_REASON_PLOT_TOO_LARGE: ErrorReason.ValueType  # 19
 """FAILED_PRECONDITION: the plot does not fit into a message; its signed URL has no limit. Metadata: name,
 size_bytes, max_bytes.
 """
-ERROR_REASON_BASE_MOVED: ErrorReason.ValueType  # 21
+ERROR_REASON_BASE_MOVED: ErrorReason.ValueType  # 20
 """ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and
 newest_version_id (empty: none), newest_number, and how many images were added, removed, changed between the two.
 """
-ERROR_REASON_TASK_UNSUPPORTED: ErrorReason.ValueType  # 22
+ERROR_REASON_TASK_UNSUPPORTED: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION: the dataset describes something that no model can be trained on yet. Metadata: task."""
-ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 23
+ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 22
 """ABORTED: the resource has changed since its etag was read: read it again. Metadata: etag (the present one)."""
-ERROR_REASON_PROJECT_ARCHIVED: ErrorReason.ValueType  # 24
+ERROR_REASON_PROJECT_ARCHIVED: ErrorReason.ValueType  # 23
 """FAILED_PRECONDITION: the project is archived and can only be read. Metadata: project_id."""
-ERROR_REASON_CURSOR_OUT_OF_RANGE: ErrorReason.ValueType  # 25
+ERROR_REASON_CURSOR_OUT_OF_RANGE: ErrorReason.ValueType  # 24
 """OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0.
 Metadata: incarnation, last_seq.
 """
-ERROR_REASON_IMPORT_ENDED: ErrorReason.ValueType  # 26
+ERROR_REASON_IMPORT_ENDED: ErrorReason.ValueType  # 25
 """FAILED_PRECONDITION: the import has ended. Metadata: state."""
-ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 27
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 26
 """RESOURCE_EXHAUSTED: too many requests; RetryInfo says when to try again."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
