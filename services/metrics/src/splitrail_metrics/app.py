@@ -11,12 +11,12 @@ from splitrail_common.peers import channel
 from splitrail_common.server import App, Draining, Servicer
 from splitrail_common.tokens import Verifier
 
-from .ingest import Ingest
-from .live import Live
-from .service import FeedService, JobDirectory
+from .history.service import FeedService, JobDirectory
+from .history.store import Store
+from .ingest.loop import Ingest
+from .live.watches import Live
 from .servicer import MetricsServicer
 from .settings import Settings
-from .store import Store
 
 
 @asynccontextmanager

@@ -7,10 +7,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from splitrail.events.v1 import run_event_pb2 as events
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
 
-from .domain import CommittedEvent
-from .normalize import Descriptor, Direction, normalize
-from .service import RunMetrics, SignedPlot
-from .store import EpochNumbers, Summary, Watermark
+from .catalogue import Descriptor, Direction, normalize
+from .history.service import RunMetrics, SignedPlot
+from .history.store import EpochNumbers, Summary, Watermark
+from .ingest.feed import CommittedEvent
 
 _DIRECTIONS = {
     Direction.NEITHER: metrics_pb2.DIRECTION_UNSPECIFIED,

@@ -12,9 +12,9 @@ from splitrail_common import paging
 from splitrail_common.access import current_call
 from splitrail_common.errors import PlatformError, Reason
 
-from . import convert, normalize, validate
-from .live import Live
-from .service import FeedService
+from . import catalogue, convert, validate
+from .history.service import FeedService
+from .live.watches import Live
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -66,7 +66,7 @@ class MetricsServicer(metrics_service_pb2_grpc.MetricsServiceServicer):
         )
 
     async def GetMetricSchema(self, request: api.GetMetricSchemaRequest, context: _Context) -> api.GetMetricSchemaResponse:
-        return convert.schema(normalize.SCHEMA)
+        return convert.schema(catalogue.SCHEMA)
 
     async def GetWatermark(self, request: api.GetWatermarkRequest, context: _Context) -> api.GetWatermarkResponse:
         job_id = validate.run_id(request.job_id, "job_id")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from splitrail_common.errors import Violation, invalid
 from splitrail_common.ids import is_uuid
 
-from .check import PLOT_NAME
+from .ingest.check import PLOT_NAME
 
 MAX_SUMMARIES = 1000
 _LARGEST = 2**63 - 1

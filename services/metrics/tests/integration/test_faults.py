@@ -18,7 +18,7 @@ from splitrail_common.messaging import connect
 from splitrail_common.peers import channel
 from splitrail_local.ports import choose_free
 from splitrail_local.testing import eventually
-from splitrail_metrics.ingest import Ingest
+from splitrail_metrics.ingest.loop import Ingest
 
 pytestmark = pytest.mark.integration
 

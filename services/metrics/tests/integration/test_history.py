@@ -16,7 +16,7 @@ from splitrail.metrics.v1 import metrics_service_pb2 as api
 from splitrail_common.objects import ObjectStore
 from splitrail_common.peers import bearer
 from splitrail_local.testing import eventually
-from splitrail_metrics.store import PAGE_BYTES
+from splitrail_metrics.history.store import PAGE_BYTES
 
 pytestmark = pytest.mark.integration
 SPLIT = metrics_pb2.JobSplit(split_id="s", reference="cells@v3#2", digest="d", dataset_id="c", version_id="v")

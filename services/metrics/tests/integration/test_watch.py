@@ -17,8 +17,8 @@ from splitrail_common.messaging import progress_subject
 from splitrail_common.peers import channel
 from splitrail_common.server import Draining
 from splitrail_local.testing import eventually
-from splitrail_metrics.live import Live
-from splitrail_metrics.store import Store
+from splitrail_metrics.history.store import Store
+from splitrail_metrics.live.watches import Live
 from structlog.testing import capture_logs
 
 pytestmark = pytest.mark.integration

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from splitrail.events.v1 import run_event_pb2 as events
-from splitrail_metrics.check import PoisonError, check_payload
-from splitrail_metrics.domain import Changes, Feed, SignedEvent, Verdict, take
+from splitrail_metrics.ingest.check import PoisonError, check_payload
+from splitrail_metrics.ingest.feed import Changes, Feed, SignedEvent, Verdict, take
 
 RUN, NOW = str(uuid.UUID(int=7)), datetime(2030, 1, 1, tzinfo=UTC)
 

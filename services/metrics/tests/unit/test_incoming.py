@@ -13,9 +13,9 @@ from jwt.algorithms import ECAlgorithm
 from splitrail.events.v1 import run_event_pb2 as events
 from splitrail_common.messaging import event_subject
 from splitrail_common.tokens import Kind, Signer, Verifier
-from splitrail_metrics.check import MAX_EVENT_BYTES
-from splitrail_metrics.domain import Quarantined, SignedEvent
-from splitrail_metrics.incoming import Message, examine
+from splitrail_metrics.ingest.check import MAX_EVENT_BYTES
+from splitrail_metrics.ingest.feed import Quarantined, SignedEvent
+from splitrail_metrics.ingest.incoming import Message, examine
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 TRAINER = Signer("splitrail-trainer", KEY)

@@ -3,7 +3,7 @@ import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_metrics.normalize import SCHEMA, describe, f1, normalize
+from splitrail_metrics.catalogue import SCHEMA, describe, f1, normalize
 
 DETECT = {
     "train/box_loss": 1.5,

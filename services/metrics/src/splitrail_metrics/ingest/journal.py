@@ -15,7 +15,7 @@ from splitrail_common.database import Connection, Queries
 from splitrail_common.tokens import Verifier
 
 from .check import PoisonError
-from .domain import Changes, CommittedEvent, Feed, Quarantined, SignedEvent, Verdict, take
+from .feed import Changes, CommittedEvent, Feed, Quarantined, SignedEvent, Verdict, take
 from .incoming import Message, examine, refuse
 
 _log = log.get(__name__)

@@ -12,7 +12,7 @@ from splitrail_common.messaging import event_subject
 from splitrail_common.tokens import TRAINER, Kind, Verifier
 
 from .check import MAX_EVENT_BYTES, PoisonError
-from .domain import Quarantined, SignedEvent
+from .feed import Quarantined, SignedEvent
 
 _log = log.get(__name__)
 _LARGEST = 2**63 - 1

@@ -11,9 +11,9 @@ from nats.aio.subscription import Subscription
 from splitrail.events.v1 import run_event_pb2 as events
 from splitrail.metrics.v1 import metrics_service_pb2
 
-from . import convert
-from .domain import CommittedEvent, Feed
-from .store import Store
+from .. import convert
+from ..history.store import Store
+from ..ingest.feed import CommittedEvent, Feed
 
 _EVENTS = 256
 _BYTES = 1024 * 1024

@@ -18,8 +18,8 @@ from splitrail_common.ids import new_id
 from splitrail_common.messaging import progress_subject
 from splitrail_common.server import Draining
 
-from .journal import Outcome
-from .store import Store
+from ..history.store import Store
+from ..ingest.journal import Outcome
 from .tail import Response, Tail
 
 _log = log.get(__name__)

@@ -15,8 +15,8 @@ from splitrail_common.objects import ObjectStore
 from splitrail_common.peers import bearer
 from splitrail_common.tokens import Kind
 
-from .check import PLOT_TYPES
-from .domain import Feed, PlotRow
+from ..ingest.check import PLOT_TYPES
+from ..ingest.feed import Feed, PlotRow
 from .store import History, LogPage, Store, Summary, Watermark
 
 T = TypeVar("T")

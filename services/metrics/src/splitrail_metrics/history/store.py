@@ -7,7 +7,7 @@ from typing import Any
 from splitrail_common.access import Scope
 from splitrail_common.database import Pool, Tables
 
-from .domain import CommittedEvent, Feed, PlotRow
+from ..ingest.feed import CommittedEvent, Feed, PlotRow
 
 PAGE_ROWS = 256
 PAGE_BYTES = 1024 * 1024

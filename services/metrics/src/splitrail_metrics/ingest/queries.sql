@@ -1,0 +1,50 @@
+-- Writing: the ingesting replica only, on the connection that holds the lock.
+
+-- name: try_lock
+-- One replica ingests. The lock ends with the session.
+SELECT pg_try_advisory_lock(:key) AS held
+
+-- name: probe
+SELECT 1
+
+-- name: load_feeds
+SELECT run_id::text, project_id, state, current_attempt, last_seq, last_epoch, final_seq, closed, metric_names
+FROM feed WHERE run_id = ANY(:run_ids::uuid[])
+
+-- name: load_watermarks
+SELECT run_id::text, origin, number FROM watermark WHERE run_id = ANY(:run_ids::uuid[])
+
+-- name: save_feed!
+INSERT INTO feed (run_id, project_id, state, current_attempt, last_seq, last_epoch, final_seq, closed, metric_names)
+VALUES (:run_id, :project_id, :state, :current_attempt, :last_seq, :last_epoch, :final_seq, :closed, :metric_names)
+ON CONFLICT (run_id) DO UPDATE SET state = excluded.state, current_attempt = excluded.current_attempt, last_seq = excluded.last_seq,
+    last_epoch = excluded.last_epoch, final_seq = excluded.final_seq, closed = excluded.closed, metric_names = excluded.metric_names
+
+-- name: save_watermark!
+INSERT INTO watermark (run_id, origin, number) VALUES (:run_id, :origin, :number)
+ON CONFLICT (run_id, origin) DO UPDATE SET number = excluded.number
+
+-- name: copy_events!
+COPY event (run_id, seq, attempt, number, kind, payload, event_time, commit_time) FROM STDIN
+
+-- name: copy_epochs!
+COPY epoch (run_id, seq, epoch, epochs, attempt, metric_values, fitness, superseded_by) FROM STDIN
+
+-- name: void_epochs!
+UPDATE epoch SET superseded_by = :seq WHERE run_id = :run_id AND epoch > :epoch AND superseded_by IS NULL
+
+-- name: save_plot!
+INSERT INTO plot (run_id, name, seq, title, kind, key, content_type, size_bytes, sha256)
+VALUES (:run_id, :name, :seq, :title, :kind, :key, :content_type, :size_bytes, :sha256)
+ON CONFLICT (run_id, name) DO UPDATE SET seq = excluded.seq, title = excluded.title, kind = excluded.kind, key = excluded.key,
+    content_type = excluded.content_type, size_bytes = excluded.size_bytes, sha256 = excluded.sha256
+
+-- name: save_quarantined!
+INSERT INTO quarantine (received, subject, reason, detail, payload) VALUES (:received, :subject, :reason, :detail, :payload)
+
+-- name: count_quarantined!
+INSERT INTO quarantine_count (reason, total) VALUES (:reason, :total)
+ON CONFLICT (reason) DO UPDATE SET total = quarantine_count.total + excluded.total
+
+-- name: trim_quarantine!
+DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - :kept
