@@ -21,13 +21,13 @@ from splitrail_common.objects import ObjectStore
 from splitrail_common.tokens import TRAINER, Caller, Signer, Verifier
 from splitrail_local.stack import SERVERS
 from splitrail_local.testing import RunningStack, running_stack
-from splitrail_trainer.attempts import Attempts, Claimed
-from splitrail_trainer.domain import Job, Kind
-from splitrail_trainer.hyperparameters import resolve_training
-from splitrail_trainer.lease import LapseGuard
-from splitrail_trainer.records import ArtifactKind, DataPin, NewRun, Run
+from splitrail_trainer.arguments.resolve import resolve_training
+from splitrail_trainer.jobs.domain import Job, Kind
+from splitrail_trainer.queue.lease import LapseGuard
+from splitrail_trainer.queue.service import Attempts, Claimed
+from splitrail_trainer.runs.domain import ArtifactKind, DataPin, NewRun, Run
+from splitrail_trainer.runs.store import Store
 from splitrail_trainer.settings import Settings
-from splitrail_trainer.store import Store
 
 T = TypeVar("T")
 ALL = Scope(None)

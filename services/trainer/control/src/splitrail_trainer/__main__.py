@@ -5,8 +5,8 @@ import asyncio
 from splitrail_common import log
 from splitrail_common.settings import load
 
-from .app import run
-from .settings import Settings
+from splitrail_trainer.app import run
+from splitrail_trainer.settings import Settings
 
 
 def main() -> None:

@@ -10,15 +10,15 @@ from splitrail_common.objects import ObjectStore
 from splitrail_common.server import Draining, Servicer, serve
 from splitrail_common.tokens import TRAINER, Signer, Verifier
 
-from .attempts import Attempts
-from .lease import LapseGuard, Reaper
-from .outbox import Relay
-from .service import Runs
-from .servicer import JobServicer, RunServicer
-from .settings import Settings
-from .split_peer import SplitPeer
-from .store import Store
-from .sweeper import Sweeper
+from splitrail_trainer.data.split_peer import SplitPeer
+from splitrail_trainer.jobs.outbox import Relay
+from splitrail_trainer.models.sweeper import Sweeper
+from splitrail_trainer.queue.lease import LapseGuard, Reaper
+from splitrail_trainer.queue.service import Attempts
+from splitrail_trainer.runs.service import Runs
+from splitrail_trainer.runs.servicer import JobServicer, RunServicer
+from splitrail_trainer.runs.store import Store
+from splitrail_trainer.settings import Settings
 
 
 def servicers(runs: Runs, attempts: Attempts, *, lease_seconds: float) -> list[Servicer]:

@@ -5,9 +5,9 @@ import hashlib
 import grpc
 import pytest
 from splitrail_common.errors import PlatformError, Reason
-from splitrail_trainer.domain import Cause
-from splitrail_trainer.records import ArtifactKind
-from splitrail_trainer.sweeper import Sweeper
+from splitrail_trainer.jobs.domain import Cause
+from splitrail_trainer.models.sweeper import Sweeper
+from splitrail_trainer.runs.domain import ArtifactKind
 
 pytestmark = pytest.mark.integration
 

@@ -9,11 +9,11 @@ import grpc
 import psycopg
 import pytest
 from splitrail_common.errors import PlatformError, Reason
-from splitrail_trainer.attempts import Outcome
-from splitrail_trainer.domain import Cause, Kind, State, cancel
-from splitrail_trainer.lease import Reaper
-from splitrail_trainer.records import ArtifactKind
-from splitrail_trainer.store import RequestKnownError
+from splitrail_trainer.jobs.domain import Cause, Kind, State, cancel
+from splitrail_trainer.queue.lease import Reaper
+from splitrail_trainer.queue.service import Outcome
+from splitrail_trainer.runs.domain import ArtifactKind
+from splitrail_trainer.runs.store import RequestKnownError
 
 pytestmark = pytest.mark.integration
 

@@ -11,11 +11,11 @@ from splitrail_common.access import Scope
 from splitrail_common.database import Connection, Pool, Queries
 from splitrail_common.paging import PAGE_BYTES
 
-from . import convert, rows
-from .domain import Job, Kind
-from .records import Artifact, ArtifactKind, Evaluation, NewEvaluation, NewRun, Run, RunFilter
+from splitrail_trainer.jobs.domain import Job, Kind
+from splitrail_trainer.runs import convert, rows
+from splitrail_trainer.runs.domain import Artifact, ArtifactKind, Evaluation, NewEvaluation, NewRun, Run, RunFilter
 
-QUERIES = Queries("splitrail_trainer")
+QUERIES = Queries("splitrail_trainer.runs")
 
 
 class RequestKnownError(Exception):

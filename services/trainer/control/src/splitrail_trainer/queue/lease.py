@@ -11,8 +11,8 @@ from collections.abc import Callable
 from splitrail_common import log
 from splitrail_common.background import keep_going
 
-from .domain import lapse
-from .store import Store
+from splitrail_trainer.jobs.domain import lapse
+from splitrail_trainer.runs.store import Store
 
 _log = log.get(__name__)
 

@@ -9,10 +9,10 @@ from google.protobuf.json_format import MessageToDict
 from splitrail.events.v1 import run_event_pb2
 from splitrail.split.v1 import dataset_pb2
 from splitrail.trainer.v1 import job_service_pb2, run_pb2, run_service_pb2
+from splitrail_common.training import arguments as knobs
 
-from . import knobs
-from .domain import Cause, Job, Kind, State
-from .records import Artifact, ArtifactKind, Evaluation, JobInfo, Part, Run
+from splitrail_trainer.jobs.domain import Cause, Job, Kind, State
+from splitrail_trainer.runs.domain import Artifact, ArtifactKind, Evaluation, JobInfo, Part, Run
 
 SignUrl = Callable[[str], str]
 """A key's signed download URL."""

@@ -8,11 +8,11 @@ from splitrail.split.v1 import dataset_pb2
 from splitrail.trainer.v1 import job_service_pb2, run_pb2, run_service_pb2
 from splitrail_common.errors import Violation, invalid
 from splitrail_common.ids import DEFAULT_PROJECT, is_name, is_project_id, is_uuid
+from splitrail_common.training.models import DETECT_MODELS
 
-from .convert import ARTIFACT_KINDS_BACK, CAUSES_BACK, JOB_KINDS_BACK, PARTS_BACK, STATES_BACK
-from .domain import Cause, Kind
-from .models import DETECT_MODELS
-from .records import ArtifactKind, Part, RunFilter
+from splitrail_trainer.jobs.domain import Cause, Kind
+from splitrail_trainer.runs.convert import ARTIFACT_KINDS_BACK, CAUSES_BACK, JOB_KINDS_BACK, PARTS_BACK, STATES_BACK
+from splitrail_trainer.runs.domain import ArtifactKind, Part, RunFilter
 
 DEFAULT_QUEUE = "default"
 MAXIMUM_UPLOADS = 200

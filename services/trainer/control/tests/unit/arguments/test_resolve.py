@@ -11,9 +11,9 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_trainer.hyperparameters import resolve_evaluation, resolve_training
-from splitrail_trainer.knobs import EVALUATION, REFUSED, TRAINING, ULTRALYTICS_VERSION, Type
-from splitrail_trainer.models import DETECT_MODELS
+from splitrail_common.training.arguments import EVALUATION, REFUSED, TRAINING, ULTRALYTICS_VERSION, Type
+from splitrail_common.training.models import DETECT_MODELS
+from splitrail_trainer.arguments.resolve import resolve_evaluation, resolve_training
 
 ULTRALYTICS = importlib.util.find_spec("ultralytics")
 needs_ultralytics = pytest.mark.skipif(ULTRALYTICS is None, reason="needs the Ultralytics package (the pod's) to compare with")

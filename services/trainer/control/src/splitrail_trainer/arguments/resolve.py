@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from splitrail_common.errors import Violation
-
-from .knobs import EVALUATION, REFUSED, TRAINING, Knob, Type, Value
+from splitrail_common.training.arguments import EVALUATION, REFUSED, TRAINING, Knob, Type, Value
 
 _AMP_ALIASES = {True: "fp16", False: "fp32"}
 """Ultralytics' own amp=True and amp=False, as people write them."""

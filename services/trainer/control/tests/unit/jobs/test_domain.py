@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from splitrail_trainer.domain import (
+from splitrail_trainer.jobs.domain import (
     ENDED,
     HOPELESS,
     Cause,

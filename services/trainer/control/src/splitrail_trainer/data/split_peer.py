@@ -10,8 +10,8 @@ from splitrail_common.errors import PlatformError, Reason, Violation, preconditi
 from splitrail_common.peers import bearer
 from splitrail_common.tokens import Signer
 
-from .convert import PARTS, PARTS_BACK
-from .records import DataPin, Part
+from splitrail_trainer.runs.convert import PARTS, PARTS_BACK
+from splitrail_trainer.runs.domain import DataPin, Part
 
 _SECONDS = 10.0
 

@@ -5,14 +5,14 @@ from splitrail.trainer.v1 import job_service_pb2, job_service_pb2_grpc, run_serv
 from splitrail_common import paging
 from splitrail_common.access import current_call
 from splitrail_common.boundary import Context
+from splitrail_common.training.arguments import TRAINING, ULTRALYTICS_VERSION
+from splitrail_common.training.models import DETECT_MODELS
 
-from . import convert, validate
-from .attempts import Attempts, Outcome
-from .hyperparameters import resolve_training
-from .knobs import TRAINING, ULTRALYTICS_VERSION
-from .models import DETECT_MODELS
-from .records import Run
-from .service import EvaluationWish, Runs, RunWish
+from splitrail_trainer.arguments.resolve import resolve_training
+from splitrail_trainer.queue.service import Attempts, Outcome
+from splitrail_trainer.runs import convert, validate
+from splitrail_trainer.runs.domain import Run
+from splitrail_trainer.runs.service import EvaluationWish, Runs, RunWish
 
 _GROUPS = list(dict.fromkeys(knob.group for knob in TRAINING))
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from .domain import Job
-from .knobs import Value
+from splitrail_common.training.arguments import Value
+
+from splitrail_trainer.jobs.domain import Job
 
 
 class ArtifactKind(StrEnum):

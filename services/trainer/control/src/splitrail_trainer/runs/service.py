@@ -10,13 +10,13 @@ from splitrail_common.access import Call, Scope
 from splitrail_common.errors import Reason, Violation, invalid, not_found, precondition
 from splitrail_common.ids import new_id
 from splitrail_common.objects import ObjectStore
+from splitrail_common.training.arguments import Value
 
-from .domain import Ended, Job, Kind, cancel
-from .hyperparameters import resolve_evaluation
-from .knobs import Value
-from .records import ArtifactKind, Evaluation, NewEvaluation, NewRun, Part, Run, RunFilter
-from .split_peer import Revision, SplitPeer
-from .store import RequestKnownError, Store, Transaction
+from splitrail_trainer.arguments.resolve import resolve_evaluation
+from splitrail_trainer.data.split_peer import Revision, SplitPeer
+from splitrail_trainer.jobs.domain import Ended, Job, Kind, cancel
+from splitrail_trainer.runs.domain import ArtifactKind, Evaluation, NewEvaluation, NewRun, Part, Run, RunFilter
+from splitrail_trainer.runs.store import RequestKnownError, Store, Transaction
 
 _log = log.get(__name__)
 _URL_LIFETIME = timedelta(minutes=15)

@@ -5,9 +5,9 @@ from google.protobuf import struct_pb2
 from splitrail.split.v1 import dataset_pb2
 from splitrail.trainer.v1 import job_service_pb2, run_pb2, run_service_pb2
 from splitrail_common.errors import PlatformError
-from splitrail_trainer import convert, validate
-from splitrail_trainer.domain import Cause, Kind
-from splitrail_trainer.records import ArtifactKind, Part
+from splitrail_trainer.jobs.domain import Cause, Kind
+from splitrail_trainer.runs import convert, validate
+from splitrail_trainer.runs.domain import ArtifactKind, Part
 
 RUN = "0192f6f0-0000-7000-8000-000000000000"
 

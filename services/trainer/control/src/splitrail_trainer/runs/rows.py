@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .domain import Cause, Job, Kind, State
-from .records import Artifact, ArtifactKind, Checkpoint, DataPin, Evaluation, JobInfo, Part, Run, StoredFile
+from splitrail_trainer.jobs.domain import Cause, Job, Kind, State
+from splitrail_trainer.runs.domain import Artifact, ArtifactKind, Checkpoint, DataPin, Evaluation, JobInfo, Part, Run, StoredFile
 
 Row = Mapping[str, Any]
 

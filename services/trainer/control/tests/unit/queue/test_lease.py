@@ -1,6 +1,6 @@
 """When leases may run out: never within one lease length of an outage, whatever the outage was."""
 
-from splitrail_trainer.lease import LapseGuard
+from splitrail_trainer.queue.lease import LapseGuard
 
 
 class Clock:

@@ -17,7 +17,7 @@ from splitrail_common.peers import bearer
 from splitrail_common.publisher import FeedPublisher
 from splitrail_common.tokens import Signer
 
-from .store import Store
+from splitrail_trainer.runs.store import Store
 
 _log = log.get(__name__)
 _AT_ONCE = 64

@@ -7,7 +7,7 @@ from splitrail_common import log
 from splitrail_common.background import keep_going
 from splitrail_common.objects import ObjectStore
 
-from .store import Store
+from splitrail_trainer.runs.store import Store
 
 _log = log.get(__name__)
 

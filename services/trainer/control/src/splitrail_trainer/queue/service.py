@@ -15,10 +15,10 @@ from splitrail_common.objects import ObjectStore
 from splitrail_common.tokens import Caller, Signer
 from splitrail_common.tokens import Kind as CallerKind
 
-from .domain import Cause, Fenced, Job, Kind, State, claim, complete, fail, hold, lapse, progress, release
-from .lease import LapseGuard
-from .records import Artifact, ArtifactKind, Evaluation, Part, Run, StoredFile
-from .store import FileRecordedError, Store, Transaction
+from splitrail_trainer.jobs.domain import Cause, Fenced, Job, Kind, State, claim, complete, fail, hold, lapse, progress, release
+from splitrail_trainer.queue.lease import LapseGuard
+from splitrail_trainer.runs.domain import Artifact, ArtifactKind, Evaluation, Part, Run, StoredFile
+from splitrail_trainer.runs.store import FileRecordedError, Store, Transaction
 
 _log = log.get(__name__)
 _URL_LIFETIME = timedelta(hours=1)
