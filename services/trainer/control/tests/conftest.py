@@ -21,13 +21,16 @@ from splitrail_common.objects import ObjectStore
 from splitrail_common.tokens import TRAINER, Caller, Signer, Verifier
 from splitrail_local.stack import SERVERS
 from splitrail_local.testing import RunningStack, running_stack
+from splitrail_trainer.app import stores
 from splitrail_trainer.arguments.resolve import resolve_training
+from splitrail_trainer.data.domain import DataPin
 from splitrail_trainer.jobs.domain import Job, Kind
+from splitrail_trainer.models.domain import ArtifactKind
 from splitrail_trainer.queue.lease import LapseGuard
-from splitrail_trainer.queue.service import Attempts, Claimed
-from splitrail_trainer.runs.domain import ArtifactKind, DataPin, NewRun, Run
-from splitrail_trainer.runs.store import Store
+from splitrail_trainer.queue.service import Attempts, Claimed, LeftFile, Stores
+from splitrail_trainer.runs.domain import NewRun, Run
 from splitrail_trainer.settings import Settings
+from splitrail_trainer.transactions import Database
 
 T = TypeVar("T")
 ALL = Scope(None)
@@ -114,7 +117,8 @@ class World:
     """The pod's side of the service without the wire, on a database of its own."""
 
     pool: Pool
-    store: Store
+    database: Database
+    stores: Stores
     objects: ObjectStore
     attempts: Attempts
     guard: LapseGuard
@@ -130,8 +134,9 @@ class World:
         job = Job(new_id(), project_id, Kind.TRAIN, queue, max_attempts=max_attempts)
         pin = DataPin(project_id, *list(PIN.__dict__.values())[1:])
         resolved = resolve_training(arguments).arguments
-        async with self.store.transaction() as transaction:
-            await transaction.add_run(NewRun(job, pin, "yolov8n", arguments, resolved, request_id, "", {}))
+        async with self.database.transaction() as transaction:
+            await self.stores.jobs.add(transaction, job, request_id)
+            await self.stores.runs.add(transaction, NewRun(job, pin, "yolov8n", arguments, resolved, "", {}))
         return job.job_id
 
     async def claim(self, queue: str = "default", worker: str = "pod") -> tuple[Claimed, Caller]:
@@ -142,7 +147,7 @@ class World:
 
     def shorten_leases(self, seconds: float = SHORT_LEASE_SECONDS) -> None:
         """Leases that begin from now on end soon."""
-        self.store.lease_seconds = seconds
+        self.stores.jobs.lease_seconds = seconds
 
     async def claim_lapsed(self, worker: str = "other") -> tuple[Claimed, Caller]:
         """Claims as soon as a lease has run out."""
@@ -150,15 +155,15 @@ class World:
         return claimed, self.verifier.verify(claimed.token)
 
     async def run(self, run_id: str) -> Run:
-        async with self.store.transaction() as transaction:
-            found = await transaction.run(run_id, ALL)
+        async with self.database.transaction() as transaction:
+            found = await self.stores.runs.get(transaction, run_id, ALL)
         assert found is not None
         return found
 
     async def states(self, job_id: str) -> list[str]:
         """The state events in the outbox, in order."""
-        async with self.store.transaction() as transaction:
-            events = [run_event_pb2.RunEvent.FromString(event) for event in await transaction.outbox_events(job_id, 0, 1000)]
+        async with self.database.transaction() as transaction:
+            events = [run_event_pb2.RunEvent.FromString(event) for event in await self.stores.jobs.events(transaction, job_id, 0, 1000)]
         assert [event.number for event in events] == list(range(1, len(events) + 1))
         return [run_event_pb2.JobState.Name(event.state.state).removeprefix("JOB_STATE_").lower() for event in events]
 
@@ -183,7 +188,7 @@ class World:
         """Uploads and commits a file; its key."""
         key = await self.upload(caller, name, data)
         sha256 = hashlib.sha256(data).hexdigest()
-        await self.attempts.commit_artifact(caller, caller.job_id, name=name, kind=kind, size_bytes=len(data), sha256=sha256, epoch=epoch)
+        await self.attempts.commit_artifact(caller, caller.job_id, LeftFile(name, kind, len(data), sha256, epoch))
         return key
 
 
@@ -220,6 +225,6 @@ async def world(pool: Pool, settings: Settings) -> World:
         clock.now += LEASE_SECONDS / 8
     assert guard.may_lapse
     signer = Signer.from_file(TRAINER, settings.signing_key_file)
-    store, objects = Store(pool, lease_seconds=LEASE_SECONDS), ObjectStore(settings)
-    attempts = Attempts(store, objects, signer, guard, token_seconds=3600)
-    return World(pool, store, objects, attempts, guard, clock, Verifier.from_file(settings.jwks_file), signer)
+    database, kept, objects = Database(pool), stores(lease_seconds=LEASE_SECONDS), ObjectStore(settings)
+    attempts = Attempts(database, kept, objects, signer, guard, token_seconds=3600)
+    return World(pool, database, kept, objects, attempts, guard, clock, Verifier.from_file(settings.jwks_file), signer)

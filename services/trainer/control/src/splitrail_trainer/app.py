@@ -10,22 +10,48 @@ from splitrail_common.objects import ObjectStore
 from splitrail_common.server import Draining, Servicer, serve
 from splitrail_common.tokens import TRAINER, Signer, Verifier
 
+from splitrail_trainer.arguments.servicer import ArgumentRpcs
 from splitrail_trainer.data.split_peer import SplitPeer
+from splitrail_trainer.evaluations.service import Evaluations
+from splitrail_trainer.evaluations.servicer import EvaluationRpcs
+from splitrail_trainer.evaluations.store import EvaluationStore
+from splitrail_trainer.jobs.convert import state_event
+from splitrail_trainer.jobs.feed_peer import FeedPeer
 from splitrail_trainer.jobs.outbox import Relay
+from splitrail_trainer.jobs.service import Jobs
+from splitrail_trainer.jobs.store import JobStore
+from splitrail_trainer.models.store import ArtifactStore
 from splitrail_trainer.models.sweeper import Sweeper
 from splitrail_trainer.queue.lease import LapseGuard, Reaper
-from splitrail_trainer.queue.service import Attempts
+from splitrail_trainer.queue.service import Attempts, Stores
+from splitrail_trainer.queue.servicer import JobServicer
+from splitrail_trainer.queue.store import QueueStore
 from splitrail_trainer.runs.service import Runs
-from splitrail_trainer.runs.servicer import JobServicer, RunServicer
-from splitrail_trainer.runs.store import Store
+from splitrail_trainer.runs.servicer import RunRpcs
+from splitrail_trainer.runs.store import RunStore
 from splitrail_trainer.settings import Settings
+from splitrail_trainer.transactions import Database
 
 
-def servicers(runs: Runs, attempts: Attempts, *, lease_seconds: float) -> list[Servicer]:
+class RunServicer(ArgumentRpcs, RunRpcs, EvaluationRpcs, run_service_pb2_grpc.RunServiceServicer):
+    """RunService, whose RPCs three wings serve."""
+
+    def __init__(self, runs: Runs, evaluations: Evaluations) -> None:
+        RunRpcs.__init__(self, runs)
+        EvaluationRpcs.__init__(self, evaluations)
+
+
+def stores(*, lease_seconds: float) -> Stores:
+    """The stores of all wings."""
+    artifacts = ArtifactStore()
+    return Stores(QueueStore(), JobStore(state_event, lease_seconds=lease_seconds), artifacts, RunStore(artifacts), EvaluationStore())
+
+
+def servicers(runs: Runs, evaluations: Evaluations, attempts: Attempts, *, lease_seconds: float) -> list[Servicer]:
     """The two gRPC services."""
 
     def add_runs(server: grpc.aio.Server) -> None:
-        run_service_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs), server)
+        run_service_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs, evaluations), server)
 
     def add_jobs(server: grpc.aio.Server) -> None:
         job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(attempts, lease_seconds=lease_seconds), server)
@@ -59,18 +85,21 @@ async def run(settings: Settings) -> None:
         split_channel = await stack.enter_async_context(peers.channel(settings.split_address))
         metrics_channel = await stack.enter_async_context(peers.channel(settings.metrics_address))
 
-        store = Store(pool, lease_seconds=settings.lease_seconds)
-        guard = LapseGuard(settings.lease_seconds)
-        runs = Runs(store, objects, SplitPeer(split_channel, signer), max_attempts=settings.max_attempts)
-        attempts = Attempts(store, objects, signer, guard, token_seconds=settings.attempt_token_seconds)
+        database, kept = Database(pool), stores(lease_seconds=settings.lease_seconds)
+        guard, splits = LapseGuard(settings.lease_seconds), SplitPeer(split_channel, signer)
+        jobs = Jobs(database, kept.jobs, splits, max_attempts=settings.max_attempts)
+        runs = Runs(database, kept.runs, jobs, splits, objects)
+        evaluations = Evaluations(database, kept.evaluations, artifacts=kept.artifacts, jobs=jobs, runs=runs, splits=splits)
+        attempts = Attempts(database, kept, objects, signer, guard, token_seconds=settings.attempt_token_seconds)
+        feed = FeedPeer(jetstream, metrics_channel, signer)
         await serve(
             settings.listen,
-            servicers(runs, attempts, lease_seconds=settings.lease_seconds),
+            servicers(runs, evaluations, attempts, lease_seconds=settings.lease_seconds),
             verifier,
             draining=Draining(),
             tasks=[
-                Reaper(store, guard).run(),
-                Sweeper(store, objects).run(),
-                Relay(store, jetstream, metrics_channel, signer).run(),
+                Reaper(database, kept.queue, kept.jobs, guard).run(),
+                Sweeper(database, kept.artifacts, objects).run(),
+                Relay(database, kept.jobs, feed, jetstream).run(),
             ],
         )

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from splitrail_common.errors import PlatformError, Reason
 from splitrail_trainer.jobs.domain import Cause, Kind, State, cancel
+from splitrail_trainer.jobs.store import RequestKnownError
+from splitrail_trainer.models.domain import ArtifactKind
 from splitrail_trainer.queue.lease import Reaper
-from splitrail_trainer.queue.service import Outcome
-from splitrail_trainer.runs.domain import ArtifactKind
-from splitrail_trainer.runs.store import RequestKnownError
+from splitrail_trainer.queue.service import LeftFile, Outcome
 
 pytestmark = pytest.mark.integration
 
@@ -23,9 +23,7 @@ async def calls(world, caller):
     return {
         "heartbeat": lambda: world.attempts.heartbeat(caller, caller.job_id),
         "uploads": lambda: world.attempts.create_uploads(caller, caller.job_id, ["x.pt"]),
-        "commit": lambda: world.attempts.commit_artifact(
-            caller, caller.job_id, name="x.pt", kind=ArtifactKind.BEST_WEIGHTS, size_bytes=1, sha256="0" * 64, epoch=0
-        ),
+        "commit": lambda: world.attempts.commit_artifact(caller, caller.job_id, LeftFile("x.pt", ArtifactKind.BEST_WEIGHTS, 1, "0" * 64)),
         "complete": lambda: world.attempts.complete(caller, caller.job_id, {}, None),
         "fail": lambda: world.attempts.fail(caller, caller.job_id, Cause.PROCESS, "x"),
         "release": lambda: world.attempts.release(caller, caller.job_id),
@@ -50,7 +48,7 @@ async def column(world, query: str, *parameters: object) -> Any:
 
 async def assert_whole_lease(world, job_id: str, before: datetime):
     """The lease began between `before`, by the database's clock, and now."""
-    lease = timedelta(seconds=world.store.lease_seconds)
+    lease = timedelta(seconds=world.stores.jobs.lease_seconds)
     until = await column(world, "SELECT lease_until FROM job WHERE job_id = %s", job_id)
     assert before <= until - lease <= await column(world, "SELECT clock_timestamp()")
 
@@ -123,7 +121,7 @@ async def test_the_reaper_shows_the_lost_pod_and_the_pod_may_return_while_nobody
     world.shorten_leases()
     job_id = await world.add_run()
     _, first = await world.claim(worker="cut off")
-    reaper = Reaper(world.store, world.guard)
+    reaper = Reaper(world.database, world.stores.queue, world.stores.jobs, world.guard)
 
     async def queued():
         await reaper.step()
@@ -147,7 +145,7 @@ async def test_a_job_whose_pods_are_lost_too_often_fails_and_is_announced(world)
     job_id = await world.add_run(max_attempts=2)
     await world.claim()
     await world.claim_lapsed()
-    reaper = Reaper(world.store, world.guard)
+    reaper = Reaper(world.database, world.stores.queue, world.stores.jobs, world.guard)
 
     async def failed():
         await reaper.step()
@@ -177,9 +175,9 @@ async def test_no_lease_lapses_after_an_outage_until_pods_had_their_time(world):
     await world.claim()
     world.guard.lost()
     world.guard.heard()
-    await asyncio.sleep(2 * world.store.lease_seconds)
+    await asyncio.sleep(2 * world.stores.jobs.lease_seconds)
     assert await world.attempts.claim("thief", "default", list(Kind)) is None
-    await Reaper(world.store, world.guard).step()
+    await Reaper(world.database, world.stores.queue, world.stores.jobs, world.guard).step()
     assert await world.attempts.claim("thief", "default", list(Kind)) is None
     for _ in range(9):
         world.clock.now += world.guard_seconds / 8
@@ -247,9 +245,9 @@ async def test_releases_do_not_count(world):
 
 async def end(world, job_id: str) -> None:
     """Asks for the end, as CancelRun does."""
-    async with world.store.transaction() as transaction:
-        job = await transaction.lock(job_id)
-        await transaction.save(job, cancel(job))
+    async with world.database.transaction() as transaction:
+        job = await world.stores.jobs.lock(transaction, job_id)
+        await world.stores.jobs.save(transaction, job, cancel(job))
 
 
 async def test_a_running_job_is_cancelled_through_its_pod_or_by_its_loss(world):
@@ -264,7 +262,7 @@ async def test_a_running_job_is_cancelled_through_its_pod_or_by_its_loss(world):
     assert (await world.run(told)).info.job.state is State.CANCELLED
 
     async def cancelled():
-        await Reaper(world.store, world.guard).step()
+        await Reaper(world.database, world.stores.queue, world.stores.jobs, world.guard).step()
         return (await world.run(lost)).info.job.state is State.CANCELLED
 
     await world.eventually(cancelled)
@@ -318,9 +316,9 @@ async def test_an_event_is_written_with_its_change_or_not_at_all(world):
     job_id = await world.add_run()
 
     async def killed_before_the_commit():
-        async with world.store.transaction() as transaction:
-            job = await transaction.lock(job_id)
-            await transaction.save(job, cancel(job))
+        async with world.database.transaction() as transaction:
+            job = await world.stores.jobs.lock(transaction, job_id)
+            await world.stores.jobs.save(transaction, job, cancel(job))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

@@ -1,8 +1,5 @@
 """What the trainer asks of the split service: what a reference means, whether data is held out, and to keep a revision."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import grpc
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc, split_pb2, split_service_pb2, split_service_pb2_grpc
 from splitrail_common.boundary import to_platform_error
@@ -10,18 +7,10 @@ from splitrail_common.errors import PlatformError, Reason, Violation, preconditi
 from splitrail_common.peers import bearer
 from splitrail_common.tokens import Signer
 
-from splitrail_trainer.runs.convert import PARTS, PARTS_BACK
-from splitrail_trainer.runs.domain import DataPin, Part
+from splitrail_trainer.data.convert import PARTS, PARTS_BACK
+from splitrail_trainer.data.domain import DataPin, Part, Revision
 
 _SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A split revision and how many images each part holds."""
-
-    pin: DataPin
-    images: Mapping[Part, int]
 
 
 class SplitPeer:

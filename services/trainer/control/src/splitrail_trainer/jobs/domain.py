@@ -7,7 +7,10 @@ The attempt number is the fencing token: it grows with each claim, and only the 
 """
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
+
+DEFAULT_QUEUE = "default"
 
 
 class Kind(StrEnum):
@@ -89,6 +92,17 @@ class Job:
     def ended(self) -> bool:
         """True in a terminal state."""
         return self.state in ENDED
+
+
+@dataclass(frozen=True)
+class JobInfo:
+    """A job with what is only shown."""
+
+    job: Job
+    queue_position: int | None
+    create_time: datetime
+    start_time: datetime | None
+    end_time: datetime | None
 
 
 def claim(job: Job, worker: str) -> Job:

@@ -3,21 +3,18 @@
 import asyncio
 from collections.abc import Sequence
 
-import grpc
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
-from splitrail.events.v1 import run_event_pb2
-from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from splitrail_common import log
 from splitrail_common.background import keep_going
 from splitrail_common.concurrency import beside, ended
 from splitrail_common.messaging import ensure_stream
-from splitrail_common.peers import bearer
 from splitrail_common.publisher import FeedPublisher
-from splitrail_common.tokens import Signer
 
-from splitrail_trainer.runs.store import Store
+from splitrail_trainer.jobs.feed_peer import FeedPeer
+from splitrail_trainer.jobs.store import JobStore
+from splitrail_trainer.transactions import Database
 
 _log = log.get(__name__)
 _AT_ONCE = 64
@@ -25,27 +22,14 @@ _TURN_SECONDS = 30.0
 _LOOK_SECONDS = 1.0
 
 
-class _Outbox:
-    """One job's rows as the publisher's source."""
-
-    def __init__(self, store: Store, job_id: str) -> None:
-        self._store = store
-        self._job_id = job_id
-
-    async def read(self, after: int, limit: int) -> Sequence[run_event_pb2.RunEvent]:
-        """Events beyond number `after`, as far as there are any."""
-        async with self._store.transaction() as transaction:
-            return [run_event_pb2.RunEvent.FromString(event) for event in await transaction.outbox_events(self._job_id, after, limit)]
-
-
 class Relay:
     """Publishes each job's events until the metrics service has committed them, then deletes them."""
 
-    def __init__(self, store: Store, jetstream: JetStreamContext, metrics: grpc.aio.Channel, signer: Signer) -> None:
+    def __init__(self, database: Database, store: JobStore, feed: FeedPeer, jetstream: JetStreamContext) -> None:
+        self._database = database
         self._store = store
+        self._feed = feed
         self._jetstream = jetstream
-        self._metrics = metrics_service_pb2_grpc.MetricsServiceStub(metrics)
-        self._signer = signer
         self._turns: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -63,8 +47,8 @@ class Relay:
                 turn.result()
         room = _AT_ONCE - len(self._turns)
         if room:
-            async with self._store.transaction() as transaction:
-                waiting = await transaction.outbox_jobs(list(self._turns), room)
+            async with self._database.transaction() as transaction:
+                waiting = await self._store.waiting(transaction, list(self._turns), room)
             for job_id in waiting:
                 turn = asyncio.create_task(self._turn(job_id))
                 turn.add_done_callback(lambda _: self._store.events_written.set())
@@ -83,28 +67,21 @@ class Relay:
                 _log.warning("no stream", error=str(error) or type(error).__name__)
 
     async def _relay(self, job_id: str) -> None:
-        publisher = FeedPublisher(
-            self._jetstream,
-            lambda: self._watermark(job_id),
-            _Outbox(self._store, job_id),
-            self._signer.service_token,
-            job_id=job_id,
-            attempt=0,
-        )
+        async def read(after: int, limit: int) -> Sequence[bytes]:
+            async with self._database.transaction() as transaction:
+                return await self._store.events(transaction, job_id, after, limit)
+
+        publisher = self._feed.publisher(job_id, read)
         await beside(self._commit(job_id, publisher), publisher.run())
 
     async def _commit(self, job_id: str, publisher: FeedPublisher) -> None:
         """Deletes what the feed has committed until nothing waits."""
         while True:
-            async with self._store.transaction() as transaction:
-                last = await transaction.outbox_last(job_id)
+            async with self._database.transaction() as transaction:
+                last = await self._store.last_event(transaction, job_id)
             if last is None:
                 return
             publisher.wake()
             committed = await publisher.wait_committed(last)
-            async with self._store.transaction() as transaction:
-                await transaction.outbox_delete(job_id, committed.number)
-
-    async def _watermark(self, job_id: str) -> metrics_service_pb2.GetWatermarkResponse:
-        request = metrics_service_pb2.GetWatermarkRequest(job_id=job_id, attempt=0)
-        return await self._metrics.GetWatermark(request, metadata=bearer(self._signer.service_token()), timeout=5)
+            async with self._database.transaction() as transaction:
+                await self._store.delete_events(transaction, job_id, committed.number)

@@ -10,9 +10,12 @@ from collections.abc import Callable
 
 from splitrail_common import log
 from splitrail_common.background import keep_going
+from splitrail_common.background import keep_going
 
 from splitrail_trainer.jobs.domain import lapse
-from splitrail_trainer.runs.store import Store
+from splitrail_trainer.jobs.store import JobStore
+from splitrail_trainer.queue.store import QueueStore
+from splitrail_trainer.transactions import Database
 
 _log = log.get(__name__)
 
@@ -48,25 +51,27 @@ class LapseGuard:
 class Reaper:
     """Puts jobs whose lease ran out back into the queue, or ends them."""
 
-    def __init__(self, store: Store, guard: LapseGuard) -> None:
-        self._store = store
+    def __init__(self, database: Database, queue: QueueStore, jobs: JobStore, guard: LapseGuard) -> None:
+        self._database = database
+        self._queue = queue
+        self._jobs = jobs
         self._guard = guard
 
     async def run(self) -> None:
         """For ever."""
-        await keep_going(self.step, name="reaper", seconds=min(1.0, self._store.lease_seconds / 10))
+        await keep_going(self.step, name="reaper", seconds=min(1.0, self._jobs.lease_seconds / 10))
 
     async def step(self) -> None:
         """Once; also the guard's regular contact with the database."""
         try:
-            async with self._store.transaction() as transaction:
-                jobs = await transaction.lapsed()
+            async with self._database.transaction() as transaction:
+                jobs = await self._queue.lapsed(transaction)
                 self._guard.heard()
                 if not self._guard.may_lapse:
                     return
                 for job in jobs:
                     after = lapse(job)
-                    await transaction.save(job, after)
+                    await self._jobs.save(transaction, job, after)
                     _log.warning("lease ran out", job_id=job.job_id, attempt=job.attempt, worker=job.worker, state=after.state.value)
         except Exception:
             self._guard.lost()

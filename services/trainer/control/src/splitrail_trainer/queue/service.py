@@ -15,10 +15,18 @@ from splitrail_common.objects import ObjectStore
 from splitrail_common.tokens import Caller, Signer
 from splitrail_common.tokens import Kind as CallerKind
 
+from splitrail_trainer.data.domain import Part
+from splitrail_trainer.evaluations.domain import Evaluation
+from splitrail_trainer.evaluations.store import EvaluationStore
 from splitrail_trainer.jobs.domain import Cause, Fenced, Job, Kind, State, claim, complete, fail, hold, lapse, progress, release
+from splitrail_trainer.jobs.store import JobStore
+from splitrail_trainer.models.domain import Artifact, ArtifactKind, StoredFile
+from splitrail_trainer.models.store import ArtifactStore, FileRecordedError
 from splitrail_trainer.queue.lease import LapseGuard
-from splitrail_trainer.runs.domain import Artifact, ArtifactKind, Evaluation, Part, Run, StoredFile
-from splitrail_trainer.runs.store import FileRecordedError, Store, Transaction
+from splitrail_trainer.queue.store import QueueStore
+from splitrail_trainer.runs.domain import Run
+from splitrail_trainer.runs.store import RunStore
+from splitrail_trainer.transactions import Database, Transaction
 
 _log = log.get(__name__)
 _URL_LIFETIME = timedelta(hours=1)
@@ -51,11 +59,35 @@ class Outcome:
     result: bytes
 
 
+@dataclass(frozen=True)
+class LeftFile:
+    """A file that an attempt says it has uploaded."""
+
+    name: str
+    kind: ArtifactKind
+    size_bytes: int
+    sha256: str
+    epoch: int = 0
+    """For checkpoints: epochs complete in it."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where the queue finds and keeps what attempts work on."""
+
+    queue: QueueStore
+    jobs: JobStore
+    artifacts: ArtifactStore
+    runs: RunStore
+    evaluations: EvaluationStore
+
+
 class Attempts:
     """The queue as pods see it."""
 
-    def __init__(self, store: Store, objects: ObjectStore, signer: Signer, guard: LapseGuard, *, token_seconds: int) -> None:
-        self._store = store
+    def __init__(self, database: Database, stores: Stores, objects: ObjectStore, signer: Signer, guard: LapseGuard, *, token_seconds: int) -> None:
+        self._database = database
+        self._stores = stores
         self._objects = objects
         self._signer = signer
         self._guard = guard
@@ -63,21 +95,22 @@ class Attempts:
 
     async def claim(self, worker: str, queue: str, kinds: Sequence[Kind]) -> Claimed | None:
         """A new attempt of the oldest job that can be had, or None. A job whose lease ran out and that has failed too often ends here."""
-        async with self._store.transaction() as transaction:
-            while (job := await transaction.claimable(queue, kinds, may_lapse=self._guard.may_lapse)) is not None:
+        async with self._database.transaction() as transaction:
+            while (job := await self._stores.queue.claimable(transaction, queue, kinds, may_lapse=self._guard.may_lapse)) is not None:
                 if job.state is State.RUNNING:
                     after = lapse(job)
-                    await transaction.save(job, after)
+                    await self._stores.jobs.save(transaction, job, after)
                     if after.ended:
                         continue
                     job = after
                 claimed = claim(job, worker)
-                await transaction.save(job, claimed)
+                await self._stores.jobs.save(transaction, job, claimed)
                 return await self._claimed(transaction, claimed)
         return None
 
     async def _claimed(self, transaction: Transaction, job: Job) -> Claimed:
-        work = await transaction.run(job.job_id, _ANY) if job.kind is Kind.TRAIN else await transaction.evaluation(job.job_id, _ANY)
+        of_kind = self._stores.runs if job.kind is Kind.TRAIN else self._stores.evaluations
+        work = await of_kind.get(transaction, job.job_id, _ANY)
         if work is None:
             raise RuntimeError(f"job {job.job_id} has no row of its kind")
         if isinstance(work, Run):
@@ -102,12 +135,12 @@ class Attempts:
     @asynccontextmanager
     async def _held(self, caller: Caller, job_id: str) -> AsyncIterator[tuple[Transaction, Job]]:
         """The job, locked and running under the caller's attempt. Raises NOT_FOUND or ABORTED (ATTEMPT_FENCED)."""
-        async with self._store.transaction() as transaction:
+        async with self._database.transaction() as transaction:
             job = await self._lock(transaction, caller, job_id)
             yield transaction, await self._take(transaction, job, caller)
 
     async def _lock(self, transaction: Transaction, caller: Caller, job_id: str) -> Job:
-        job = await transaction.lock(job_id) if job_id == caller.job_id else None
+        job = await self._stores.jobs.lock(transaction, job_id) if job_id == caller.job_id else None
         if job is None:
             raise not_found("job", job_id)
         return job
@@ -118,14 +151,14 @@ class Attempts:
         except Fenced as error:
             raise fenced(error.attempt, error.current) from error
         if held is not job:
-            await transaction.save(job, held)
+            await self._stores.jobs.save(transaction, job, held)
             _log.info("taken back after its lease ran out", job_id=job.job_id, attempt=job.attempt)
         return held
 
     async def heartbeat(self, caller: Caller, job_id: str) -> Orders:
         """Renews the lease, also one that ran out as long as nobody else has claimed the job."""
         async with self._held(caller, job_id) as (transaction, job):
-            await transaction.save(job, job, renew=True)
+            await self._stores.jobs.save(transaction, job, job, renew=True)
         token = ""
         if caller.expires - time.time() < self._token_seconds / 2:
             token = self._token(job_id, caller.project_id, caller.attempt, caller.split_id, caller.splits)
@@ -137,18 +170,18 @@ class Attempts:
             keys = [(name, _key(caller, name)) for name in names]
         return [(name, key, self._objects.upload_url(key, _URL_LIFETIME)) for name, key in keys]
 
-    async def commit_artifact(self, caller: Caller, job_id: str, *, name: str, kind: ArtifactKind, size_bytes: int, sha256: str, epoch: int) -> None:
+    async def commit_artifact(self, caller: Caller, job_id: str, left: LeftFile) -> None:
         """Records a file that S3 holds; a checkpoint becomes the resume point. Raises FAILED_PRECONDITION (UPLOAD_MISSING), ALREADY_EXISTS."""
-        key = _key(caller, name)
+        key = _key(caller, left.name)
         stored = await asyncio.to_thread(self._objects.stat, key)
-        artifact = Artifact(job_id, caller.attempt, name, kind, StoredFile(key, sha256, size_bytes), epoch)
+        artifact = Artifact(job_id, caller.attempt, left.name, left.kind, StoredFile(key, left.sha256, left.size_bytes), left.epoch)
         try:
             async with self._held(caller, job_id) as (transaction, job):
-                if stored is None or stored.size_bytes != size_bytes:
+                if stored is None or stored.size_bytes != left.size_bytes:
                     found = "nothing" if stored is None else f"{stored.size_bytes} bytes"
                     raise precondition(
                         Reason.ERROR_REASON_UPLOAD_MISSING,
-                        f"S3 holds {found} at {key}, not {size_bytes} bytes: upload it first",
+                        f"S3 holds {found} at {key}, not {left.size_bytes} bytes: upload it first",
                         metadata={"missing": "1"},
                         field="name",
                     )
@@ -157,26 +190,26 @@ class Attempts:
             raise PlatformError(
                 grpc.StatusCode.ALREADY_EXISTS,
                 Reason.ERROR_REASON_ALREADY_EXISTS,
-                f"this attempt has left another file named {name!r}",
-                metadata={"type": "artifact", "name": name},
+                f"this attempt has left another file named {left.name!r}",
+                metadata={"type": "artifact", "name": left.name},
             ) from error
 
     async def _record(self, transaction: Transaction, job: Job, artifact: Artifact) -> None:
         if artifact.kind is not ArtifactKind.CHECKPOINT:
-            await transaction.add_artifact(artifact)
+            await self._stores.artifacts.add(transaction, artifact)
             return
-        run = await transaction.run(job.job_id, _ANY)
+        run = await self._stores.runs.get(transaction, job.job_id, _ANY)
         if run is None:
             raise invalid(Violation("kind", "only a training leaves checkpoints"))
         if artifact.epoch > run.epochs:
             raise invalid(Violation("epoch", f"at most {run.epochs}, the run's epochs, not {artifact.epoch}"))
-        await transaction.add_artifact(artifact)
-        if await transaction.set_resume_point(artifact):
-            await transaction.save(job, progress(job))
+        await self._stores.artifacts.add(transaction, artifact)
+        if await self._stores.artifacts.set_resume_point(transaction, artifact):
+            await self._stores.jobs.save(transaction, job, progress(job))
 
     async def complete(self, caller: Caller, job_id: str, versions: dict[str, str], outcome: Outcome | None) -> None:
         """Ends the job well; again for the same attempt changes nothing."""
-        async with self._store.transaction() as transaction:
+        async with self._database.transaction() as transaction:
             job = await self._lock(transaction, caller, job_id)
             if job.state is State.SUCCEEDED and job.attempt == caller.attempt:
                 return
@@ -184,26 +217,26 @@ class Attempts:
             if (outcome is not None) != (job.kind is Kind.EVALUATE):
                 raise invalid(Violation("evaluation", "to be given for an evaluation, and for nothing else"))
             if outcome is None:
-                await transaction.finish_run(job_id, versions)
+                await self._stores.runs.set_versions(transaction, job_id, versions)
             else:
-                evaluation = await transaction.evaluation(job_id, _ANY)
+                evaluation = await self._stores.evaluations.get(transaction, job_id, _ANY)
                 if evaluation is None or outcome.part is not evaluation.part:
                     raise invalid(Violation("evaluation.split", "is not the part that was to be judged"))
-                await transaction.finish_evaluation(job_id, versions, outcome.result)
-            await transaction.save(held, complete(held))
+                await self._stores.evaluations.set_result(transaction, job_id, versions, outcome.result)
+            await self._stores.jobs.save(transaction, held, complete(held))
 
     async def fail(self, caller: Caller, job_id: str, cause: Cause, message: str) -> bool:
         """Reports a failed attempt; True when the job will be tried again."""
         async with self._held(caller, job_id) as (transaction, job):
             after = fail(job, cause, message)
-            await transaction.save(job, after)
+            await self._stores.jobs.save(transaction, job, after)
         _log.warning("attempt failed", job_id=job_id, attempt=caller.attempt, cause=cause.value, state=after.state.value)
         return after.state is State.QUEUED
 
     async def release(self, caller: Caller, job_id: str) -> None:
         """Gives the job back, or ends it as cancelled when that was asked for."""
         async with self._held(caller, job_id) as (transaction, job):
-            await transaction.save(job, release(job))
+            await self._stores.jobs.save(transaction, job, release(job))
 
     def sign(self, key: str) -> str:
         """A download URL for the pod."""

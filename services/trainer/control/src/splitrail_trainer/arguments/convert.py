@@ -1,0 +1,57 @@
+"""Proto <-> domain: arguments and their descriptions."""
+
+from collections.abc import Mapping
+
+from google.protobuf import struct_pb2
+from google.protobuf.internal.containers import MessageMap
+from google.protobuf.json_format import MessageToDict
+from splitrail.trainer.v1 import run_service_pb2
+from splitrail_common.training.arguments import Knob, Type, Value
+
+_TYPES: Mapping[Type, run_service_pb2.ArgumentType.ValueType] = {
+    Type.INTEGER: run_service_pb2.ARGUMENT_TYPE_INTEGER,
+    Type.NUMBER: run_service_pb2.ARGUMENT_TYPE_NUMBER,
+    Type.BOOLEAN: run_service_pb2.ARGUMENT_TYPE_BOOLEAN,
+    Type.ENUM: run_service_pb2.ARGUMENT_TYPE_ENUM,
+}
+
+
+def arguments(values: Mapping[str, struct_pb2.Value]) -> dict[str, object]:
+    """A request's arguments as bool, float, str, None, dict or list."""
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: struct_pb2.Value) -> object:
+    kind = value.WhichOneof("kind")
+    if kind in (None, "null_value"):
+        return None
+    if kind == "struct_value":
+        return MessageToDict(value.struct_value)
+    return list(value.list_value.values) if kind == "list_value" else getattr(value, kind)
+
+
+def fill(target: MessageMap[str, struct_pb2.Value], values: Mapping[str, Value]) -> None:
+    """Puts arguments into a message's map."""
+    for name, value in values.items():
+        target[name].CopyFrom(_value(value))
+
+
+def _value(value: Value) -> struct_pb2.Value:
+    if isinstance(value, bool):
+        return struct_pb2.Value(bool_value=value)
+    return struct_pb2.Value(string_value=value) if isinstance(value, str) else struct_pb2.Value(number_value=value)
+
+
+def descriptor(knob: Knob) -> run_service_pb2.ArgumentDescriptor:
+    """A knob as clients see it."""
+    return run_service_pb2.ArgumentDescriptor(
+        name=knob.name,
+        group=knob.group,
+        type=_TYPES[knob.type],
+        default_value=_value(knob.default),
+        minimum=knob.minimum,
+        maximum=knob.maximum,
+        choices=knob.choices,
+        help=knob.help,
+        multiple_of=knob.multiple_of,
+    )

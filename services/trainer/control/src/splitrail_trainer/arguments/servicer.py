@@ -1,0 +1,26 @@
+"""RunService's RPC about arguments."""
+
+from splitrail.split.v1 import dataset_pb2
+from splitrail.trainer.v1 import run_service_pb2
+from splitrail_common.boundary import Context
+from splitrail_common.errors import Violation, invalid
+from splitrail_common.training.arguments import TRAINING, ULTRALYTICS_VERSION
+from splitrail_common.training.models import DETECT_MODELS
+
+from splitrail_trainer.arguments import convert
+
+_GROUPS = list(dict.fromkeys(knob.group for knob in TRAINING))
+
+
+class ArgumentRpcs:
+    """The part of RunService that describes what a run may be given."""
+
+    async def GetTrainingSchema(
+        self, request: run_service_pb2.GetTrainingSchemaRequest, context: Context
+    ) -> run_service_pb2.GetTrainingSchemaResponse:
+        if request.task not in (dataset_pb2.TASK_UNSPECIFIED, dataset_pb2.TASK_DETECT):
+            raise invalid(Violation("task", "only TASK_DETECT can be trained"))
+        knobs = sorted(TRAINING, key=lambda knob: (_GROUPS.index(knob.group), knob.name))
+        return run_service_pb2.GetTrainingSchemaResponse(
+            arguments=[convert.descriptor(knob) for knob in knobs], models=DETECT_MODELS, ultralytics_version=ULTRALYTICS_VERSION
+        )
