@@ -1,7 +1,7 @@
-"""The table of hyperparameters, for the pinned Ultralytics version: one line a knob. Imports no torch.
+"""The table of arguments, for the pinned Ultralytics version: one line each. The trainer service and its pod read it; it imports no torch.
 
 Names, types and defaults are Ultralytics'; the ranges are ours, for it checks hardly any. A test compares this file with Ultralytics' own
-default.yaml: whatever appears there must stand here, as a knob or among the refused with the reason.
+default.yaml: whatever appears there must stand here, as a hyperparameter or among the refused with the reason.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ CORE, SCHEDULE, LOSS, AUGMENTATION = "Core", "Optimizer & Schedule", "Regulariza
 VALIDATION = "Validation"
 
 
-class Type(Enum):
-    """What a knob's value is."""
+class ValueType(Enum):
+    """What a hyperparameter's value is."""
 
     INTEGER = "integer"
     NUMBER = "number"
@@ -25,12 +25,12 @@ Value = bool | int | float | str
 
 
 @dataclass(frozen=True)
-class Knob:
+class Hyperparameter:
     """One argument that may be set."""
 
     name: str
     group: str
-    type: Type
+    type: ValueType
     default: Value
     help: str
     minimum: float | None = None
@@ -39,25 +39,25 @@ class Knob:
     multiple_of: int = 0
 
 
-def _int(name: str, group: str, default: int, low: int, high: int, text: str, multiple_of: int = 0) -> Knob:  # noqa: PLR0917 - a table's columns
-    return Knob(name, group, Type.INTEGER, default, text, low, high, multiple_of=multiple_of)
+def _int(name: str, group: str, default: int, low: int, high: int, text: str, multiple_of: int = 0) -> Hyperparameter:  # noqa: PLR0917 - a table's columns
+    return Hyperparameter(name, group, ValueType.INTEGER, default, text, low, high, multiple_of=multiple_of)
 
 
-def _num(name: str, group: str, default: float, low: float, high: float, text: str) -> Knob:  # noqa: PLR0917 - a table's columns
-    return Knob(name, group, Type.NUMBER, default, text, low, high)
+def _num(name: str, group: str, default: float, low: float, high: float, text: str) -> Hyperparameter:  # noqa: PLR0917 - a table's columns
+    return Hyperparameter(name, group, ValueType.NUMBER, default, text, low, high)
 
 
-def _bool(name: str, group: str, default: bool, text: str) -> Knob:
-    return Knob(name, group, Type.BOOLEAN, default, text)
+def _bool(name: str, group: str, default: bool, text: str) -> Hyperparameter:
+    return Hyperparameter(name, group, ValueType.BOOLEAN, default, text)
 
 
-def _enum(name: str, group: str, default: str, choices: tuple[str, ...], text: str) -> Knob:
-    return Knob(name, group, Type.ENUM, default, text, choices=choices)
+def _enum(name: str, group: str, default: str, choices: tuple[str, ...], text: str) -> Hyperparameter:
+    return Hyperparameter(name, group, ValueType.ENUM, default, text, choices=choices)
 
 
 _OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 
-TRAINING: tuple[Knob, ...] = (
+TRAINING: tuple[Hyperparameter, ...] = (
     _int("epochs", CORE, 100, 1, 1000, "Passes over the training images."),
     _int("patience", CORE, 100, 0, 1000, "Stop after this many epochs without a better val fitness; 0: never."),
     _int("batch", CORE, 16, 1, 256, "Images in a batch."),
@@ -100,13 +100,16 @@ TRAINING: tuple[Knob, ...] = (
     _num("cutmix", AUGMENTATION, 0.0, 0, 1, "Probability of pasting a part of one image into another."),
 )
 
-EVALUATION: tuple[Knob, ...] = (
+EVALUATION: tuple[Hyperparameter, ...] = (
     _int("imgsz", VALIDATION, 640, 32, 1280, "Side of the square that images are scaled to, in pixels; default: the run's.", multiple_of=32),
     _int("batch", VALIDATION, 16, 1, 256, "Images in a batch."),
     _num("conf", VALIDATION, 0.001, 0, 1, "Least confidence of a prediction that counts."),
     _num("iou", VALIDATION, 0.7, 0, 1, "Overlap from which non-maximum suppression drops a prediction."),
     _int("max_det", VALIDATION, 300, 1, 1000, "Most predictions for an image."),
 )
+
+TRAINING_NAMES = frozenset(item.name for item in TRAINING)
+EVALUATION_NAMES = frozenset(item.name for item in EVALUATION)
 
 _PLATFORM = "is set by the platform"
 _PATH = "is set by the platform: a path, URL or name of a caller's could run code or reach other data"
@@ -123,19 +126,26 @@ def _because(reason: str, names: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), reason)
 
 
-REFUSED: dict[str, str] = {
+_PLATFORMS_OWN: dict[str, str] = {
     **_because(_PLATFORM, "task mode device workers exist_ok resume cache channels_last verbose profile"),
     **_because(_PATH, "model data cfg project name save_dir source tracker augmentations"),
     **_because(_FILES, "save save_period plots"),
     **_because(_SCRATCH, "pretrained cls_remap distill_model dis"),
     **_because(_HONEST, "val split"),
+    **_because(_COMPILE, "compile quantize"),
+}
+
+REFUSED: dict[str, str] = {
+    **_PLATFORMS_OWN,
     **_because("is not offered: it would rewrite the number of epochs while training; set epochs", "time"),
     **_because("is not offered: choose the classes in the dataset, whose digest covers them", "classes"),
     **_because("is not offered: a model of one class without a name cannot be judged on the dataset; merge its classes there", "single_cls"),
-    **_because(_COMPILE, "compile quantize"),
     **_because(_EVALUATE, "conf iou max_det"),
     **_because(_OTHER, "overlap_mask mask_ratio dropout pose kobj rle angle dlog dgrad dlam copy_paste copy_paste_mode auto_augment erasing"),
     **_because(_PREDICT, "save_json dnn nms vid_stride stream_buffer visualize augment agnostic_nms retina_masks embed show save_frames save_txt"),
     **_because(_PREDICT, "save_conf save_crop show_labels show_conf show_boxes line_width format optimize dynamic simplify opset workspace"),
 }
 """What callers may not set in a training, and why: names that Ultralytics knows and we own, or do not offer."""
+
+SET_BY_PLATFORM = frozenset(_PLATFORMS_OWN)
+"""The refused ones that every training is given all the same, by the platform: paths of the pod, and what its promises rest on."""

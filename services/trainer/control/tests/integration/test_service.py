@@ -272,12 +272,12 @@ async def test_runs_are_listed_newest_first_in_pages(wire, data):
     assert [run.run_id for run in (await wire.runs.ListRuns(request, **wire.user())).runs] == [made[0]]
 
 
-async def test_the_schema_holds_every_knob(wire):
+async def test_the_schema_holds_every_hyperparameter(wire):
     answer = await wire.runs.GetTrainingSchema(run_service_pb2.GetTrainingSchemaRequest(), **wire.user())
-    knobs = {item.name: item for item in answer.arguments}
-    assert (knobs["epochs"].minimum, knobs["epochs"].maximum, knobs["epochs"].default_value.number_value) == (1, 1000, 100)
-    assert knobs["imgsz"].multiple_of == 32
-    assert "AdamW" in knobs["optimizer"].choices
+    found = {item.name: item for item in answer.arguments}
+    assert (found["epochs"].minimum, found["epochs"].maximum, found["epochs"].default_value.number_value) == (1, 1000, 100)
+    assert found["imgsz"].multiple_of == 32
+    assert "AdamW" in found["optimizer"].choices
     groups = list(dict.fromkeys(item.group for item in answer.arguments))
     assert groups == ["Core", "Optimizer & Schedule", "Regularization & Loss", "Augmentation"]
     assert "yolo26x" in answer.models

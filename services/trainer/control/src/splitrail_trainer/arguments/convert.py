@@ -6,13 +6,13 @@ from google.protobuf import struct_pb2
 from google.protobuf.internal.containers import MessageMap
 from google.protobuf.json_format import MessageToDict
 from splitrail.trainer.v1 import run_service_pb2
-from splitrail_common.training.arguments import Knob, Type, Value
+from splitrail_common.training.arguments import Hyperparameter, Value, ValueType
 
-_TYPES: Mapping[Type, run_service_pb2.ArgumentType.ValueType] = {
-    Type.INTEGER: run_service_pb2.ARGUMENT_TYPE_INTEGER,
-    Type.NUMBER: run_service_pb2.ARGUMENT_TYPE_NUMBER,
-    Type.BOOLEAN: run_service_pb2.ARGUMENT_TYPE_BOOLEAN,
-    Type.ENUM: run_service_pb2.ARGUMENT_TYPE_ENUM,
+_TYPES: Mapping[ValueType, run_service_pb2.ArgumentType.ValueType] = {
+    ValueType.INTEGER: run_service_pb2.ARGUMENT_TYPE_INTEGER,
+    ValueType.NUMBER: run_service_pb2.ARGUMENT_TYPE_NUMBER,
+    ValueType.BOOLEAN: run_service_pb2.ARGUMENT_TYPE_BOOLEAN,
+    ValueType.ENUM: run_service_pb2.ARGUMENT_TYPE_ENUM,
 }
 
 
@@ -42,16 +42,16 @@ def _value(value: Value) -> struct_pb2.Value:
     return struct_pb2.Value(string_value=value) if isinstance(value, str) else struct_pb2.Value(number_value=value)
 
 
-def descriptor(knob: Knob) -> run_service_pb2.ArgumentDescriptor:
-    """A knob as clients see it."""
+def descriptor(hyperparameter: Hyperparameter) -> run_service_pb2.ArgumentDescriptor:
+    """A hyperparameter as clients see it."""
     return run_service_pb2.ArgumentDescriptor(
-        name=knob.name,
-        group=knob.group,
-        type=_TYPES[knob.type],
-        default_value=_value(knob.default),
-        minimum=knob.minimum,
-        maximum=knob.maximum,
-        choices=knob.choices,
-        help=knob.help,
-        multiple_of=knob.multiple_of,
+        name=hyperparameter.name,
+        group=hyperparameter.group,
+        type=_TYPES[hyperparameter.type],
+        default_value=_value(hyperparameter.default),
+        minimum=hyperparameter.minimum,
+        maximum=hyperparameter.maximum,
+        choices=hyperparameter.choices,
+        help=hyperparameter.help,
+        multiple_of=hyperparameter.multiple_of,
     )

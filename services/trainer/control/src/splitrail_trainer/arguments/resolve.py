@@ -1,4 +1,4 @@
-"""Checks arguments against the table of knobs and fills in the defaults: pure, and every problem is reported at once."""
+"""Checks arguments against the table and fills in the defaults: pure, and every problem is reported at once."""
 
 import difflib
 import math
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from splitrail_common.errors import Violation
-from splitrail_common.training.arguments import EVALUATION, REFUSED, TRAINING, Knob, Type, Value
+from splitrail_common.training.arguments import EVALUATION, REFUSED, TRAINING, Hyperparameter, Value, ValueType
 
 _AMP_ALIASES = {True: "fp16", False: "fp32"}
 """Ultralytics' own amp=True and amp=False, as people write them."""
@@ -24,7 +24,7 @@ class Resolved:
 def resolve_training(requested: Mapping[str, object]) -> Resolved:
     """All arguments of a training, by name."""
     given, violations = _checked(TRAINING, requested, REFUSED, "a training argument")
-    arguments = {knob.name: knob.default for knob in TRAINING} | given
+    arguments = {argument.name: argument.default for argument in TRAINING} | given
     epochs, close_mosaic = int(arguments["epochs"]), int(arguments["close_mosaic"])
     if "close_mosaic" in given and close_mosaic > epochs:
         violations.append(Violation("arguments.close_mosaic", f"at most epochs ({epochs}), not {close_mosaic}"))
@@ -37,26 +37,26 @@ def resolve_training(requested: Mapping[str, object]) -> Resolved:
 def resolve_evaluation(requested: Mapping[str, object], *, imgsz: int) -> Resolved:
     """All arguments of an evaluation, by name; `imgsz` (pixels) is the run's."""
     given, violations = _checked(EVALUATION, requested, {}, "an evaluation argument")
-    return Resolved({knob.name: knob.default for knob in EVALUATION} | {"imgsz": imgsz} | given, violations)
+    return Resolved({argument.name: argument.default for argument in EVALUATION} | {"imgsz": imgsz} | given, violations)
 
 
 def _checked(
-    table: Sequence[Knob], requested: Mapping[str, object], refused: Mapping[str, str], what: str
+    table: Sequence[Hyperparameter], requested: Mapping[str, object], refused: Mapping[str, str], what: str
 ) -> tuple[dict[str, Value], list[Violation]]:
-    knobs = {knob.name: knob for knob in table}
+    known = {argument.name: argument for argument in table}
     given: dict[str, Value] = {}
     violations: list[Violation] = []
     for name in sorted(requested):
         field = f"arguments.{name}"
-        knob = knobs.get(name)
+        argument = known.get(name)
         if name in refused:
             violations.append(Violation(field, refused[name]))
-        elif knob is None:
-            near = difflib.get_close_matches(name, knobs, n=1)
-            violations.append(Violation(field, f"is not {what}" + (f"; did you mean {near[0]}?" if near else f"; one of {', '.join(sorted(knobs))}")))
+        elif argument is None:
+            near = difflib.get_close_matches(name, known, n=1)
+            violations.append(Violation(field, f"is not {what}" + (f"; did you mean {near[0]}?" if near else f"; one of {', '.join(sorted(known))}")))
         else:
-            value = _normal(knob, requested[name])
-            problem = _problem(knob, value)
+            value = _normal(argument, requested[name])
+            problem = _problem(argument, value)
             if problem:
                 violations.append(Violation(field, problem))
             elif isinstance(value, bool | int | float | str):
@@ -64,35 +64,35 @@ def _checked(
     return given, violations
 
 
-def _normal(knob: Knob, value: object) -> object:
+def _normal(argument: Hyperparameter, value: object) -> object:
     """Whole numbers as int where one is due (JSON has only one kind of number), amp's booleans by name, ints as float where any number will do."""
-    if knob.name == "amp" and isinstance(value, bool):
+    if argument.name == "amp" and isinstance(value, bool):
         return _AMP_ALIASES[value]
-    if isinstance(value, float) and knob.type is Type.INTEGER and value.is_integer():
+    if isinstance(value, float) and argument.type is ValueType.INTEGER and value.is_integer():
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and knob.type is Type.NUMBER and abs(value) < 2**53:
+    if isinstance(value, int) and not isinstance(value, bool) and argument.type is ValueType.NUMBER and abs(value) < 2**53:
         return float(value)
     return value
 
 
-def _problem(knob: Knob, value: object) -> str | None:
+def _problem(argument: Hyperparameter, value: object) -> str | None:
     """What is wrong with a value, or None."""
     if value is None:
         return "is null: leave it out for the default"
-    if knob.type is Type.BOOLEAN:
+    if argument.type is ValueType.BOOLEAN:
         return None if isinstance(value, bool) else f"true or false, not {_shown(value)}"
-    if knob.type is Type.ENUM:
-        return None if isinstance(value, str) and value in knob.choices else f"one of {', '.join(knob.choices)}, not {_shown(value)}"
+    if argument.type is ValueType.ENUM:
+        return None if isinstance(value, str) and value in argument.choices else f"one of {', '.join(argument.choices)}, not {_shown(value)}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"a number, not {_shown(value)}"
     if not math.isfinite(value):
         return f"a finite number, not {value}"
-    if knob.type is Type.INTEGER and not isinstance(value, int):
+    if argument.type is ValueType.INTEGER and not isinstance(value, int):
         return f"a whole number, not {value}"
-    if (knob.minimum is not None and value < knob.minimum) or (knob.maximum is not None and value > knob.maximum):
-        return f"between {knob.minimum:.10g} and {knob.maximum:.10g}, not {value:.10g}"
-    if knob.multiple_of and value % knob.multiple_of:
-        return f"a multiple of {knob.multiple_of}, not {value}"
+    if (argument.minimum is not None and value < argument.minimum) or (argument.maximum is not None and value > argument.maximum):
+        return f"between {argument.minimum:.10g} and {argument.maximum:.10g}, not {value:.10g}"
+    if argument.multiple_of and value % argument.multiple_of:
+        return f"a multiple of {argument.multiple_of}, not {value}"
     return None
 
 

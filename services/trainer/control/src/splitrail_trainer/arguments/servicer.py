@@ -9,7 +9,7 @@ from splitrail_common.training.models import DETECT_MODELS
 
 from splitrail_trainer.arguments import convert
 
-_GROUPS = list(dict.fromkeys(knob.group for knob in TRAINING))
+_GROUPS = list(dict.fromkeys(item.group for item in TRAINING))
 
 
 class ArgumentRpcs:
@@ -20,7 +20,9 @@ class ArgumentRpcs:
     ) -> run_service_pb2.GetTrainingSchemaResponse:
         if request.task not in (dataset_pb2.TASK_UNSPECIFIED, dataset_pb2.TASK_DETECT):
             raise invalid(Violation("task", "only TASK_DETECT can be trained"))
-        knobs = sorted(TRAINING, key=lambda knob: (_GROUPS.index(knob.group), knob.name))
+        table = sorted(TRAINING, key=lambda item: (_GROUPS.index(item.group), item.name))
         return run_service_pb2.GetTrainingSchemaResponse(
-            arguments=[convert.descriptor(knob) for knob in knobs], models=DETECT_MODELS, ultralytics_version=ULTRALYTICS_VERSION
+            arguments=[convert.descriptor(item) for item in table],
+            models=DETECT_MODELS,
+            ultralytics_version=ULTRALYTICS_VERSION,
         )

@@ -1,78 +1,21 @@
-"""The table of hyperparameters against Ultralytics' own file, and what requests may hold."""
+"""What requests may hold: arguments in range, or named."""
 
-import importlib.metadata
-import importlib.util
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_common.training.arguments import EVALUATION, REFUSED, TRAINING, ULTRALYTICS_VERSION, Type
-from splitrail_common.training.models import DETECT_MODELS
+from splitrail_common.training.arguments import REFUSED, TRAINING
 from splitrail_trainer.arguments.resolve import resolve_evaluation, resolve_training
 
-ULTRALYTICS = importlib.util.find_spec("ultralytics")
-needs_ultralytics = pytest.mark.skipif(ULTRALYTICS is None, reason="needs the Ultralytics package (the pod's) to compare with")
-KNOBS = {knob.name: knob for knob in TRAINING}
-SPELT_OTHERWISE = {"amp": {True: "fp16"}, "freeze": {None: 0}}
-
-
-def package() -> Path:
-    assert ULTRALYTICS is not None
-    assert ULTRALYTICS.origin is not None
-    return Path(ULTRALYTICS.origin).parent
-
-
-@pytest.fixture(scope="module")
-def defaults() -> dict[str, object]:
-    return yaml.safe_load((package() / "cfg" / "default.yaml").read_text())
-
-
-@needs_ultralytics
-def test_every_key_of_ultralytics_is_a_knob_or_refused_with_a_reason(defaults):
-    ours = KNOBS.keys() | REFUSED.keys()
-    assert defaults.keys() - ours == set()
-    assert ours - defaults.keys() <= {"save_dir", "augmentations"}, "names that Ultralytics accepts beside its file"
-    assert KNOBS.keys() & REFUSED.keys() == set()
-
-
-@needs_ultralytics
-@pytest.mark.parametrize("knob", TRAINING, ids=lambda knob: knob.name)
-def test_defaults_are_those_of_ultralytics(knob, defaults):
-    theirs = SPELT_OTHERWISE.get(knob.name, {}).get(defaults[knob.name], defaults[knob.name])
-    assert knob.default == theirs
-    assert type(knob.default) in {Type.INTEGER: {int}, Type.NUMBER: {float}, Type.BOOLEAN: {bool}, Type.ENUM: {str}}[knob.type]
-
-
-@needs_ultralytics
-def test_the_version_is_the_installed_one():
-    names = importlib.metadata.packages_distributions()["ultralytics"]
-    assert ULTRALYTICS_VERSION in {importlib.metadata.version(name) for name in names}
-
-
-@needs_ultralytics
-def test_each_model_family_is_in_the_package():
-    files = {path.stem for path in (package() / "cfg" / "models").rglob("*.yaml")}
-    assert {name[:-1] for name in DETECT_MODELS} <= files
+HYPERPARAMETERS = {item.name: item for item in TRAINING}
 
 
 def test_nothing_here_imports_torch():
     program = "import splitrail_trainer.app, sys; sys.exit(len({'torch', 'ultralytics'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
-
-
-@pytest.mark.parametrize("table", [TRAINING, EVALUATION])
-def test_every_knob_has_a_type_a_range_and_help(table):
-    for knob in table:
-        assert knob.help.endswith("."), knob.name
-        assert (knob.minimum is not None) == (knob.type in {Type.INTEGER, Type.NUMBER}), knob.name
-        assert bool(knob.choices) == (knob.type is Type.ENUM), knob.name
-        if knob.minimum is not None and knob.maximum is not None:
-            assert knob.minimum <= knob.default <= knob.maximum, knob.name
 
 
 def problem(**arguments) -> dict[str, str]:
@@ -81,7 +24,7 @@ def problem(**arguments) -> dict[str, str]:
 
 def test_nothing_requested_gives_the_defaults():
     resolved = resolve_training({})
-    assert resolved.arguments == {knob.name: knob.default for knob in TRAINING}
+    assert resolved.arguments == {hyperparameter.name: hyperparameter.default for hyperparameter in TRAINING}
     assert (list(resolved.violations), list(resolved.warnings)) == ([], [])
 
 
@@ -165,17 +108,17 @@ def test_ultralytics_own_spelling_of_amp():
 VALUES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8) | st.lists(st.integers(), max_size=2)
 
 
-@given(st.dictionaries(st.sampled_from([*KNOBS, *REFUSED]) | st.text(max_size=12), VALUES, max_size=6))
+@given(st.dictionaries(st.sampled_from([*HYPERPARAMETERS, *REFUSED]) | st.text(max_size=12), VALUES, max_size=6))
 def test_whatever_is_requested_is_either_in_range_or_named(requested):
     resolved = resolve_training(requested)
     named = {item.field.removeprefix("arguments.") for item in resolved.violations}
-    assert resolved.arguments.keys() == KNOBS.keys()
-    assert requested.keys() - KNOBS.keys() <= named
+    assert resolved.arguments.keys() == HYPERPARAMETERS.keys()
+    assert requested.keys() - HYPERPARAMETERS.keys() <= named
     for name, value in resolved.arguments.items():
-        knob = KNOBS[name]
-        if knob.minimum is not None and knob.maximum is not None:
+        hyperparameter = HYPERPARAMETERS[name]
+        if hyperparameter.minimum is not None and hyperparameter.maximum is not None:
             assert not isinstance(value, bool)
-            assert knob.minimum <= value <= knob.maximum
+            assert hyperparameter.minimum <= value <= hyperparameter.maximum
 
 
 def test_an_evaluation_takes_the_size_of_its_run_and_five_arguments():
