@@ -8,8 +8,19 @@ from dataclasses import dataclass
 from enum import Enum
 
 ULTRALYTICS_VERSION = "8.4.190"
-CORE, SCHEDULE, LOSS, AUGMENTATION = "Core", "Optimizer & Schedule", "Regularization & Loss", "Augmentation"
-VALIDATION = "Validation"
+
+
+class Group(Enum):
+    """Where a form puts an argument, in its order."""
+
+    CORE = 1
+    OPTIMIZER = 2
+    LOSS = 3
+    AUGMENTATION = 4
+    VALIDATION = 5
+
+
+CORE, OPTIMIZER, LOSS, AUGMENTATION, VALIDATION = Group
 
 
 class ValueType(Enum):
@@ -29,7 +40,7 @@ class Hyperparameter:
     """One argument that may be set."""
 
     name: str
-    group: str
+    group: Group
     type: ValueType
     default: Value
     help: str
@@ -39,19 +50,19 @@ class Hyperparameter:
     multiple_of: int = 0
 
 
-def _int(name: str, group: str, default: int, low: int, high: int, text: str, multiple_of: int = 0) -> Hyperparameter:  # noqa: PLR0917 - a table's columns
+def _int(name: str, group: Group, default: int, low: int, high: int, text: str, multiple_of: int = 0) -> Hyperparameter:  # noqa: PLR0917 - a table's columns
     return Hyperparameter(name, group, ValueType.INTEGER, default, text, low, high, multiple_of=multiple_of)
 
 
-def _num(name: str, group: str, default: float, low: float, high: float, text: str) -> Hyperparameter:  # noqa: PLR0917 - a table's columns
+def _num(name: str, group: Group, default: float, low: float, high: float, text: str) -> Hyperparameter:  # noqa: PLR0917 - a table's columns
     return Hyperparameter(name, group, ValueType.NUMBER, default, text, low, high)
 
 
-def _bool(name: str, group: str, default: bool, text: str) -> Hyperparameter:
+def _bool(name: str, group: Group, default: bool, text: str) -> Hyperparameter:
     return Hyperparameter(name, group, ValueType.BOOLEAN, default, text)
 
 
-def _enum(name: str, group: str, default: str, choices: tuple[str, ...], text: str) -> Hyperparameter:
+def _enum(name: str, group: Group, default: str, choices: tuple[str, ...], text: str) -> Hyperparameter:
     return Hyperparameter(name, group, ValueType.ENUM, default, text, choices=choices)
 
 
@@ -69,17 +80,17 @@ TRAINING: tuple[Hyperparameter, ...] = (
     _num("multi_scale", CORE, 0.0, 0, 0.5, "Vary the image size from batch to batch by this fraction of imgsz."),
     _int("freeze", CORE, 0, 0, 24, "Freeze the first layers of the model, this many."),
     _enum("amp", CORE, "fp16", ("fp16", "bf16", "fp32"), "Precision of the training; fp16 and bf16 are mixed precision, on accelerators."),
-    _enum("optimizer", SCHEDULE, "auto", _OPTIMIZERS, "Optimizer; auto chooses it, lr0 and momentum by the number of iterations."),
-    _num("lr0", SCHEDULE, 0.01, 1e-6, 0.1, "Initial learning rate; ignored with optimizer=auto."),
-    _num("lrf", SCHEDULE, 0.01, 0, 1, "Final learning rate as a fraction of lr0."),
-    _num("momentum", SCHEDULE, 0.937, 0, 0.999, "Momentum of SGD, or beta1 of the Adam family; ignored with optimizer=auto."),
-    _num("weight_decay", SCHEDULE, 0.0005, 0, 0.1, "Weight decay (L2)."),
-    _num("warmup_epochs", SCHEDULE, 3.0, 0, 20, "Epochs of warm-up; fractions are allowed."),
-    _num("warmup_momentum", SCHEDULE, 0.8, 0, 1, "Momentum at the start of the warm-up."),
-    _num("warmup_bias_lr", SCHEDULE, 0.1, 0, 0.2, "Learning rate of the biases at the start of the warm-up."),
-    _bool("cos_lr", SCHEDULE, False, "Let the learning rate fall along a cosine instead of a line."),
-    _int("nbs", SCHEDULE, 64, 1, 1024, "Nominal batch size: gradients accumulate over about nbs / batch batches."),
-    _int("close_mosaic", SCHEDULE, 10, 0, 1000, "Last epochs without mosaic, at most epochs; 0: mosaic to the end (the default below 10 epochs)."),
+    _enum("optimizer", OPTIMIZER, "auto", _OPTIMIZERS, "Optimizer; auto chooses it, lr0 and momentum by the number of iterations."),
+    _num("lr0", OPTIMIZER, 0.01, 1e-6, 0.1, "Initial learning rate; ignored with optimizer=auto."),
+    _num("lrf", OPTIMIZER, 0.01, 0, 1, "Final learning rate as a fraction of lr0."),
+    _num("momentum", OPTIMIZER, 0.937, 0, 0.999, "Momentum of SGD, or beta1 of the Adam family; ignored with optimizer=auto."),
+    _num("weight_decay", OPTIMIZER, 0.0005, 0, 0.1, "Weight decay (L2)."),
+    _num("warmup_epochs", OPTIMIZER, 3.0, 0, 20, "Epochs of warm-up; fractions are allowed."),
+    _num("warmup_momentum", OPTIMIZER, 0.8, 0, 1, "Momentum at the start of the warm-up."),
+    _num("warmup_bias_lr", OPTIMIZER, 0.1, 0, 0.2, "Learning rate of the biases at the start of the warm-up."),
+    _bool("cos_lr", OPTIMIZER, False, "Let the learning rate fall along a cosine instead of a line."),
+    _int("nbs", OPTIMIZER, 64, 1, 1024, "Nominal batch size: gradients accumulate over about nbs / batch batches."),
+    _int("close_mosaic", OPTIMIZER, 10, 0, 1000, "Last epochs without mosaic, at most epochs; 0: mosaic to the end (the default below 10 epochs)."),
     _num("box", LOSS, 7.5, 0, 50, "Weight of the box loss."),
     _num("cls", LOSS, 0.5, 0, 50, "Weight of the classification loss."),
     _num("dfl", LOSS, 1.5, 0, 50, "Weight of the distribution focal loss; of the L1 loss in YOLO26."),

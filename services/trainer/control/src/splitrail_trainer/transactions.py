@@ -1,25 +1,17 @@
-"""Transactions on Postgres, which the stores of the wings share: one transaction may write to several of them."""
+"""Transactions that span wings: each wing's store takes the one that its caller has opened."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from splitrail_common.database import Connection, Pool
-
-Row = Mapping[str, Any]
 
 
 class Transaction:
     """One transaction. Jobs that were read through it with a lock stay locked until it ends."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._after_commit: list[Callable[[], None]] = []
-
-    async def rows(self, query: str, /, **parameters: Any) -> list[dict[str, Any]]:
-        """Runs a query; its rows, none for a query that returns nothing."""
-        cursor = await self._connection.execute(query, parameters)
-        return await cursor.fetchall() if cursor.description else []
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """`action` is called once the transaction is committed, and not at all when it is rolled back."""

@@ -5,10 +5,10 @@ import hashlib
 import grpc
 import pytest
 from splitrail_common.errors import PlatformError, Reason
-from splitrail_trainer.jobs.domain import Cause
+from splitrail_trainer.jobs.domain import FailureCause
 from splitrail_trainer.models.domain import ArtifactKind
 from splitrail_trainer.models.sweeper import Sweeper
-from splitrail_trainer.queue.service import LeftFile
+from splitrail_trainer.queue.service import UploadedFile
 
 pytestmark = pytest.mark.integration
 
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.integration
 async def test_a_checkpoint_becomes_the_resume_point_of_the_next_attempt(world):
     job_id = await world.add_run(epochs=5, max_attempts=2)
     _, holder = await world.claim()
-    await world.attempts.fail(holder, job_id, Cause.PROCESS, "x")
+    await world.attempts.fail(holder, job_id, FailureCause.PROCESS, "x")
     _, holder = await world.claim()
     key = await world.leave(holder, "epoch-2.ckpt", ArtifactKind.CHECKPOINT, epoch=2, data=b"two")
     assert key == f"attempts/default/{job_id}/2/epoch-2.ckpt"
     run = await world.run(job_id)
     assert (run.checkpoint.epoch, run.checkpoint.attempt, run.checkpoint.file.key, run.info.job.failures) == (2, 2, key, 0)
-    assert await world.attempts.fail(holder, job_id, Cause.PROCESS, "x"), "failures count since the checkpoint"
+    assert await world.attempts.fail(holder, job_id, FailureCause.PROCESS, "x"), "failures count since the checkpoint"
     claimed, _ = await world.claim()
     assert claimed.work.checkpoint.file.sha256 == hashlib.sha256(b"two").hexdigest()
     assert world.get(world.attempts.sign(claimed.work.checkpoint.file.key)) == b"two"
@@ -75,7 +75,7 @@ async def test_what_s3_does_not_hold_is_not_recorded(world):
     await world.upload(holder, "short.pt", b"123")
     for name, size in (("missing.pt", 3), ("short.pt", 4)):
         with pytest.raises(PlatformError) as error:
-            await world.attempts.commit_artifact(holder, job_id, LeftFile(name, ArtifactKind.BEST_WEIGHTS, size, "0" * 64))
+            await world.attempts.commit_artifact(holder, job_id, UploadedFile(name, ArtifactKind.BEST_WEIGHTS, size, "0" * 64))
         assert (error.value.code, error.value.reason) == (grpc.StatusCode.FAILED_PRECONDITION, Reason.ERROR_REASON_UPLOAD_MISSING)
     assert (await world.run(job_id)).artifacts == ()
 
@@ -108,6 +108,6 @@ async def test_a_fenced_attempt_leaves_nothing(world):
     await world.claim_lapsed()
     with pytest.raises(PlatformError, match="overtaken"):
         await world.attempts.commit_artifact(
-            first, job_id, LeftFile("epoch-4.ckpt", ArtifactKind.CHECKPOINT, 4, hashlib.sha256(b"late").hexdigest(), 4)
+            first, job_id, UploadedFile("epoch-4.ckpt", ArtifactKind.CHECKPOINT, 4, hashlib.sha256(b"late").hexdigest(), 4)
         )
     assert (await world.run(job_id)).checkpoint.epoch == 1

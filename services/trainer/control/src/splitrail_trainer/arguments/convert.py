@@ -6,13 +6,22 @@ from google.protobuf import struct_pb2
 from google.protobuf.internal.containers import MessageMap
 from google.protobuf.json_format import MessageToDict
 from splitrail.trainer.v1 import run_service_pb2
-from splitrail_common.training.arguments import Hyperparameter, Value, ValueType
+from splitrail_common.training.arguments import Group, Hyperparameter, Value, ValueType
 
 _TYPES: Mapping[ValueType, run_service_pb2.ArgumentType.ValueType] = {
     ValueType.INTEGER: run_service_pb2.ARGUMENT_TYPE_INTEGER,
     ValueType.NUMBER: run_service_pb2.ARGUMENT_TYPE_NUMBER,
     ValueType.BOOLEAN: run_service_pb2.ARGUMENT_TYPE_BOOLEAN,
     ValueType.ENUM: run_service_pb2.ARGUMENT_TYPE_ENUM,
+}
+
+
+_GROUPS: Mapping[Group, run_service_pb2.ArgumentGroup.ValueType] = {
+    Group.CORE: run_service_pb2.ARGUMENT_GROUP_CORE,
+    Group.OPTIMIZER: run_service_pb2.ARGUMENT_GROUP_OPTIMIZER,
+    Group.LOSS: run_service_pb2.ARGUMENT_GROUP_LOSS,
+    Group.AUGMENTATION: run_service_pb2.ARGUMENT_GROUP_AUGMENTATION,
+    Group.VALIDATION: run_service_pb2.ARGUMENT_GROUP_VALIDATION,
 }
 
 
@@ -46,7 +55,7 @@ def descriptor(hyperparameter: Hyperparameter) -> run_service_pb2.ArgumentDescri
     """A hyperparameter as clients see it."""
     return run_service_pb2.ArgumentDescriptor(
         name=hyperparameter.name,
-        group=hyperparameter.group,
+        group=_GROUPS[hyperparameter.group],
         type=_TYPES[hyperparameter.type],
         default_value=_value(hyperparameter.default),
         minimum=hyperparameter.minimum,

@@ -16,7 +16,7 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True)
-class DataPin:
+class PinnedData:
     """What a run trains on, for ever."""
 
     project_id: str
@@ -38,7 +38,7 @@ class DataPin:
 class Revision:
     """A split revision and how many images each part holds."""
 
-    pin: DataPin
+    pin: PinnedData
     images: Mapping[Part, int]
 
     def require_images(self, part: Part, field: str) -> None:
@@ -47,6 +47,6 @@ class Revision:
             raise precondition(
                 Reason.ERROR_REASON_SPLIT_EMPTY,
                 f"the {part.value} part of {self.pin.split_reference} holds no images",
-                metadata={"split": part.value},
+                metadata={"part": part.value},
                 field=field,
             )

@@ -1,6 +1,7 @@
 """What the trainer asks of the split service: what a reference means, whether data is held out, and to keep a revision."""
 
 import grpc
+from splitrail.internal.split.v1 import staging_service_pb2, staging_service_pb2_grpc
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc, split_pb2, split_service_pb2, split_service_pb2_grpc
 from splitrail_common.boundary import to_platform_error
 from splitrail_common.errors import PlatformError, Reason, Violation, precondition
@@ -8,7 +9,7 @@ from splitrail_common.peers import bearer
 from splitrail_common.tokens import Signer
 
 from splitrail_trainer.data.convert import PARTS, PARTS_BACK
-from splitrail_trainer.data.domain import DataPin, Part, Revision
+from splitrail_trainer.data.domain import Part, PinnedData, Revision
 
 _SECONDS = 10.0
 
@@ -19,6 +20,7 @@ class SplitPeer:
     def __init__(self, channel: grpc.aio.Channel, signer: Signer) -> None:
         self._datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         self._splits = split_service_pb2_grpc.SplitServiceStub(channel)
+        self._staging = staging_service_pb2_grpc.StagingServiceStub(channel)
         self._signer = signer
 
     async def resolve(self, project_id: str, reference: str, token: str) -> Revision:
@@ -62,13 +64,13 @@ class SplitPeer:
         return (await self._splits.GetSplit(request, metadata=bearer(token), timeout=_SECONDS)).split
 
     async def pin(self, split_id: str, job_id: str) -> None:
-        """Keeps a revision for a job. Repeating it is harmless."""
-        request = split_service_pb2.PinSplitRequest(split_id=split_id, job_id=job_id)
-        await self._splits.PinSplit(request, metadata=bearer(self._signer.service_token()), timeout=_SECONDS)
+        """Keeps a revision for a job. Repeating it is harmless. Raises FAILED_PRECONDITION (PROJECT_ARCHIVED)."""
+        request = staging_service_pb2.PinSplitRequest(split_id=split_id, job_id=job_id)
+        await self._staging.PinSplit(request, metadata=bearer(self._signer.service_token()), timeout=_SECONDS)
 
     async def overlap(self, split_id: str, part: Part, trained_split_id: str, token: str) -> int:
         """Images of the part that the other revision's train or val holds too."""
-        request = split_service_pb2.CheckContaminationRequest(split_id=split_id, split=PARTS[part], trained_split_id=trained_split_id)
+        request = split_service_pb2.CheckContaminationRequest(split_id=split_id, part=PARTS[part], trained_split_id=trained_split_id)
         answer = await self._splits.CheckContamination(request, metadata=bearer(token), timeout=_SECONDS)
         return int(answer.overlap)
 
@@ -87,7 +89,7 @@ def _renamed(error: grpc.aio.AioRpcError, field: str, ours: str) -> PlatformErro
 
 
 def _revision(split: split_pb2.SplitRevision, version: dataset_pb2.DatasetVersion) -> Revision:
-    pin = DataPin(
+    pin = PinnedData(
         project_id=split.project_id,
         dataset_id=split.dataset_id,
         dataset_name=version.dataset_name,
@@ -98,5 +100,5 @@ def _revision(split: split_pb2.SplitRevision, version: dataset_pb2.DatasetVersio
         split_digest=split.digest,
         class_names=tuple(version.class_names),
     )
-    images = {PARTS_BACK[part.split]: int(part.images) for part in split.certificate.parts if part.split in PARTS_BACK}
+    images = {PARTS_BACK[summary.part]: summary.images for summary in split.certificate.parts if summary.part in PARTS_BACK}
     return Revision(pin, images)

@@ -12,7 +12,7 @@ from splitrail_trainer.data.domain import Revision
 from splitrail_trainer.data.split_peer import SplitPeer
 from splitrail_trainer.evaluations.domain import Evaluation, EvaluationFilter, EvaluationRequest, NewEvaluation
 from splitrail_trainer.evaluations.store import EvaluationStore
-from splitrail_trainer.jobs.domain import Kind
+from splitrail_trainer.jobs.domain import JobKind
 from splitrail_trainer.jobs.requests import require_same
 from splitrail_trainer.jobs.service import Jobs
 from splitrail_trainer.jobs.store import RequestKnownError
@@ -46,7 +46,7 @@ class Evaluations:
         resolved = resolve_evaluation(wanted.arguments, imgsz=int(run.resolved["imgsz"]))
         if resolved.violations:
             raise invalid(*resolved.violations)
-        known = await self._jobs.by_request(run.data.project_id, Kind.EVALUATE, wanted.request_id)
+        known = await self._jobs.by_request(run.data.project_id, JobKind.EVALUATE, wanted.request_id)
         if known is None:
             new = await self._new(call, run, wanted, resolved.arguments)
             try:
@@ -70,7 +70,7 @@ class Evaluations:
         revision = await self._splits.revision(wanted.split_id or run.data.split_id, call.token)
         contaminated = await self._judgeable(call, run, revision, wanted)
         return NewEvaluation(
-            job=self._jobs.new(run.data.project_id, Kind.EVALUATE, run.info.job.queue),
+            job=self._jobs.new(run.data.project_id, JobKind.EVALUATE, run.info.job.queue),
             run_id=run.run_id,
             weights=wanted.weights,
             weights_file=weights.file,
@@ -87,7 +87,7 @@ class Evaluations:
             raise invalid(Violation("split_id", f"belongs to the project {revision.pin.project_id!r}, the run to {run.data.project_id!r}"))
         if tuple(revision.pin.class_names) != tuple(run.data.class_names):
             raise invalid(Violation("split_id", f"the classes of {revision.pin.split_reference} are not those that {run.reference} was trained on"))
-        revision.require_images(wanted.part, "split")
+        revision.require_images(wanted.part, "part")
         overlap = await self._splits.overlap(revision.pin.split_id, wanted.part, run.data.split_id, call.token)
         if overlap and not wanted.force:
             raise precondition(
@@ -95,7 +95,7 @@ class Evaluations:
                 f"{run.reference} was trained, or its weights chosen, on {overlap} of the {revision.images[wanted.part]} images in the "
                 f"{wanted.part.value} part of {revision.pin.split_reference}: the numbers would flatter it. With force the result is labelled",
                 metadata={"overlap": str(overlap)},
-                field="split",
+                field="part",
             )
         return overlap
 
@@ -131,7 +131,7 @@ def _require_same_evaluation(evaluation: Evaluation, run: Run, wanted: Evaluatio
             "run_id": evaluation.run_id == run.run_id,
             "weights": evaluation.weights is wanted.weights,
             "split_id": evaluation.split_id == (wanted.split_id or run.data.split_id),
-            "split": evaluation.part is wanted.part,
+            "part": evaluation.part is wanted.part,
             "arguments": evaluation.arguments == arguments,
             "force": wanted.force or not evaluation.contaminated_images,
         },

@@ -13,14 +13,14 @@ from enum import StrEnum
 DEFAULT_QUEUE = "default"
 
 
-class Kind(StrEnum):
+class JobKind(StrEnum):
     """What a job does."""
 
     TRAIN = "train"
     EVALUATE = "evaluate"
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """Where a job stands."""
 
     QUEUED = "queued"
@@ -30,7 +30,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Cause(StrEnum):
+class FailureCause(StrEnum):
     """Why an attempt failed."""
 
     NONE = "none"
@@ -44,12 +44,12 @@ class Cause(StrEnum):
     ARGUMENTS = "arguments"
 
 
-ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
-HOPELESS = frozenset({Cause.DATA, Cause.NAN, Cause.ARGUMENTS})
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+NEVER_RETRIED = frozenset({FailureCause.DATA, FailureCause.NAN, FailureCause.ARGUMENTS})
 """The same data, arguments and seed would fail in the same way again."""
 
 
-class Fenced(Exception):  # noqa: N818 - the word of the contract
+class FencedError(Exception):
     """The caller's attempt no longer holds the job."""
 
     def __init__(self, attempt: int, current: int) -> None:
@@ -58,11 +58,11 @@ class Fenced(Exception):  # noqa: N818 - the word of the contract
         self.current = current
 
 
-class Ended(Exception):  # noqa: N818 - a state, not a defect
+class JobEndedError(Exception):
     """The job has ended in another way than asked for."""
 
-    def __init__(self, state: State) -> None:
-        super().__init__(f"the job has {state.value} already" if state is not State.CANCELLED else "the job was cancelled already")
+    def __init__(self, state: JobState) -> None:
+        super().__init__(f"the job has {state.value} already" if state is not JobState.CANCELLED else "the job was cancelled already")
         self.state = state
 
 
@@ -72,9 +72,9 @@ class Job:
 
     job_id: str
     project_id: str
-    kind: Kind
+    kind: JobKind
     queue: str
-    state: State = State.QUEUED
+    state: JobState = JobState.QUEUED
     attempt: int = 0
     """The latest attempt; 0: never claimed."""
     worker: str = ""
@@ -85,7 +85,7 @@ class Job:
     failures: int = 0
     """Failed attempts since the last stored checkpoint."""
     max_attempts: int = 3
-    cause: Cause = Cause.NONE
+    cause: FailureCause = FailureCause.NONE
     message: str = ""
 
     @property
@@ -107,61 +107,61 @@ class JobInfo:
 
 def claim(job: Job, worker: str) -> Job:
     """A new attempt of a queued job by `worker`."""
-    if job.state is not State.QUEUED:
+    if job.state is not JobState.QUEUED:
         raise ValueError(f"only a queued job can be claimed, this one is {job.state.value}")
-    return replace(job, state=State.RUNNING, attempt=job.attempt + 1, worker=worker, lapsed=False)
+    return replace(job, state=JobState.RUNNING, attempt=job.attempt + 1, worker=worker, lapsed=False)
 
 
 def hold(job: Job, attempt: int) -> Job:
     """The job as the caller's attempt may change it: running. An attempt whose lease ran out takes the job back while nobody else has.
 
-    Raises Fenced when a later attempt exists, the job was given back, or has ended.
+    Raises FencedError when a later attempt exists, the job was given back, or has ended.
     """
-    if job.attempt == attempt and job.state is State.RUNNING:
+    if job.attempt == attempt and job.state is JobState.RUNNING:
         return job
-    if job.attempt == attempt and job.state is State.QUEUED and job.lapsed:
-        return replace(job, state=State.RUNNING, lapsed=False, failures=job.failures - 1, cause=Cause.NONE, message="")
-    raise Fenced(attempt, job.attempt)
+    if job.attempt == attempt and job.state is JobState.QUEUED and job.lapsed:
+        return replace(job, state=JobState.RUNNING, lapsed=False, failures=job.failures - 1, cause=FailureCause.NONE, message="")
+    raise FencedError(attempt, job.attempt)
 
 
 def lapse(job: Job) -> Job:
     """The lease of a running job has run out: counted as a failure, tried again while the number of failures allows it."""
-    after = _failed(job, Cause.LOST_POD, f"the pod {job.worker!r} was lost: its lease ran out")
-    return replace(after, lapsed=after.state is State.QUEUED)
+    after = _failed(job, FailureCause.LOST_POD, f"the pod {job.worker!r} was lost: its lease ran out")
+    return replace(after, lapsed=after.state is JobState.QUEUED)
 
 
-def fail(job: Job, cause: Cause, message: str) -> Job:
+def fail(job: Job, cause: FailureCause, message: str) -> Job:
     """The holder reports a failure: tried again, unless that cannot help or there were too many."""
     return _failed(job, cause, message)
 
 
-def _failed(job: Job, cause: Cause, message: str) -> Job:
-    if job.state is not State.RUNNING:
+def _failed(job: Job, cause: FailureCause, message: str) -> Job:
+    if job.state is not JobState.RUNNING:
         raise ValueError(f"only a running job can fail, this one is {job.state.value}")
     failures = job.failures + 1
     if job.cancel_requested:
-        state = State.CANCELLED
-    elif cause in HOPELESS or failures >= job.max_attempts:
-        state = State.FAILED
+        state = JobState.CANCELLED
+    elif cause in NEVER_RETRIED or failures >= job.max_attempts:
+        state = JobState.FAILED
     else:
-        state = State.QUEUED
+        state = JobState.QUEUED
     return replace(job, state=state, failures=failures, cause=cause, message=message)
 
 
 def release(job: Job) -> Job:
     """The holder gives the job back: not a failure. Ends as cancelled when that was asked for."""
-    if job.state is not State.RUNNING:
+    if job.state is not JobState.RUNNING:
         raise ValueError(f"only a running job can be released, this one is {job.state.value}")
     if job.cancel_requested:
-        return replace(job, state=State.CANCELLED, cause=Cause.NONE, message="cancelled as asked for")
-    return replace(job, state=State.QUEUED, cause=Cause.NONE, message=f"given back by the pod {job.worker!r}")
+        return replace(job, state=JobState.CANCELLED, cause=FailureCause.NONE, message="cancelled as asked for")
+    return replace(job, state=JobState.QUEUED, cause=FailureCause.NONE, message=f"given back by the pod {job.worker!r}")
 
 
 def complete(job: Job) -> Job:
     """The holder has done the work; a cancel that came too late is without effect."""
-    if job.state is not State.RUNNING:
+    if job.state is not JobState.RUNNING:
         raise ValueError(f"only a running job can be completed, this one is {job.state.value}")
-    return replace(job, state=State.SUCCEEDED, cause=Cause.NONE, message="")
+    return replace(job, state=JobState.SUCCEEDED, cause=FailureCause.NONE, message="")
 
 
 def progress(job: Job) -> Job:
@@ -172,12 +172,12 @@ def progress(job: Job) -> Job:
 def cancel(job: Job) -> Job:
     """Somebody asks for the end: at once while queued, through the pod when running; harmless when cancelled already.
 
-    Raises Ended when the job has ended in another way.
+    Raises JobEndedError when the job has ended in another way.
     """
-    if job.state is State.QUEUED:
-        return replace(job, state=State.CANCELLED, cancel_requested=True, lapsed=False, cause=Cause.NONE, message="cancelled before it ran")
-    if job.state is State.RUNNING:
+    if job.state is JobState.QUEUED:
+        return replace(job, state=JobState.CANCELLED, cancel_requested=True, lapsed=False, cause=FailureCause.NONE, message="cancelled before it ran")
+    if job.state is JobState.RUNNING:
         return replace(job, cancel_requested=True)
-    if job.state is State.CANCELLED:
+    if job.state is JobState.CANCELLED:
         return job
-    raise Ended(job.state)
+    raise JobEndedError(job.state)

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
 from nats.js import JetStreamContext
-from splitrail.events.v1 import run_event_pb2
-from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
+from splitrail.internal.events.v1 import run_event_pb2
+from splitrail.internal.metrics.v1 import watermark_service_pb2, watermark_service_pb2_grpc
 from splitrail_common.peers import bearer
 from splitrail_common.publisher import FeedPublisher
 from splitrail_common.tokens import Signer
@@ -32,14 +32,14 @@ class FeedPeer:
 
     def __init__(self, jetstream: JetStreamContext, metrics: grpc.aio.Channel, signer: Signer) -> None:
         self._jetstream = jetstream
-        self._metrics = metrics_service_pb2_grpc.MetricsServiceStub(metrics)
+        self._metrics = watermark_service_pb2_grpc.WatermarkServiceStub(metrics)
         self._signer = signer
 
     def publisher(self, job_id: str, read: ReadEvents) -> FeedPublisher:
         """Publishes a job's events until the metrics service has committed them."""
 
-        async def watermark() -> metrics_service_pb2.GetWatermarkResponse:
-            request = metrics_service_pb2.GetWatermarkRequest(job_id=job_id, attempt=_ORIGIN)
+        async def watermark() -> watermark_service_pb2.GetWatermarkResponse:
+            request = watermark_service_pb2.GetWatermarkRequest(job_id=job_id, attempt=_ORIGIN)
             return await self._metrics.GetWatermark(request, metadata=bearer(self._signer.service_token()), timeout=5)
 
         return FeedPublisher(self._jetstream, watermark, _Source(read), self._signer.service_token, job_id=job_id, attempt=_ORIGIN)

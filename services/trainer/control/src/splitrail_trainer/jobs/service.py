@@ -7,7 +7,7 @@ from splitrail_common.errors import Reason, not_found, precondition
 from splitrail_common.ids import new_id
 
 from splitrail_trainer.data.split_peer import SplitPeer
-from splitrail_trainer.jobs.domain import Ended, Job, Kind, cancel
+from splitrail_trainer.jobs.domain import Job, JobEndedError, JobKind, cancel
 from splitrail_trainer.jobs.store import JobStore
 from splitrail_trainer.transactions import Database, Transaction
 
@@ -21,7 +21,7 @@ class Jobs:
         self._splits = splits
         self._max_attempts = max_attempts
 
-    def new(self, project_id: str, kind: Kind, queue: str) -> Job:
+    def new(self, project_id: str, kind: JobKind, queue: str) -> Job:
         """A job that is not stored yet."""
         return Job(new_id(), project_id, kind, queue, max_attempts=self._max_attempts)
 
@@ -37,7 +37,7 @@ class Jobs:
             yield transaction
             await self._splits.pin(split_id, job.job_id)
 
-    async def by_request(self, project_id: str, kind: Kind, request_id: str) -> str | None:
+    async def by_request(self, project_id: str, kind: JobKind, request_id: str) -> str | None:
         """The id of the job that an earlier call with this request_id made; None also for an empty request_id."""
         if not request_id:
             return None
@@ -59,7 +59,7 @@ class Jobs:
                 raise not_found("job", job_id)
             try:
                 after = cancel(job)
-            except Ended as error:
+            except JobEndedError as error:
                 raise precondition(Reason.ERROR_REASON_JOB_ENDED, str(error), metadata={"state": error.state.value}) from error
             if after is not job:
                 await self._store.save(transaction, job, after)

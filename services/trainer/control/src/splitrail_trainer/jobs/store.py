@@ -7,12 +7,11 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from splitrail_common.database import Queries
+from splitrail_common.database import Pool, Row, Tables
 
-from splitrail_trainer.jobs.domain import Cause, Job, JobInfo, Kind, State
-from splitrail_trainer.transactions import Row, Transaction
+from splitrail_trainer.jobs.domain import FailureCause, Job, JobInfo, JobKind, JobState
+from splitrail_trainer.transactions import Transaction
 
-_QUERIES = Queries("splitrail_trainer.jobs")
 EncodeState = Callable[[Job, int, datetime], bytes]
 """Makes the event that tells of a job's new state, from the job, the event's number and its time."""
 
@@ -24,7 +23,8 @@ class RequestKnownError(Exception):
 class JobStore:
     """Reads and writes jobs; each new state is told in the outbox, in the transaction of the change."""
 
-    def __init__(self, encode_state: EncodeState, *, lease_seconds: float) -> None:
+    def __init__(self, pool: Pool, encode_state: EncodeState, *, lease_seconds: float) -> None:
+        self._tables = Tables(pool, __package__)
         self._encode_state = encode_state
         self.lease_seconds = lease_seconds
         self.events_written = asyncio.Event()
@@ -33,53 +33,58 @@ class JobStore:
     async def add(self, transaction: Transaction, job: Job, request_id: str) -> None:
         """Queues a job. Raises RequestKnownError."""
         try:
-            await transaction.rows(_QUERIES["add_job"], request_id=request_id or None, **_parameters(job))
+            await self._tables.rows_in(transaction.connection, "add_job", {"request_id": request_id or None, **_parameters(job)})
         except psycopg.errors.UniqueViolation as error:
             if error.diag.constraint_name != "job_request_unique":
                 raise
             raise RequestKnownError(str(error)) from error
         await self._announce(transaction, job)
 
-    async def by_request(self, transaction: Transaction, project_id: str, kind: Kind, request_id: str) -> str | None:
+    async def by_request(self, transaction: Transaction, project_id: str, kind: JobKind, request_id: str) -> str | None:
         """The id of the job that an earlier request made."""
-        found = await transaction.rows(_QUERIES["job_by_request"], project_id=project_id, kind=kind.value, request_id=request_id)
+        found = await self._tables.rows_in(
+            transaction.connection, "job_by_request", {"project_id": project_id, "kind": kind.value, "request_id": request_id}
+        )
         return str(found[0]["job_id"]) if found else None
 
     async def lock(self, transaction: Transaction, job_id: str) -> Job | None:
         """The job, locked, or None."""
-        found = await transaction.rows(_QUERIES["lock_job"], job_id=job_id)
+        found = await self._tables.rows_in(transaction.connection, "lock_job", {"job_id": job_id})
         return job_from(found[0]) if found else None
 
     async def save(self, transaction: Transaction, before: Job, after: Job, *, renew: bool = False) -> None:
         """Stores a successor. A job that begins to run, and `renew`, start the lease anew."""
-        await transaction.rows(_QUERIES["update_job"], renew=renew, lease_seconds=self.lease_seconds, **_parameters(after))
+        await self._tables.rows_in(transaction.connection, "update_job", {"renew": renew, "lease_seconds": self.lease_seconds, **_parameters(after)})
         if after.state is not before.state:
             await self._announce(transaction, after)
 
     async def _announce(self, transaction: Transaction, job: Job) -> None:
-        (row,) = await transaction.rows(_QUERIES["next_event_number"], job_id=job.job_id)
+        (row,) = await self._tables.rows_in(transaction.connection, "next_event_number", {"job_id": job.job_id})
         number = row["event_count"]
         event = self._encode_state(job, number, row["at"])
-        await transaction.rows(_QUERIES["add_event"], job_id=job.job_id, number=number, event=event)
+        await self._tables.rows_in(transaction.connection, "add_event", {"job_id": job.job_id, "number": number, "event": event})
         transaction.after_commit(self.events_written.set)
 
     async def waiting(self, transaction: Transaction, busy: Sequence[str], limit: int) -> list[str]:
         """Jobs, other than `busy`, with events in the outbox."""
-        return [row["job_id"] for row in await transaction.rows(_QUERIES["outbox_jobs"], busy=list(busy), limit=limit)]
+        return [row["job_id"] for row in await self._tables.rows_in(transaction.connection, "outbox_jobs", {"busy": list(busy), "limit": limit})]
 
     async def events(self, transaction: Transaction, job_id: str, after: int, limit: int) -> list[bytes]:
         """Events of a job beyond number `after`, in order, as they were encoded."""
-        return [row["event"] for row in await transaction.rows(_QUERIES["read_outbox"], job_id=job_id, after=after, limit=limit)]
+        return [
+            row["event"]
+            for row in await self._tables.rows_in(transaction.connection, "read_outbox", {"job_id": job_id, "after": after, "limit": limit})
+        ]
 
     async def last_event(self, transaction: Transaction, job_id: str) -> int | None:
         """Number of the last event in the outbox."""
-        (row,) = await transaction.rows(_QUERIES["last_in_outbox"], job_id=job_id)
+        (row,) = await self._tables.rows_in(transaction.connection, "last_in_outbox", {"job_id": job_id})
         number: int | None = row["number"]
         return number
 
     async def delete_events(self, transaction: Transaction, job_id: str, committed: int) -> None:
         """The feed has committed everything up to this number."""
-        await transaction.rows(_QUERIES["delete_outbox"], job_id=job_id, committed=committed)
+        await self._tables.rows_in(transaction.connection, "delete_outbox", {"job_id": job_id, "committed": committed})
 
 
 def job_from(row: Row) -> Job:
@@ -87,16 +92,16 @@ def job_from(row: Row) -> Job:
     return Job(
         job_id=row["job_id"],
         project_id=row["project_id"],
-        kind=Kind(row["kind"]),
+        kind=JobKind(row["kind"]),
         queue=row["queue"],
-        state=State(row["state"]),
+        state=JobState(row["state"]),
         attempt=row["attempt"],
         worker=row["worker"],
         lapsed=row["lapsed"],
         cancel_requested=row["cancel_requested"],
         failures=row["failures"],
         max_attempts=row["max_attempts"],
-        cause=Cause(row["cause"]),
+        cause=FailureCause(row["cause"]),
         message=row["message"],
     )
 

@@ -44,3 +44,8 @@ class Artifact:
     file: StoredFile
     epoch: int = 0
     """For checkpoints."""
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands in a list: by kind, then by name."""
+        return list(ArtifactKind).index(self.kind), self.name

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from splitrail_common.database import Queries
+from splitrail_common.database import Pool, Row, Tables
 
 from splitrail_trainer.models.domain import Artifact, ArtifactKind, StoredFile
-from splitrail_trainer.transactions import Row, Transaction
-
-_QUERIES = Queries("splitrail_trainer.models")
+from splitrail_trainer.transactions import Transaction
 
 
 class FileRecordedError(Exception):
@@ -20,14 +18,15 @@ class FileRecordedError(Exception):
 class ArtifactStore:
     """Reads and writes rows of files."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool) -> None:
+        self._tables = Tables(pool, __package__)
         self.bytes_superseded = asyncio.Event()
         """Set after a transaction that superseded checkpoints; the sweeper clears it."""
 
     async def add(self, transaction: Transaction, artifact: Artifact) -> None:
         """Records a file; nothing when this very file is recorded. Raises FileRecordedError when another one has its name."""
         try:
-            await transaction.rows(_QUERIES["add_artifact"], **_parameters(artifact))
+            await self._tables.rows_in(transaction.connection, "add_artifact", _parameters(artifact))
         except psycopg.errors.UniqueViolation as error:
             if error.diag.constraint_name != "artifact_name_unique":
                 raise
@@ -35,30 +34,30 @@ class ArtifactStore:
 
     async def set_resume_point(self, transaction: Transaction, artifact: Artifact) -> bool:
         """Makes a recorded checkpoint the resume point and all others superfluous. False when this attempt has stored a later one."""
-        moved = await transaction.rows(_QUERIES["set_checkpoint"], **_parameters(artifact))
-        await transaction.rows(_QUERIES["supersede_checkpoints"], job_id=artifact.job_id)
+        moved = await self._tables.rows_in(transaction.connection, "set_checkpoint", _parameters(artifact))
+        await self._tables.rows_in(transaction.connection, "supersede_checkpoints", {"job_id": artifact.job_id})
         transaction.after_commit(self.bytes_superseded.set)
         return bool(moved)
 
     async def of_jobs(self, transaction: Transaction, job_ids: Sequence[str]) -> dict[str, list[Artifact]]:
         """Of each job's files the newest ones, by job."""
         found: dict[str, list[Artifact]] = {job_id: [] for job_id in job_ids}
-        for row in await transaction.rows(_QUERIES["list_artifacts"], job_ids=list(job_ids)):
+        for row in await self._tables.rows_in(transaction.connection, "list_artifacts", {"job_ids": list(job_ids)}):
             found[row["job_id"]].append(_artifact(row))
         return found
 
     async def newest(self, transaction: Transaction, job_id: str, kind: ArtifactKind) -> Artifact | None:
         """The newest attempt's file of that kind."""
-        found = await transaction.rows(_QUERIES["newest_artifact"], job_id=job_id, kind=kind.value)
+        found = await self._tables.rows_in(transaction.connection, "newest_artifact", {"job_id": job_id, "kind": kind.value})
         return _artifact(found[0]) if found else None
 
     async def superseded_keys(self, transaction: Transaction) -> list[str]:
         """Keys of checkpoints that no resume needs, at most 100."""
-        return [row["key"] for row in await transaction.rows(_QUERIES["superseded_artifacts"])]
+        return [row["key"] for row in await self._tables.rows_in(transaction.connection, "superseded_artifacts", {})]
 
     async def forget_superseded(self, transaction: Transaction, keys: Sequence[str]) -> None:
         """Their bytes are gone."""
-        await transaction.rows(_QUERIES["delete_superseded"], keys=list(keys))
+        await self._tables.rows_in(transaction.connection, "delete_superseded", {"keys": list(keys)})
 
 
 def _artifact(row: Row) -> Artifact:

@@ -1,21 +1,21 @@
 """Proto <-> domain: what pods get and report."""
 
 from google.protobuf import duration_pb2
-from splitrail.events.v1 import run_event_pb2
-from splitrail.trainer.v1 import job_service_pb2
+from splitrail.events.v1 import event_pb2
+from splitrail.internal.trainer.v1 import job_service_pb2
 
 from splitrail_trainer.arguments.convert import fill
 from splitrail_trainer.checks import Checker
 from splitrail_trainer.data.convert import PARTS, PARTS_BACK
 from splitrail_trainer.evaluations.domain import Evaluation
 from splitrail_trainer.jobs.convert import CAUSES_BACK, KINDS_BACK
-from splitrail_trainer.jobs.domain import DEFAULT_QUEUE, Cause, Kind
+from splitrail_trainer.jobs.domain import DEFAULT_QUEUE, FailureCause, JobKind
 from splitrail_trainer.models.convert import KIND_NAMES, SignUrl
 from splitrail_trainer.models.convert import KINDS_BACK as FILE_KINDS_BACK
-from splitrail_trainer.queue.service import Claimed, LeftFile, Outcome
+from splitrail_trainer.queue.service import ClaimedJob, EvaluationReport, UploadedFile
 from splitrail_trainer.runs.domain import Run
 
-_CAUSE_NAMES = ", ".join(run_event_pb2.FailureCause.keys())
+_CAUSE_NAMES = ", ".join(event_pb2.FailureCause.keys())
 
 
 def queue(request: job_service_pb2.ClaimJobRequest) -> str:
@@ -23,15 +23,15 @@ def queue(request: job_service_pb2.ClaimJobRequest) -> str:
     return request.queue or DEFAULT_QUEUE
 
 
-def kinds(request: job_service_pb2.ClaimJobRequest, check: Checker) -> list[Kind]:
+def kinds(request: job_service_pb2.ClaimJobRequest, check: Checker) -> list[JobKind]:
     """The kinds of jobs that the pod can do; by default all. `check` is told of unknown ones."""
     found = [check.known(KINDS_BACK, kind, f"kinds[{index}]", "JOB_KIND_TRAIN or JOB_KIND_EVALUATE") for index, kind in enumerate(request.kinds)]
-    return found or list(Kind)
+    return found or list(JobKind)
 
 
-def left_file(request: job_service_pb2.CommitArtifactRequest, check: Checker) -> LeftFile:
+def uploaded_file(request: job_service_pb2.CommitArtifactRequest, check: Checker) -> UploadedFile:
     """The file that an attempt has left. `check` is told of an unknown kind."""
-    return LeftFile(
+    return UploadedFile(
         name=request.name,
         kind=check.known(FILE_KINDS_BACK, request.kind, "kind", f"one of {', '.join(KIND_NAMES)}"),
         size_bytes=request.size_bytes,
@@ -40,19 +40,19 @@ def left_file(request: job_service_pb2.CommitArtifactRequest, check: Checker) ->
     )
 
 
-def cause(request: job_service_pb2.FailJobRequest, check: Checker) -> Cause:
+def cause(request: job_service_pb2.FailJobRequest, check: Checker) -> FailureCause:
     """Why the attempt failed. `check` is told of an unknown cause."""
     return check.known(CAUSES_BACK, request.cause, "cause", f"one of {_CAUSE_NAMES}")
 
 
-def outcome(request: job_service_pb2.CompleteJobRequest) -> Outcome | None:
+def report(request: job_service_pb2.CompleteJobRequest) -> EvaluationReport | None:
     """What an evaluation found, if the request says it."""
     if not request.HasField("evaluation"):
         return None
-    return Outcome(PARTS_BACK.get(request.evaluation.split), request.evaluation.SerializeToString())
+    return EvaluationReport(PARTS_BACK.get(request.evaluation.part), request.evaluation.SerializeToString())
 
 
-def claimed_job(value: Claimed, sign: SignUrl, *, lease_seconds: float) -> job_service_pb2.ClaimedJob:
+def claimed_job(value: ClaimedJob, sign: SignUrl, *, lease_seconds: float) -> job_service_pb2.ClaimedJob:
     """A job with all that its pod needs."""
     lease = duration_pb2.Duration()
     lease.FromNanoseconds(int(lease_seconds * 1e9))
@@ -84,7 +84,7 @@ def _train_work(value: Run, sign: SignUrl) -> job_service_pb2.TrainWork:
 def _evaluate_work(value: Evaluation, sign: SignUrl) -> job_service_pb2.EvaluateWork:
     made = job_service_pb2.EvaluateWork(
         split_id=value.split_id,
-        split=PARTS[value.part],
+        part=PARTS[value.part],
         weights_url=sign(value.weights_file.key),
         weights_sha256=value.weights_file.sha256,
         weights_size_bytes=value.weights_file.size_bytes,

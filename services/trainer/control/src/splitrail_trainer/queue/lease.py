@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from splitrail_common import log
 from splitrail_common.background import keep_going
-from splitrail_common.background import keep_going
 
 from splitrail_trainer.jobs.domain import lapse
 from splitrail_trainer.jobs.store import JobStore

@@ -18,7 +18,7 @@ from splitrail_common.tokens import Kind as CallerKind
 from splitrail_trainer.data.domain import Part
 from splitrail_trainer.evaluations.domain import Evaluation
 from splitrail_trainer.evaluations.store import EvaluationStore
-from splitrail_trainer.jobs.domain import Cause, Fenced, Job, Kind, State, claim, complete, fail, hold, lapse, progress, release
+from splitrail_trainer.jobs.domain import FailureCause, FencedError, Job, JobKind, JobState, claim, complete, fail, hold, lapse, progress, release
 from splitrail_trainer.jobs.store import JobStore
 from splitrail_trainer.models.domain import Artifact, ArtifactKind, StoredFile
 from splitrail_trainer.models.store import ArtifactStore, FileRecordedError
@@ -34,7 +34,7 @@ _ANY = Scope(None)
 
 
 @dataclass(frozen=True)
-class Claimed:
+class ClaimedJob:
     """A job that the caller now holds."""
 
     job: Job
@@ -43,7 +43,7 @@ class Claimed:
 
 
 @dataclass(frozen=True)
-class Orders:
+class HeartbeatReply:
     """What a heartbeat brings back."""
 
     cancel: bool
@@ -52,7 +52,7 @@ class Orders:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EvaluationReport:
     """What an evaluation found."""
 
     part: Part | None
@@ -60,7 +60,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class LeftFile:
+class UploadedFile:
     """A file that an attempt says it has uploaded."""
 
     name: str
@@ -93,11 +93,11 @@ class Attempts:
         self._guard = guard
         self._token_seconds = token_seconds
 
-    async def claim(self, worker: str, queue: str, kinds: Sequence[Kind]) -> Claimed | None:
+    async def claim(self, worker: str, queue: str, kinds: Sequence[JobKind]) -> ClaimedJob | None:
         """A new attempt of the oldest job that can be had, or None. A job whose lease ran out and that has failed too often ends here."""
         async with self._database.transaction() as transaction:
             while (job := await self._stores.queue.claimable(transaction, queue, kinds, may_lapse=self._guard.may_lapse)) is not None:
-                if job.state is State.RUNNING:
+                if job.state is JobState.RUNNING:
                     after = lapse(job)
                     await self._stores.jobs.save(transaction, job, after)
                     if after.ended:
@@ -108,19 +108,19 @@ class Attempts:
                 return await self._claimed(transaction, claimed)
         return None
 
-    async def _claimed(self, transaction: Transaction, job: Job) -> Claimed:
-        of_kind = self._stores.runs if job.kind is Kind.TRAIN else self._stores.evaluations
+    async def _claimed(self, transaction: Transaction, job: Job) -> ClaimedJob:
+        of_kind = self._stores.runs if job.kind is JobKind.TRAIN else self._stores.evaluations
         work = await of_kind.get(transaction, job.job_id, _ANY)
         if work is None:
             raise RuntimeError(f"job {job.job_id} has no row of its kind")
         if isinstance(work, Run):
-            split_id, splits = work.data.split_id, [Part.TRAIN.value, Part.VAL.value]
+            split_id, parts = work.data.split_id, [Part.TRAIN.value, Part.VAL.value]
         else:
-            split_id, splits = work.split_id, [work.part.value]
+            split_id, parts = work.split_id, [work.part.value]
         _log.info("claimed", job_id=job.job_id, attempt=job.attempt, worker=job.worker)
-        return Claimed(job, self._token(job.job_id, job.project_id, job.attempt, split_id, splits), work)
+        return ClaimedJob(job, self._token(job.job_id, job.project_id, job.attempt, split_id, parts), work)
 
-    def _token(self, job_id: str, project_id: str, attempt: int, split_id: str, splits: Sequence[str]) -> str:
+    def _token(self, job_id: str, project_id: str, attempt: int, split_id: str, parts: Sequence[str]) -> str:
         return self._signer.sign(
             CallerKind.ATTEMPT,
             f"attempt:{job_id}/{attempt}",
@@ -129,7 +129,7 @@ class Attempts:
             job_id=job_id,
             attempt=attempt,
             split_id=split_id,
-            splits=list(splits),
+            parts=list(parts),
         )
 
     @asynccontextmanager
@@ -148,21 +148,21 @@ class Attempts:
     async def _take(self, transaction: Transaction, job: Job, caller: Caller) -> Job:
         try:
             held = hold(job, caller.attempt)
-        except Fenced as error:
+        except FencedError as error:
             raise fenced(error.attempt, error.current) from error
         if held is not job:
             await self._stores.jobs.save(transaction, job, held)
             _log.info("taken back after its lease ran out", job_id=job.job_id, attempt=job.attempt)
         return held
 
-    async def heartbeat(self, caller: Caller, job_id: str) -> Orders:
+    async def heartbeat(self, caller: Caller, job_id: str) -> HeartbeatReply:
         """Renews the lease, also one that ran out as long as nobody else has claimed the job."""
         async with self._held(caller, job_id) as (transaction, job):
             await self._stores.jobs.save(transaction, job, job, renew=True)
         token = ""
         if caller.expires - time.time() < self._token_seconds / 2:
-            token = self._token(job_id, caller.project_id, caller.attempt, caller.split_id, caller.splits)
-        return Orders(job.cancel_requested, token)
+            token = self._token(job_id, caller.project_id, caller.attempt, caller.split_id, caller.parts)
+        return HeartbeatReply(job.cancel_requested, token)
 
     async def create_uploads(self, caller: Caller, job_id: str, names: Sequence[str]) -> list[tuple[str, str, str]]:
         """(name, key, URL) of each file."""
@@ -170,18 +170,18 @@ class Attempts:
             keys = [(name, _key(caller, name)) for name in names]
         return [(name, key, self._objects.upload_url(key, _URL_LIFETIME)) for name, key in keys]
 
-    async def commit_artifact(self, caller: Caller, job_id: str, left: LeftFile) -> None:
+    async def commit_artifact(self, caller: Caller, job_id: str, file: UploadedFile) -> None:
         """Records a file that S3 holds; a checkpoint becomes the resume point. Raises FAILED_PRECONDITION (UPLOAD_MISSING), ALREADY_EXISTS."""
-        key = _key(caller, left.name)
+        key = _key(caller, file.name)
         stored = await asyncio.to_thread(self._objects.stat, key)
-        artifact = Artifact(job_id, caller.attempt, left.name, left.kind, StoredFile(key, left.sha256, left.size_bytes), left.epoch)
+        artifact = Artifact(job_id, caller.attempt, file.name, file.kind, StoredFile(key, file.sha256, file.size_bytes), file.epoch)
         try:
             async with self._held(caller, job_id) as (transaction, job):
-                if stored is None or stored.size_bytes != left.size_bytes:
+                if stored is None or stored.size_bytes != file.size_bytes:
                     found = "nothing" if stored is None else f"{stored.size_bytes} bytes"
                     raise precondition(
                         Reason.ERROR_REASON_UPLOAD_MISSING,
-                        f"S3 holds {found} at {key}, not {left.size_bytes} bytes: upload it first",
+                        f"S3 holds {found} at {key}, not {file.size_bytes} bytes: upload it first",
                         metadata={"missing": "1"},
                         field="name",
                     )
@@ -190,8 +190,8 @@ class Attempts:
             raise PlatformError(
                 grpc.StatusCode.ALREADY_EXISTS,
                 Reason.ERROR_REASON_ALREADY_EXISTS,
-                f"this attempt has left another file named {left.name!r}",
-                metadata={"type": "artifact", "name": left.name},
+                f"this attempt has left another file named {file.name!r}",
+                metadata={"type": "artifact", "name": file.name},
             ) from error
 
     async def _record(self, transaction: Transaction, job: Job, artifact: Artifact) -> None:
@@ -207,31 +207,31 @@ class Attempts:
         if await self._stores.artifacts.set_resume_point(transaction, artifact):
             await self._stores.jobs.save(transaction, job, progress(job))
 
-    async def complete(self, caller: Caller, job_id: str, versions: dict[str, str], outcome: Outcome | None) -> None:
+    async def complete(self, caller: Caller, job_id: str, versions: dict[str, str], report: EvaluationReport | None) -> None:
         """Ends the job well; again for the same attempt changes nothing."""
         async with self._database.transaction() as transaction:
             job = await self._lock(transaction, caller, job_id)
-            if job.state is State.SUCCEEDED and job.attempt == caller.attempt:
+            if job.state is JobState.SUCCEEDED and job.attempt == caller.attempt:
                 return
             held = await self._take(transaction, job, caller)
-            if (outcome is not None) != (job.kind is Kind.EVALUATE):
+            if (report is not None) != (job.kind is JobKind.EVALUATE):
                 raise invalid(Violation("evaluation", "to be given for an evaluation, and for nothing else"))
-            if outcome is None:
+            if report is None:
                 await self._stores.runs.set_versions(transaction, job_id, versions)
             else:
                 evaluation = await self._stores.evaluations.get(transaction, job_id, _ANY)
-                if evaluation is None or outcome.part is not evaluation.part:
-                    raise invalid(Violation("evaluation.split", "is not the part that was to be judged"))
-                await self._stores.evaluations.set_result(transaction, job_id, versions, outcome.result)
+                if evaluation is None or report.part is not evaluation.part:
+                    raise invalid(Violation("evaluation.part", "is not the part that was to be judged"))
+                await self._stores.evaluations.set_result(transaction, job_id, versions, report.result)
             await self._stores.jobs.save(transaction, held, complete(held))
 
-    async def fail(self, caller: Caller, job_id: str, cause: Cause, message: str) -> bool:
+    async def fail(self, caller: Caller, job_id: str, cause: FailureCause, message: str) -> bool:
         """Reports a failed attempt; True when the job will be tried again."""
         async with self._held(caller, job_id) as (transaction, job):
             after = fail(job, cause, message)
             await self._stores.jobs.save(transaction, job, after)
         _log.warning("attempt failed", job_id=job_id, attempt=caller.attempt, cause=cause.value, state=after.state.value)
-        return after.state is State.QUEUED
+        return after.state is JobState.QUEUED
 
     async def release(self, caller: Caller, job_id: str) -> None:
         """Gives the job back, or ends it as cancelled when that was asked for."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from splitrail_trainer.checks import MAXIMUM_ID, MAXIMUM_LABEL, MAXIMUM_LABELS, Checker
 from splitrail_trainer.models.domain import ArtifactKind
-from splitrail_trainer.queue.service import LeftFile
+from splitrail_trainer.queue.service import UploadedFile
 
 MAXIMUM_UPLOADS = 200
 _MAXIMUM_MESSAGE = 16_384
@@ -36,12 +36,13 @@ def _file(check: Checker, name: str, field: str) -> None:
     check.require(_FILE.fullmatch(name) is not None, field, "letters, digits, '.', '-', '_', not beginning with '.' or '-', at most 128")
 
 
-def left_file(left: LeftFile, check: Checker) -> None:
+def uploaded_file(file: UploadedFile, check: Checker) -> None:
     """Raises INVALID_ARGUMENT, also for what `check` knows already."""
-    _file(check, left.name, "name")
-    check.require(0 < left.size_bytes <= _MAXIMUM_SIZE, "size_bytes", f"between 1 and {_MAXIMUM_SIZE}, not {left.size_bytes}")
-    check.require(_SHA256.fullmatch(left.sha256) is not None, "sha256", "64 lower-case hexadecimal digits")
-    check.require((left.epoch > 0) == (left.kind is ArtifactKind.CHECKPOINT), "epoch", "at least 1 for a checkpoint, 0 for anything else")
+    _file(check, file.name, "name")
+    check.require(0 < file.size_bytes <= _MAXIMUM_SIZE, "size_bytes", f"between 1 and {_MAXIMUM_SIZE}, not {file.size_bytes}")
+    check.require(_SHA256.fullmatch(file.sha256) is not None, "sha256", "64 lower-case hexadecimal digits")
+    fits = file.epoch > 0 if file.kind is ArtifactKind.CHECKPOINT else file.epoch == 0
+    check.require(fits, "epoch", f"at least 1 for a checkpoint, 0 for anything else, not {file.epoch}")
     check.done()
 
 

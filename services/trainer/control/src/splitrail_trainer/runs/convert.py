@@ -1,23 +1,19 @@
 """Proto <-> domain: runs."""
 
-from splitrail.events.v1 import run_event_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
+from splitrail_common.ids import DEFAULT_PROJECT
 
-from splitrail_trainer import checks
 from splitrail_trainer.arguments.convert import arguments, fill
-from splitrail_trainer.checks import Checker
 from splitrail_trainer.jobs.convert import STATES_BACK, job
 from splitrail_trainer.jobs.domain import DEFAULT_QUEUE
 from splitrail_trainer.models.convert import artifact
 from splitrail_trainer.runs.domain import Run, RunFilter, RunRequest
 
-_STATE_NAMES = ", ".join(run_event_pb2.JobState.keys()[1:])
-
 
 def run_request(request: run_service_pb2.CreateRunRequest) -> RunRequest:
     """What is asked for, with defaults."""
     return RunRequest(
-        project_id=checks.project(request.project_id),
+        project_id=request.project_id or DEFAULT_PROJECT,
         data=request.data,
         split_id=request.split_id,
         model=request.model,
@@ -29,12 +25,12 @@ def run_request(request: run_service_pb2.CreateRunRequest) -> RunRequest:
     )
 
 
-def run_filter(request: run_service_pb2.ListRunsRequest, check: Checker) -> RunFilter:
-    """Which runs to list. `check` is told of an unknown state."""
+def run_filter(request: run_service_pb2.ListRunsRequest) -> RunFilter:
+    """Which runs to list."""
     return RunFilter(
-        project_id=checks.project(request.project_id) if request.project_id else None,
-        dataset_id=checks.optional_identifier(request.dataset_id, "dataset_id"),
-        state=check.known(STATES_BACK, request.state, "state", f"one of {_STATE_NAMES}") if request.state else None,
+        project_id=request.project_id or None,
+        dataset_id=request.dataset_id or None,
+        state=STATES_BACK[request.state] if request.state else None,
         external_id=request.external_id or None,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from splitrail_common.training.arguments import Value
 
-from splitrail_trainer.data.domain import DataPin
+from splitrail_trainer.data.domain import PinnedData
 from splitrail_trainer.jobs.domain import Job, JobInfo
 from splitrail_trainer.models.domain import Artifact, Checkpoint
 
@@ -32,7 +32,7 @@ class NewRun:
     """A run to be queued."""
 
     job: Job
-    data: DataPin
+    data: PinnedData
     model: str
     arguments: Mapping[str, object]
     """As requested."""
@@ -47,7 +47,7 @@ class Run:
 
     info: JobInfo
     number: int
-    data: DataPin
+    data: PinnedData
     model: str
     arguments: Mapping[str, Value]
     resolved: Mapping[str, Value]

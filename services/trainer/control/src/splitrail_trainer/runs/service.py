@@ -5,18 +5,19 @@ from datetime import timedelta
 
 from splitrail_common import log
 from splitrail_common.access import Call, Scope
-from splitrail_common.errors import Violation, invalid, not_found
+from splitrail_common.errors import Violation, already_exists, invalid, not_found
 from splitrail_common.objects import ObjectStore
 from splitrail_common.training.arguments import Value
 
 from splitrail_trainer.data.domain import Part, Revision
 from splitrail_trainer.data.split_peer import SplitPeer
-from splitrail_trainer.jobs.domain import Kind
+from splitrail_trainer.jobs.domain import JobKind
 from splitrail_trainer.jobs.requests import require_same
 from splitrail_trainer.jobs.service import Jobs
 from splitrail_trainer.jobs.store import RequestKnownError
+from splitrail_trainer.models.domain import Artifact
 from splitrail_trainer.runs.domain import NewRun, Run, RunFilter, RunRequest
-from splitrail_trainer.runs.store import RunStore
+from splitrail_trainer.runs.store import ExternalIdTakenError, RunStore
 from splitrail_trainer.transactions import Database
 
 _log = log.get(__name__)
@@ -36,10 +37,11 @@ class Runs:
     async def create(self, call: Call, wanted: RunRequest, resolved: Mapping[str, Value]) -> Run:
         """Pins the data and queues the run; a request that repeats an earlier one with its id gets that one's run.
 
-        `resolved`: the arguments of `wanted` with the defaults. Raises INVALID_ARGUMENT when the request_id belongs to another request.
+        `resolved`: the arguments of `wanted` with the defaults. Raises INVALID_ARGUMENT when the request_id belongs to another request,
+        ALREADY_EXISTS when another run has the external_id, and FAILED_PRECONDITION (SPLIT_EMPTY, or what the split service says of the data).
         """
         project_id = call.scope.require(wanted.project_id)
-        known = await self._jobs.by_request(project_id, Kind.TRAIN, wanted.request_id)
+        known = await self._jobs.by_request(project_id, JobKind.TRAIN, wanted.request_id)
         if known is None:
             new = await self._new(call, project_id, wanted, resolved)
             try:
@@ -47,6 +49,8 @@ class Runs:
                     await self._store.add(transaction, new)
             except RequestKnownError:
                 known = await self._jobs.made_meanwhile(new.job, wanted.request_id)
+            except ExternalIdTakenError as error:
+                raise already_exists("run", wanted.external_id, "external_id") from error
             else:
                 _log.info("run queued", job_id=new.job.job_id, model=new.model, split=new.data.split_reference)
                 return await self.get(call.scope, new.job.job_id)
@@ -60,7 +64,7 @@ class Runs:
             raise invalid(Violation("split_id", f"belongs to the project {revision.pin.project_id!r}, not {project_id!r}: set project_id"))
         for part in (Part.TRAIN, Part.VAL):
             revision.require_images(part, "split_id" if wanted.split_id else "data")
-        job = self._jobs.new(project_id, Kind.TRAIN, wanted.queue)
+        job = self._jobs.new(project_id, JobKind.TRAIN, wanted.queue)
         return NewRun(job, revision.pin, wanted.model, wanted.arguments, resolved, wanted.external_id, wanted.labels)
 
     async def _revision(self, call: Call, wanted: RunRequest) -> Revision:
@@ -93,6 +97,11 @@ class Runs:
             scope.require(wanted.project_id)
         async with self._database.transaction() as transaction:
             return await self._store.page(transaction, scope, wanted, before, limit)
+
+    async def artifacts(self, scope: Scope, run_id: str, after: tuple[int, str] | None, limit: int) -> list[Artifact]:
+        """The newest of each of a run's files beyond the place `after`, by kind and name. Raises NOT_FOUND."""
+        files = sorted((await self.get(scope, run_id)).artifacts, key=lambda item: item.place)
+        return [item for item in files if after is None or item.place > after][:limit]
 
     async def cancel(self, scope: Scope, run_id: str) -> Run:
         """Asks for its end. Raises FAILED_PRECONDITION (JOB_ENDED)."""

@@ -1,14 +1,13 @@
 """Rules on runs that need no state; all broken fields are named at once."""
 
 import re
-from collections.abc import Mapping
 
 from splitrail_common.errors import Violation, invalid
 from splitrail_common.ids import is_name, is_uuid
 from splitrail_common.training.models import DETECT_MODELS
 
 from splitrail_trainer.arguments.resolve import Resolved, resolve_training
-from splitrail_trainer.checks import MAXIMUM_ID, MAXIMUM_LABEL, MAXIMUM_LABELS, Checker
+from splitrail_trainer.checks import Checker
 from splitrail_trainer.runs.domain import RunRequest
 
 _REFERENCE = re.compile(r"(?P<name>.+)/(?P<number>[1-9][0-9]{0,8})")
@@ -21,21 +20,14 @@ def run_request(wanted: RunRequest) -> Resolved:
     check.note(*resolved.violations)
     check.require(wanted.model in DETECT_MODELS, "model", f"{wanted.model[:100]!r} is not known; one of {', '.join(DETECT_MODELS)}")
     check.require(bool(wanted.data or wanted.split_id), "data", "name what to train on, for example cells@v1 (or give split_id)")
-    check.optional_uuid(wanted.split_id, "split_id")
     check.text(wanted.data, "data", 200)
-    check.text(wanted.request_id, "request_id", MAXIMUM_ID)
-    check.text(wanted.external_id, "external_id", MAXIMUM_ID)
-    _labels(check, wanted.labels)
-    check.queue(wanted.queue)
+    check.printable(wanted.request_id, "request_id")
+    check.printable(wanted.external_id, "external_id")
+    for key, value in wanted.labels.items():
+        check.require(is_name(key), f"labels.{key[:64]}", "keys: letters, digits, '.', '_', '-', at most 64")
+        check.printable(value, f"labels.{key[:64]}")
     check.done()
     return resolved
-
-
-def _labels(check: Checker, labels: Mapping[str, str]) -> None:
-    check.require(len(labels) <= MAXIMUM_LABELS, "labels", f"at most {MAXIMUM_LABELS}, not {len(labels)}")
-    for key, value in labels.items():
-        check.require(is_name(key), f"labels.{key[:64]}", "keys: letters, digits, '.', '_', '-', at most 64")
-        check.text(value, f"labels.{key[:64]}", MAXIMUM_LABEL)
 
 
 def reference(value: str) -> tuple[str, int] | str:

@@ -13,12 +13,10 @@ def fields(error: pytest.ExceptionInfo[PlatformError]) -> set[str]:
 
 
 def test_a_run_names_all_that_is_wrong():
-    request = run_service_pb2.CreateRunRequest(
-        model="../x.pt", split_id="x", request_id="r" * 129, queue="a b", labels={"a b": "v", "k": "v" * 300}, external_id="\0"
-    )
+    request = run_service_pb2.CreateRunRequest(model="../x.pt", data="a" * 201, request_id="\n", labels={"a b": "v", "k": "\t"}, external_id="\r")
     with pytest.raises(PlatformError) as error:
         validate.run_request(convert.run_request(request))
-    assert fields(error) == {"model", "split_id", "request_id", "queue", "labels.a b", "labels.k", "external_id"}
+    assert fields(error) == {"model", "data", "request_id", "labels.a b", "labels.k", "external_id"}
     with pytest.raises(PlatformError) as error:
         validate.run_request(convert.run_request(run_service_pb2.CreateRunRequest(model="yolov8n")))
     assert fields(error) == {"data"}
