@@ -1,9 +1,10 @@
-"""The edge of a service: one interceptor that decodes, authenticates, authorizes, logs, and turns exceptions into statuses."""
+"""The edge of a service: one interceptor that authenticates, authorizes, decodes and checks requests, logs, and turns exceptions into statuses."""
 
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from . import log
 from .access import Call, authorize, serving
 from .errors import PlatformError, Reason, Violation, internal, invalid, unavailable
 from .ids import new_id
+from .limits import RequestRules
 from .tokens import Verifier
 
 _log = log.get(__name__)
@@ -61,9 +63,11 @@ def _forwarded(error: grpc.aio.AioRpcError) -> PlatformError:
 class Boundary(grpc.aio.ServerInterceptor):
     """Wraps every handler of a server."""
 
-    def __init__(self, verifier: Verifier, rules: Mapping[str, access_pb2.Access]) -> None:
+    def __init__(self, verifier: Verifier, rules: Mapping[str, access_pb2.Access], requests: Mapping[str, RequestRules]) -> None:
+        """`rules` and `requests` say, by an RPC's path, who may call it and what its request may hold."""
         self._verifier = verifier
         self._rules = dict(rules)
+        self._requests = dict(requests)
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], handler_call_details: grpc.HandlerCallDetails
@@ -74,7 +78,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith(_OPEN):
             return handler
         metadata = {key: value for key, value in handler_call_details.invocation_metadata or ()}
-        decode = handler.request_deserializer
+        decode = partial(_decoded, handler.request_deserializer, self._requests[method])
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 self._stream(method, metadata, decode, handler.unary_stream), None, handler.response_serializer
@@ -90,12 +94,6 @@ class Boundary(grpc.aio.ServerInterceptor):
         scope = authorize(self._rules[method], caller)
         return Call(caller, scope, token, str(metadata.get("x-request-id") or new_id()))
 
-    def _decoded(self, decode: Callable[[bytes], Any], raw: bytes) -> Any:
-        try:
-            return decode(raw)
-        except DecodeError as error:
-            raise invalid(Violation("request", "is not a valid message of this RPC")) from error
-
     def _unary(self, method: str, metadata: Mapping[str, str | bytes], decode: Callable[[bytes], Any], behavior: Handler) -> Handler:
         async def handle(raw: bytes, context: Context) -> Any:
             started = time.perf_counter()
@@ -103,7 +101,7 @@ class Boundary(grpc.aio.ServerInterceptor):
                 call = self._enter(method, metadata)
                 with serving(call), structlog.contextvars.bound_contextvars(request_id=call.request_id, method=method):
                     try:
-                        response = await behavior(self._decoded(decode, raw), context)
+                        response = await behavior(decode(raw), context)
                         _log.debug("served", ms=round((time.perf_counter() - started) * 1000, 2))
                         return response
                     except Exception as error:
@@ -120,7 +118,7 @@ class Boundary(grpc.aio.ServerInterceptor):
                 call = self._enter(method, metadata)
                 with serving(call), structlog.contextvars.bound_contextvars(request_id=call.request_id, method=method):
                     try:
-                        await _respond(behavior(self._decoded(decode, raw), context), context)
+                        await _respond(behavior(decode(raw), context), context)
                     except Exception as error:
                         _report(error)
                         raise
@@ -128,6 +126,19 @@ class Boundary(grpc.aio.ServerInterceptor):
                 await context.abort_with_status(rpc_status.to_status(to_platform_error(error).status()))
 
         return handle
+
+
+def _decoded(parse: Callable[[bytes], Any], rules: RequestRules, raw: bytes) -> Any:
+    """The request; its own request_id, if it has one, goes into the log beside the call's. Raises INVALID_ARGUMENT for each wrong field."""
+    try:
+        request = parse(raw)
+    except DecodeError as error:
+        raise invalid(Violation("request", "is not a valid message of this RPC")) from error
+    if violations := rules.violations(request, raw):
+        raise invalid(*violations)
+    if given := getattr(request, "request_id", ""):
+        structlog.contextvars.bind_contextvars(client_request_id=given)
+    return request
 
 
 async def _respond(outcome: Any, context: Context) -> None:

@@ -109,6 +109,44 @@ def precondition(
     return PlatformError(grpc.StatusCode.FAILED_PRECONDITION, reason, message, metadata=metadata, violations=violations)
 
 
+def already_exists(kind: str, name: str, field: str) -> PlatformError:
+    """ALREADY_EXISTS: the name, or the external id, in this field of the request is taken."""
+    return PlatformError(
+        grpc.StatusCode.ALREADY_EXISTS,
+        Reason.ERROR_REASON_ALREADY_EXISTS,
+        f"there is a {kind} {name!r} already",
+        metadata={"type": kind, "name": name},
+        violations=[Violation(field, "is taken")],
+    )
+
+
+def etag_mismatch(etag: str) -> PlatformError:
+    """ABORTED: the resource has changed since its etag was read; `etag` is the present one."""
+    message = "it has changed since you read this etag: read it again, and repeat your change"
+    return PlatformError(
+        grpc.StatusCode.ABORTED, Reason.ERROR_REASON_ETAG_MISMATCH, message, metadata={"etag": etag}, violations=[Violation("etag", message)]
+    )
+
+
+def project_archived(project_id: str) -> PlatformError:
+    """FAILED_PRECONDITION: an archived project can only be read."""
+    return precondition(
+        Reason.ERROR_REASON_PROJECT_ARCHIVED,
+        f"the project {project_id!r} is archived and can only be read: unarchive it first",
+        metadata={"project_id": project_id},
+    )
+
+
+def cursor_out_of_range(incarnation: str, last_seq: int) -> PlatformError:
+    """OUT_OF_RANGE: the cursor is not one of the feed's present incarnation, whose last event is `last_seq`."""
+    return PlatformError(
+        grpc.StatusCode.OUT_OF_RANGE,
+        Reason.ERROR_REASON_CURSOR_OUT_OF_RANGE,
+        "this cursor is not one of the feed as it is now, which was restored from a backup: forget what you have read and start from 0",
+        metadata={"incarnation": incarnation, "last_seq": str(last_seq)},
+    )
+
+
 def fenced(attempt: int, current: int) -> PlatformError:
     """ABORTED: a later attempt has taken over."""
     return PlatformError(

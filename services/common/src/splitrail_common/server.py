@@ -21,12 +21,14 @@ from . import log
 from .access import rules
 from .boundary import Boundary
 from .concurrency import ended
+from .limits import compiled
 from .settings import ServiceSettings, load
 from .tokens import Verifier
 
 _log = log.get(__name__)
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _MAX_HEADER_BYTES = 64 * 1024
+_MAX_STREAMS = 2000
 _GRACE_SECONDS = 10.0
 
 
@@ -67,11 +69,14 @@ class App:
 def make_server(servicers: Sequence[Servicer], verifier: Verifier, *, reflected: Sequence[ServiceDescriptor] = ()) -> grpc.aio.Server:
     """A server behind the boundary, not yet listening; reflection lists its services and those `reflected` besides.
 
-    Raises RuleMissingError when an RPC has no authorization rule.
+    Raises RuleMissingError when an RPC has no authorization rule, LimitsError when a field's limits do not fit its type.
     """
+    services = [item.descriptor for item in servicers]
     server = grpc.aio.server(
-        interceptors=[Boundary(verifier, rules([item.descriptor for item in servicers]))],
+        interceptors=[Boundary(verifier, rules(services), compiled(services))],
         options=[
+            # The gateway brings the calls of many clients over few connections: what is beyond this waits without a word.
+            ("grpc.max_concurrent_streams", _MAX_STREAMS),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             # All that the gateway lets through: it repeats the path of a JSON request, with its query, in a header.
             ("grpc.max_metadata_size", _MAX_HEADER_BYTES),
@@ -84,7 +89,7 @@ def make_server(servicers: Sequence[Servicer], verifier: Verifier, *, reflected:
     )
     for item in servicers:
         item.add(server)
-    listed = dict.fromkeys(service.full_name for service in [*(item.descriptor for item in servicers), *reflected])
+    listed = dict.fromkeys(service.full_name for service in [*services, *reflected])
     reflection.enable_server_reflection([*listed, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return server
 

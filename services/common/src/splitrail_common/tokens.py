@@ -52,8 +52,8 @@ class Caller:
     """For attempts: the fencing token."""
     split_id: str = ""
     """For attempts: the only revision it may stage."""
-    splits: tuple[str, ...] = ()
-    """For attempts: parts it may stage, among train, val, test."""
+    parts: tuple[str, ...] = ()
+    """For attempts: the parts of that revision that it may stage, among train, val, test."""
 
 
 def _refused(why: str) -> PlatformError:
@@ -131,9 +131,9 @@ def _caller(issuer: str, claims: Mapping[str, object]) -> Caller:
             raise TypeError("roles")
         return Caller(kind, subject, expires, roles={str(project): ROLES[role] for project, role in roles.items()})
     if kind is Kind.ATTEMPT:
-        attempt, splits = claims["attempt"], claims["splits"]
-        if not isinstance(attempt, int) or not isinstance(splits, list):
-            raise TypeError("attempt and splits")
+        attempt, parts = claims["attempt"], claims["parts"]
+        if not isinstance(attempt, int) or not isinstance(parts, list):
+            raise TypeError("attempt and parts")
         return Caller(
             kind,
             subject,
@@ -142,7 +142,7 @@ def _caller(issuer: str, claims: Mapping[str, object]) -> Caller:
             job_id=str(claims["job_id"]),
             attempt=attempt,
             split_id=str(claims["split_id"]),
-            splits=tuple(str(part) for part in splits),
+            parts=tuple(str(part) for part in parts),
         )
     return Caller(kind, subject, expires)
 

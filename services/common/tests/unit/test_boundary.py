@@ -8,11 +8,24 @@ import jwt
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+from psycopg_pool import PoolTimeout
 from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from splitrail_common.access import current_call
-from splitrail_common.errors import Violation, invalid, not_found
+from splitrail_common.errors import (
+    Reason,
+    Violation,
+    already_exists,
+    cursor_out_of_range,
+    etag_mismatch,
+    internal,
+    invalid,
+    not_found,
+    precondition,
+    project_archived,
+)
+from splitrail_common.ids import new_id
 from splitrail_common.peers import bearer
 from splitrail_common.server import Servicer, make_server
 from splitrail_common.tokens import Kind, Signer, Verifier
@@ -21,20 +34,57 @@ SERVICE = metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"]
 SECRET = "the password is hunter2"
 
 
+RUN = metrics_service_pb2.GetRunMetricsRequest(run_id=new_id())
+
+
+def from_peer(status: status_pb2.Status) -> grpc.aio.AioRpcError:
+    """As a call to another service raises it."""
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    trailers = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, details=status.message)
+
+
+CONFLICT = precondition(Reason.ERROR_REASON_SPLIT_EMPTY, "no image is in test", metadata={"part": "test"}, field="part")
+MISSING = from_peer(not_found("split", "x").status())
+REFUSED = from_peer(internal().status())
+RAISED = {
+    "field": (invalid(Violation("run_id", "is odd")), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+    "fields": (
+        invalid(*(Violation(f"files[{number}].path", "\N{LATIN SMALL LETTER E WITH ACUTE}" * 300) for number in range(1000))),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_FIELD",
+    ),
+    "long": (not_found("run", "long" * 100_000), grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+    "precondition": (CONFLICT, grpc.StatusCode.FAILED_PRECONDITION, "SPLIT_EMPTY"),
+    "etag": (etag_mismatch("e1"), grpc.StatusCode.ABORTED, "ETAG_MISMATCH"),
+    "archived": (project_archived("p"), grpc.StatusCode.FAILED_PRECONDITION, "PROJECT_ARCHIVED"),
+    "cursor": (cursor_out_of_range("i", 7), grpc.StatusCode.OUT_OF_RANGE, "CURSOR_OUT_OF_RANGE"),
+    "taken": (already_exists("run", "x", "external_id"), grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS"),
+    "database": (psycopg.OperationalError(SECRET), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+    "connection": (psycopg.InterfaceError(SECRET), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+    "pool": (PoolTimeout(SECRET), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+    "value": (psycopg.DataError(SECRET), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+    "constraint": (psycopg.IntegrityError(SECRET), grpc.StatusCode.INTERNAL, "INTERNAL"),
+    "query": (psycopg.ProgrammingError(SECRET), grpc.StatusCode.INTERNAL, "INTERNAL"),
+    "defect": (RuntimeError(SECRET), grpc.StatusCode.INTERNAL, "INTERNAL"),
+    "file": (OSError(SECRET), grpc.StatusCode.INTERNAL, "INTERNAL"),
+    "peer refuses": (from_peer(CONFLICT.status()), grpc.StatusCode.FAILED_PRECONDITION, "SPLIT_EMPTY"),
+    "peer knows no such thing": (MISSING, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+    "peer fails": (REFUSED, grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+    "peer is away": (
+        grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details=SECRET),
+        grpc.StatusCode.UNAVAILABLE,
+        "DEPENDENCY_UNAVAILABLE",
+    ),
+}
+
+
 class Faulty(metrics_service_pb2_grpc.MetricsServiceServicer):
-    """Raises what the request's run_id asks for."""
+    """Raises what the call's header asks for."""
 
     async def GetRunMetrics(self, request, context):
-        if request.run_id == "field":
-            raise invalid(Violation("run_id", "is odd"))
-        if request.run_id == "fields":
-            raise invalid(*(Violation(f"files[{number}].path", "\N{LATIN SMALL LETTER E WITH ACUTE}" * 300) for number in range(1000)))
-        if request.run_id.startswith("long"):
-            raise not_found("run", request.run_id)
-        if request.run_id == "database":
-            raise psycopg.OperationalError(SECRET)
-        if request.run_id == "defect":
-            raise RuntimeError(SECRET)
+        if wanted := dict(context.invocation_metadata()).get("x-raise"):
+            raise RAISED[wanted][0]
         assert current_call().caller.subject == "ann"
         return metrics_service_pb2.GetRunMetricsResponse()
 
@@ -75,25 +125,22 @@ def reason(error: grpc.aio.AioRpcError) -> str:
     return info.reason
 
 
-@pytest.mark.parametrize(
-    ("run_id", "code", "expected"),
-    [
-        ("field", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
-        ("fields", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
-        ("long" * 100_000, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
-        ("database", grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
-        ("defect", grpc.StatusCode.INTERNAL, "INTERNAL"),
-    ],
-)
-async def test_exceptions_become_statuses(stub, run_id, code, expected):
+@pytest.mark.parametrize("raised", RAISED)
+async def test_exceptions_become_statuses(stub, raised):
     api, metadata, _ = stub
-    error = await failure(api.GetRunMetrics(metrics_service_pb2.GetRunMetricsRequest(run_id=run_id), metadata=metadata))
-    assert (error.code(), reason(error)) == (code, expected)
+    error = await failure(api.GetRunMetrics(RUN, metadata=(*metadata, ("x-raise", raised))))
+    assert (error.code(), reason(error)) == RAISED[raised][1:]
+
+
+async def test_a_peers_refusal_is_passed_on_whole(stub):
+    api, metadata, _ = stub
+    error = await failure(api.GetRunMetrics(RUN, metadata=(*metadata, ("x-raise", "peer refuses"))))
+    assert rpc_status.from_call(error) == CONFLICT.status()
 
 
 async def test_of_many_violations_the_first_are_named_and_the_rest_counted(stub):
     api, metadata, _ = stub
-    error = await failure(api.GetRunMetrics(metrics_service_pb2.GetRunMetricsRequest(run_id="fields"), metadata=metadata))
+    error = await failure(api.GetRunMetrics(RUN, metadata=(*metadata, ("x-raise", "fields"))))
     bad = error_details_pb2.BadRequest()
     assert any(detail.Unpack(bad) for detail in rpc_status.from_call(error).details)
     named = [item.field for item in bad.field_violations]
@@ -103,13 +150,13 @@ async def test_of_many_violations_the_first_are_named_and_the_rest_counted(stub)
 
 async def test_a_good_call_passes(stub):
     api, metadata, _ = stub
-    assert await api.GetRunMetrics(metrics_service_pb2.GetRunMetricsRequest(), metadata=metadata) is not None
+    assert await api.GetRunMetrics(RUN, metadata=metadata) is not None
 
 
 @pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer x"),), (("authorization", "Basic eDp5"),)])
 async def test_anonymous_callers_are_refused(stub, metadata):
     api, _, _ = stub
-    error = await failure(api.GetRunMetrics(metrics_service_pb2.GetRunMetricsRequest(), metadata=metadata))
+    error = await failure(api.GetRunMetrics(RUN, metadata=metadata))
     assert (error.code(), reason(error)) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
 
 
@@ -120,9 +167,19 @@ async def test_garbage_is_an_invalid_argument(stub):
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_requests_beyond_their_limits_never_reach_a_handler(stub):
+    api, metadata, _ = stub
+    for call in (
+        api.GetRunMetrics(metrics_service_pb2.GetRunMetricsRequest(run_id="cells/17"), metadata=metadata),
+        api.WatchRun(metrics_service_pb2.WatchRunRequest(run_id=RUN.run_id, after_seq=-1), metadata=metadata).read(),
+    ):
+        error = await failure(call)
+        assert (error.code(), reason(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+
 async def test_streams_end_with_the_same_statuses(stub):
     api, metadata, _ = stub
-    stream = api.WatchRun(metrics_service_pb2.WatchRunRequest(), metadata=metadata)
+    stream = api.WatchRun(metrics_service_pb2.WatchRunRequest(run_id=RUN.run_id), metadata=metadata)
     assert (await stream.read()).cursor == 1
     error = await failure(stream.read())
     assert (error.code(), reason(error)) == (grpc.StatusCode.INTERNAL, "INTERNAL")

@@ -17,11 +17,12 @@ from splitrail.auth.v1 import access_pb2
 from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail_common.access import RuleMissingError, Scope, authorize, rules
 from splitrail_common.errors import PlatformError
+from splitrail_common.limits import compiled
 from splitrail_common.tokens import Kind, Signer, Verifier
 
 ISSUERS = ("splitrail", "splitrail-trainer", "splitrail-metrics")
 KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ISSUERS}
-ATTEMPT = {"project_id": "p", "job_id": "j", "attempt": 2, "split_id": "s", "splits": ["train", "val"]}
+ATTEMPT = {"project_id": "p", "job_id": "j", "attempt": 2, "split_id": "s", "parts": ["train", "val"]}
 
 
 def jwk(name: str) -> dict[str, str]:
@@ -52,7 +53,7 @@ def test_a_user_is_known_by_roles(verifier):
 
 def test_an_attempt_carries_what_it_may_stage(verifier):
     caller = verifier.verify(signer("splitrail-trainer").sign(Kind.ATTEMPT, "attempt:j:2", 60, **ATTEMPT))
-    assert (caller.attempt, caller.splits) == (2, ("train", "val"))
+    assert (caller.attempt, caller.parts) == (2, ("train", "val"))
 
 
 @pytest.mark.parametrize(
@@ -124,11 +125,12 @@ def test_default_deny(verifier, rule, issuer, kind, claims):
     assert caught.value.code is grpc.StatusCode.PERMISSION_DENIED
 
 
-def test_every_rpc_has_a_rule():
+def test_every_rpc_has_a_rule_and_limits_that_can_be_enforced():
     root = Path(metrics_service_pb2.__file__).parents[3]
     names = [".".join(path.relative_to(root).with_suffix("").parts) for path in (root / "splitrail").rglob("*_pb2.py")]
     services = [service for name in names for service in importlib.import_module(name).DESCRIPTOR.services_by_name.values()]
     assert len(rules(services)) > 30
+    assert compiled(services).keys() == rules(services).keys()
 
 
 def test_an_rpc_without_a_rule_stops_the_start():
