@@ -2,41 +2,38 @@
 
 import asyncio
 import hashlib
-import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import TypeVar
 
-import psycopg
 import pytest
-from psycopg import sql
-from psycopg.rows import dict_row
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
+from splitrail.internal.events.v1 import run_event_pb2
 from splitrail_common.access import Scope
-from splitrail_common.database import Pool, migrate, open_pool
+from splitrail_common.database import Pool, open_pool
 from splitrail_common.ids import new_id
 from splitrail_common.objects import ObjectStore
 from splitrail_common.tokens import TRAINER, Caller, Signer, Verifier
 from splitrail_local.stack import SERVERS
-from splitrail_local.testing import RunningStack, running_stack
-from splitrail_trainer.attempts import Attempts, Claimed
-from splitrail_trainer.domain import Job, Kind
-from splitrail_trainer.hyperparameters import resolve_training
-from splitrail_trainer.lease import LapseGuard
-from splitrail_trainer.records import ArtifactKind, DataPin, NewRun, Run
+from splitrail_local.testing import ClonedDatabase, RunningStack, TemplateDatabase, eventually, running_stack
+from splitrail_trainer.app import open_stores
+from splitrail_trainer.arguments.resolve import resolve_training
+from splitrail_trainer.data.domain import PinnedData
+from splitrail_trainer.jobs.domain import Job, JobKind
+from splitrail_trainer.models.domain import ArtifactKind
+from splitrail_trainer.queue.lease import LapseGuard
+from splitrail_trainer.queue.service import Attempts, ClaimedJob, Stores, UploadedFile
+from splitrail_trainer.runs.domain import NewRun, Run
 from splitrail_trainer.settings import Settings
-from splitrail_trainer.store import Store
+from splitrail_trainer.transactions import Database
 
-T = TypeVar("T")
 ALL = Scope(None)
 LEASE_SECONDS = 60.0
 """Of the stores that the tests make themselves: longer than any test, on the busiest machine."""
 SHORT_LEASE_SECONDS = 0.3
 SERVICE_LEASE_SECONDS = 3
 """Of the trainer service in the stack."""
-PIN = DataPin("default", new_id(), "cells", new_id(), 1, new_id(), "cells@v1#1", "d" * 64, ("red", "white"))
+PIN = PinnedData("default", new_id(), "cells", new_id(), 1, new_id(), "cells@v1#1", "d" * 64, ("red", "white"))
 
 
 @pytest.fixture(scope="session")
@@ -63,39 +60,23 @@ def settings(stack: RunningStack) -> Settings:
     return Settings(**values | {"lease_seconds": LEASE_SECONDS})
 
 
-def _with_database(dsn: str, name: str) -> str:
-    return f"{dsn.rpartition('/')[0]}/{name}"
-
-
 @pytest.fixture(scope="session")
-def template(stack: RunningStack) -> str:
-    """A migrated database to clone."""
-    name = "trainer_template"
-
-    async def make() -> None:
-        async with await psycopg.AsyncConnection.connect(stack.admin_dsn, autocommit=True) as admin:
-            await admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        async with await psycopg.AsyncConnection.connect(_with_database(stack.admin_dsn, name), row_factory=dict_row) as connection:
-            await migrate(connection, files("splitrail_trainer") / "migrations")
-
-    asyncio.run(make())
-    return name
+def template(stack: RunningStack) -> TemplateDatabase:
+    """The service's database, migrated."""
+    return TemplateDatabase(stack, "trainer")
 
 
 @pytest.fixture
-async def dsn(stack: RunningStack, template: str) -> AsyncIterator[str]:
-    """A fresh database."""
-    name = f"test_{new_id().replace('-', '')}"
-    async with await psycopg.AsyncConnection.connect(stack.admin_dsn, autocommit=True) as admin:
-        await admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
-        yield _with_database(stack.admin_dsn, name)
-        await admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+def database(template: TemplateDatabase) -> Iterator[ClonedDatabase]:
+    """A database of the test's own."""
+    with template.clone() as clone:
+        yield clone
 
 
 @pytest.fixture
-async def pool(dsn: str) -> AsyncIterator[Pool]:
+async def pool(database: ClonedDatabase) -> AsyncIterator[Pool]:
     """A pool as the service opens it."""
-    async with open_pool(dsn, size=10, deadline_seconds=30, package="splitrail_trainer") as opened:
+    async with open_pool(database.dsn, size=10, deadline_seconds=30, package="splitrail_trainer") as opened:
         yield opened
 
 
@@ -114,7 +95,8 @@ class World:
     """The pod's side of the service without the wire, on a database of its own."""
 
     pool: Pool
-    store: Store
+    database: Database
+    stores: Stores
     objects: ObjectStore
     attempts: Attempts
     guard: LapseGuard
@@ -124,54 +106,57 @@ class World:
     guard_seconds: float = LEASE_SECONDS
 
     async def add_run(
-        self, *, project_id: str = "default", queue: str = "default", max_attempts: int = 3, request_id: str = "", **arguments: object
+        self,
+        *,
+        project_id: str = "default",
+        queue: str = "default",
+        max_attempts: int = 3,
+        request_id: str = "",
+        external_id: str = "",
+        **arguments: object,
     ) -> str:
         """Queues a run; its data is made up, for nothing here reads it."""
-        job = Job(new_id(), project_id, Kind.TRAIN, queue, max_attempts=max_attempts)
-        pin = DataPin(project_id, *list(PIN.__dict__.values())[1:])
+        job = Job(new_id(), project_id, JobKind.TRAIN, queue, max_attempts=max_attempts)
+        pin = PinnedData(project_id, *list(PIN.__dict__.values())[1:])
         resolved = resolve_training(arguments).arguments
-        async with self.store.transaction() as transaction:
-            await transaction.add_run(NewRun(job, pin, "yolov8n", arguments, resolved, request_id, "", {}))
+        async with self.database.transaction() as transaction:
+            await self.stores.jobs.add(transaction, job, request_id)
+            await self.stores.runs.add(transaction, NewRun(job, pin, "yolov8n", arguments, resolved, external_id, {}))
         return job.job_id
 
-    async def claim(self, queue: str = "default", worker: str = "pod") -> tuple[Claimed, Caller]:
+    async def claim(self, queue: str = "default", worker: str = "pod") -> tuple[ClaimedJob, Caller]:
         """Claims, and gives the caller that the token proves."""
-        claimed = await self.attempts.claim(worker, queue, list(Kind))
+        claimed = await self.attempts.claim(worker, queue, list(JobKind))
         assert claimed is not None
         return claimed, self.verifier.verify(claimed.token)
 
     def shorten_leases(self, seconds: float = SHORT_LEASE_SECONDS) -> None:
         """Leases that begin from now on end soon."""
-        self.store.lease_seconds = seconds
+        self.stores.jobs.lease_seconds = seconds
 
-    async def claim_lapsed(self, worker: str = "other") -> tuple[Claimed, Caller]:
+    async def claim_lapsed(self, worker: str = "other") -> tuple[ClaimedJob, Caller]:
         """Claims as soon as a lease has run out."""
-        claimed = await eventually(lambda: self.attempts.claim(worker, "default", list(Kind)))
+        claimed = await eventually(lambda: self.attempts.claim(worker, "default", list(JobKind)), "a lease has run out", 20)
         return claimed, self.verifier.verify(claimed.token)
 
     async def run(self, run_id: str) -> Run:
-        async with self.store.transaction() as transaction:
-            found = await transaction.run(run_id, ALL)
+        async with self.database.transaction() as transaction:
+            found = await self.stores.runs.get(transaction, run_id, ALL)
         assert found is not None
         return found
 
     async def states(self, job_id: str) -> list[str]:
         """The state events in the outbox, in order."""
-        async with self.store.transaction() as transaction:
-            events = [run_event_pb2.RunEvent.FromString(event) for event in await transaction.outbox_events(job_id, 0, 1000)]
+        async with self.database.transaction() as transaction:
+            events = [run_event_pb2.RunEvent.FromString(event) for event in await self.stores.jobs.events(transaction, job_id, 0, 1000)]
         assert [event.number for event in events] == list(range(1, len(events) + 1))
-        return [run_event_pb2.JobState.Name(event.state.state).removeprefix("JOB_STATE_").lower() for event in events]
+        return [event_pb2.JobState.Name(event.state.state).removeprefix("JOB_STATE_").lower() for event in events]
 
     async def upload(self, caller: Caller, name: str, data: bytes) -> str:
         """Puts a file where the service says; the key."""
         ((_, key, url),) = await self.attempts.create_uploads(caller, caller.job_id, [name])
         await asyncio.to_thread(put, url, data)
         return key
-
-    @staticmethod
-    async def eventually(probe: Callable[[], Awaitable[T | None]], seconds: float = 20.0) -> T:
-        """The first result that is true, within the deadline."""
-        return await eventually(probe, seconds)
 
     @staticmethod
     def get(url: str) -> bytes:
@@ -183,7 +168,7 @@ class World:
         """Uploads and commits a file; its key."""
         key = await self.upload(caller, name, data)
         sha256 = hashlib.sha256(data).hexdigest()
-        await self.attempts.commit_artifact(caller, caller.job_id, name=name, kind=kind, size_bytes=len(data), sha256=sha256, epoch=epoch)
+        await self.attempts.commit_artifact(caller, caller.job_id, UploadedFile(name, kind, len(data), sha256, epoch))
         return key
 
 
@@ -191,23 +176,6 @@ def put(url: str, data: bytes) -> None:
     """An HTTP PUT."""
     with urllib.request.urlopen(urllib.request.Request(url, data, method="PUT"), timeout=20) as response:
         assert response.status == 200
-
-
-async def eventually(probe: Callable[[], Awaitable[T | None]], seconds: float = 20.0) -> T:
-    """The first result that is true, within the deadline."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = await probe()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {seconds} s; last: {found!r}"
-        await asyncio.sleep(0.02)
-
-
-@pytest.fixture(name="eventually")
-def _eventually() -> Callable[..., Awaitable[object]]:
-    """Waits for the first true result of a probe."""
-    return eventually
 
 
 @pytest.fixture
@@ -220,6 +188,6 @@ async def world(pool: Pool, settings: Settings) -> World:
         clock.now += LEASE_SECONDS / 8
     assert guard.may_lapse
     signer = Signer.from_file(TRAINER, settings.signing_key_file)
-    store, objects = Store(pool, lease_seconds=LEASE_SECONDS), ObjectStore(settings)
-    attempts = Attempts(store, objects, signer, guard, token_seconds=3600)
-    return World(pool, store, objects, attempts, guard, clock, Verifier.from_file(settings.jwks_file), signer)
+    database, kept, objects = Database(pool), open_stores(pool, lease_seconds=LEASE_SECONDS), ObjectStore(settings)
+    attempts = Attempts(database, kept, objects, signer, guard, token_seconds=3600)
+    return World(pool, database, kept, objects, attempts, guard, clock, Verifier.from_file(settings.jwks_file), signer)

@@ -1,20 +1,9 @@
-"""`python -m splitrail_trainer`: reads the environment and serves."""
+"""`python -m splitrail_trainer`: the trainer service, with its settings from the environment."""
 
-import asyncio
+from splitrail_common.server import main
 
-from splitrail_common import log
-from splitrail_common.settings import load
-
-from .app import run
-from .settings import Settings
-
-
-def main() -> None:
-    """Serves until SIGTERM."""
-    settings = load(Settings)
-    log.configure("trainer", settings.log_level)
-    asyncio.run(run(settings))
-
+from splitrail_trainer.app import build
+from splitrail_trainer.settings import Settings
 
 if __name__ == "__main__":
-    main()
+    main("trainer", Settings, build)

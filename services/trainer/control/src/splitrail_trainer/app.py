@@ -1,76 +1,97 @@
 """The composition root: everything that the service is made of, joined here and nowhere else."""
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
-from splitrail.trainer.v1 import job_service_pb2, job_service_pb2_grpc, run_service_pb2, run_service_pb2_grpc
+from splitrail.internal.trainer.v1 import job_service_pb2, job_service_pb2_grpc
+from splitrail.trainer.v1 import evaluation_service_pb2, evaluation_service_pb2_grpc, run_service_pb2, run_service_pb2_grpc
 from splitrail_common import messaging, peers
-from splitrail_common.database import open_pool
+from splitrail_common.database import Pool, open_pool
 from splitrail_common.objects import ObjectStore
-from splitrail_common.server import Draining, Servicer, serve
+from splitrail_common.server import App, Servicer
 from splitrail_common.tokens import TRAINER, Signer, Verifier
 
-from .attempts import Attempts
-from .lease import LapseGuard, Reaper
-from .outbox import Relay
-from .service import Runs
-from .servicer import JobServicer, RunServicer
-from .settings import Settings
-from .split_peer import SplitPeer
-from .store import Store
-from .sweeper import Sweeper
+from splitrail_trainer.data.split_peer import SplitPeer
+from splitrail_trainer.evaluations.service import Evaluations
+from splitrail_trainer.evaluations.servicer import EvaluationServicer
+from splitrail_trainer.evaluations.store import EvaluationStore
+from splitrail_trainer.jobs.convert import state_event
+from splitrail_trainer.jobs.feed_peer import FeedPeer
+from splitrail_trainer.jobs.outbox import Relay
+from splitrail_trainer.jobs.service import Jobs
+from splitrail_trainer.jobs.store import JobStore
+from splitrail_trainer.models.store import ArtifactStore
+from splitrail_trainer.models.sweeper import Sweeper
+from splitrail_trainer.queue.lease import LapseGuard, Reaper
+from splitrail_trainer.queue.service import Attempts, Stores
+from splitrail_trainer.queue.servicer import JobServicer
+from splitrail_trainer.queue.store import QueueStore
+from splitrail_trainer.runs.service import Runs
+from splitrail_trainer.runs.servicer import RunServicer
+from splitrail_trainer.runs.store import RunStore
+from splitrail_trainer.settings import Settings
+from splitrail_trainer.transactions import Database
 
 
-def servicers(runs: Runs, attempts: Attempts, *, lease_seconds: float) -> list[Servicer]:
-    """The two gRPC services."""
+def open_stores(pool: Pool, *, lease_seconds: float) -> Stores:
+    """The stores of all wings."""
+    artifacts = ArtifactStore(pool)
+    return Stores(
+        queue=QueueStore(pool),
+        jobs=JobStore(pool, state_event, lease_seconds=lease_seconds),
+        artifacts=artifacts,
+        runs=RunStore(pool, artifacts),
+        evaluations=EvaluationStore(pool),
+    )
 
+
+def _servicers(runs: RunServicer, evaluations: EvaluationServicer, jobs: JobServicer) -> Sequence[Servicer]:
     def add_runs(server: grpc.aio.Server) -> None:
-        run_service_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs), server)
+        run_service_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
+
+    def add_evaluations(server: grpc.aio.Server) -> None:
+        evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluations, server)
 
     def add_jobs(server: grpc.aio.Server) -> None:
-        job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(attempts, lease_seconds=lease_seconds), server)
+        job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
 
     return [
         Servicer(run_service_pb2.DESCRIPTOR.services_by_name["RunService"], add_runs),
+        Servicer(evaluation_service_pb2.DESCRIPTOR.services_by_name["EvaluationService"], add_evaluations),
         Servicer(job_service_pb2.DESCRIPTOR.services_by_name["JobService"], add_jobs),
     ]
 
 
-async def run(settings: Settings) -> None:
-    """Serves until asked to end. Waits for Postgres, S3 and NATS at start, up to the deadline."""
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncIterator[App]:
+    """The service with its connections open. Waits for Postgres, S3 and NATS as long as the settings say, then raises what they last said."""
     verifier = Verifier.from_file(settings.jwks_file)
     signer = Signer.from_file(TRAINER, settings.signing_key_file)
-    deadline = settings.start_deadline_seconds
+    dsn, deadline = settings.database_dsn.get_secret_value(), settings.start_deadline_seconds
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            open_pool(
-                settings.database_dsn.get_secret_value(),
-                size=settings.database_pool_size,
-                deadline_seconds=deadline,
-                package="splitrail_trainer",
-            )
-        )
+        pool = await stack.enter_async_context(open_pool(dsn, size=settings.database_pool_size, deadline_seconds=deadline, package=__package__))
         objects = ObjectStore(settings)
         await objects.wait(deadline)
-        client = await messaging.connect(settings.nats_url.get_secret_value(), name="splitrail-trainer", deadline_seconds=deadline)
-        stack.push_async_callback(client.close)
-        jetstream = client.jetstream()
+        nats = await messaging.connect(settings.nats_url.get_secret_value(), name="splitrail-trainer", deadline_seconds=deadline)
+        stack.push_async_callback(nats.close)
+        jetstream = nats.jetstream()
         await messaging.wait_for_stream(jetstream, deadline)
         split_channel = await stack.enter_async_context(peers.channel(settings.split_address))
         metrics_channel = await stack.enter_async_context(peers.channel(settings.metrics_address))
 
-        store = Store(pool, lease_seconds=settings.lease_seconds)
-        guard = LapseGuard(settings.lease_seconds)
-        runs = Runs(store, objects, SplitPeer(split_channel, signer), max_attempts=settings.max_attempts)
-        attempts = Attempts(store, objects, signer, guard, token_seconds=settings.attempt_token_seconds)
-        await serve(
-            settings.listen,
-            servicers(runs, attempts, lease_seconds=settings.lease_seconds),
+        database, stores = Database(pool), open_stores(pool, lease_seconds=settings.lease_seconds)
+        guard, splits = LapseGuard(settings.lease_seconds), SplitPeer(split_channel, signer)
+        jobs = Jobs(database, stores.jobs, splits, max_attempts=settings.max_attempts)
+        runs = Runs(database, stores.runs, jobs, splits, objects)
+        evaluations = Evaluations(database, stores.evaluations, artifacts=stores.artifacts, jobs=jobs, runs=runs, splits=splits)
+        attempts = Attempts(database, stores, objects, signer, guard, token_seconds=settings.attempt_token_seconds)
+        yield App(
+            _servicers(RunServicer(runs), EvaluationServicer(evaluations), JobServicer(attempts, lease_seconds=settings.lease_seconds)),
             verifier,
-            draining=Draining(),
-            tasks=[
-                Reaper(store, guard).run(),
-                Sweeper(store, objects).run(),
-                Relay(store, jetstream, metrics_channel, signer).run(),
+            background=[
+                Reaper(database, stores.queue, stores.jobs, guard).run,
+                Sweeper(database, stores.artifacts, objects).run,
+                Relay(database, stores.jobs, FeedPeer(jetstream, metrics_channel, signer), jetstream).run,
             ],
         )

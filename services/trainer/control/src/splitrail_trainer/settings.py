@@ -9,8 +9,6 @@ from splitrail_common.settings import DatabaseSettings, ObjectStoreSettings
 class Settings(DatabaseSettings, ObjectStoreSettings):
     """From the environment, prefix SPLITRAIL_."""
 
-    listen: str
-    """host:port of the gRPC server."""
     nats_url: SecretStr
     """With the credentials of a user that may do everything."""
     signing_key_file: Path

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from typing import Any
 
 import grpc
 import pytest
+from splitrail.internal.split.v1 import staging_service_pb2_grpc
+from splitrail.internal.trainer.v1 import job_service_pb2_grpc
 from splitrail.metrics.v1 import metrics_service_pb2_grpc
 from splitrail.split.v1 import (
     dataset_pb2,
@@ -22,11 +23,11 @@ from splitrail.split.v1 import (
     split_service_pb2,
     split_service_pb2_grpc,
 )
-from splitrail.trainer.v1 import job_service_pb2_grpc, run_service_pb2_grpc
+from splitrail.trainer.v1 import evaluation_service_pb2_grpc, run_service_pb2_grpc
 from splitrail_common.ids import new_id
 from splitrail_common.peers import bearer
 from splitrail_local.shapes import generate
-from splitrail_local.testing import RunningStack
+from splitrail_local.testing import RunningStack, eventually
 
 IMAGES = 30
 SECONDS = 20.0
@@ -39,7 +40,9 @@ class Wire:
     stack: RunningStack
     channels: dict[str, grpc.aio.Channel]
     runs: Any = field(init=False)
+    evaluations: Any = field(init=False)
     jobs: Any = field(init=False)
+    staging: Any = field(init=False)
     splits: Any = field(init=False)
     imports: Any = field(init=False)
     datasets: Any = field(init=False)
@@ -47,6 +50,8 @@ class Wire:
 
     def __post_init__(self) -> None:
         self.runs = run_service_pb2_grpc.RunServiceStub(self.channels["trainer"])
+        self.evaluations = evaluation_service_pb2_grpc.EvaluationServiceStub(self.channels["trainer"])
+        self.staging = staging_service_pb2_grpc.StagingServiceStub(self.channels["split"])
         self.jobs = job_service_pb2_grpc.JobServiceStub(self.channels["trainer"])
         self.splits = split_service_pb2_grpc.SplitServiceStub(self.channels["split"])
         self.imports = import_service_pb2_grpc.ImportServiceStub(self.channels["split"])
@@ -89,8 +94,8 @@ class Data:
 async def import_dataset(wire: Wire, folder: Path, name: str, images: int = IMAGES, task: int = dataset_pb2.TASK_DETECT) -> tuple[str, str]:
     """Imports generated shapes; ids of dataset and version."""
     generate(folder, images=images, size=64)
-    made = getattr(await wire.imports.CreateImport(import_service_pb2.CreateImportRequest(dataset_name=name, task=task), **wire.user()), "import")
-    return await _fill(wire, made.import_id, folder)
+    made = await wire.imports.CreateImport(import_service_pb2.CreateImportRequest(dataset_name=name, task=task), **wire.user())
+    return await _fill(wire, made.dataset_import.import_id, folder)
 
 
 def put(url: str, data: bytes) -> None:
@@ -111,13 +116,14 @@ async def _fill(wire: Wire, import_id: str, folder: Path) -> tuple[str, str]:
     for upload in added.uploads:
         await asyncio.to_thread(put, upload.url, by_hash[upload.sha256])
     await wire.imports.StartImport(import_service_pb2.StartImportRequest(import_id=import_id), **wire.user())
-    deadline = time.monotonic() + 120
-    while True:
-        found = getattr(await wire.imports.GetImport(import_service_pb2.GetImportRequest(import_id=import_id), **wire.user()), "import")
-        if found.state == import_pb2.IMPORT_STATE_SUCCEEDED:
-            return found.version.dataset_id, found.version.version_id
-        assert found.state != import_pb2.IMPORT_STATE_FAILED, found.failure
-        assert time.monotonic() < deadline, found
+
+    async def ended():
+        found = (await wire.imports.GetImport(import_service_pb2.GetImportRequest(import_id=import_id), **wire.user())).dataset_import
+        return found if found.state in (import_pb2.IMPORT_STATE_SUCCEEDED, import_pb2.IMPORT_STATE_FAILED) else None
+
+    found = await eventually(ended, "the import has ended", 120)
+    assert found.state == import_pb2.IMPORT_STATE_SUCCEEDED, found.failure
+    return found.version.dataset_id, found.version.version_id
 
 
 async def split(wire: Wire, dataset_id: str, version_id: str, ratios: tuple[float, float, float], seed: int = 0) -> split_pb2.SplitRevision:

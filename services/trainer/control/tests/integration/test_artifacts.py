@@ -5,9 +5,10 @@ import hashlib
 import grpc
 import pytest
 from splitrail_common.errors import PlatformError, Reason
-from splitrail_trainer.domain import Cause
-from splitrail_trainer.records import ArtifactKind
-from splitrail_trainer.sweeper import Sweeper
+from splitrail_trainer.jobs.domain import FailureCause
+from splitrail_trainer.models.domain import ArtifactKind
+from splitrail_trainer.models.sweeper import Sweeper
+from splitrail_trainer.queue.service import UploadedFile
 
 pytestmark = pytest.mark.integration
 
@@ -15,13 +16,13 @@ pytestmark = pytest.mark.integration
 async def test_a_checkpoint_becomes_the_resume_point_of_the_next_attempt(world):
     job_id = await world.add_run(epochs=5, max_attempts=2)
     _, holder = await world.claim()
-    await world.attempts.fail(holder, job_id, Cause.PROCESS, "x")
+    await world.attempts.fail(holder, job_id, FailureCause.PROCESS, "x")
     _, holder = await world.claim()
     key = await world.leave(holder, "epoch-2.ckpt", ArtifactKind.CHECKPOINT, epoch=2, data=b"two")
     assert key == f"attempts/default/{job_id}/2/epoch-2.ckpt"
     run = await world.run(job_id)
     assert (run.checkpoint.epoch, run.checkpoint.attempt, run.checkpoint.file.key, run.info.job.failures) == (2, 2, key, 0)
-    assert await world.attempts.fail(holder, job_id, Cause.PROCESS, "x"), "failures count since the checkpoint"
+    assert await world.attempts.fail(holder, job_id, FailureCause.PROCESS, "x"), "failures count since the checkpoint"
     claimed, _ = await world.claim()
     assert claimed.work.checkpoint.file.sha256 == hashlib.sha256(b"two").hexdigest()
     assert world.get(world.attempts.sign(claimed.work.checkpoint.file.key)) == b"two"
@@ -33,15 +34,15 @@ async def test_only_the_latest_checkpoint_is_kept(world):
     keys = [await world.leave(holder, f"epoch-{epoch}.ckpt", ArtifactKind.CHECKPOINT, epoch=epoch) for epoch in (1, 2, 3)]
     late = await world.leave(holder, "epoch-2-late.ckpt", ArtifactKind.CHECKPOINT, epoch=2)
     best = await world.leave(holder, "best.pt", ArtifactKind.BEST_WEIGHTS)
-    assert world.store.bytes_superseded.is_set()
-    await Sweeper(world.store, world.objects).step()
+    assert world.stores.artifacts.bytes_superseded.is_set()
+    await Sweeper(world.database, world.stores.artifacts, world.objects).step()
     there = {key: world.objects.stat(key) is not None for key in [*keys, late, best]}
     assert there == {keys[0]: False, keys[1]: False, keys[2]: True, late: False, best: True}
     run = await world.run(job_id)
     assert run.checkpoint.epoch == 3, "an earlier epoch of the same attempt never replaces a later one"
     assert {item.name for item in run.artifacts} == {"epoch-3.ckpt", "best.pt"}
-    async with world.store.transaction() as transaction:
-        assert await transaction.superseded_keys() == []
+    async with world.database.transaction() as transaction:
+        assert await world.stores.artifacts.superseded_keys(transaction) == []
 
 
 async def test_the_resume_point_survives_even_when_it_is_marked(world):
@@ -50,10 +51,10 @@ async def test_the_resume_point_survives_even_when_it_is_marked(world):
     key = await world.leave(holder, "epoch-1.ckpt", ArtifactKind.CHECKPOINT, epoch=1)
     async with world.pool.connection() as connection:
         await connection.execute("UPDATE artifact SET superseded = true")
-    async with world.store.transaction() as transaction:
-        assert await transaction.superseded_keys() == []
-        await transaction.forget_superseded([key])
-    await Sweeper(world.store, world.objects).step()
+    async with world.database.transaction() as transaction:
+        assert await world.stores.artifacts.superseded_keys(transaction) == []
+        await world.stores.artifacts.forget_superseded(transaction, [key])
+    await Sweeper(world.database, world.stores.artifacts, world.objects).step()
     assert world.objects.stat(key) is not None
 
 
@@ -74,7 +75,7 @@ async def test_what_s3_does_not_hold_is_not_recorded(world):
     await world.upload(holder, "short.pt", b"123")
     for name, size in (("missing.pt", 3), ("short.pt", 4)):
         with pytest.raises(PlatformError) as error:
-            await world.attempts.commit_artifact(holder, job_id, name=name, kind=ArtifactKind.BEST_WEIGHTS, size_bytes=size, sha256="0" * 64, epoch=0)
+            await world.attempts.commit_artifact(holder, job_id, UploadedFile(name, ArtifactKind.BEST_WEIGHTS, size, "0" * 64))
         assert (error.value.code, error.value.reason) == (grpc.StatusCode.FAILED_PRECONDITION, Reason.ERROR_REASON_UPLOAD_MISSING)
     assert (await world.run(job_id)).artifacts == ()
 
@@ -107,12 +108,6 @@ async def test_a_fenced_attempt_leaves_nothing(world):
     await world.claim_lapsed()
     with pytest.raises(PlatformError, match="overtaken"):
         await world.attempts.commit_artifact(
-            first,
-            job_id,
-            name="epoch-4.ckpt",
-            kind=ArtifactKind.CHECKPOINT,
-            size_bytes=4,
-            sha256=hashlib.sha256(b"late").hexdigest(),
-            epoch=4,
+            first, job_id, UploadedFile("epoch-4.ckpt", ArtifactKind.CHECKPOINT, 4, hashlib.sha256(b"late").hexdigest(), 4)
         )
     assert (await world.run(job_id)).checkpoint.epoch == 1

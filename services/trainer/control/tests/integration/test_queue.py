@@ -9,11 +9,12 @@ import grpc
 import psycopg
 import pytest
 from splitrail_common.errors import PlatformError, Reason
-from splitrail_trainer.attempts import Outcome
-from splitrail_trainer.domain import Cause, Kind, State, cancel
-from splitrail_trainer.lease import Reaper
-from splitrail_trainer.records import ArtifactKind
-from splitrail_trainer.store import RequestKnownError
+from splitrail_local.testing import eventually
+from splitrail_trainer.jobs.domain import FailureCause, JobKind, JobState, cancel
+from splitrail_trainer.jobs.store import RequestKnownError
+from splitrail_trainer.models.domain import ArtifactKind
+from splitrail_trainer.queue.lease import Reaper
+from splitrail_trainer.queue.service import EvaluationReport, UploadedFile
 
 pytestmark = pytest.mark.integration
 
@@ -23,11 +24,9 @@ async def calls(world, caller):
     return {
         "heartbeat": lambda: world.attempts.heartbeat(caller, caller.job_id),
         "uploads": lambda: world.attempts.create_uploads(caller, caller.job_id, ["x.pt"]),
-        "commit": lambda: world.attempts.commit_artifact(
-            caller, caller.job_id, name="x.pt", kind=ArtifactKind.BEST_WEIGHTS, size_bytes=1, sha256="0" * 64, epoch=0
-        ),
+        "commit": lambda: world.attempts.commit_artifact(caller, caller.job_id, UploadedFile("x.pt", ArtifactKind.BEST_WEIGHTS, 1, "0" * 64)),
         "complete": lambda: world.attempts.complete(caller, caller.job_id, {}, None),
-        "fail": lambda: world.attempts.fail(caller, caller.job_id, Cause.PROCESS, "x"),
+        "fail": lambda: world.attempts.fail(caller, caller.job_id, FailureCause.PROCESS, "x"),
         "release": lambda: world.attempts.release(caller, caller.job_id),
     }
 
@@ -50,7 +49,7 @@ async def column(world, query: str, *parameters: object) -> Any:
 
 async def assert_whole_lease(world, job_id: str, before: datetime):
     """The lease began between `before`, by the database's clock, and now."""
-    lease = timedelta(seconds=world.store.lease_seconds)
+    lease = timedelta(seconds=world.stores.jobs.lease_seconds)
     until = await column(world, "SELECT lease_until FROM job WHERE job_id = %s", job_id)
     assert before <= until - lease <= await column(world, "SELECT clock_timestamp()")
 
@@ -60,20 +59,20 @@ async def test_the_oldest_job_first_and_nothing_when_there_is_none(world):
     assert (await world.run(second)).info.queue_position == 1
     claimed, caller = await world.claim(worker="pod-7")
     assert (claimed.job.job_id, claimed.job.attempt, caller.attempt) == (first, 1, 1)
-    assert (caller.splits, caller.split_id, caller.project_id) == (("train", "val"), claimed.work.data.split_id, "default")
+    assert (caller.parts, caller.split_id, caller.project_id) == (("train", "val"), claimed.work.data.split_id, "default")
     run = await world.run(first)
-    assert (run.info.job.state, run.info.job.worker, run.info.queue_position) == (State.RUNNING, "pod-7", None)
+    assert (run.info.job.state, run.info.job.worker, run.info.queue_position) == (JobState.RUNNING, "pod-7", None)
     assert run.info.start_time is not None
     assert (await world.run(second)).info.queue_position == 0
     await world.claim()
-    assert await world.attempts.claim("pod", "default", list(Kind)) is None
+    assert await world.attempts.claim("pod", "default", list(JobKind)) is None
     assert await world.states(first) == ["queued", "running"]
 
 
 async def test_a_queue_and_kinds_are_kept_apart(world):
     job_id = await world.add_run(queue="gpu")
-    assert await world.attempts.claim("pod", "default", list(Kind)) is None
-    assert await world.attempts.claim("pod", "gpu", [Kind.EVALUATE]) is None
+    assert await world.attempts.claim("pod", "default", list(JobKind)) is None
+    assert await world.attempts.claim("pod", "gpu", [JobKind.EVALUATE]) is None
     assert (await world.claim("gpu"))[0].job.job_id == job_id
 
 
@@ -82,7 +81,7 @@ async def test_two_hundred_jobs_and_eight_claimers_none_twice(world):
     claimed: list[str] = []
 
     async def claimer(name: str) -> None:
-        while (got := await world.attempts.claim(name, "default", list(Kind))) is not None:
+        while (got := await world.attempts.claim(name, "default", list(JobKind))) is not None:
             assert got.job.attempt == 1
             claimed.append(got.job.job_id)
 
@@ -92,7 +91,7 @@ async def test_two_hundred_jobs_and_eight_claimers_none_twice(world):
 
 async def test_two_claims_at_once_get_one_job(world):
     job_id = await world.add_run()
-    got = await asyncio.gather(*(world.attempts.claim(f"pod-{number}", "default", list(Kind)) for number in range(6)))
+    got = await asyncio.gather(*(world.attempts.claim(f"pod-{number}", "default", list(JobKind)) for number in range(6)))
     assert [item.job.job_id for item in got if item is not None] == [job_id]
 
 
@@ -115,7 +114,7 @@ async def test_heartbeats_keep_the_job(world):
         before = await column(world, "SELECT clock_timestamp()")
         await world.attempts.heartbeat(first, job_id)
         await assert_whole_lease(world, job_id, before)
-        assert await world.attempts.claim("thief", "default", list(Kind)) is None
+        assert await world.attempts.claim("thief", "default", list(JobKind)) is None
     assert (await world.run(job_id)).info.job.attempt == 1
 
 
@@ -123,20 +122,20 @@ async def test_the_reaper_shows_the_lost_pod_and_the_pod_may_return_while_nobody
     world.shorten_leases()
     job_id = await world.add_run()
     _, first = await world.claim(worker="cut off")
-    reaper = Reaper(world.store, world.guard)
+    reaper = Reaper(world.database, world.stores.queue, world.stores.jobs, world.guard)
 
     async def queued():
         await reaper.step()
         run = await world.run(job_id)
-        return run if run.info.job.state is State.QUEUED else None
+        return run if run.info.job.state is JobState.QUEUED else None
 
-    run = await world.eventually(queued)
-    assert (run.info.job.cause, run.info.job.failures, run.info.job.lapsed) == (Cause.LOST_POD, 1, True)
+    run = await eventually(queued, "the job is queued again", 20)
+    assert (run.info.job.cause, run.info.job.failures, run.info.job.lapsed) == (FailureCause.LOST_POD, 1, True)
     orders = await world.attempts.heartbeat(first, job_id)
     assert not orders.cancel
     run = await world.run(job_id)
-    assert (run.info.job.state, run.info.job.attempt, run.info.job.failures) == (State.RUNNING, 1, 0)
-    await world.eventually(queued)
+    assert (run.info.job.state, run.info.job.attempt, run.info.job.failures) == (JobState.RUNNING, 1, 0)
+    await eventually(queued, "the job is queued again", 20)
     claimed, _ = await world.claim()
     assert claimed.job.attempt == 2
     await assert_fenced(world, first, 2)
@@ -147,15 +146,15 @@ async def test_a_job_whose_pods_are_lost_too_often_fails_and_is_announced(world)
     job_id = await world.add_run(max_attempts=2)
     await world.claim()
     await world.claim_lapsed()
-    reaper = Reaper(world.store, world.guard)
+    reaper = Reaper(world.database, world.stores.queue, world.stores.jobs, world.guard)
 
     async def failed():
         await reaper.step()
         run = await world.run(job_id)
         return run if run.info.job.ended else None
 
-    run = await world.eventually(failed)
-    assert (run.info.job.state, run.info.job.cause, run.info.job.failures) == (State.FAILED, Cause.LOST_POD, 2)
+    run = await eventually(failed, "the job has failed", 20)
+    assert (run.info.job.state, run.info.job.cause, run.info.job.failures) == (JobState.FAILED, FailureCause.LOST_POD, 2)
     assert run.info.end_time is not None
     assert (await world.states(job_id))[-1] == "failed"
 
@@ -168,7 +167,7 @@ async def test_a_claim_ends_what_has_failed_too_often_and_goes_on(world):
     await world.claim()
     claimed, _ = await world.claim_lapsed()
     assert claimed.job.job_id == other
-    assert (await world.run(hopeless)).info.job.state is State.FAILED
+    assert (await world.run(hopeless)).info.job.state is JobState.FAILED
 
 
 async def test_no_lease_lapses_after_an_outage_until_pods_had_their_time(world):
@@ -177,14 +176,14 @@ async def test_no_lease_lapses_after_an_outage_until_pods_had_their_time(world):
     await world.claim()
     world.guard.lost()
     world.guard.heard()
-    await asyncio.sleep(2 * world.store.lease_seconds)
-    assert await world.attempts.claim("thief", "default", list(Kind)) is None
-    await Reaper(world.store, world.guard).step()
-    assert await world.attempts.claim("thief", "default", list(Kind)) is None
+    await asyncio.sleep(2 * world.stores.jobs.lease_seconds)
+    assert await world.attempts.claim("thief", "default", list(JobKind)) is None
+    await Reaper(world.database, world.stores.queue, world.stores.jobs, world.guard).step()
+    assert await world.attempts.claim("thief", "default", list(JobKind)) is None
     for _ in range(9):
         world.clock.now += world.guard_seconds / 8
         world.guard.heard()
-    assert await world.attempts.claim("other", "default", list(Kind)) is not None
+    assert await world.attempts.claim("other", "default", list(JobKind)) is not None
 
 
 async def test_the_lease_is_kept_by_the_servers_clock_and_is_as_long_as_said(world):
@@ -200,7 +199,7 @@ async def test_complete_is_idempotent_and_final(world):
     for _ in range(2):
         await world.attempts.complete(holder, job_id, {"torch": "2.15"}, None)
     run = await world.run(job_id)
-    assert (run.info.job.state, run.versions) == (State.SUCCEEDED, {"torch": "2.15"})
+    assert (run.info.job.state, run.versions) == (JobState.SUCCEEDED, {"torch": "2.15"})
     assert await world.states(job_id) == ["queued", "running", "succeeded"]
     for name in ("heartbeat", "fail", "release"):
         with pytest.raises(PlatformError, match="overtaken"):
@@ -211,20 +210,21 @@ async def test_a_training_has_no_evaluation(world):
     job_id = await world.add_run()
     _, holder = await world.claim()
     with pytest.raises(PlatformError) as error:
-        await world.attempts.complete(holder, job_id, {}, Outcome(None, b""))
+        await world.attempts.complete(holder, job_id, {}, EvaluationReport(None, b""))
     assert [item.field for item in error.value.violations] == ["evaluation"]
-    assert (await world.run(job_id)).info.job.state is State.RUNNING
+    assert (await world.run(job_id)).info.job.state is JobState.RUNNING
 
 
 @pytest.mark.parametrize(
-    ("cause", "retried"), [(Cause.DATA, False), (Cause.NAN, False), (Cause.ARGUMENTS, False), (Cause.PROCESS, True), (Cause.NONE, True)]
+    ("cause", "retried"),
+    [(FailureCause.DATA, False), (FailureCause.NAN, False), (FailureCause.ARGUMENTS, False), (FailureCause.PROCESS, True), (FailureCause.NONE, True)],
 )
 async def test_failures_that_cannot_be_helped_end_the_job(world, cause, retried):
     job_id = await world.add_run()
     _, holder = await world.claim()
     assert await world.attempts.fail(holder, job_id, cause, "the last lines") is retried
     job = (await world.run(job_id)).info.job
-    assert (job.state, job.cause, job.message) == (State.QUEUED if retried else State.FAILED, cause, "the last lines")
+    assert (job.state, job.cause, job.message) == (JobState.QUEUED if retried else JobState.FAILED, cause, "the last lines")
     await assert_fenced(world, holder, 1)
 
 
@@ -233,8 +233,8 @@ async def test_failures_are_tried_again_up_to_the_maximum(world):
     for attempt in (1, 2, 3):
         claimed, holder = await world.claim()
         assert claimed.job.attempt == attempt
-        assert await world.attempts.fail(holder, job_id, Cause.HOST_MEMORY, "killed") is (attempt < 3)
-    assert (await world.run(job_id)).info.job.state is State.FAILED
+        assert await world.attempts.fail(holder, job_id, FailureCause.HOST_MEMORY, "killed") is (attempt < 3)
+    assert (await world.run(job_id)).info.job.state is JobState.FAILED
 
 
 async def test_releases_do_not_count(world):
@@ -247,9 +247,9 @@ async def test_releases_do_not_count(world):
 
 async def end(world, job_id: str) -> None:
     """Asks for the end, as CancelRun does."""
-    async with world.store.transaction() as transaction:
-        job = await transaction.lock(job_id)
-        await transaction.save(job, cancel(job))
+    async with world.database.transaction() as transaction:
+        job = await world.stores.jobs.lock(transaction, job_id)
+        await world.stores.jobs.save(transaction, job, cancel(job))
 
 
 async def test_a_running_job_is_cancelled_through_its_pod_or_by_its_loss(world):
@@ -261,15 +261,15 @@ async def test_a_running_job_is_cancelled_through_its_pod_or_by_its_loss(world):
     await end(world, lost)
     assert (await world.attempts.heartbeat(holder, told)).cancel
     await world.attempts.release(holder, told)
-    assert (await world.run(told)).info.job.state is State.CANCELLED
+    assert (await world.run(told)).info.job.state is JobState.CANCELLED
 
     async def cancelled():
-        await Reaper(world.store, world.guard).step()
-        return (await world.run(lost)).info.job.state is State.CANCELLED
+        await Reaper(world.database, world.stores.queue, world.stores.jobs, world.guard).step()
+        return (await world.run(lost)).info.job.state is JobState.CANCELLED
 
-    await world.eventually(cancelled)
+    await eventually(cancelled, "the job is cancelled", 20)
     assert await world.states(lost) == ["queued", "running", "cancelled"]
-    assert await world.attempts.claim("pod", "default", list(Kind)) is None
+    assert await world.attempts.claim("pod", "default", list(JobKind)) is None
 
 
 async def test_a_token_is_renewed_when_half_of_its_life_is_gone(world):
@@ -278,7 +278,7 @@ async def test_a_token_is_renewed_when_half_of_its_life_is_gone(world):
     assert (await world.attempts.heartbeat(holder, job_id)).token == ""
     renewed = (await world.attempts.heartbeat(replace(holder, expires=holder.expires - 1900), job_id)).token
     again = world.verifier.verify(renewed)
-    assert (again.job_id, again.attempt, again.splits, again.split_id) == (job_id, 1, holder.splits, holder.split_id)
+    assert (again.job_id, again.attempt, again.parts, again.split_id) == (job_id, 1, holder.parts, holder.split_id)
     assert again.expires >= holder.expires
 
 
@@ -318,12 +318,12 @@ async def test_an_event_is_written_with_its_change_or_not_at_all(world):
     job_id = await world.add_run()
 
     async def killed_before_the_commit():
-        async with world.store.transaction() as transaction:
-            job = await transaction.lock(job_id)
-            await transaction.save(job, cancel(job))
+        async with world.database.transaction() as transaction:
+            job = await world.stores.jobs.lock(transaction, job_id)
+            await world.stores.jobs.save(transaction, job, cancel(job))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         await killed_before_the_commit()
-    assert (await world.run(job_id)).info.job.state is State.QUEUED
+    assert (await world.run(job_id)).info.job.state is JobState.QUEUED
     assert await world.states(job_id) == ["queued"]

@@ -12,10 +12,11 @@ import grpc
 import pytest
 from google.protobuf import struct_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from splitrail.internal.trainer.v1 import job_service_pb2, job_service_pb2_grpc
 from splitrail.metrics.v1 import metrics_service_pb2
-from splitrail.trainer.v1 import job_service_pb2, job_service_pb2_grpc, run_service_pb2, run_service_pb2_grpc
+from splitrail.trainer.v1 import run_service_pb2, run_service_pb2_grpc
 from splitrail_common.ids import new_id
-from splitrail_local.testing import RunningStack
+from splitrail_local.testing import RunningStack, eventually
 
 pytestmark = pytest.mark.integration
 RUNS = 12
@@ -47,7 +48,7 @@ async def states(wire, run_id: str) -> list[tuple[int, int]]:
     return found
 
 
-async def test_two_replicas_share_the_work(wire, data, replica, eventually):
+async def test_two_replicas_share_the_work(wire, data, replica):
     async with grpc.aio.insecure_channel(replica) as channel:
 
         async def serving():
@@ -57,7 +58,7 @@ async def test_two_replicas_share_the_work(wire, data, replica, eventually):
                 return False
             return answer.status == health_pb2.HealthCheckResponse.SERVING
 
-        await eventually(serving, 60)
+        await eventually(serving, "the replica serves", 60)
         queue = f"q{new_id()[-8:]}"
         run_stubs = [wire.runs, run_service_pb2_grpc.RunServiceStub(channel)]
         job_stubs = [wire.jobs, job_service_pb2_grpc.JobServiceStub(channel)]

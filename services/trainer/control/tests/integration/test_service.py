@@ -13,11 +13,14 @@ from google.protobuf import struct_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from splitrail.errors.v1 import error_reason_pb2
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
+from splitrail.internal.split.v1 import staging_service_pb2
+from splitrail.internal.trainer.v1 import job_service_pb2
 from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail.split.v1 import dataset_pb2, split_service_pb2
-from splitrail.trainer.v1 import job_service_pb2, run_pb2, run_service_pb2
+from splitrail.trainer.v1 import evaluation_pb2, evaluation_service_pb2, job_pb2, run_service_pb2
 from splitrail_common.ids import new_id
+from splitrail_local.testing import eventually
 
 pytestmark = pytest.mark.integration
 ARGUMENTS = {"epochs": struct_pb2.Value(number_value=3), "imgsz": struct_pb2.Value(number_value=64), "mosaic": struct_pb2.Value(number_value=0)}
@@ -81,7 +84,7 @@ async def finished(wire, data):
     """A run that has succeeded, with best weights."""
     run = (await wire.runs.CreateRun(create(data.reference), **wire.user())).run
     job = await claim(wire, run)
-    await leave(wire, job, "best.pt", run_pb2.ARTIFACT_KIND_BEST_WEIGHTS, b"weights")
+    await leave(wire, job, "best.pt", job_pb2.ARTIFACT_KIND_BEST_WEIGHTS, b"weights")
     request = job_service_pb2.CompleteJobRequest(job_id=job.job_id, versions={"torch": "2.15.0"})
     await wire.jobs.CompleteJob(request, **wire.attempt(job.attempt_token))
     return (await wire.runs.GetRun(run_service_pb2.GetRunRequest(run_id=run.run_id), **wire.user())).run
@@ -104,16 +107,16 @@ async def test_a_run_from_request_to_result(wire, data):
     assert (job.job_id, job.attempt, job.train.split_id, job.train.model) == (run.run_id, 1, data.split_id, "yolov8n")
     assert job.lease_duration.seconds == 3
     assert not job.train.HasField("resume")
-    manifest = split_service_pb2.StreamManifestRequest(split_id=data.split_id, splits=[dataset_pb2.SPLIT_TRAIN, dataset_pb2.SPLIT_VAL])
-    async for answer in wire.splits.StreamManifest(manifest, **wire.attempt(job.attempt_token)):
-        assert all(entry.split != dataset_pb2.SPLIT_TEST for entry in answer.entries)
-    forbidden = split_service_pb2.StreamManifestRequest(split_id=data.split_id, splits=[dataset_pb2.SPLIT_TEST])
+    manifest = staging_service_pb2.StreamManifestRequest(split_id=data.split_id, parts=[dataset_pb2.PART_TRAIN, dataset_pb2.PART_VAL])
+    async for answer in wire.staging.StreamManifest(manifest, **wire.attempt(job.attempt_token)):
+        assert all(entry.part != dataset_pb2.PART_TEST for entry in answer.entries)
+    forbidden = staging_service_pb2.StreamManifestRequest(split_id=data.split_id, parts=[dataset_pb2.PART_TEST])
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await wire.splits.StreamManifest(forbidden, **wire.attempt(job.attempt_token)).read()
+        await wire.staging.StreamManifest(forbidden, **wire.attempt(job.attempt_token)).read()
     assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
-    await leave(wire, job, "epoch-1.ckpt", run_pb2.ARTIFACT_KIND_CHECKPOINT, b"ckpt", epoch=1)
-    await leave(wire, job, "best.pt", run_pb2.ARTIFACT_KIND_BEST_WEIGHTS, b"weights")
+    await leave(wire, job, "epoch-1.ckpt", job_pb2.ARTIFACT_KIND_CHECKPOINT, b"ckpt", epoch=1)
+    await leave(wire, job, "best.pt", job_pb2.ARTIFACT_KIND_BEST_WEIGHTS, b"weights")
     options = wire.attempt(job.attempt_token)
     await wire.jobs.ReleaseJob(job_service_pb2.ReleaseJobRequest(job_id=job.job_id), **options)
     again = await claim(wire, run)
@@ -134,7 +137,7 @@ async def test_a_run_from_request_to_result(wire, data):
     assert (ended.code, ended.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "JOB_ENDED")
 
 
-async def feed(wire, job_id: str) -> list[run_event_pb2.StateChanged]:
+async def feed(wire, job_id: str) -> list[event_pb2.StateChanged]:
     """The state events of a closed feed, as a watcher sees them."""
     states = []
     async for answer in wire.metrics.WatchRun(metrics_service_pb2.WatchRunRequest(run_id=job_id), **wire.user()):
@@ -152,7 +155,7 @@ async def test_states_reach_the_feed_and_the_last_one_closes_it(wire, data):
     assert [item.attempt for item in states] == [0, 1, 1]
 
 
-async def test_the_outbox_survives_the_kill_of_the_service(wire, data, services, eventually):
+async def test_the_outbox_survives_the_kill_of_the_service(wire, data, services):
     run = (await wire.runs.CreateRun(create(data.reference), **wire.user())).run
     killed = services.pid("trainer")
     os.kill(services.pid("metrics"), signal.SIGSTOP)  # nothing is committed from now on
@@ -165,12 +168,12 @@ async def test_the_outbox_survives_the_kill_of_the_service(wire, data, services,
     async def restarted():
         return services.pid("trainer") not in {0, killed} and await asyncio.to_thread(services.stack.is_ready, "trainer")
 
-    await eventually(restarted, 60)
+    await eventually(restarted, "the service runs again", 60)
     states = await asyncio.wait_for(feed(wire, run.run_id), 60)
     assert [item.state for item in states] == [1, 5]
 
 
-async def test_a_lost_pod_shows_and_the_job_goes_to_the_next(wire, data, eventually):
+async def test_a_lost_pod_shows_and_the_job_goes_to_the_next(wire, data):
     run = (await wire.runs.CreateRun(create(data.reference), **wire.user())).run
     first = await claim(wire, run)
 
@@ -178,17 +181,17 @@ async def test_a_lost_pod_shows_and_the_job_goes_to_the_next(wire, data, eventua
         job = await claim(wire, run)
         return job if job.job_id else None
 
-    job = await eventually(second)
+    job = await eventually(second, "the lost lease has run out", 20)
     assert (job.job_id, job.attempt) == (run.run_id, 2)
     late = await refused(wire.jobs.FailJob(job_service_pb2.FailJobRequest(job_id=run.run_id), **wire.attempt(first.attempt_token)))
     assert late.reason == "ATTEMPT_FENCED"
     found = (await wire.runs.CancelRun(run_service_pb2.CancelRunRequest(run_id=run.run_id), **wire.user())).run
-    assert (found.job.cancel_requested, found.job.failures, found.job.cause) == (True, 1, run_event_pb2.FAILURE_CAUSE_LOST_POD)
+    assert (found.job.cancel_requested, found.job.failures, found.job.cause) == (True, 1, event_pb2.FAILURE_CAUSE_LOST_POD)
     orders = await wire.jobs.Heartbeat(job_service_pb2.HeartbeatRequest(job_id=run.run_id), **wire.attempt(job.attempt_token))
     assert orders.cancel
     await wire.jobs.ReleaseJob(job_service_pb2.ReleaseJobRequest(job_id=run.run_id), **wire.attempt(job.attempt_token))
     again = (await wire.runs.CancelRun(run_service_pb2.CancelRunRequest(run_id=run.run_id), **wire.user())).run
-    assert again.job.state == run_event_pb2.JOB_STATE_CANCELLED, "repeating it is harmless"
+    assert again.job.state == event_pb2.JOB_STATE_CANCELLED, "repeating it is harmless"
 
 
 async def test_bad_requests_are_named(wire, data):
@@ -203,7 +206,7 @@ async def test_bad_requests_are_named(wire, data):
     for call in (
         wire.runs.GetRun(run_service_pb2.GetRunRequest(run_id="cells/1"), **wire.user()),
         wire.runs.ListRuns(run_service_pb2.ListRunsRequest(page_token="x"), **wire.user()),
-        wire.runs.ListRuns(run_service_pb2.ListRunsRequest(page_size=1001), **wire.user()),
+        wire.runs.ListRuns(run_service_pb2.ListRunsRequest(page_size=-1), **wire.user()),
         wire.runs.ListRuns(run_service_pb2.ListRunsRequest(state=99), **wire.user()),
         wire.runs.GetTrainingSchema(run_service_pb2.GetTrainingSchemaRequest(task=dataset_pb2.TASK_POSE), **wire.user()),
     ):
@@ -216,7 +219,7 @@ async def test_data_that_cannot_be_trained_on(wire, tmp_path, load_dataset, make
     assert (bare.code, bare.reason, bare.fields) == (grpc.StatusCode.FAILED_PRECONDITION, "SPLIT_MISSING", ["data"])
     no_val = await make_split(dataset_id, version_id, (0.8, 0.0, 0.2))
     empty = await refused(wire.runs.CreateRun(create(split_id=no_val.split_id), **wire.user()))
-    assert (empty.reason, empty.fields, empty.metadata) == ("SPLIT_EMPTY", ["split_id"], {"split": "val"})
+    assert (empty.reason, empty.fields, empty.metadata) == ("SPLIT_EMPTY", ["split_id"], {"part": "val"})
 
 
 async def test_data_of_another_task_is_refused_before_a_pod_sees_it(wire, tmp_path, load_dataset, make_split):
@@ -238,8 +241,8 @@ async def test_projects_are_invisible_to_each_other(wire, data):
         wire.runs.ListRuns(run_service_pb2.ListRunsRequest(project_id="default"), **stranger),
         wire.runs.ResolveRun(run_service_pb2.ResolveRunRequest(reference=run.reference), **stranger),
         wire.runs.CreateRun(create(data.reference), **stranger),
-        wire.runs.CreateEvaluation(run_service_pb2.CreateEvaluationRequest(run_id=run.run_id), **stranger),
-        wire.runs.ListEvaluations(run_service_pb2.ListEvaluationsRequest(run_id=run.run_id), **stranger),
+        wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id), **stranger),
+        wire.evaluations.ListEvaluations(evaluation_service_pb2.ListEvaluationsRequest(run_id=run.run_id), **stranger),
         wire.runs.CreateRun(create(split_id=data.split_id, project_id="acme"), **stranger),
     ):
         assert (await refused(call)).code is grpc.StatusCode.NOT_FOUND
@@ -268,69 +271,72 @@ async def test_runs_are_listed_newest_first_in_pages(wire, data):
             break
     assert seen == made[::-1]
     await wire.runs.CancelRun(run_service_pb2.CancelRunRequest(run_id=made[0]), **wire.user())
-    request = run_service_pb2.ListRunsRequest(dataset_id=data.dataset_id, state=run_event_pb2.JOB_STATE_CANCELLED)
+    request = run_service_pb2.ListRunsRequest(dataset_id=data.dataset_id, state=event_pb2.JOB_STATE_CANCELLED)
     assert [run.run_id for run in (await wire.runs.ListRuns(request, **wire.user())).runs] == [made[0]]
 
 
-async def test_the_schema_holds_every_knob(wire):
+async def test_the_schema_holds_every_hyperparameter(wire):
     answer = await wire.runs.GetTrainingSchema(run_service_pb2.GetTrainingSchemaRequest(), **wire.user())
-    knobs = {item.name: item for item in answer.arguments}
-    assert (knobs["epochs"].minimum, knobs["epochs"].maximum, knobs["epochs"].default_value.number_value) == (1, 1000, 100)
-    assert knobs["imgsz"].multiple_of == 32
-    assert "AdamW" in knobs["optimizer"].choices
-    groups = list(dict.fromkeys(item.group for item in answer.arguments))
-    assert groups == ["Core", "Optimizer & Schedule", "Regularization & Loss", "Augmentation"]
+    found = {item.name: item for item in answer.arguments}
+    assert (found["epochs"].minimum, found["epochs"].maximum, found["epochs"].default_value.number_value) == (1, 1000, 100)
+    assert found["imgsz"].multiple_of == 32
+    assert "AdamW" in found["optimizer"].choices
+    assert list(dict.fromkeys(item.group for item in answer.arguments)) == [1, 2, 3, 4], "in the order of a form"
     assert "yolo26x" in answer.models
     assert answer.ultralytics_version
 
 
 async def test_an_evaluation_of_held_out_images(wire, data):
     unfinished = (await wire.runs.CreateRun(create(data.reference), **wire.user())).run
-    early = await refused(wire.runs.CreateEvaluation(run_service_pb2.CreateEvaluationRequest(run_id=unfinished.run_id), **wire.user()))
+    early = await refused(wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(run_id=unfinished.run_id), **wire.user()))
     assert (early.code, early.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RUN_UNFINISHED")
     job = await claim(wire, unfinished)
-    await leave(wire, job, "best.pt", run_pb2.ARTIFACT_KIND_BEST_WEIGHTS, b"of an attempt that may yet fail")
-    early = await refused(wire.runs.CreateEvaluation(run_service_pb2.CreateEvaluationRequest(run_id=unfinished.run_id), **wire.user()))
+    await leave(wire, job, "best.pt", job_pb2.ARTIFACT_KIND_BEST_WEIGHTS, b"of an attempt that may yet fail")
+    early = await refused(wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(run_id=unfinished.run_id), **wire.user()))
     assert (early.reason, early.fields) == ("RUN_UNFINISHED", ["run_id"])
     run = await finished(wire, data)
-    request = run_service_pb2.CreateEvaluationRequest(run_id=run.run_id, request_id=new_id())
-    made = (await wire.runs.CreateEvaluation(request, **wire.user())).evaluation
-    assert (made.split, made.number, made.contaminated_images, made.split_id) == (dataset_pb2.SPLIT_TEST, 1, 0, data.split_id)
+    request = evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id, request_id=new_id())
+    made = (await wire.evaluations.CreateEvaluation(request, **wire.user())).evaluation
+    assert (made.part, made.number, made.contaminated_images, made.split_id) == (dataset_pb2.PART_TEST, 1, 0, data.split_id)
     assert made.arguments["imgsz"].number_value == 64
-    assert (await wire.runs.CreateEvaluation(request, **wire.user())).evaluation.evaluation_id == made.evaluation_id
+    assert (await wire.evaluations.CreateEvaluation(request, **wire.user())).evaluation.evaluation_id == made.evaluation_id
     job = await claim(wire, run)
-    assert (job.job_id, job.evaluate.split, job.evaluate.weights_size_bytes) == (made.evaluation_id, dataset_pb2.SPLIT_TEST, 7)
+    assert (job.job_id, job.evaluate.part, job.evaluate.weights_size_bytes) == (made.evaluation_id, dataset_pb2.PART_TEST, 7)
     assert await asyncio.to_thread(get, job.evaluate.weights_url) == b"weights"
     options = wire.attempt(job.attempt_token)
-    train = split_service_pb2.StreamManifestRequest(split_id=data.split_id, splits=[dataset_pb2.SPLIT_TRAIN])
+    train = staging_service_pb2.StreamManifestRequest(split_id=data.split_id, parts=[dataset_pb2.PART_TRAIN])
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await wire.splits.StreamManifest(train, **options).read()
+        await wire.staging.StreamManifest(train, **options).read()
     assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
     without = await refused(wire.jobs.CompleteJob(job_service_pb2.CompleteJobRequest(job_id=job.job_id), **options))
     assert without.fields == ["evaluation"]
-    result = run_pb2.EvaluationResult(split=dataset_pb2.SPLIT_TEST, images=4, overall={"mAP50": 0.9})
+    result = evaluation_pb2.EvaluationResult(part=dataset_pb2.PART_TEST, images=4, overall={"mAP50": 0.9})
     await wire.jobs.CompleteJob(job_service_pb2.CompleteJobRequest(job_id=job.job_id, evaluation=result), **options)
-    found = (await wire.runs.GetEvaluation(run_service_pb2.GetEvaluationRequest(evaluation_id=made.evaluation_id), **wire.user())).evaluation
-    assert (found.job.state, found.result) == (run_event_pb2.JOB_STATE_SUCCEEDED, result)
-    listed = await wire.runs.ListEvaluations(run_service_pb2.ListEvaluationsRequest(run_id=run.run_id), **wire.user())
+    found = (
+        await wire.evaluations.GetEvaluation(evaluation_service_pb2.GetEvaluationRequest(evaluation_id=made.evaluation_id), **wire.user())
+    ).evaluation
+    assert (found.job.state, found.result) == (event_pb2.JOB_STATE_SUCCEEDED, result)
+    listed = await wire.evaluations.ListEvaluations(evaluation_service_pb2.ListEvaluationsRequest(run_id=run.run_id), **wire.user())
     assert [item.evaluation_id for item in listed.evaluations] == [made.evaluation_id]
 
 
 async def test_large_results_come_in_pages_that_fit_into_a_message(wire, data):
     run = await finished(wire, data)
-    large = run_pb2.EvaluationResult(
-        split=dataset_pb2.SPLIT_TEST, confusion_matrix=run_pb2.ConfusionMatrix(class_names=["a"] * 300, counts=[1.0] * 301**2)
+    large = evaluation_pb2.EvaluationResult(
+        part=dataset_pb2.PART_TEST, confusion_matrix=evaluation_pb2.ConfusionMatrix(class_names=["a"] * 300, counts=[1.0] * 301**2)
     )
     made = []
     for _ in range(12):
-        request = run_service_pb2.CreateEvaluationRequest(run_id=run.run_id)
-        made.append((await wire.runs.CreateEvaluation(request, **wire.user())).evaluation.evaluation_id)
+        request = evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id)
+        made.append((await wire.evaluations.CreateEvaluation(request, **wire.user())).evaluation.evaluation_id)
         job = await claim(wire, run)
         await wire.jobs.CompleteJob(job_service_pb2.CompleteJobRequest(job_id=job.job_id, evaluation=large), **wire.attempt(job.attempt_token))
     seen: list[str] = []
     token, pages = "", 0
     while token or not pages:
-        answer = await wire.runs.ListEvaluations(run_service_pb2.ListEvaluationsRequest(run_id=run.run_id, page_token=token), **wire.user())
+        answer = await wire.evaluations.ListEvaluations(
+            evaluation_service_pb2.ListEvaluationsRequest(run_id=run.run_id, page_token=token), **wire.user()
+        )
         seen += [item.evaluation_id for item in answer.evaluations]
         token, pages = answer.next_page_token, pages + 1
     assert (seen, pages) == (made[::-1], 3)
@@ -340,20 +346,20 @@ async def test_what_was_trained_on_is_no_test(wire, data, make_split):
     run = await finished(wire, data)
 
     async def ask(**fields):
-        return await wire.runs.CreateEvaluation(run_service_pb2.CreateEvaluationRequest(run_id=run.run_id, **fields), **wire.user())
+        return await wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id, **fields), **wire.user())
 
-    for part in (dataset_pb2.SPLIT_TRAIN, dataset_pb2.SPLIT_VAL):
-        seen = await refused(ask(split=part))
-        assert (seen.code, seen.reason, seen.fields) == (grpc.StatusCode.FAILED_PRECONDITION, "CONTAMINATED", ["split"])
+    for part in (dataset_pb2.PART_TRAIN, dataset_pb2.PART_VAL):
+        seen = await refused(ask(part=part))
+        assert (seen.code, seen.reason, seen.fields) == (grpc.StatusCode.FAILED_PRECONDITION, "CONTAMINATED", ["part"])
     other = await make_split(data.dataset_id, data.version_id, (0.4, 0.3, 0.3), seed=7)
     seen = await refused(ask(split_id=other.split_id))
     assert seen.reason == "CONTAMINATED"
     forced = (await ask(split_id=other.split_id, force=True)).evaluation
     assert forced.contaminated_images == int(seen.metadata["overlap"]) > 0
     stopped = (
-        await wire.runs.CancelEvaluation(run_service_pb2.CancelEvaluationRequest(evaluation_id=forced.evaluation_id), **wire.user())
+        await wire.evaluations.CancelEvaluation(evaluation_service_pb2.CancelEvaluationRequest(evaluation_id=forced.evaluation_id), **wire.user())
     ).evaluation
-    assert stopped.job.state == run_event_pb2.JOB_STATE_CANCELLED
+    assert stopped.job.state == event_pb2.JOB_STATE_CANCELLED
     wrong = await refused(ask(arguments={"conf": struct_pb2.Value(number_value=2), "half": struct_pb2.Value(bool_value=True)}))
     assert sorted(wrong.fields) == ["arguments.conf", "arguments.half"]
     no_test = await make_split(data.dataset_id, data.version_id, (0.8, 0.2, 0.0))
@@ -404,16 +410,16 @@ async def test_a_request_id_belongs_to_one_request_for_a_run(wire, data, make_sp
 
 async def test_a_request_id_belongs_to_one_request_for_an_evaluation(wire, data):
     run, another = await finished(wire, data), await finished(wire, data)
-    fields = {"run_id": run.run_id, "request_id": new_id(), "split": dataset_pb2.SPLIT_VAL, "force": True}
+    fields = {"run_id": run.run_id, "request_id": new_id(), "part": dataset_pb2.PART_VAL, "force": True}
 
     async def ask(**changed):
-        return await wire.runs.CreateEvaluation(run_service_pb2.CreateEvaluationRequest(**fields | changed), **wire.user())
+        return await wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(**fields | changed), **wire.user())
 
     made = (await ask()).evaluation
     assert (await ask(split_id=data.split_id)).evaluation.evaluation_id == made.evaluation_id
     for changed, differing in (
         ({"run_id": another.run_id}, "run_id"),
-        ({"split": dataset_pb2.SPLIT_TEST}, "split"),
+        ({"part": dataset_pb2.PART_TEST}, "part"),
         ({"arguments": {"conf": struct_pb2.Value(number_value=0.5)}}, "arguments"),
         ({"force": False}, "force"),
     ):

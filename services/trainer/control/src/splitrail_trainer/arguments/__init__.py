@@ -1,0 +1,1 @@
+"""Arguments of trainings and evaluations: checked against the table, with defaults filled in."""

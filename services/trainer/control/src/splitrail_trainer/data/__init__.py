@@ -1,0 +1,1 @@
+"""The data of runs and evaluations: split revisions of the split service."""

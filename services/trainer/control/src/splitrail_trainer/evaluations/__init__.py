@@ -1,0 +1,1 @@
+"""Evaluations: a run judged on a part of a split."""

@@ -1,0 +1,41 @@
+"""EvaluationService: unpack, check, call the use case, convert."""
+
+from splitrail.trainer.v1 import evaluation_service_pb2 as api
+from splitrail.trainer.v1 import evaluation_service_pb2_grpc
+from splitrail_common import paging
+from splitrail_common.access import current_call
+from splitrail_common.boundary import Context
+
+from splitrail_trainer.checks import Checker
+from splitrail_trainer.evaluations import convert, validate
+from splitrail_trainer.evaluations.service import Evaluations
+
+
+class EvaluationServicer(evaluation_service_pb2_grpc.EvaluationServiceServicer):
+    """EvaluationService."""
+
+    def __init__(self, evaluations: Evaluations) -> None:
+        self._evaluations = evaluations
+
+    async def CreateEvaluation(self, request: api.CreateEvaluationRequest, context: Context) -> api.CreateEvaluationResponse:
+        check = Checker()
+        wanted = convert.evaluation_request(request, check)
+        validate.evaluation_request(wanted, check)
+        evaluation = await self._evaluations.create(current_call(), wanted)
+        return api.CreateEvaluationResponse(evaluation=convert.evaluation(evaluation))
+
+    async def GetEvaluation(self, request: api.GetEvaluationRequest, context: Context) -> api.GetEvaluationResponse:
+        evaluation = await self._evaluations.get(current_call().scope, request.evaluation_id)
+        return api.GetEvaluationResponse(evaluation=convert.evaluation(evaluation))
+
+    async def ListEvaluations(self, request: api.ListEvaluationsRequest, context: Context) -> api.ListEvaluationsResponse:
+        page = paging.page(request, str)
+        before = page.after[0] if page.after else None
+        found = await self._evaluations.page(current_call().scope, convert.evaluation_filter(request), before, page.size + 1)
+        made = [convert.evaluation(evaluation) for evaluation in found[: page.size]]
+        count, token = page.cut(found, made, lambda evaluation: [evaluation.evaluation_id])
+        return api.ListEvaluationsResponse(evaluations=made[:count], next_page_token=token)
+
+    async def CancelEvaluation(self, request: api.CancelEvaluationRequest, context: Context) -> api.CancelEvaluationResponse:
+        evaluation = await self._evaluations.cancel(current_call().scope, request.evaluation_id)
+        return api.CancelEvaluationResponse(evaluation=convert.evaluation(evaluation))

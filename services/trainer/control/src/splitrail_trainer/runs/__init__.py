@@ -1,0 +1,1 @@
+"""Runs: trainings, from the request to their result."""

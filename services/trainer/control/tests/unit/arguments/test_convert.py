@@ -1,0 +1,17 @@
+"""Arguments of requests as plain values."""
+
+from google.protobuf import struct_pb2
+from splitrail_trainer.arguments import convert
+
+
+def test_values_of_requests():
+    listed = struct_pb2.Value(list_value=struct_pb2.ListValue(values=[struct_pb2.Value(number_value=1)]))
+    values = {
+        "n": struct_pb2.Value(number_value=1.5),
+        "b": struct_pb2.Value(bool_value=True),
+        "s": struct_pb2.Value(string_value="x"),
+        "z": struct_pb2.Value(null_value=struct_pb2.NULL_VALUE),
+        "none": struct_pb2.Value(),
+    }
+    assert convert.arguments(values) == {"n": 1.5, "b": True, "s": "x", "z": None, "none": None}
+    assert isinstance(convert.arguments({"l": listed})["l"], list)
