@@ -11,15 +11,18 @@ from pathlib import Path
 import grpc_tools
 import jinja2
 
+from splitrail_local import api_script
+from splitrail_local.contracts import Contracts
 from splitrail_local.errors import StackError
 from splitrail_local.part import NotReadyError, Part
+from splitrail_local.replies import REPLIES
 from splitrail_local.state import SERVICES, State, write_private
 
 REPOSITORY = Path(__file__).parents[4]
 """The embedded stack runs from a clone: it needs the contracts, the gateway's template and the web page."""
-TEMPLATE = REPOSITORY / "gateway" / "envoy.yaml.j2"
-WEB = REPOSITORY / "gateway" / "web"
+GATEWAY = REPOSITORY / "gateway"
 PROTO = REPOSITORY / "proto"
+OPENAPI = PROTO / "openapi.json"
 
 
 def part(state: State) -> Part:
@@ -39,17 +42,24 @@ def part(state: State) -> Part:
 def prepare(state: State) -> None:
     """Build the descriptor set and render the configuration."""
     splitrail_proto_build(state.descriptor_set)
+    contracts = Contracts(state.descriptor_set.read_bytes())
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - YAML, not HTML
-    text = environment.from_string(TEMPLATE.read_text()).render(
+    text = environment.from_string((GATEWAY / "envoy.yaml.j2").read_text()).render(
         listen_host="127.0.0.1",
         listen_port=state.record.gateway_port,
         **{f"{service}_port": state.port(service) for service in SERVICES},
         admin_socket=str(state.admin_socket),
+        access_log="/dev/stdout",  # supervisord rotates what it writes there
         descriptor_set=str(state.descriptor_set),
         jwks_file=str(state.jwks_file),
-        web_dir=str(WEB),
+        web_dir=str(GATEWAY / "web"),
+        openapi_file=str(OPENAPI),
         cors_origins=[],
-        access_log="/dev/stdout",  # supervisord rotates what it writes there
+        services=contracts.public_services,
+        rpcs=contracts.rpcs,
+        methods=sorted({binding.method for rpc in contracts.rpcs for binding in rpc.bindings}),
+        api_script=api_script.script(contracts, GATEWAY),
+        replies=REPLIES,
     )
     write_private(_configuration(state), text)
     state.admin_socket.unlink(missing_ok=True)  # one left by a kill -9
