@@ -66,13 +66,12 @@ def prepare(state: State) -> None:
 
 
 def splitrail_proto_build(target: Path) -> None:
-    """Compile every contract below proto/api into one FileDescriptorSet, imports included."""
-    sources = sorted(
-        str(path) for folder in ("api", "third_party") for path in (PROTO / folder).rglob("*.proto")
-    )  # errors' details are third parties' messages
+    """Compile every contract, public and internal, into one FileDescriptorSet, imports included."""
+    roots = [PROTO / folder for folder in ("api", "internal", "third_party")]
+    sources = sorted(str(path) for root in roots for path in root.rglob("*.proto"))  # errors' details are third parties' messages
     if not sources:
-        raise StackError(f"There is no contract below {PROTO / 'api'}: the embedded stack runs from a whole clone of the repository.")
-    includes = [PROTO / "api", PROTO / "third_party", Path(grpc_tools.__file__).parent / "_proto"]
+        raise StackError(f"There is no contract below {PROTO}: the embedded stack runs from a whole clone of the repository.")
+    includes = [*roots, Path(grpc_tools.__file__).parent / "_proto"]
     options = ["--include_imports", "--include_source_info", f"--descriptor_set_out={target}", *(f"-I{folder}" for folder in includes)]
     done = subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options, *sources], check=False, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
