@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 from lupa import luajit21
@@ -15,6 +16,7 @@ from splitrail_local import api_script, envoy
 from splitrail_local.contracts import Binding, Contracts
 
 NO_FIELD = "zz"
+UNKNOWN = "has no field named"
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +100,15 @@ def bodies(draw: st.DrawFn, message: Descriptor, depth: int = 0) -> dict[str, An
     return body
 
 
+def refusal(text: str, made: type[Message]) -> str:
+    """What protobuf's own parser says against a body; empty: nothing."""
+    try:
+        json_format.Parse(text, made())
+    except json_format.ParseError as error:
+        return str(error)
+    return ""
+
+
 def objects(body: Any, message: Descriptor) -> Iterator[tuple[dict[str, Any], str]]:
     """Every object of a body that is one of our messages, with its path."""
     yield body, ""
@@ -124,17 +135,13 @@ def test_every_unknown_field_is_found_and_no_known_one_is_refused(contracts: Con
     indent = data.draw(st.sampled_from([None, 1]))
     made = message_factory.GetMessageClass(message)
     text = json.dumps(body, indent=indent, ensure_ascii=data.draw(st.booleans()))
-    try:
-        json_format.Parse(text, made())
-    except json_format.ParseError as error:
-        assert "has no field named" not in str(error)
+    assert UNKNOWN not in refusal(text, made)
     assert fault(lua, text, message.full_name) is None
 
     target, path = data.draw(st.sampled_from(list(objects(body, message))))
     target[NO_FIELD] = data.draw(ANY_JSON)
     text = json.dumps(body, indent=indent)
-    with pytest.raises(json_format.ParseError, match="has no field named"):
-        json_format.Parse(text, made())
+    assert UNKNOWN in refusal(text, made)
     field, description = fault(lua, text, message.full_name) or ("", "")
     expected = f"{path}.{NO_FIELD}" if path else NO_FIELD
     assert field == "".join(char if " " <= char <= "~" else "?" * len(char.encode()) for char in expected)
