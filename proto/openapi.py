@@ -126,7 +126,7 @@ def _finish_operation(operation: Node, rpc: Rpc) -> None:
 def _field(message: Descriptor, path: str) -> FieldDescriptor:
     name, _, rest = path.partition(".")
     field = next(field for field in message.fields if name in (field.json_name, field.name))
-    return _field(field.message_type, rest) if rest else field
+    return _field(field.message_type, rest) if rest and field.message_type is not None else field
 
 
 def _is_required(field: FieldDescriptor) -> bool:
@@ -135,13 +135,12 @@ def _is_required(field: FieldDescriptor) -> bool:
 
 def _finish_field(schema: Node, field: FieldDescriptor) -> None:
     limits = field.GetOptions().Extensions[limits_pb2.limits]
-    is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
-    item, value = schema, field
-    if is_map:
-        item, value = schema["additionalProperties"], field.message_type.fields_by_name["value"]
+    item, value, sizes = schema, field, "Items"
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        item, value, sizes = schema["additionalProperties"], field.message_type.fields_by_name["value"], "Properties"
     elif field.is_repeated:
         item = schema["items"]
-    for key, number in _sizes(limits, "Properties" if is_map else "Items"):
+    for key, number in _sizes(limits, sizes):
         schema[key] = number
     item.update(_text_limits(limits, value))
     if _is_required(field):
