@@ -1,5 +1,6 @@
 """One port for every platform: gRPC, gRPC-Web, JSON, NDJSON, SSE, plots and the page; and nobody without a token."""
 
+import asyncio
 import json
 import struct
 from pathlib import Path
@@ -76,6 +77,22 @@ def test_sse(story: Story, stack: RunningStack, by_query):
     assert answer.headers["content-type"].startswith("text/event-stream")
     messages = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
     assert messages[-1]["closed"]["reason"] == "CLOSED_REASON_ENDED"
+
+
+async def test_a_thousand_watches_on_one_connection(story: Story, stack: RunningStack, api: httpx.Client):
+    """Beyond a connection's limit of streams calls wait in silence, the short ones too."""
+    wanted = {"data": "cells@v1", "model": "yolov8n", "arguments": {"epochs": 1}, "queue": "unattended"}
+    run = api.post("/api/runs", json=wanted).raise_for_status().json()["run"]
+    metadata = bearer(stack.admin_token)
+    async with grpc.aio.insecure_channel(stack.gateway_url.removeprefix("http://")) as channel:
+        stub = metrics_service_pb2_grpc.MetricsServiceStub(channel)
+        request = metrics_service_pb2.WatchRunRequest(run_id=run["runId"])
+        watches = [stub.WatchRun(request, metadata=metadata) for _ in range(1000)]
+        async with asyncio.timeout(30):
+            messages = await asyncio.gather(*(watch.read() for watch in watches))
+            assert len({message.incarnation for message in messages}) == 1
+            assert (await stub.GetMetricSchema(metrics_service_pb2.GetMetricSchemaRequest(), metadata=metadata)).metrics
+    api.post(f"/api/runs/{run['runId']}/cancel", json={}).raise_for_status()
 
 
 def test_json_paths_of_the_contract(story: Story, api: httpx.Client):
