@@ -85,7 +85,7 @@ def test_a_draft_from_its_creation_to_commit_and_diff(versions: Versions):
     assert versions.send(red, green) == [sha(red), sha(green)]
     assert versions.send(red, green) == []
     added = versions.post(f"{draft}/assets", {"assets": [wanted, {"externalId": "their-2", "sha256": sha(green), "annotations": {}}]})
-    assert (added["addedCount"], added["version"]["objectCount"], added["version"]["emptyCount"]) == (2, "2", "1")
+    assert (added["addedCount"], added["version"]["objectCount"], added["version"]["emptyCount"]) == (2, 2, 1)
     one = versions.post(f"{draft}/commit", {})["version"]
     assert (one["number"], one["state"], one["versionId"]) == (1, "VERSION_STATE_COMMITTED", first["versionId"])
 
@@ -104,12 +104,12 @@ def test_a_draft_from_its_creation_to_commit_and_diff(versions: Versions):
     changed = versions.post(f"{draft}/classes", {"changes": [{"rename": {"classId": 0, "name": "rbc"}}, {"add": {"name": "platelet"}}]})
     assert [item["name"] for item in changed["classes"]] == ["rbc", "wbc", "platelet"]
     (pending,) = versions.get("drafts")["drafts"]
-    assert (pending["version"]["versionId"], pending["version"]["imageCount"]) == (second["versionId"], "2")
+    assert (pending["version"]["versionId"], pending["version"]["imageCount"]) == (second["versionId"], 2)
 
     two = versions.post(f"{draft}/commit", {"expectedBaseVersionId": one["versionId"]})["version"]
     assert (two["number"], two["classIds"]) == (2, [0, 1, 2])
     found = versions.get(f"{draft}/diff", other_version_id=one["versionId"], include_annotations=True)
-    assert found["counts"] == {"added": "1", "removed": "1", "changed": "1", "fields": [{"field": "ASSET_FIELD_ANNOTATIONS", "images": "1"}]}
+    assert found["counts"] == {"added": 1, "removed": 1, "changed": 1, "fields": [{"field": "ASSET_FIELD_ANNOTATIONS", "images": 1}]}
     shown = [(item["kind"], (item.get("asset") or item["other"])["path"], item["fields"]) for item in found["assets"]]
     assert shown == [
         ("DIFFERENCE_KIND_ADDED", "c.png", []),

@@ -3,14 +3,14 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from main_job import ARGUMENTS, EPOCHS, Command, Story
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect, sync_playwright
 from splitrail_local.shapes import generate
 from splitrail_local.testing import RunningStack, until
 
@@ -89,6 +89,27 @@ def test_hostile_text_is_text(story: Story, page: Page, command: Command, stack:
     assert page.evaluate("window.broken") is None
 
 
+RUN = {"run": {"runId": "run-1", "reference": "cells/1", "epochs": 3, "job": {"state": "JOB_STATE_RUNNING"}}}
+
+
+def played(context: BrowserContext, answer: Callable[[Request], tuple[int, str]]) -> Page:
+    """The page of run-1 before a gateway that is played: `answer` gives status and body of what is below /api."""
+
+    def gateway(route: Route) -> None:
+        path = urlsplit(route.request.url).path
+        if path.startswith("/api/"):
+            status, body = answer(route.request)
+            route.fulfill(status=status, body=body)
+        else:
+            route.fulfill(path=WEB / ("index.html" if path == "/" else path[1:]))
+
+    context.route("**/*", gateway)
+    page = context.new_page()
+    page.goto("http://splitrail.test/#token=any")
+    page.goto("http://splitrail.test/#/runs/run-1")
+    return page
+
+
 def test_the_best_epoch_is_the_one_that_the_services_choose(browser: Browser):
     """The highest finite fitness, of equals the latest. No recipe brings such a run about for certain, so the gateway is played here."""
     epochs = [
@@ -96,29 +117,48 @@ def test_the_best_epoch_is_the_one_that_the_services_choose(browser: Browser):
     ]
     events = [*({"epoch": epoch} for epoch in epochs), {"state": {"state": "JOB_STATE_SUCCEEDED"}}]
     feed = [
-        *({"cursor": str(seq), "event": {"seq": str(seq), **event}} for seq, event in enumerate(events, 1)),
-        {"cursor": "4", "closed": {"reason": "ended"}},
+        *({"cursor": str(seq), "incarnation": "a", "event": {"seq": str(seq), **event}} for seq, event in enumerate(events, 1)),
+        {"cursor": "4", "incarnation": "a", "closed": {"reason": "CLOSED_REASON_ENDED"}},
     ]
     answers = {
-        "/api/runs/run-1": json.dumps({"run": {"runId": "run-1", "reference": "cells/1", "epochs": 3, "job": {"state": "JOB_STATE_RUNNING"}}}),
+        "/api/runs/run-1": json.dumps(RUN),
         "/api/runs/run-1/watch": "".join(json.dumps(message) + "\n" for message in feed),
+        "/api/metric-schema": json.dumps({"metrics": [{"key": "fitness"}, {"key": "mAP50", "headline": True}]}),
     }
 
-    def gateway(route: Route) -> None:
-        path = urlsplit(route.request.url).path
-        if path.startswith("/api/"):
-            route.fulfill(body=answers.get(path, "{}"))
-        else:
-            route.fulfill(path=WEB / ("index.html" if path == "/" else path[1:]))
-
     context = browser.new_context()
-    context.route("**/*", gateway)
-    page = context.new_page()
-    page.goto("http://splitrail.test/#token=any")
-    page.goto("http://splitrail.test/#/runs/run-1")
+    page = played(context, lambda request: (200, answers.get(urlsplit(request.url).path, "{}")))
     expect(page.locator(".strip")).to_contain_text("succeeded")
     expect(page.locator(".strip div", has_text="best epoch").locator("b")).to_have_text("2")
     expect(page.locator(".strip div", has_text="best val mAP50").first.locator("b")).to_have_text("0.200")
+    context.close()
+
+
+def test_a_feed_that_was_restored_from_a_backup_is_read_from_its_start(browser: Browser):
+    """The page forgets what it had shown. Restoring a database under a running stack would take the session's stack away from the other tests."""
+    refused = {"code": 11, "message": "another incarnation", "details": [{"reason": "CURSOR_OUT_OF_RANGE", "domain": "splitrail"}]}
+    asked: list[str] = []
+
+    def epochs(incarnation: str, numbers: range) -> str:
+        events = [{"seq": str(number), "epoch": {"epoch": number, "metrics": {"fitness": 0.1}}} for number in numbers]
+        return "".join(json.dumps({"cursor": event["seq"], "incarnation": incarnation, "event": event}) + "\n" for event in events)
+
+    def gateway(request: Request) -> tuple[int, str]:
+        parts = urlsplit(request.url)
+        if parts.path != "/api/runs/run-1/watch":
+            return 200, {"/api/runs/run-1": json.dumps(RUN)}.get(parts.path, "{}")
+        asked.append(parts.query)
+        if parts.query == "after_seq=0&incarnation=":
+            closed = {"cursor": "2", "incarnation": "b", "closed": {"reason": "CLOSED_REASON_ENDED"}}
+            return 200, epochs("a", range(1, 4)) if len(asked) == 1 else epochs("b", range(1, 3)) + json.dumps(closed) + "\n"
+        return 400, json.dumps(refused)
+
+    context = browser.new_context()
+    page = played(context, gateway)
+    rows = page.locator("h2:has-text('Epochs') + div tbody tr")
+    expect(page.locator(".strip")).to_contain_text("2/3", timeout=20_000)
+    expect(rows).to_have_count(2)
+    assert asked == ["after_seq=0&incarnation=", "after_seq=3&incarnation=a", "after_seq=0&incarnation="]
     context.close()
 
 

@@ -5,9 +5,6 @@ const COLOURS = ["#1f6feb", "#d4572a", "#1a7f4b", "#8250df", "#bf8700", "#0b7285
 
 const HEIGHT = 220;
 
-/** "box_loss" as people write it. */
-const title = (family) => (family === "lr" ? "Learning rate" : family[0].toUpperCase() + family.slice(1).replaceAll("_", " ")).replace("MAP", "mAP");
-
 /** Charts of a run; `draw(epochs)` shows the effective timeline. */
 export class Charts {
   constructor(descriptors) {
@@ -39,7 +36,7 @@ export class Charts {
 
   build(family, members, data) {
     const known = this.plots.get(family)?.root.parentElement;
-    const panel = el("div", { class: "panel", "data-family": family }, el("h3", {}, title(family)));
+    const panel = el("div", { class: "panel", "data-family": family }, el("h3", {}, members[0].familyTitle));
     if (known) known.replaceWith(panel);
     else this.node.append(panel);
     const style = getComputedStyle(document.documentElement);

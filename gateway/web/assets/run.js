@@ -2,16 +2,17 @@
 import { blob, get, watch } from "./api.js";
 import { Charts } from "./charts.js";
 import { duration, el, figure, stateBadge, table } from "./dom.js";
+import { digits, label, occurring, schema } from "./metrics.js";
 
 const LOG_LINES = 400;
 
 export async function showRun(main, runId, signal, onLink) {
-  const [{ run }, { metrics }] = await Promise.all([get(`/api/runs/${encodeURIComponent(runId)}`, signal), get("/api/metric-schema", signal)]);
-  const view = new RunView(run, new Charts(metrics ?? []), signal);
+  const [{ run }, metrics] = await Promise.all([get(`/api/runs/${encodeURIComponent(runId)}`, signal), schema(signal)]);
+  const view = new RunView(run, metrics, signal);
   main.replaceChildren(view.node);
   document.getElementById("crumb").textContent = `› ${run.reference}`;
   await Promise.all([view.showPlots(), view.showEvaluations()]);
-  await watch(runId, signal, (message) => view.take(message), onLink);
+  await watch(runId, signal, { onMessage: (message) => view.take(message), onLink, onRestart: () => view.restart() });
   onLink(true);
   await Promise.all([view.showPlots(), view.showEvaluations()]);
 }
@@ -23,8 +24,9 @@ const bestEpoch = (epochs) => epochs.filter((epoch) => Number.isFinite(fitness(e
   .reduce((best, epoch) => (best && fitness(best) > fitness(epoch) ? best : epoch), null);
 
 class RunView {
-  constructor(run, charts, signal) {
-    Object.assign(this, { run, charts, signal, epochs: [], pictures: new Map(), state: run.job?.state, attempt: run.job?.attempt ?? 0, stage: "", dirty: false });
+  constructor(run, metrics, signal) {
+    Object.assign(this, { run, metrics, signal, epochs: [], pictures: new Map(), state: run.job?.state, attempt: run.job?.attempt ?? 0, stage: "", dirty: false });
+    this.charts = new Charts(metrics);
     this.strip = el("div", { class: "strip" });
     this.bar = el("progress", { max: run.epochs || 1, value: 0 });
     this.batch = el("p", { class: "muted" }, "\u00a0");
@@ -37,6 +39,12 @@ class RunView {
       this.strip, this.bar, this.batch, this.charts.node, el("h2", {}, "Evaluations"), this.evaluations, el("h2", {}, "Epochs"), this.table,
       el("h2", {}, "Plots"), this.plots, el("h2", {}, "Log"), this.log);
     this.draw();
+  }
+
+  restart() {
+    this.epochs = [];
+    this.log.replaceChildren();
+    this.schedule();
   }
 
   take(message) {
@@ -72,17 +80,19 @@ class RunView {
     const done = this.epochs.at(-1)?.epoch ?? 0;
     const ended = !["JOB_STATE_RUNNING", "JOB_STATE_QUEUED"].includes(this.state);
     const best = bestEpoch(this.epochs);
-    const tile = (label, value) => el("div", {}, el("span", {}, label), el("b", {}, value));
-    this.strip.replaceChildren(tile("state", stateBadge(this.state)), tile("epoch", `${done}/${this.run.epochs}`), tile("best val mAP50", figure(best?.metrics?.mAP50)),
-      tile("best val mAP50-95", figure(best?.metrics?.mAP50_95)), tile("best epoch", best ? String(best.epoch) : "–"), tile("attempt", String(this.attempt || "–")),
-      tile("stage", (!ended && this.stage) || "–"));
+    const headlines = occurring(this.metrics, [best?.metrics]).filter((metric) => metric.headline);
+    const tile = (title, value) => el("div", {}, el("span", {}, title), el("b", {}, value));
+    this.strip.replaceChildren(tile("state", stateBadge(this.state)), tile("epoch", `${done}/${this.run.epochs}`),
+      ...headlines.map((metric) => tile(`best val ${label(metric)}`, figure(best.metrics[metric.key]))), tile("best epoch", best ? String(best.epoch) : "–"),
+      tile("attempt", String(this.attempt || "–")), tile("stage", (!ended && this.stage) || "–"));
     this.bar.value = done;
-    document.title = done ? `${done}/${this.run.epochs} ${figure(best?.metrics?.mAP50)} · ${this.run.reference}` : `${this.run.reference} · Splitrail`;
+    document.title = done ? `${done}/${this.run.epochs} ${headlines.length ? figure(best.metrics[headlines[0].key]) : ""} · ${this.run.reference}` : `${this.run.reference} · Splitrail`;
     if (ended) this.batch.textContent = "\u00a0";
     this.charts.draw(this.epochs);
-    const columns = ["train_box_loss", "train_cls_loss", "train_dfl_loss", "val_box_loss", "val_cls_loss", "precision", "recall", "mAP50", "mAP50_95", "lr", "epoch_seconds"];
+    const columns = occurring(this.metrics, this.epochs.map((epoch) => epoch.metrics));
     this.table.replaceChildren(this.epochs.length
-      ? table(["#Epoch", ...columns.map((key) => `#${key.replace("mAP50_95", "mAP50-95").replaceAll("_", " ")}`)], this.epochs.slice().reverse().map((epoch) => [String(epoch.epoch), ...columns.map((key) => figure(epoch.metrics?.[key], key === "lr" ? 6 : 3))]))
+      ? table(["#Epoch", ...columns.map((metric) => `#${label(metric)}`)],
+        this.epochs.slice().reverse().map((epoch) => [String(epoch.epoch), ...columns.map((metric) => figure(epoch.metrics?.[metric.key], digits(metric)))]))
       : el("p", { class: "muted" }, "The first epoch is not complete yet."));
   }
 
@@ -107,7 +117,7 @@ class RunView {
 
   /** The pictures that a run or an evaluation has left; each is fetched once. */
   async gallery(id) {
-    const { plots = [] } = await get(`/api/runs/${id}/plots`, this.signal);
+    const { plots = [] } = await get(`/api/runs/${id}/plots?page_size=1000`, this.signal);
     return Promise.all(plots.map((plot) => {
       const key = `${id} ${plot.name} ${plot.sha256}`;
       if (!this.pictures.has(key)) this.pictures.set(key, this.picture(id, plot));
@@ -122,19 +132,20 @@ class RunView {
   }
 
   async showEvaluations() {
-    const { evaluations = [] } = await get(`/api/runs/${this.run.runId}/evaluations`, this.signal);
+    const { evaluations = [] } = await get(`/api/runs/${this.run.runId}/evaluations?page_size=1000`, this.signal);
     if (!evaluations.length) {
       this.evaluations.replaceChildren(el("p", { class: "muted" }, "None yet: ", el("code", {}, `splitrail eval run ${this.run.reference} --split test`)));
       return;
     }
-    const part = (item) => (item.split ?? "").replace("SPLIT_", "").toLowerCase();
+    const part = (item) => (item.part ?? "").replace("PART_", "").toLowerCase();
+    const columns = occurring(this.metrics, evaluations.map((item) => item.result?.overall));
     const rows = evaluations.map((item) => [
-      String(item.number), stateBadge(item.job?.state), `${part(item)} of ${item.splitReference}`, item.result?.images ?? "–",
-      ...["mAP50", "mAP50_95", "precision", "recall"].map((key) => (item.result ? `${part(item)} ${figure(item.result.overall?.[key])}` : "–")),
+      String(item.number), stateBadge(item.job?.state), `${part(item)} of ${item.splitReference}`, String(item.result?.images ?? "–"),
+      ...columns.map((metric) => (item.result ? `${part(item)} ${figure(item.result.overall?.[metric.key], digits(metric))}` : "–")),
     ]);
     const galleries = await Promise.all(evaluations.filter((item) => item.result).map(async (item) => [
       el("h3", {}, `Plots of evaluation ${item.number} (${part(item)})`), el("div", { class: "plots" }, ...(await this.gallery(item.evaluationId))),
     ]));
-    this.evaluations.replaceChildren(table(["#", "State", "Judged on", "#Images", "#mAP50", "#mAP50-95", "#precision", "#recall"], rows), ...galleries.flat());
+    this.evaluations.replaceChildren(table(["#", "State", "Judged on", "#Images", ...columns.map((metric) => `#${label(metric)}`)], rows), ...galleries.flat());
   }
 }

@@ -1,26 +1,29 @@
 // The list of runs; refreshes itself.
-import { get } from "./api.js";
+import { get, post } from "./api.js";
 import { ago, el, figure, stateBadge, table } from "./dom.js";
+import { label, occurring, schema } from "./metrics.js";
 
 const REFRESH_MS = 3000;
 
 export async function showRuns(main, signal) {
+  const headlines = (await schema(signal)).filter((metric) => metric.headline);
   while (!signal.aborted) {
     const { runs = [] } = await get("/api/runs?page_size=50", signal);
-    const query = runs.map((run) => `run_ids=${encodeURIComponent(run.runId)}`).join("&");
-    const { summaries = {} } = runs.length ? await get(`/api/run-summaries?${query}`, signal) : {};
+    const { summaries = {} } = runs.length ? await post("/api/run-summaries", { runIds: runs.map((run) => run.runId) }, signal) : {};
     if (signal.aborted) return;
-    main.replaceChildren(el("h1", {}, "Runs"), runs.length ? list(runs, summaries) : empty());
+    main.replaceChildren(el("h1", {}, "Runs"), runs.length ? list(runs, summaries, headlines) : empty());
     await new Promise((resolve) => setTimeout(resolve, REFRESH_MS));
   }
 }
 
-function list(runs, summaries) {
-  return table(["Run", "State", "Model", "Split", "#Epochs", "#Best val mAP50", "#Best val mAP50-95", "Created"], runs.map((run) => {
+function list(runs, summaries, headlines) {
+  const shown = occurring(headlines, Object.values(summaries).map((summary) => summary.best?.metrics));
+  const titles = ["Run", "State", "Model", "Split", "#Epochs", ...shown.map((metric) => `#Best val ${label(metric)}`), "Created"];
+  return table(titles, runs.map((run) => {
     const summary = summaries[run.runId] ?? {};
     return [
       el("a", { href: `#/runs/${run.runId}` }, run.reference), stateBadge(run.job?.state), run.model, run.splitReference,
-      `${summary.epochsDone ?? 0}/${run.epochs}`, figure(summary.best?.metrics?.mAP50), figure(summary.best?.metrics?.mAP50_95), ago(run.job?.createTime),
+      `${summary.epochsDone ?? 0}/${run.epochs}`, ...shown.map((metric) => figure(summary.best?.metrics?.[metric.key])), ago(run.job?.createTime),
     ];
   }));
 }

@@ -11,15 +11,18 @@ from pathlib import Path
 import grpc_tools
 import jinja2
 
+from splitrail_local import api_script
+from splitrail_local.contracts import Contracts
 from splitrail_local.errors import StackError
 from splitrail_local.part import NotReadyError, Part
+from splitrail_local.replies import REPLIES
 from splitrail_local.state import SERVICES, State, write_private
 
 REPOSITORY = Path(__file__).parents[4]
 """The embedded stack runs from a clone: it needs the contracts, the gateway's template and the web page."""
-TEMPLATE = REPOSITORY / "gateway" / "envoy.yaml.j2"
-WEB = REPOSITORY / "gateway" / "web"
+GATEWAY = REPOSITORY / "gateway"
 PROTO = REPOSITORY / "proto"
+OPENAPI = PROTO / "openapi.json"
 
 
 def part(state: State) -> Part:
@@ -39,30 +42,36 @@ def part(state: State) -> Part:
 def prepare(state: State) -> None:
     """Build the descriptor set and render the configuration."""
     splitrail_proto_build(state.descriptor_set)
+    contracts = Contracts(state.descriptor_set.read_bytes())
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - YAML, not HTML
-    text = environment.from_string(TEMPLATE.read_text()).render(
+    text = environment.from_string((GATEWAY / "envoy.yaml.j2").read_text()).render(
         listen_host="127.0.0.1",
         listen_port=state.record.gateway_port,
         **{f"{service}_port": state.port(service) for service in SERVICES},
         admin_socket=str(state.admin_socket),
+        access_log="/dev/stdout",  # supervisord rotates what it writes there
         descriptor_set=str(state.descriptor_set),
         jwks_file=str(state.jwks_file),
-        web_dir=str(WEB),
+        web_dir=str(GATEWAY / "web"),
+        openapi_file=str(OPENAPI),
         cors_origins=[],
-        access_log="/dev/stdout",  # supervisord rotates what it writes there
+        services=contracts.public_services,
+        rpcs=contracts.rpcs,
+        methods=sorted({binding.method for rpc in contracts.rpcs for binding in rpc.bindings}),
+        api_script=api_script.script(contracts, GATEWAY),
+        replies=REPLIES,
     )
     write_private(_configuration(state), text)
     state.admin_socket.unlink(missing_ok=True)  # one left by a kill -9
 
 
 def splitrail_proto_build(target: Path) -> None:
-    """Compile every contract below proto/api into one FileDescriptorSet, imports included."""
-    sources = sorted(
-        str(path) for folder in ("api", "third_party") for path in (PROTO / folder).rglob("*.proto")
-    )  # errors' details are third parties' messages
+    """Compile every contract, public and internal, into one FileDescriptorSet, imports included."""
+    roots = [PROTO / folder for folder in ("api", "internal", "third_party")]
+    sources = sorted(str(path) for root in roots for path in root.rglob("*.proto"))  # errors' details are third parties' messages
     if not sources:
-        raise StackError(f"There is no contract below {PROTO / 'api'}: the embedded stack runs from a whole clone of the repository.")
-    includes = [PROTO / "api", PROTO / "third_party", Path(grpc_tools.__file__).parent / "_proto"]
+        raise StackError(f"There is no contract below {PROTO}: the embedded stack runs from a whole clone of the repository.")
+    includes = [*roots, Path(grpc_tools.__file__).parent / "_proto"]
     options = ["--include_imports", "--include_source_info", f"--descriptor_set_out={target}", *(f"-I{folder}" for folder in includes)]
     done = subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options, *sources], check=False, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
