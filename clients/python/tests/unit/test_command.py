@@ -276,13 +276,25 @@ def test_the_synchronous_client_reads_as_short(runs):
     left.close()  # after its client: nothing remains to be ended
 
 
+async def test_the_synchronous_client_works_where_a_loop_runs_already(runs):
+    with serving(runs) as url, connect(url, "secret") as client:  # as in a notebook
+        assert client.run("cells/1").run_id == "run-1"
+        assert [event.seq for event in client.watch("cells/1")] == [1, 2, 3]
+
+
 class Interrupted(AsyncClient):
-    """Ctrl-C comes while the second event is waited for, and the watch takes its time to unwind."""
+    """Ctrl-C comes while the second event, or an answer, is waited for, and what is waited for takes its time to unwind."""
 
     unwound = False
 
     async def watch(self, run, **_):
         yield metrics_pb2.FeedEvent(seq=1)
+        await self._forever()
+
+    async def schema(self):
+        await self._forever()
+
+    async def _forever(self):
         self._press_ctrl_c()
         try:
             await asyncio.Event().wait()
@@ -316,6 +328,15 @@ def test_ctrl_c_while_waiting_for_an_event_is_ctrl_c_and_ends_the_watch():
         with pytest.raises(KeyboardInterrupt):
             next(watching)
         assert interrupted.unwound
+
+
+def test_ctrl_c_while_waiting_for_an_answer_is_ctrl_c_and_ends_the_call():
+    interrupted = Interrupted(Connection("http://127.0.0.1:1", "secret", "test"))
+    client = Client(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        client.schema()
+    client.close()  # waits for what unwinds
+    assert interrupted.unwound
 
 
 def test_a_client_that_nobody_closes_ends_with_its_last_reference(runs):
