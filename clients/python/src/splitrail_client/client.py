@@ -21,9 +21,9 @@ from .export import FORMATS, Export, ExportProgress, ExportResult
 from .references import (
     SplitWishes,
     dataset_name,
-    evaluation_reference,
     group_by,
     new_request_id,
+    parse_evaluation_reference,
     split_method,
     split_name,
     split_ratios,
@@ -348,7 +348,7 @@ class AsyncClient(VersionClient):
     async def evaluation(self, evaluation: EvaluationLike) -> run_pb2.Evaluation:
         """An evaluation as it stands now."""
         if isinstance(evaluation, str):
-            reference = evaluation_reference(evaluation)
+            reference = parse_evaluation_reference(evaluation)
             if reference is not None:
                 for item in await self.evaluations(reference.run):
                     if item.number == reference.number:

@@ -78,7 +78,7 @@ class EvaluationReference:
     number: int
 
 
-def evaluation_reference(text: str) -> EvaluationReference | None:
+def parse_evaluation_reference(text: str) -> EvaluationReference | None:
     """The parts of `cells/17/eval/2`, or None when `text` is something else (a UUID)."""
     match = _EVALUATION.match(text)
     return EvaluationReference(match["run"], int(match["number"])) if match else None

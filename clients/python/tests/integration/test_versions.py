@@ -186,8 +186,8 @@ def test_a_dataset_without_import_gets_its_first_version_from_a_draft(client, in
     done = invoke("dataset", "create", name, "--task", task, "--label", "team=blood", "--external-id", f"theirs-{seed}", "-o", "json")
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
-    assert (document["name"], document["task"], document["latest_version"]) == (name, task, 0)
-    assert (document["labels"], document["external_id"]) == ({"team": "blood"}, f"theirs-{seed}")
+    assert (document["name"], document["task"], document["latestVersion"]) == (name, f"TASK_{task.upper()}", 0)
+    assert (document["labels"], document["externalId"]) == ({"team": "blood"}, f"theirs-{seed}")
     taken = invoke("dataset", "create", name)
     assert (taken.exit_code, f"another dataset of the project has the name '{name}'" in taken.stderr) == (3, True)
     with pytest.raises(splitrail_client.RefusedError) as refused:
@@ -248,47 +248,42 @@ def test_the_command_in_text_and_json(client, invoke, cells, more, tmp_path):
         return json.loads(done.stdout)
 
     draft = document("new", cells)
-    assert (draft["state"], draft["images"], draft["reference"]) == ("draft", IMAGES, draft["version_id"])
+    assert (draft["state"], int(draft["imageCount"]), draft["reference"]) == ("VERSION_STATE_DRAFT", IMAGES, draft["versionId"])
     items = [{"classId": 0, "box": {"centerX": 0.5, "centerY": 0.5, "width": 0.2, "height": 0.1}}]
     (tmp_path / "a.json").write_text(json.dumps({"assets": [{"path": "new/images/shapes_0000.jpg", "annotations": {"items": items}}]}))
     adding = ["add", f"{cells}@draft", str(more.parent), "--into", "new", "--annotations", str(tmp_path / "a.json")]
     assert "not sent: 4 annotation files\nannotations come with --annotations FILE" in (added := shown(*adding))
     assert f"3 added, 0 changed, 0 unchanged; 3 files sent ({human_size(sum(one.stat().st_size for one in more.iterdir()))})" in added
-    assert f"{cells} draft {draft['version_id']} {IMAGES + 3} images, 2 unlabelled, " in added
+    assert f"{cells} draft {draft['versionId']} {IMAGES + 3} images, 2 unlabelled, " in added
     again = document(*adding)
-    assert (again["unchanged"], again["uploaded_files"], again["draft"]["images"]) == (3, 0, IMAGES + 3)
-    assert document("add", f"{cells}@draft", str(more / "shapes_0000.jpg"), "--into", "new/images")["unchanged"] == 1
+    assert (again["unchangedCount"], again["uploadedFiles"], int(again["version"]["imageCount"])) == (3, 0, IMAGES + 3)
+    assert document("add", f"{cells}@draft", str(more / "shapes_0000.jpg"), "--into", "new/images")["unchangedCount"] == 1
 
     removed = shown("remove", f"{cells}@draft", "new/images/shapes_0002.jpg", "nowhere.jpg")
     assert "1 image of these the draft does not hold\n1 removed\n" in removed
-    assert document("remove", f"{cells}@draft", "--external-id", "x")["removed"] == 0
+    assert document("remove", f"{cells}@draft", "--external-id", "x")["deletedCount"] == "0"
     changed = ["classes", f"{cells}@draft", "--rename", "star=sun", "--merge", "square=circle"]
     assert shown(*changed) == "circle\nsquare -> circle\ntriangle\nsun\n"
     classes = document("classes", f"{cells}@draft", "--add", "moon")["classes"]
-    assert classes[1] == {"class_id": 1, "class": "square", "merged_into": 0}
-    assert [item["class"] for item in classes] == ["circle", "square", "triangle", "sun", "moon"]
+    assert classes[1] == {"classId": 1, "name": "square", "mergedIntoClassId": 0}
+    assert [item["name"] for item in classes] == ["circle", "square", "triangle", "sun", "moon"]
 
     lines = shown("diff", f"{cells}@draft").splitlines()
     assert lines[0] == "2 added, 0 removed, 0 changed"
     assert {"class sun: was star", "class square: removed", "class moon: added", "new/images/shapes_0000.jpg: added"} < set(lines)
-    assert [item["reference"] for item in document("ls", cells)] == [draft["version_id"], f"{cells}@v1"]
+    assert [item["reference"] for item in document("ls", cells)] == [draft["versionId"], f"{cells}@v1"]
     assert shown("commit", f"{cells}@draft").startswith(f"{cells}@v2 {IMAGES + 2} images, 1 unlabelled, ")
     found = document("diff", f"{cells}@v1", f"{cells}@v2")
-    assert (found["added"], found["removed"], found["fields"]["annotations"]) == (2, 0, found["changed"])
-    assert {"kind": "changed", "class_id": 3, "class": "sun", "before": "star"} in found["classes"]
-    assert found["assets"][0] == {
-        "kind": "added",
-        "fields": [],
-        "asset": {
-            "path": "new/images/shapes_0000.jpg",
-            "external_id": "",
-            "sha256": hashlib.sha256((more / "shapes_0000.jpg").read_bytes()).hexdigest(),
-            "label_state": "labelled",
-        },
-        "before": None,
-    }
+    counts = found["counts"]
+    [relabelled] = [item["images"] for item in counts["fields"] if item["field"] == "ASSET_FIELD_ANNOTATIONS"]
+    assert (int(counts["added"]), int(counts["removed"]), relabelled) == (2, 0, counts["changed"])
+    renamed = {"kind": "DIFFERENCE_KIND_CHANGED", "classId": 3, "name": "sun", "otherName": "star"}
+    assert any(renamed.items() <= item.items() for item in found["classes"])
+    first = found["assets"][0]
+    assert (first["kind"], first["asset"]["path"], "other" in first) == ("DIFFERENCE_KIND_ADDED", "new/images/shapes_0000.jpg", False)
+    assert first["asset"]["sha256"] == hashlib.sha256((more / "shapes_0000.jpg").read_bytes()).hexdigest()
     assert [line.split()[0] for line in shown("ls", cells).splitlines()] == ["VERSION", f"{cells}@v2", f"{cells}@v1"]
-    assert shown("diff", f"{cells}@v2", f"{cells}@v1").startswith(f"0 added, 2 removed, {found['changed']} changed\n")
+    assert shown("diff", f"{cells}@v2", f"{cells}@v1").startswith(f"0 added, 2 removed, {counts['changed']} changed\n")
 
 
 def test_deleting_asks_and_says_so_where_nobody_can_answer(stack, client, invoke, cells):

@@ -153,7 +153,7 @@ def test_train_follows_and_answers(invoke):
     assert done.exit_code == 0, done.stderr
     assert done.stdout == "cells/1 succeeded: 2 epochs; best checkpoint: val mAP50 0.500\n"
     assert "cells/1 epoch 2/2: box nan, val mAP50 0.500" in done.stderr
-    assert json.loads(invoke("train", "data=cells@v1", "model=yolov8n", "-o", "json").stdout)["run_id"] == "run-1"
+    assert json.loads(invoke("train", "data=cells@v1", "model=yolov8n", "-o", "json").stdout)["runId"] == "run-1"
 
 
 def test_watch_prints_the_gateways_messages(invoke):
@@ -260,7 +260,7 @@ def test_a_confusion_matrix_that_nobody_could_read_is_only_pointed_at(invoke, ru
     assert "1000" not in done.stdout
     assert f"confusion matrix of {len(class_names)} classes: splitrail eval get cells/1/eval/1 -o json" in done.stderr
     document = json.loads(invoke("eval", "get", "evaluation-1", "-o", "json").stdout)
-    assert [len(row) for row in document["confusion_matrix"]["counts"]] == [len(class_names) + 1] * (len(class_names) + 1)
+    assert len(document["result"]["confusionMatrix"]["counts"]) == (len(class_names) + 1) ** 2
 
 
 def test_the_synchronous_client_reads_as_short(runs):

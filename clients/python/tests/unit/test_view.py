@@ -1,13 +1,14 @@
 """What a watcher sees: folded from events, drawn on a terminal, told in lines elsewhere."""
 
 import io
+import json
 import math
 
 import pytest
 from rich.console import Console
 from splitrail.events.v1 import run_event_pb2 as events
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, version_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 from splitrail_client.cli import documents, tables
 from splitrail_client.cli.live import Display, render
@@ -175,25 +176,21 @@ def test_evaluations_name_their_split_beside_every_number(evaluation):
     assert "test 0.873" in drawn(tables.evaluations([evaluation]))
 
 
-def test_documents_of_evaluations(evaluation):
+def test_documents_are_the_gateways_json_and_what_the_command_knows(evaluation):
     made = documents.evaluation(evaluation)
-    assert (made["reference"], made["split"], made["overall"]["mAP50"], made["contaminated_images"]) == ("cells/1/eval/2", "test", 0.873, 3)
-    assert made["confusion_matrix"]["counts"] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
-    assert made["classes"][0] == {"class": "[red]rbc", "images": 5, "objects": 9, "mAP50": 0.5}
-    assert made["curves"] == [
-        {
-            "name": "precision_recall",
-            "x_title": "Recall",
-            "y_title": "Precision",
-            "x": [0.0, 1.0],
-            "classes": [{"class": "[red]rbc", "y": [1.0, 0.25]}],
-        }
-    ]
+    assert (made["reference"], made["split"], int(made["contaminatedImages"])) == ("cells/1/eval/2", "SPLIT_TEST", 3)
+    evaluation.result.overall["mAP50"] = math.nan
+    assert json.loads(json.dumps(documents.document(evaluation), allow_nan=False))["result"]["overall"]["mAP50"] == "NaN"
+    started = documents.import_report(import_pb2.Import(dataset_name="cells"), [import_pb2.Problem(path="a.jpg")], None)
+    assert (started["datasetName"], started["problems"][0]["path"], "version" in started) == ("cells", "a.jpg", False)
+    draft = documents.draft(version_pb2.Draft(version=dataset_pb2.DatasetVersion(version_id="v-1")))
+    assert (draft["versionId"], draft["reference"], draft["createTime"]) == ("v-1", "v-1", "1970-01-01T00:00:00Z")
 
 
 def test_a_class_may_be_called_background(evaluation):
     evaluation.result.confusion_matrix.class_names[1] = "background"
-    assert documents.evaluation(evaluation)["confusion_matrix"]["counts"] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    lines = drawn(tables.confusion_matrix(evaluation.result.confusion_matrix)).splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["2", "5", "8"]
 
 
 def test_the_confusion_matrix_has_a_row_for_each_predicted_class(evaluation):
@@ -212,7 +209,6 @@ def test_problems_read_as_a_place_and_a_sentence():
     assert tables.problem_line(import_pb2.Problem(path="a.jpg", message="bad", image_excluded=True)) == "a.jpg: bad (image left out)"
     of_an_annotation = import_pb2.Problem(path="a.json", object=3, message="no box")
     assert tables.problem_line(of_an_annotation) == "a.json, annotation 3: no box"
-    assert (documents.problem(of_an_annotation)["line"], documents.problem(of_an_annotation)["object"]) == (None, 3)
     assert tables.problem_line(import_pb2.Problem(message="holds what cells@v1 holds", note=True)) == "holds what cells@v1 holds"
 
 
@@ -226,7 +222,6 @@ def test_split_tables_hold_counts_of_each_part_and_class():
     assert lines[0][2:] == ["train", "val", "test", "DEVIATION"]
     assert lines[1] == ["all", "10", "(1)", "20", "(2)", "30", "(3)"]
     assert lines[2] == ["rbc", "1", "(2)", "2", "(4)", "3", "(6)", "3.0%"]
-    assert documents.split(revision)["classes"][0]["val"]["objects"] == 4
 
 
 def test_the_schema_is_a_table_by_group():

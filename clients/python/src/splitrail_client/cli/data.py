@@ -159,7 +159,7 @@ def create(session: Session, name: str, *, task: str, external_id: str, labels: 
     own = parse_assignments(labels)
     made = session.run(lambda client: client.create_dataset(name, task, external_id=external_id, labels=own))
     if session.json:
-        session.document(documents.dataset(made))
+        session.document(documents.document(made))
     else:
         session.answer(f"{made.name} created")
         session.say(f"begin its first version: splitrail version new {made.name}")
@@ -170,7 +170,7 @@ def create(session: Session, name: str, *, task: str, external_id: str, labels: 
 def list_datasets(session: Session) -> None:
     """Datasets of the project, newest first."""
     items = session.run(lambda client: client.datasets())
-    session.answer_list(items, documents.dataset, tables.datasets, "no datasets yet: splitrail dataset import PATH")
+    session.answer_list(items, documents.document, tables.datasets, "no datasets yet: splitrail dataset import PATH")
 
 
 @dataset.command("delete")

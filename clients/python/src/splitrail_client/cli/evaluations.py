@@ -14,6 +14,7 @@ from . import documents, tables
 from .following import detached, follow
 from .options import Session, with_flags, with_session
 from .view import View
+from .words import evaluation_reference, state_name
 
 _MATRIX_CLASSES = 20  # a larger confusion matrix is nothing to read
 _FLAGS = {
@@ -48,7 +49,7 @@ def run(session: Session, reference: str, *, split: str, on: str | None, force: 
     """Evaluate RUN (cells/17) and print what came of it, overall and per class."""
     given = {name: value for name, value in arguments.items() if value is not None}
     queued = session.run(lambda client: client.evaluate(reference, split, wait=False, force=force, on=on, **given))
-    name = documents.evaluation_reference(queued)
+    name = evaluation_reference(queued)
     if detach:
         if session.json:
             session.document(documents.evaluation(queued))
@@ -85,7 +86,7 @@ def list_evaluations(session: Session, reference: str | None) -> None:
 
 
 def _follow(session: Session, item: run_pb2.Evaluation) -> None:
-    name = documents.evaluation_reference(item)
+    name = evaluation_reference(item)
 
     async def work(client: AsyncClient) -> run_pb2.Evaluation:
         await follow(session, client, item.evaluation_id, View(f"{name} ({split_name(item.split)} split)"))
@@ -101,7 +102,7 @@ def _follow(session: Session, item: run_pb2.Evaluation) -> None:
 
 def _show(session: Session, item: run_pb2.Evaluation) -> None:
     """Prints an evaluation; raises JobFailedError when it failed or was cancelled."""
-    name = documents.evaluation_reference(item)
+    name = evaluation_reference(item)
     if session.json:
         session.document(documents.evaluation(item))
     if item.job.state in (run_event_pb2.JOB_STATE_FAILED, run_event_pb2.JOB_STATE_CANCELLED):
@@ -109,7 +110,7 @@ def _show(session: Session, item: run_pb2.Evaluation) -> None:
     if session.json:
         return
     if item.job.state != run_event_pb2.JOB_STATE_SUCCEEDED:
-        session.answer(f"{name} {documents.state(item.job)}")
+        session.answer(f"{name} {state_name(item.job)}")
         return
     session.answer(tables.evaluation_headline(item))
     session.out.print(tables.evaluation_result(item))
@@ -130,5 +131,5 @@ def _show_matrix(session: Session, item: run_pb2.Evaluation) -> None:
                 session.answer(f"confusion matrix, confidence from {matrix.confidence:g}: rows are predicted, columns true")
                 session.out.print(made)
                 return
-    name = documents.evaluation_reference(item)
+    name = evaluation_reference(item)
     session.say(f"confusion matrix of {counted(len(matrix.class_names), 'class', 'classes')}: splitrail eval get {name} -o json")

@@ -4,15 +4,14 @@ import json
 from contextlib import aclosing
 
 import click
-from google.protobuf.json_format import MessageToDict
 from splitrail.events.v1 import run_event_pb2
-from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail.trainer.v1 import run_pb2
 
 from ..client import AsyncClient, ending
 from ..errors import JobFailedError
 from ..watching import watch_run
-from . import documents, tables
+from . import tables
+from .documents import document
 from .live import Display
 from .options import Session
 from .view import View, result_line
@@ -26,11 +25,7 @@ async def follow(session: Session, client: AsyncClient, job_id: str, view: View,
             async for message in messages:
                 display.message(message)
                 if lines:
-                    click.echo(json.dumps(_as_gateway(message)))
-
-
-def _as_gateway(message: metrics_service_pb2.WatchRunResponse) -> object:
-    return MessageToDict(message, always_print_fields_with_no_presence=True)
+                    click.echo(json.dumps(document(message)))
 
 
 def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> None:
@@ -50,7 +45,7 @@ def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> No
         detached(session, run.reference, f"splitrail run watch {run.reference}")
         ended = None
     if session.json and not lines:
-        session.document(documents.run(ended or run))
+        session.document(document(ended or run))
     if ended is None:
         return
     if ended.job.state != run_event_pb2.JOB_STATE_SUCCEEDED:

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import json
-import math
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +104,7 @@ class Session:
 
     def document(self, value: Any) -> None:
         """The answer as one JSON document on stdout."""
-        click.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
+        click.echo(json.dumps(value, indent=2, allow_nan=False))
 
     def answer_list(self, items: Sequence[T], document: Callable[[T], Any], table: Callable[[Sequence[T]], Table], none: str) -> None:
         """A list as documents or as a table; `none` is said to people when it is empty."""
@@ -136,17 +135,6 @@ class Session:
 
 def _console(*, stderr: bool, width: int | None = None) -> Console:
     return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinities as the words that ProtoJSON uses: JSON has no numbers for them."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
 
 
 def _confirm(what: str) -> None:

@@ -6,7 +6,8 @@ from splitrail.split.v1 import split_pb2, split_service_pb2
 from ..client import AsyncClient
 from ..references import SplitWishes, method_name, parse_assignments, parse_ratios
 from ..text import counted
-from . import documents, tables
+from . import tables
+from .documents import document
 from .options import Session, with_flags, with_session
 
 _FLAGS = {
@@ -53,7 +54,7 @@ def create_split(
 
     made = session.run(work)
     if session.json:
-        session.document(documents.split(made[0]) if folds is None else [documents.split(item) for item in made])
+        session.document(document(made[0]) if folds is None else [document(item) for item in made])
         return
     for item in made:
         _show(session, item)
@@ -76,7 +77,7 @@ def get_split(session: Session, reference: str) -> None:
     """Show a split: cells@v1 (the current one) or cells@v1#2."""
     item = session.run(lambda client: client.get_split(reference))
     if session.json:
-        session.document(documents.split(item))
+        session.document(document(item))
     else:
         _show(session, item)
 
@@ -95,7 +96,7 @@ def list_splits(session: Session, reference: str) -> None:
     none = f"no split of {reference} yet: splitrail split create {reference}"
     session.answer_list(
         items,
-        lambda item: {**documents.split(item), "current": item.split_id == current},
+        lambda item: document(item, current=item.split_id == current),
         lambda shown: tables.splits(shown, current),
         none,
     )
@@ -109,7 +110,7 @@ def compare(session: Session, before: str, reference: str) -> None:
     """What of the split BEFORE#N is elsewhere in REF#N, by content."""
     found = session.run(lambda client: client.compare_splits(reference, before))
     if session.json:
-        session.document(documents.comparison(found))
+        session.document(document(found))
         return
     session.out.print(tables.moves(found.moves))
     session.answer_first(found.assets, tables.moved_line)
@@ -122,7 +123,7 @@ def compare(session: Session, before: str, reference: str) -> None:
 def leaks(session: Session, reference: str, within: int) -> None:
     """Near-duplicates in different parts of a split, closest first."""
     found: list[split_service_pb2.Leak] = session.run(lambda client: client.leaks(reference, within))
-    session.answer_list(found, documents.leak, tables.leaks, "none")
+    session.answer_list(found, document, tables.leaks, "none")
 
 
 @split.command("delete")

@@ -3,7 +3,8 @@
 import click
 
 from ..references import parse_assignments, parse_value
-from . import documents, tables
+from . import tables
+from .documents import document
 from .following import follow_run
 from .options import Session, with_flags, with_session
 
@@ -41,7 +42,7 @@ def train(session: Session, assignments: tuple[str, ...], *, detach: bool, queue
         session.say(f"warning: {warning}", style="yellow")
     if detach:
         if session.json:
-            session.document(documents.run(run))
+            session.document(document(run))
         else:
             session.answer(f"{run.reference} queued")
             session.say(f"watch it: splitrail run watch {run.reference}")
@@ -56,13 +57,7 @@ def schema(session: Session) -> None:
     """Training arguments with type, default, range and meaning, and the models."""
     found = session.run(lambda client: client.schema())
     if session.json:
-        session.document(
-            {
-                "ultralytics_version": found.ultralytics_version,
-                "models": list(found.models),
-                "arguments": [documents.argument(item) for item in found.arguments],
-            }
-        )
+        session.document(document(found))
         return
     session.out.print(tables.schema(found.arguments))
     session.answer("")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 from google.protobuf import json_format
-from google.protobuf.timestamp_pb2 import Timestamp
 from splitrail.split.v1 import dataset_pb2, version_pb2, version_service_pb2
 
 from ..client import AsyncClient
@@ -60,13 +59,17 @@ def new(session: Session, reference: str) -> None:
 def list_versions(session: Session, dataset: str) -> None:
     """Drafts and versions of the dataset, newest first."""
 
-    async def work(client: AsyncClient) -> list[tuple[dataset_pb2.DatasetVersion, Timestamp]]:
-        drafts = [(item.version, item.create_time) for item in await client.drafts(dataset)]
-        return drafts + [(item, item.commit_time) for item in await client.versions(dataset)]
+    async def work(client: AsyncClient) -> tuple[list[version_pb2.Draft], list[dataset_pb2.DatasetVersion]]:
+        return await client.drafts(dataset), await client.versions(dataset)
 
-    items = session.run(work)
+    drafts, versions = session.run(work)
     none = f"no version of {dataset} yet: splitrail dataset import PATH --name {dataset}, or by hand: splitrail version new {dataset}"
-    session.answer_list(items, lambda item: {**documents.version(item[0]), "create_time": documents.time_text(item[1])}, tables.versions, none)
+    if session.json:
+        session.document([*map(documents.draft, drafts), *map(documents.version, versions)])
+    elif drafts or versions:
+        session.out.print(tables.versions(drafts, versions))
+    else:
+        session.say(none)
 
 
 @version.command("add")
@@ -135,7 +138,7 @@ def remove(session: Session, draft: str, paths: tuple[str, ...], external_ids: t
         raise click.UsageError("nothing to remove: give PATH or --external-id")
     answer = session.run(lambda client: client.delete_assets(draft, paths, external_ids=external_ids))
     if session.json:
-        session.document({"removed": answer.deleted_count, "draft": documents.version(answer.version)})
+        session.document(documents.document(answer))
         return
     if missing := len(paths) + len(external_ids) - answer.deleted_count:
         session.say(f"{counted(missing, 'image')} of these the draft does not hold", style="yellow")
@@ -156,7 +159,7 @@ def classes(session: Session, draft: str, add: tuple[str, ...], rename: tuple[st
     renamed, merged = parse_assignments(rename), parse_assignments(merge)
     answer = session.run(lambda client: client.update_classes(draft, add=add, rename=renamed, merge=merged))
     if session.json:
-        session.document({"classes": documents.draft_classes(answer.classes), "draft": documents.version(answer.version)})
+        session.document(documents.document(answer))
         return
     names = {item.class_id: item.name for item in answer.classes}
     for item in answer.classes:
@@ -193,7 +196,7 @@ def diff(session: Session, references: tuple[str, ...]) -> None:
     *before, reference = references
     found = session.run(lambda client: client.diff(reference, before[0] if before else None))
     if session.json:
-        session.document(documents.differences(found))
+        session.document(documents.document(found))
         return
     counts = found.counts
     session.answer(f"{counts.added} added, {counts.removed} removed, {counts.changed} changed")

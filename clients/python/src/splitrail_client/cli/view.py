@@ -9,8 +9,8 @@ from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2
 
 from ..text import human_seconds
-from .documents import word
 from .tables import fraction
+from .words import word
 
 _TRAIN_LOSS = re.compile(r"^train_(?P<name>.+)_loss$")
 _QUALITY = (("mAP50", "mAP50"), ("mAP50_95", "mAP50-95"), ("mask_mAP50", "mask mAP50"), ("pose_mAP50", "pose mAP50"), ("top1", "top1"))
