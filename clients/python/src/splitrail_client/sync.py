@@ -12,7 +12,7 @@ from splitrail.trainer.v1 import run_pb2, run_service_pb2
 from .blocking import BlockingClient
 from .client import EvaluationLike, RunLike
 from .export import ExportProgress, ExportResult
-from .references import SplitWishes
+from .references import SplitOptions
 from .transfer import ImportProgress, ImportResult
 from .versions import DraftChange, VersionLike
 from .watching import OnInterruption
@@ -35,11 +35,11 @@ class Client(BlockingClient):
         dry_run: bool = False,
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> ImportResult:
-        """Sends a folder of images and annotations, a .zip, .tar or .tar.gz of one, and waits for the version. What is there is not sent again.
+        """Imports a folder of images and annotations, or a .zip, .tar or .tar.gz of one. Files that the platform already has are not sent.
 
-        `name` defaults to the folder's. `task`: what the annotations describe, detect, segment, pose, obb or classify.
-        `strict` refuses a source with any problem; `dry_run` reports and commits nothing.
-        Raises UsageError for a folder that cannot be read or holds no image, ImportFailedError when no version comes of it.
+        `name` defaults to the folder's. `task`: detect, segment, pose, obb or classify.
+        `strict` refuses a source with any problem; `dry_run` only reports.
+        Raises UsageError for a folder that cannot be read or has no images, ImportFailedError when the import fails.
         """
         return self._wait(lambda: self._client.import_dataset(path, name, task=task, strict=strict, dry_run=dry_run, progress=progress))
 
@@ -53,9 +53,10 @@ class Client(BlockingClient):
         include_unlabelled: bool = False,
         progress: Callable[[ExportProgress], None] | None = None,
     ) -> ExportResult:
-        """Writes the version that `cells@v3#2` means as a folder, `yolo` (`yolo train data=data.yaml` works there) or `coco`.
+        """Writes the version that `cells@v3#2` names to a folder, as `yolo` (`yolo train data=data.yaml` works there) or `coco`.
 
-        `parts` (`["test"]`): only these; `include_unlabelled`: also images in no part. The folder is new, empty, or the same export, broken off.
+        `parts` (`["test"]`): only these; `include_unlabelled`: also images in no part. The folder must be new, empty, or an interrupted run of the
+        same export.
         Raises UsageError for any other folder, RefusedError for a part that has no images.
         """
         return self._wait(
@@ -70,20 +71,20 @@ class Client(BlockingClient):
         """Datasets of the project, newest first."""
         return self._wait(self._client.datasets)
 
-    def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]) -> split_pb2.SplitRevision:
-        """Splits a version into train, val and test, and makes that its current split. Equal arguments give an equal split anywhere."""
-        return self._wait(lambda: self._client.split(reference, ratios, **wishes))
+    def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]) -> split_pb2.SplitRevision:
+        """Splits a version into train, val and test, and makes that its current split. Equal arguments give the same split everywhere."""
+        return self._wait(lambda: self._client.split(reference, ratios, **options))
 
-    def preview_split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]) -> split_pb2.SplitRevision:
-        """What `split` would make, with its certificate; nothing is stored, so it has neither id nor number."""
-        return self._wait(lambda: self._client.preview_split(reference, ratios, **wishes))
+    def preview_split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]) -> split_pb2.SplitRevision:
+        """The split that `split` would create, with its certificate; nothing is stored, so it has neither id nor number."""
+        return self._wait(lambda: self._client.preview_split(reference, ratios, **options))
 
     def splits(self, reference: str) -> list[split_pb2.SplitRevision]:
         """All revisions of a version, newest first."""
         return self._wait(lambda: self._client.splits(reference))
 
     def compare_splits(self, reference: str, before: str) -> split_service_pb2.CompareSplitsResponse:
-        """What is elsewhere in one revision than in an earlier one: counts, and every image that moved."""
+        """Which images are in another part than in the revision `before`: counts, and every image that moved."""
         return self._wait(lambda: self._client.compare_splits(reference, before))
 
     def leaks(self, reference: str, max_distance: int | None = None) -> list[split_service_pb2.Leak]:
@@ -91,39 +92,39 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.leaks(reference, max_distance))
 
     def get_split(self, reference: str) -> split_pb2.SplitRevision:
-        """The split that `cells@v3#2` means; without number, the version's current one."""
+        """The split that `cells@v3#2` names; without number, the version's current split."""
         return self._wait(lambda: self._client.get_split(reference))
 
     def delete_split(self, reference: str) -> None:
         """Deletes `cells@v3#2`; the newest of the others becomes the current one. Raises RefusedError (PINNED) while a job uses it.
 
-        UsageError for `cells@v3`, which means a split without naming it.
+        UsageError for `cells@v3`, which only implies a split.
         """
         self._wait(lambda: self._client.delete_split(reference))
 
     def train(
         self, *, data: str, model: str, queue: str = "", external_id: str = "", labels: Mapping[str, str] | None = None, **arguments: Any
     ) -> run_pb2.Run:
-        """Queues a training on the split that `data` means. `arguments` are Ultralytics' (`epochs=20`); see `schema`.
+        """Queues a training run on the split that `data` names. `arguments` are those of Ultralytics (`epochs=20`); see `schema`.
 
-        Raises RefusedError naming each argument that is unknown, of a wrong type, out of range or not the caller's to set.
+        Raises RefusedError naming each argument that is unknown, of a wrong type, out of range or set by the platform.
         """
         return self._wait(lambda: self._client.train(data=data, model=model, queue=queue, external_id=external_id, labels=labels, **arguments))
 
     def create_run(
         self, *, data: str, model: str, arguments: Mapping[str, Any], queue: str = "", external_id: str = "", labels: Mapping[str, str] | None = None
     ) -> run_service_pb2.CreateRunResponse:
-        """As `train`, with the service's warnings; for arguments whose names collide with Python's own."""
+        """Like `train`, with the service's warnings; also for arguments whose names collide with parameters of `train`."""
         return self._wait(
             lambda: self._client.create_run(data=data, model=model, arguments=arguments, queue=queue, external_id=external_id, labels=labels)
         )
 
     def run(self, run: RunLike) -> run_pb2.Run:
-        """A run as it stands now."""
+        """The current state of a run."""
         return self._wait(lambda: self._client.run(run))
 
     def runs(self, *, state: run_event_pb2.JobState.ValueType = run_event_pb2.JOB_STATE_UNSPECIFIED, limit: int = 0) -> list[run_pb2.Run]:
-        """Runs of the project, newest first; `limit` 0: all of them."""
+        """Runs of the project, newest first; `limit` 0: all."""
         return self._wait(lambda: self._client.runs(state=state, limit=limit))
 
     def summaries(self, runs: Sequence[run_pb2.Run]) -> Mapping[str, metrics_pb2.RunSummary]:
@@ -138,9 +139,9 @@ class Client(BlockingClient):
         on_progress: Callable[[run_event_pb2.BatchProgress], None] | None = None,
         on_interruption: OnInterruption | None = None,
     ) -> Generator[metrics_pb2.FeedEvent, None, None]:
-        """Each event of a run once and in order: what has happened, then live, until the run ends. Survives broken connections.
+        """Each event of a run exactly once and in order: past ones, then live, until the run ends. Reconnects by itself.
 
-        `on_progress` gets where the running epoch is; `on_interruption` the error and the seconds until the next try.
+        `on_progress` is called with the progress of the running epoch, `on_interruption` with the error and the seconds until the next attempt.
         """
         yield from self._each(lambda: self._client.watch(run, after_seq=after_seq, on_progress=on_progress, on_interruption=on_interruption))
 
@@ -149,7 +150,7 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.metrics(run))
 
     def history(self, run: RunLike) -> Any:
-        """One row an epoch, by canonical metric key: a pandas DataFrame when pandas is installed, else a list of dicts."""
+        """One row per epoch with its canonical metric keys: a pandas DataFrame when pandas is installed, else a list of dicts."""
         return self._wait(lambda: self._client.history(run))
 
     def plots(self, run: RunLike | run_pb2.Evaluation) -> list[metrics_pb2.Plot]:
@@ -165,19 +166,19 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.logs(run, after_seq=after_seq))
 
     def cancel(self, run: RunLike) -> run_pb2.Run:
-        """Asks for the end of a run; harmless when repeated."""
+        """Cancels a run. Safe to repeat."""
         return self._wait(lambda: self._client.cancel(run))
 
     def schema(self) -> run_service_pb2.GetTrainingSchemaResponse:
-        """Every training argument that may be set, and the models."""
+        """The training arguments and the models."""
         return self._wait(self._client.schema)
 
     def evaluate(
         self, run: RunLike, split: str = "test", *, wait: bool = True, force: bool = False, on: str | None = None, **arguments: Any
     ) -> run_pb2.Evaluation:
-        """Judges a run's best weights on `split` of its own split revision, or of the one that `on` (`cells@v3#2`) means.
+        """Evaluates a run's best weights on the part `split` of its own split revision, or of the one that `on` (`cells@v3#2`) names.
 
-        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended and raises JobFailedError unless it succeeded.
+        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended, and raises JobFailedError unless it succeeded.
         Raises RefusedError for an unfinished run, an empty split, or images that the run was trained on (unless `force`).
         """
         return self._wait(lambda: self._client.evaluate(run, split, wait=wait, force=force, on=on, **arguments))
@@ -189,7 +190,7 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.wait_evaluation(evaluation, on_message))
 
     def evaluation(self, evaluation: EvaluationLike) -> run_pb2.Evaluation:
-        """An evaluation as it stands now."""
+        """The current state of an evaluation."""
         return self._wait(lambda: self._client.evaluation(evaluation))
 
     def evaluations(self, run: RunLike | None = None) -> list[run_pb2.Evaluation]:
@@ -199,21 +200,21 @@ class Client(BlockingClient):
     def create_dataset(
         self, name: str, task: str = "detect", *, external_id: str = "", labels: Mapping[str, str] | None = None
     ) -> dataset_pb2.Dataset:
-        """Makes an empty dataset, which `new_draft(name)` begins to fill. An import makes its dataset by itself.
+        """Creates an empty dataset; `new_draft(name)` then starts its first version. An import creates its dataset itself.
 
-        `task`: what its annotations will describe, detect, segment, pose, obb or classify. `external_id`: the caller's own identifier of it.
+        `task`: detect, segment, pose, obb or classify. `external_id`: the caller's own identifier of it.
         Raises RefusedError (ALREADY_EXISTS) when the name or the external_id is taken.
         """
         return self._wait(lambda: self._client.create_dataset(name, task, external_id=external_id, labels=labels))
 
     def versions(self, dataset: str) -> list[dataset_pb2.DatasetVersion]:
-        """Committed versions of the dataset of this name, newest first. Those that are not: `drafts`."""
+        """Committed versions of the dataset of this name, newest first. For drafts, see `drafts`."""
         return self._wait(lambda: self._client.versions(dataset))
 
     def new_draft(self, base: VersionLike) -> dataset_pb2.DatasetVersion:
-        """Begins a draft of the version `base`, whose images and classes it has until it is changed.
+        """Starts a draft of the version `base`, with its images and classes.
 
-        The name of a dataset means its newest version; while it has none, the draft begins without images and classes.
+        The name of a dataset means its newest version; when it has none, the draft starts empty.
         """
         return self._wait(lambda: self._client.new_draft(base))
 
@@ -226,59 +227,58 @@ class Client(BlockingClient):
         into: str = "",
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> DraftChange:
-        """Adds images to a draft and changes what it holds: bytes, path, annotations, label state, metadata; what an AssetUpsert leaves out stays.
+        """Adds and changes images of a draft: bytes, path, annotations, label state, metadata. Fields that an AssetUpsert does not set stay.
 
-        `images`: an image on this machine, or a folder of them, which are sent unless the platform has them. They get the paths that they have within
-        the folder, below `into`; an asset of such a path gets these bytes. Annotations come in `assets` only: label files are the import's to read.
+        `images`: a local image or a folder of images, sent unless the platform has them. Their paths in the draft are those within the folder,
+        below `into`; an existing asset of such a path gets these bytes. Annotations come from `assets` only: only imports read label files.
 
-        Raises UsageError for what cannot be read, RefusedError that names each image that is refused. Running it again is harmless, and goes on
-        where it stopped.
+        Raises UsageError for files that cannot be read, RefusedError that names each refused image. Running it again is safe and resumes it.
         """
         return self._wait(lambda: self._client.upsert_assets(draft, assets, images=images, into=into, progress=progress))
 
     def delete_assets(
         self, draft: VersionLike, paths: Sequence[str] = (), *, external_ids: Sequence[str] = ()
     ) -> version_service_pb2.DeleteAssetsResponse:
-        """Removes images from a draft. Those that it does not hold do not matter; the answer says how many it held."""
+        """Removes images from a draft. Unknown ones are ignored; the response says how many were removed."""
         return self._wait(lambda: self._client.delete_assets(draft, paths, external_ids=external_ids))
 
     def update_classes(
         self, draft: VersionLike, *, add: Sequence[str] = (), rename: Mapping[str, str] | None = None, merge: Mapping[str, str] | None = None
     ) -> version_service_pb2.UpdateClassesResponse:
-        """Changes the classes of a draft: adds, then renames (old name -> new name), then merges (class that ends -> class that it becomes).
+        """Changes the classes of a draft: adds, then renames (old name -> new name), then merges (merged class -> the class that gets its objects).
 
-        Positions of classes stay until the commit closes the gaps of merged ones. Raises UsageError when the draft has no class of a name.
+        Positions of classes stay; the commit closes the gaps of merged ones. Raises UsageError when the draft has no class of a name.
         """
         return self._wait(lambda: self._client.update_classes(draft, add=add, rename=rename, merge=merge))
 
     def commit(self, draft: VersionLike, *, expected_base: VersionLike | None = None) -> dataset_pb2.DatasetVersion:
-        """Makes a draft the dataset's next version, under the same version_id, or finds that it equals the newest one, which is returned then.
+        """Commits a draft as the dataset's next version, under the same version_id. A draft equal to the newest version returns that version.
 
-        Committing again, by the draft or its id, returns the same.
-        Raises RefusedError with the reason BASE_MOVED when the dataset's newest version is another one than the draft's base, or than
-        `expected_base`: by naming the newest one, what it holds is replaced by the draft, without merging.
+        Committing again returns the same.
+        Raises RefusedError with the reason BASE_MOVED when the dataset's newest version is not the draft's base, or not `expected_base`:
+        naming the newest version there replaces it by the draft, without merging.
         """
         return self._wait(lambda: self._client.commit(draft, expected_base=expected_base))
 
     def version_id(self, version: VersionLike) -> str:
-        """The id of a version or draft. One that is given as an id is not looked up: a draft that equalled a version is known to `commit` alone."""
+        """The id of a version or draft. An id is returned without looking it up: only `commit` knows a draft that equalled a version."""
         return self._wait(lambda: self._client.version_id(version))
 
     def diff(self, version: VersionLike, before: VersionLike | None = None, *, annotations: bool = False) -> version_service_pb2.DiffVersionsResponse:
-        """What a version or draft has that the version `before` (default: its base) has not, and the other way round: counts, classes, images.
+        """The differences between a version or draft and the version `before` (default: its base): counts, classes, images.
 
-        `annotations`: images come with their objects. Raises UsageError for versions of two datasets.
+        `annotations`: include the annotations of the images. Raises UsageError for versions of two datasets.
         """
         return self._wait(lambda: self._client.diff(version, before, annotations=annotations))
 
     def discard_draft(self, draft: VersionLike) -> None:
-        """Drops a draft. Raises RefusedError for a version that has been committed."""
+        """Deletes a draft. Raises RefusedError for a committed version."""
         self._wait(lambda: self._client.discard_draft(draft))
 
     def delete_version(self, version: VersionLike) -> None:
         """Deletes `cells@v3` with its splits. Raises RefusedError (PINNED) while a job uses it or a draft is based on it.
 
-        UsageError for `cells` or `cells@v3#1`, which mean a version without naming it.
+        UsageError for `cells` or `cells@v3#1`, which only imply a version.
         """
         self._wait(lambda: self._client.delete_version(version))
 
@@ -289,7 +289,7 @@ class Client(BlockingClient):
     def version(self, reference: str) -> dataset_pb2.DatasetVersion:
         """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means; `cells@draft`: the dataset's draft, if it has only one.
 
-        A version or draft goes by its version_id too.
+        The version_id of a version or draft works too.
         """
         return self._wait(lambda: self._client.version(reference))
 

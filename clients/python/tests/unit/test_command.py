@@ -191,7 +191,7 @@ def test_an_unreachable_gateway_is_exit_code_4(monkeypatch, tmp_path):
     assert (done.exit_code, resumable.exit_code) == (4, 4)
     assert "cannot be reached (Connection refused)" in done.stderr
     assert "run the same command again" not in done.stderr
-    assert resumable.stderr.endswith("run the same command again to go on where it stopped\n")
+    assert resumable.stderr.endswith("run the same command again to resume\n")
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_a_low_terminal_shows_the_last_epochs(view):
 
 def test_a_roll_back_drops_the_void_epochs_and_says_so(view, make_epoch):
     line = view.apply(event(8, attempt=2, rolled_back=events.RolledBack(epoch=1)))
-    assert line == "rolled back to epoch 1: epochs 2 to 3 are void and trained again"
+    assert line == "rolled back to epoch 1: epochs 2 to 3 are discarded and trained again"
     assert sorted(view.rows) == [1]
     assert line in drawn(render(view, None))
     view.apply(make_epoch(9, 2, 5, attempt=2))
@@ -78,7 +78,7 @@ def test_a_roll_back_drops_the_void_epochs_and_says_so(view, make_epoch):
 
 def test_a_second_attempt_says_where_it_goes_on(view):
     line = view.apply(event(7, attempt=2, attempt_started=events.AttemptStarted(worker="pod-2", device="NVIDIA H200", resume_epoch=3)))
-    assert line == "attempt 2 on pod-2 (NVIDIA H200), goes on after epoch 3"
+    assert line == "attempt 2 on pod-2 (NVIDIA H200), resumes after epoch 3"
     assert view.attempt == 2
 
 
@@ -144,7 +144,7 @@ def test_a_log_gets_one_line_a_step_and_a_terminal_the_whole_table(make_epoch, m
         else:
             assert file.getvalue().splitlines() == [
                 "cells/1 running",
-                "cells/1 connection lost (gone); trying again in 0.5 s",
+                "cells/1 connection lost (gone); next attempt in 0.5 s",
                 "cells/1 epoch 1/3: box 1.500, cls 2.500, dfl 0.500, val mAP50 0.250, val mAP50-95 0.125",
                 "cells/1 succeeded",
             ]

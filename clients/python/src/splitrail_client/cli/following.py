@@ -1,4 +1,4 @@
-"""Following a job to its end, for `train`, `run watch` and `eval run`; Ctrl-C detaches and the job goes on."""
+"""Following a job to its end, for `train`, `run watch` and `eval run`. Ctrl-C stops watching; the job continues."""
 
 import json
 from contextlib import aclosing
@@ -29,7 +29,7 @@ async def follow(session: Session, client: AsyncClient, job_id: str, view: View,
 
 
 def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> None:
-    """Follows a run and says on stdout how it ended, or how it stands when Ctrl-C detached from it. `lines`: its messages as JSON instead.
+    """Follows a run and prints how it ended, or its state after Ctrl-C. `lines`: prints its messages as JSON instead.
 
     Raises JobFailedError when the run failed or was cancelled.
     """
@@ -56,5 +56,5 @@ def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> No
 
 
 def detached(session: Session, reference: str, again: str) -> None:
-    """What Ctrl-C means."""
-    session.say(f"detached: {reference} goes on. Watch it again: {again}")
+    """Says that the job continues after Ctrl-C."""
+    session.say(f"detached: {reference} continues. Watch it again: {again}")

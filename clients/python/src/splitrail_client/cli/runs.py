@@ -20,7 +20,7 @@ _STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 @click.group()
 def run() -> None:
-    """Look at runs, watch and cancel them. RUN is cells/17 or a run_id."""
+    """List, show, watch and cancel runs. RUN is cells/17 or a run_id."""
 
 
 @run.command("ls")
@@ -48,7 +48,7 @@ def list_runs(session: Session, state: str | None, limit: int) -> None:
 @click.argument("reference", metavar="RUN")
 @with_session
 def get_run(session: Session, reference: str) -> None:
-    """One run: its state, what it trains on and with, and its epochs."""
+    """Show one run: state, data, model, arguments and metrics."""
 
     async def work(client: AsyncClient) -> tuple[run_pb2.Run, metrics_service_pb2.GetRunMetricsResponse]:
         item = await client.run(reference)
@@ -93,14 +93,14 @@ def watch(session: Session, reference: str) -> None:
 @click.argument("reference", metavar="RUN")
 @with_session
 def cancel(session: Session, reference: str) -> None:
-    """Ask for the end of a run: at once while queued, between batches when running."""
+    """Cancel a run: a queued one at once, a running one after the current batch."""
     item = session.run(lambda client: client.cancel(reference))
     if session.json:
         session.document(document(item))
     elif item.job.state == run_event_pb2.JOB_STATE_CANCELLED:
         session.answer(f"{item.reference} cancelled")
     else:
-        session.answer(f"{item.reference} will end after the running batch")
+        session.answer(f"{item.reference} will end after the current batch")
 
 
 @run.command("logs")
@@ -125,7 +125,7 @@ def logs(session: Session, reference: str) -> None:
 @click.argument("reference", metavar="RUN")
 @with_session
 def plots(session: Session, reference: str) -> None:
-    """Plots of a run and of its evaluations, with URLs that open anywhere and expire. RUN may be one evaluation: cells/17/eval/2."""
+    """Plots of a run and of its evaluations, with URLs that work without a token and expire. RUN may be one evaluation: cells/17/eval/2."""
 
     async def work(client: AsyncClient) -> list[tuple[str, metrics_pb2.Plot]]:
         if parse_evaluation_reference(reference):
@@ -156,13 +156,13 @@ def plots(session: Session, reference: str) -> None:
 @click.argument("reference", metavar="RUN")
 @with_session
 def artifacts(session: Session, reference: str) -> None:
-    """Weights, checkpoints and results.csv of a run, with URLs that open anywhere and expire."""
+    """Weights, checkpoints and results.csv of a run, with URLs that work without a token and expire."""
     found = session.run(lambda client: client.artifacts(reference))
     if session.json:
         session.document([document(item) for item in found])
         return
     if not found:
-        session.say(f"{reference} has left no files yet")
+        session.say(f"{reference} has no artifacts yet")
     for item in found:
         session.answer(f"{item.name}  {artifact_name(item.kind)}  {human_size(item.size_bytes)}")
         session.answer(f"  {item.url}")

@@ -1,4 +1,4 @@
-"""Tables and lines for people. Whatever comes from users is shown as text: no markup, no control characters."""
+"""Tables and lines for people. Text from users is shown literally: no markup, no control characters."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ def split_counts(item: split_pb2.SplitRevision) -> Table:
 
 
 def splits(items: Sequence[split_pb2.SplitRevision], current: str) -> Table:
-    """Revisions; `current` is the id of the one that the version's name alone means."""
+    """Revisions; `current` is the id of the current split."""
     made = table("SPLIT", "METHOD", "TRAIN", "VAL", "TEST", "SEED", "DEVIATION", "DIGEST", right=["TRAIN", "VAL", "TEST", "SEED", "DEVIATION"])
     for item in items:
         sizes = [part.images for part in item.certificate.parts]
@@ -123,7 +123,7 @@ def splits(items: Sequence[split_pb2.SplitRevision], current: str) -> Table:
 
 
 def moves(items: Sequence[split_service_pb2.Move]) -> Table:
-    """How many images went where; those that are in no part, or not in the version, show a dash."""
+    """Counts of images by part before and now; a dash for images in no part or not in the version."""
     made = table("BEFORE", "NOW", "IMAGES", right=["IMAGES"])
     for item in items:
         style = "" if item.before == item.now else "bold"
@@ -169,7 +169,7 @@ def evaluations(items: Sequence[run_pb2.Evaluation]) -> Table:
 
 
 def evaluation_result(item: run_pb2.Evaluation) -> Table:
-    """Overall and per class; every number's column names the split that it comes from."""
+    """Overall and per class; every column of metrics names the part that it was measured on."""
     part = split_name(item.split)
     keys = [key for key in METRIC_TITLES if key in item.result.overall]
     titles = [f"{part} {METRIC_TITLES[key]}" for key in keys]
@@ -182,7 +182,7 @@ def evaluation_result(item: run_pb2.Evaluation) -> Table:
 
 
 def evaluation_headline(item: run_pb2.Evaluation) -> str:
-    """What was judged on what."""
+    """Run, part and split of an evaluation, with counts."""
     part = split_name(item.split)
     forced = f"; forced: {counted(item.contaminated_images, 'image')} of them were trained on" if item.contaminated_images else ""
     sizes = f"{counted(item.result.images, 'image')}, {counted(item.result.objects, 'object')}"
@@ -190,9 +190,9 @@ def evaluation_headline(item: run_pb2.Evaluation) -> str:
 
 
 def confusion_matrix(matrix: run_pb2.ConfusionMatrix, *, numbered: bool = False) -> Table:
-    """Counts. Rows are predicted, columns true; the last row is what was missed, the last column what was seen where nothing is.
+    """Counts. Rows are predicted, columns true; the last row counts missed objects, the last column false detections.
 
-    `numbered`: columns are headed by the numbers of their rows, which takes less room.
+    `numbered`: columns are headed by row numbers, which is narrower.
     """
     names = [plain(name) for name in (*matrix.class_names, "background")]
     columns = [str(number) for number in range(1, len(names) + 1)] if numbered else names
