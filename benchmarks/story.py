@@ -139,17 +139,17 @@ def recipe(stack: RunningStack, figures: Figures, work: Path) -> None:
             command(stack, "split", "create", f"shapes{seed}@v1", "--ratios", "0.7,0.15,0.15", "--seed", str(seed), "--stratify")
             arguments = [f"{key}={value}" for key, value in {**SHAPES, "seed": seed}.items()]
             started = command(stack, "train", f"data=shapes{seed}@v1", f"model={MODEL}", *arguments, "--detach")
-            for _ in watch(stack, str(started["run_id"]), RUN_SECONDS):
+            for _ in watch(stack, str(started["runId"]), RUN_SECONDS):
                 pass
-            run = api.get(f"/api/runs/{started['run_id']}").raise_for_status().json()["run"]
+            run = api.get(f"/api/runs/{started['runId']}").raise_for_status().json()["run"]
             figures.show(f"seed {seed}: test images fetched before the evaluation", test_images_fetched(stack, api, run), goal=("=", 0))
             epochs, difference = largest_difference(api, run["runId"])
             figures.show(f"seed {seed}: epochs in the feed", epochs, goal=("=", float(SHAPES["epochs"])))
             figures.show(f"seed {seed}: normalized v results.csv, last digits apart", difference, goal=("<=", 0.5000001))
             evaluation = command(stack, "eval", "run", run["reference"], "--split", "test")
-            overall = evaluation["overall"]
-            assert isinstance(overall, dict)
-            figures.show(f"seed {seed}: test mAP50", overall["mAP50"], goal=(">", 0.5))
+            result = evaluation["result"]
+            assert isinstance(result, dict)
+            figures.show(f"seed {seed}: test mAP50", result["overall"]["mAP50"], goal=(">", 0.5))
 
 
 def watch(stack: RunningStack, run_id: str, seconds: float) -> Iterator[tuple[float, metrics_service_pb2.WatchRunResponse]]:

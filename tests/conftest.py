@@ -45,7 +45,7 @@ def story(stack: RunningStack, command: Command, api: httpx.Client, tmp_path_fac
     command.run("dataset", "import", str(source), "--name", "cells")
     command.run("split", "create", "cells@v1", "--ratios", "0.7,0.15,0.15", "--seed", "42", "--stratify")
     started = command.json("train", "data=cells@v1", "model=yolov8n", f"epochs={EPOCHS}", *ARGUMENTS, "--detach")
-    run_id = started["run_id"]
+    run_id = started["runId"]
     with (
         open(source.parent / "watch.ndjson", "w+") as output,
         subprocess.Popen(

@@ -154,7 +154,7 @@ def test_large_requests_and_answers_pass(api: httpx.Client, command: Command, tm
         Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / "crowded" / "images" / f"{number}.png")
         (tmp_path / "crowded" / "labels" / f"{number}.txt").write_text(rows)
     imported = command.json("dataset", "import", str(tmp_path / "crowded"))
-    answer = api.get(f"/api/datasets/{imported['dataset_id']}/assets", params={"include_annotations": True}).raise_for_status()
+    answer = api.get(f"/api/datasets/{imported['version']['datasetId']}/assets", params={"include_annotations": True}).raise_for_status()
     assert sum(len(asset["annotations"]) for asset in answer.json()["assets"]) == 8 * 2000
     assert len(answer.content) > 1024**2
 

@@ -63,7 +63,7 @@ def test_a_finished_run(story: Story, page: Page):
 
 def test_a_live_run_heals_when_the_gateway_restarts(story: Story, page: Page, command: Command, stack: RunningStack, api: httpx.Client):
     run = command.json("train", "data=cells@v1", "model=yolov8n", "epochs=6", *ARGUMENTS, "--detach")
-    page.goto(f"{stack.gateway_url}/#/runs/{run['run_id']}")
+    page.goto(f"{stack.gateway_url}/#/runs/{run['runId']}")
     rows = page.locator("h2:has-text('Epochs') + div tbody tr")
     expect(rows.first).to_be_visible(timeout=240_000)
     stack.kill("envoy")
@@ -84,7 +84,7 @@ def test_hostile_text_is_text(story: Story, page: Page, command: Command, stack:
     command.run("dataset", "import", str(tmp_path / "hostile"), "--name", "hostile")
     command.run("split", "create", "hostile@v1", "--ratios", "0.6,0.2,0.2", "--seed", "1", "--stratify")
     run = command.json("train", "data=hostile@v1", "model=yolov8n", "epochs=1", *ARGUMENTS)
-    page.goto(f"{stack.gateway_url}/#/runs/{run['run_id']}")
+    page.goto(f"{stack.gateway_url}/#/runs/{run['runId']}")
     expect(page.locator(".log")).to_contain_text(hostile, timeout=60_000)
     assert page.evaluate("window.broken") is None
 

@@ -132,10 +132,10 @@ def test_what_a_run_trained_on_is_recorded(story: Story, api: httpx.Client):
 
 def test_the_evaluation_names_its_split(story: Story):
     evaluation = story.evaluation
-    assert evaluation["split"] == "test"
-    assert 0 < evaluation["overall"]["mAP50"] <= 1
-    assert {item["class"] for item in evaluation["classes"]}
-    assert evaluation["contaminated_images"] == 0
+    assert evaluation["split"] == "SPLIT_TEST"
+    assert 0 < evaluation["result"]["overall"]["mAP50"] <= 1
+    assert {item["className"] for item in evaluation["result"]["classes"]}
+    assert int(evaluation["contaminatedImages"]) == 0
 
 
 def test_plots_open_with_a_plain_get_and_expire(story: Story, command: Command, api: httpx.Client):
@@ -160,8 +160,8 @@ def test_plots_open_with_a_plain_get_and_expire(story: Story, command: Command, 
 
 def test_a_second_import_sends_nothing_and_makes_no_version(story: Story, command: Command):
     again = command.json("dataset", "import", str(story.source), "--name", "cells")
-    assert again["version"] == "cells@v1"
-    assert again["uploaded_files"] == 0
+    assert again["reference"] == "cells@v1"
+    assert again["uploadedFiles"] == 0
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     evaluation = run_pb2.Evaluation(run_reference="cells/8", number=2, result=run_pb2.EvaluationResult(overall={"mAP50": 0.75}))
     answers = {
         "dataset import": documents.import_report(report, [], ImportResult(report, 0, 0)),
-        "train data=cells@v3": documents.run(run_pb2.Run(reference="cells/8")),
+        "train data=cells@v3": documents.document(run_pb2.Run(reference="cells/8")),
         "eval run": documents.evaluation(evaluation),
     }
     program, calls = tmp_path / "splitrail", tmp_path / "calls"

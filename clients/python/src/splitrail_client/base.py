@@ -1,4 +1,4 @@
-"""What every part of the asynchronous client stands on: the open channel, pages, and versions by reference."""
+"""The base of the asynchronous client: the open channel, paging, and looking up versions by reference."""
 
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -13,7 +13,7 @@ from .connection import DEFAULT_PROJECT, Connection
 from .errors import RefusedError
 
 PAGE = 1000
-"""As many as a request for a list, or one with a list, may hold."""
+"""The most items that one request or one page may hold."""
 _DRAFT = re.compile(r"^(?P<dataset>[^@#]+)@draft$")
 _ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
@@ -44,7 +44,7 @@ class BaseClient:
     async def version(self, reference: str) -> dataset_pb2.DatasetVersion:
         """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means; `cells@draft`: the dataset's draft, if it has only one.
 
-        A version or draft goes by its version_id too.
+        The version_id of a version or draft works too.
         """
         if match := _DRAFT.match(reference):
             return await self._only_draft(match["dataset"])
@@ -55,7 +55,7 @@ class BaseClient:
         request = dataset_service_pb2.ListDatasetsRequest(project_id=self.project, name=name)
         found = [item for item in (await self.channel.call(self.channel.datasets.ListDatasets, request)).datasets if item.name == name]
         if not found:
-            raise RefusedError(f"there is no dataset {name!r} in the project {self.project}; `splitrail dataset ls` lists what there is")
+            raise RefusedError(f"there is no dataset {name!r} in the project {self.project}; `splitrail dataset ls` lists the datasets")
         return found[0]
 
     async def drafts(self, dataset: str | dataset_pb2.DatasetVersion) -> list[version_pb2.Draft]:
@@ -68,21 +68,21 @@ class BaseClient:
         drafts = await self.drafts(dataset)
         if not drafts:
             raise RefusedError(
-                f"{dataset} has no draft: it was committed or deleted, or none was begun; `splitrail version ls {dataset}` lists its versions,"
-                f" `splitrail version new {dataset}` begins a draft"
+                f"{dataset} has no draft: it was committed or deleted, or none was started; `splitrail version ls {dataset}` lists its versions,"
+                f" `splitrail version new {dataset}` starts one"
             )
         if len(drafts) > 1:
             ids = ", ".join(item.version.version_id for item in drafts)
-            raise RefusedError(f"{dataset} has {len(drafts)} drafts: name the one that is meant by its id ({ids})")
+            raise RefusedError(f"{dataset} has {len(drafts)} drafts: name one by its id ({ids})")
         return drafts[0].version
 
     async def _resolve(self, reference: str) -> dataset_service_pb2.ResolveVersionResponse:
         request = dataset_service_pb2.ResolveVersionRequest(project_id=self.project, reference=reference)
-        with saying_what_is_gone(reference):
+        with explaining_not_found(reference):
             return await self.channel.call(self.channel.datasets.ResolveVersion, request)
 
     async def _pages(self, method: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
-        """Every page that a List call has for `request`."""
+        """All pages that a List call returns for `request`."""
         request.page_size = PAGE
         while True:
             page = await self.channel.call(method, request)
@@ -93,20 +93,20 @@ class BaseClient:
 
 
 def is_version_id(reference: str) -> bool:
-    """True for the id of a version or draft, which no other reference looks like."""
+    """True for the id (a UUID) of a version or draft."""
     return _ID.match(reference) is not None
 
 
 @contextmanager
-def saying_what_is_gone(reference: str) -> Iterator[None]:
-    """A refusal because nothing has this version_id says in which ways a draft ends: whoever kept the id may not know that it has."""
+def explaining_not_found(reference: str) -> Iterator[None]:
+    """Adds to NOT_FOUND for a version_id how drafts end: the caller may have kept the id of one that is gone."""
     try:
         yield
     except RefusedError as error:
         if error.code is not grpc.StatusCode.NOT_FOUND or not is_version_id(reference):
             raise
         text = (
-            f"there is no version or draft {reference} (any more): it was deleted, or it was a draft that was committed without changes, or it is"
-            " in a project that you cannot see; `splitrail version ls DATASET` lists what there is, `splitrail version new DATASET` begins a draft"
+            f"there is no version or draft {reference}: it was deleted, or it was a draft that was committed without changes, or it is in a project"
+            " that you cannot access; `splitrail version ls DATASET` lists versions and drafts, `splitrail version new DATASET` starts a draft"
         )
         raise RefusedError(text, code=error.code, reason=error.reason, metadata=error.metadata) from error

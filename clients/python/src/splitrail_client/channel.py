@@ -1,4 +1,4 @@
-"""One gRPC channel to the gateway: deadlines, the token, keepalive, safe retries, and errors as this client's own."""
+"""One gRPC channel to the gateway: deadlines, token, keepalive, safe retries, and gRPC errors translated to SplitrailError."""
 
 import asyncio
 import json
@@ -29,9 +29,9 @@ if TYPE_CHECKING:  # the asynchronous face of the stubs exists for type checkers
 
 Answer = TypeVar("Answer", bound=Message)
 DEADLINE_SECONDS = 30.0
-"""Of a unary call."""
+"""Default deadline of a unary call."""
 LONG_DEADLINE_SECONDS = 180.0
-"""Of a unary call that looks at all files of a source or all images of a version."""
+"""Deadline of a unary call that processes all files of a source or all images of a version."""
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _SERVICE_CONFIG = {
     # Safe: each of the calls made here may be repeated (reads, idempotent ones, and creations under one request_id).
@@ -51,7 +51,7 @@ _SERVICE_CONFIG = {
 
 
 class Channel:
-    """The services behind one gateway. To be made and closed within one event loop."""
+    """The services behind one gateway. Create and close it within one event loop."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -84,7 +84,7 @@ class Channel:
         return self._connection.url
 
     async def close(self) -> None:
-        """Ends the channel; running calls are cancelled."""
+        """Closes the channel and cancels running calls."""
         await self._channel.close()
 
     async def call(
@@ -99,7 +99,7 @@ class Channel:
             raise self._unless_ours(error) from error
 
     async def stream(self, method: Callable[..., grpc.aio.UnaryStreamCall[Any, Answer]], request: Message) -> AsyncGenerator[Answer, None]:
-        """The messages of a server stream, which is cancelled when the iteration is given up. Raises SplitrailError."""
+        """The messages of a server stream, which is cancelled when the iteration stops early. Raises SplitrailError."""
         call = method(request, metadata=self._metadata)
         try:
             async for answer in call:
@@ -112,8 +112,8 @@ class Channel:
             call.cancel()
 
     def _unless_ours(self, error: asyncio.CancelledError) -> BaseException:
-        """gRPC reports a stream that the other side has cancelled as if this task had been: tells the two apart."""
+        """gRPC raises CancelledError both when this task is cancelled and when the server cancels the stream: tells the two apart."""
         task = asyncio.current_task()
         if task is not None and task.cancelling() > 0:
             return error
-        return UnreachableError(f"{self.url} has broken off the call", code=grpc.StatusCode.CANCELLED)
+        return UnreachableError(f"{self.url} broke the connection", code=grpc.StatusCode.CANCELLED)

@@ -1,4 +1,4 @@
-"""The asynchronous client. `sync.Client` is its twin for scripts and notebooks."""
+"""The asynchronous client. generate_sync.py makes `sync.Client` of it, for scripts and notebooks."""
 
 import importlib
 import importlib.util
@@ -19,11 +19,11 @@ from .channel import LONG_DEADLINE_SECONDS
 from .errors import JobFailedError, RefusedError, UsageError
 from .export import FORMATS, Export, ExportProgress, ExportResult
 from .references import (
-    SplitWishes,
+    SplitOptions,
     dataset_name,
-    evaluation_reference,
     group_by,
     new_request_id,
+    parse_evaluation_reference,
     split_method,
     split_name,
     split_ratios,
@@ -31,7 +31,7 @@ from .references import (
     task_value,
     to_values,
 )
-from .transfer import ImportOrder, ImportProgress, ImportResult, Transfer
+from .transfer import ImportProgress, ImportResult, ImportSpec, Transfer
 from .versions import VersionClient
 from .watching import OnInterruption, watch_run
 
@@ -42,9 +42,9 @@ EvaluationLike = run_pb2.Evaluation | str
 
 
 class AsyncClient(VersionClient):
-    """Everything that the platform offers to people, over one gateway. An asynchronous context manager; see `connect_async`.
+    """A client of one gateway. An asynchronous context manager; see `connect_async`.
 
-    Every call raises RefusedError (with `reason` and `violations`) or UnreachableError.
+    Every call may raise RefusedError (with `reason` and `violations`) or UnreachableError.
     """
 
     # Data
@@ -59,15 +59,15 @@ class AsyncClient(VersionClient):
         dry_run: bool = False,
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> ImportResult:
-        """Sends a folder of images and annotations, a .zip, .tar or .tar.gz of one, and waits for the version. What is there is not sent again.
+        """Imports a folder of images and annotations, or a .zip, .tar or .tar.gz of one. Files that the platform already has are not sent.
 
-        `name` defaults to the folder's. `task`: what the annotations describe, detect, segment, pose, obb or classify.
-        `strict` refuses a source with any problem; `dry_run` reports and commits nothing.
-        Raises UsageError for a folder that cannot be read or holds no image, ImportFailedError when no version comes of it.
+        `name` defaults to the folder's. `task`: detect, segment, pose, obb or classify.
+        `strict` refuses a source with any problem; `dry_run` only reports.
+        Raises UsageError for a folder that cannot be read or has no images, ImportFailedError when the import fails.
         """
         folder = Path(path)
-        order = ImportOrder(folder, self.project, name or dataset_name(folder), strict, dry_run, task_value(task))
-        return await Transfer(self.channel, order, progress or _ignore).run()
+        spec = ImportSpec(folder, self.project, name or dataset_name(folder), strict, dry_run, task_value(task))
+        return await Transfer(self.channel, spec, progress or _ignore).run()
 
     async def export(
         self,
@@ -79,13 +79,14 @@ class AsyncClient(VersionClient):
         include_unlabelled: bool = False,
         progress: Callable[[ExportProgress], None] | None = None,
     ) -> ExportResult:
-        """Writes the version that `cells@v3#2` means as a folder, `yolo` (`yolo train data=data.yaml` works there) or `coco`.
+        """Writes the version that `cells@v3#2` names to a folder, as `yolo` (`yolo train data=data.yaml` works there) or `coco`.
 
-        `parts` (`["test"]`): only these; `include_unlabelled`: also images in no part. The folder is new, empty, or the same export, broken off.
+        `parts` (`["test"]`): only these; `include_unlabelled`: also images in no part. The folder must be new, empty, or an interrupted run of the
+        same export.
         Raises UsageError for any other folder, RefusedError for a part that has no images.
         """
         if format not in FORMATS:
-            raise UsageError(f"{format!r} is no format of exports: use {' or '.join(FORMATS)}")
+            raise UsageError(f"{format!r} is not an export format: use {' or '.join(FORMATS)}")
         resolved = await self._resolve(reference)
         request = export_service_pb2.ExportVersionRequest(
             dataset_id=resolved.version.dataset_id,
@@ -108,41 +109,41 @@ class AsyncClient(VersionClient):
         request = dataset_service_pb2.ListDatasetsRequest(project_id=self.project)
         return [item async for page in self._pages(self.channel.datasets.ListDatasets, request) for item in page.datasets]
 
-    async def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]) -> split_pb2.SplitRevision:
-        """Splits a version into train, val and test, and makes that its current split. Equal arguments give an equal split anywhere."""
-        parameters = await self._split_parameters(ratios, wishes)
+    async def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]) -> split_pb2.SplitRevision:
+        """Splits a version into train, val and test, and makes that its current split. Equal arguments give the same split everywhere."""
+        parameters = await self._split_parameters(ratios, options)
         version = await self.version(reference)
         request = split_service_pb2.CreateSplitRequest(
             dataset_id=version.dataset_id,
             version_id=version.version_id,
             parameters=parameters,
             request_id=new_request_id(),
-            keep_current="folds" in wishes,
+            keep_current="folds" in options,
         )
         return (await self.channel.call(self.channel.splits.CreateSplit, request, seconds=LONG_DEADLINE_SECONDS)).split
 
     async def preview_split(
-        self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **wishes: Unpack[SplitWishes]
+        self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]
     ) -> split_pb2.SplitRevision:
-        """What `split` would make, with its certificate; nothing is stored, so it has neither id nor number."""
-        parameters = await self._split_parameters(ratios, wishes)
+        """The split that `split` would create, with its certificate; nothing is stored, so it has neither id nor number."""
+        parameters = await self._split_parameters(ratios, options)
         version = await self.version(reference)
         request = split_service_pb2.PreviewSplitRequest(dataset_id=version.dataset_id, version_id=version.version_id, parameters=parameters)
         return (await self.channel.call(self.channel.splits.PreviewSplit, request, seconds=LONG_DEADLINE_SECONDS)).split
 
-    async def _split_parameters(self, ratios: Sequence[float], wishes: SplitWishes) -> split_pb2.SplitParameters:
-        """Raises UsageError before anything is asked of a service."""
-        folds = wishes.get("folds")
+    async def _split_parameters(self, ratios: Sequence[float], options: SplitOptions) -> split_pb2.SplitParameters:
+        """Raises UsageError before any call to a service."""
+        folds = options.get("folds")
         parameters = split_pb2.SplitParameters(
             ratios=split_ratios(ratios),
-            seed=wishes.get("seed", 0),
-            method=split_method(wishes.get("method", "stratified")),
-            group_by=[group_by(rule) for rule in wishes.get("group_by", ())],
-            pins=[split_pb2.Pin(path=path, split=split_value(part)) for path, part in wishes.get("pins", {}).items()],
+            seed=options.get("seed", 0),
+            method=split_method(options.get("method", "stratified")),
+            group_by=[group_by(rule) for rule in options.get("group_by", ())],
+            pins=[split_pb2.Pin(path=path, split=split_value(part)) for path, part in options.get("pins", {}).items()],
             folds=split_pb2.Folds(count=folds[0], index=folds[1]) if folds else None,
         )
-        if wishes.get("base"):
-            parameters.base_split_id = (await self.get_split(wishes["base"])).split_id
+        if options.get("base"):
+            parameters.base_split_id = (await self.get_split(options["base"])).split_id
         return parameters
 
     async def splits(self, reference: str) -> list[split_pb2.SplitRevision]:
@@ -152,7 +153,7 @@ class AsyncClient(VersionClient):
         return [item async for page in self._pages(self.channel.splits.ListSplits, request) for item in page.splits]
 
     async def compare_splits(self, reference: str, before: str) -> split_service_pb2.CompareSplitsResponse:
-        """What is elsewhere in one revision than in an earlier one: counts, and every image that moved."""
+        """Which images are in another part than in the revision `before`: counts, and every image that moved."""
         now, earlier = await self.get_split(reference), await self.get_split(before)
         request = split_service_pb2.CompareSplitsRequest(split_id=now.split_id, before_split_id=earlier.split_id)
         whole = split_service_pb2.CompareSplitsResponse()
@@ -169,7 +170,7 @@ class AsyncClient(VersionClient):
         return [item async for page in self._pages(self.channel.splits.FindLeaks, request) for item in page.leaks]
 
     async def get_split(self, reference: str) -> split_pb2.SplitRevision:
-        """The split that `cells@v3#2` means; without number, the version's current one."""
+        """The split that `cells@v3#2` names; without number, the version's current split."""
         resolved = await self._resolve(reference)
         request = split_service_pb2.GetSplitRequest(
             dataset_id=resolved.version.dataset_id, version_id=resolved.version.version_id, split_id=resolved.split_id
@@ -179,11 +180,11 @@ class AsyncClient(VersionClient):
     async def delete_split(self, reference: str) -> None:
         """Deletes `cells@v3#2`; the newest of the others becomes the current one. Raises RefusedError (PINNED) while a job uses it.
 
-        UsageError for `cells@v3`, which means a split without naming it.
+        UsageError for `cells@v3`, which only implies a split.
         """
         found = await self.get_split(reference)
         if reference != found.reference:
-            raise UsageError(f"{reference} does not name one split, so nothing was deleted: say {found.reference} if that is meant")
+            raise UsageError(f"{reference} does not name a split, so nothing was deleted: use {found.reference} to delete that one")
         await self.channel.call(self.channel.splits.DeleteSplit, split_service_pb2.DeleteSplitRequest(split_id=found.split_id))
 
     # Runs
@@ -198,16 +199,16 @@ class AsyncClient(VersionClient):
         labels: Mapping[str, str] | None = None,
         **arguments: Any,
     ) -> run_pb2.Run:
-        """Queues a training on the split that `data` means. `arguments` are Ultralytics' (`epochs=20`); see `schema`.
+        """Queues a training run on the split that `data` names. `arguments` are those of Ultralytics (`epochs=20`); see `schema`.
 
-        Raises RefusedError naming each argument that is unknown, of a wrong type, out of range or not the caller's to set.
+        Raises RefusedError naming each argument that is unknown, of a wrong type, out of range or set by the platform.
         """
         return (await self.create_run(data=data, model=model, queue=queue, external_id=external_id, labels=labels, arguments=arguments)).run
 
     async def create_run(
         self, *, data: str, model: str, arguments: Mapping[str, Any], queue: str = "", external_id: str = "", labels: Mapping[str, str] | None = None
     ) -> run_service_pb2.CreateRunResponse:
-        """As `train`, with the service's warnings; for arguments whose names collide with Python's own."""
+        """Like `train`, with the service's warnings; also for arguments whose names collide with parameters of `train`."""
         request = run_service_pb2.CreateRunRequest(
             project_id=self.project,
             data=data,
@@ -221,7 +222,7 @@ class AsyncClient(VersionClient):
         return await self.channel.call(self.channel.runs.CreateRun, request)
 
     async def run(self, run: RunLike) -> run_pb2.Run:
-        """A run as it stands now."""
+        """The current state of a run."""
         if isinstance(run, run_pb2.Run):
             request = run_service_pb2.GetRunRequest(run_id=run.run_id)
             return (await self.channel.call(self.channel.runs.GetRun, request)).run
@@ -229,7 +230,7 @@ class AsyncClient(VersionClient):
         return (await self.channel.call(self.channel.runs.ResolveRun, reference)).run
 
     async def runs(self, *, state: run_event_pb2.JobState.ValueType = run_event_pb2.JOB_STATE_UNSPECIFIED, limit: int = 0) -> list[run_pb2.Run]:
-        """Runs of the project, newest first; `limit` 0: all of them."""
+        """Runs of the project, newest first; `limit` 0: all."""
         found: list[run_pb2.Run] = []
         request = run_service_pb2.ListRunsRequest(project_id=self.project, state=state)
         async with aclosing(self._pages(self.channel.runs.ListRuns, request)) as pages:
@@ -255,9 +256,9 @@ class AsyncClient(VersionClient):
         on_progress: Callable[[run_event_pb2.BatchProgress], None] | None = None,
         on_interruption: OnInterruption | None = None,
     ) -> AsyncGenerator[metrics_pb2.FeedEvent, None]:
-        """Each event of a run once and in order: what has happened, then live, until the run ends. Survives broken connections.
+        """Each event of a run exactly once and in order: past ones, then live, until the run ends. Reconnects by itself.
 
-        `on_progress` gets where the running epoch is; `on_interruption` the error and the seconds until the next try.
+        `on_progress` is called with the progress of the running epoch, `on_interruption` with the error and the seconds until the next attempt.
         """
         run_id = await self._run_id(run)
         async with aclosing(watch_run(self.channel, run_id, after_seq, on_interruption=on_interruption)) as messages:
@@ -273,7 +274,7 @@ class AsyncClient(VersionClient):
         return await self.channel.call(self.channel.metrics.GetRunMetrics, request)
 
     async def history(self, run: RunLike) -> Any:
-        """One row an epoch, by canonical metric key: a pandas DataFrame when pandas is installed, else a list of dicts."""
+        """One row per epoch with its canonical metric keys: a pandas DataFrame when pandas is installed, else a list of dicts."""
         rows = [{"epoch": item.epoch, **dict(sorted(item.metrics.items()))} for item in (await self.metrics(run)).epochs]
         if importlib.util.find_spec("pandas") is None:
             return rows
@@ -296,12 +297,12 @@ class AsyncClient(VersionClient):
         return [item async for page in self._pages(self.channel.metrics.ListLogLines, request) for item in page.lines]
 
     async def cancel(self, run: RunLike) -> run_pb2.Run:
-        """Asks for the end of a run; harmless when repeated."""
+        """Cancels a run. Safe to repeat."""
         request = run_service_pb2.CancelRunRequest(run_id=await self._run_id(run))
         return (await self.channel.call(self.channel.runs.CancelRun, request)).run
 
     async def schema(self) -> run_service_pb2.GetTrainingSchemaResponse:
-        """Every training argument that may be set, and the models."""
+        """The training arguments and the models."""
         return await self.channel.call(self.channel.runs.GetTrainingSchema, run_service_pb2.GetTrainingSchemaRequest())
 
     # Evaluations
@@ -316,9 +317,9 @@ class AsyncClient(VersionClient):
         on: str | None = None,
         **arguments: Any,
     ) -> run_pb2.Evaluation:
-        """Judges a run's best weights on `split` of its own split revision, or of the one that `on` (`cells@v3#2`) means.
+        """Evaluates a run's best weights on the part `split` of its own split revision, or of the one that `on` (`cells@v3#2`) names.
 
-        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended and raises JobFailedError unless it succeeded.
+        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended, and raises JobFailedError unless it succeeded.
         Raises RefusedError for an unfinished run, an empty split, or images that the run was trained on (unless `force`).
         """
         request = run_service_pb2.CreateEvaluationRequest(
@@ -346,14 +347,14 @@ class AsyncClient(VersionClient):
         return ended
 
     async def evaluation(self, evaluation: EvaluationLike) -> run_pb2.Evaluation:
-        """An evaluation as it stands now."""
+        """The current state of an evaluation."""
         if isinstance(evaluation, str):
-            reference = evaluation_reference(evaluation)
+            reference = parse_evaluation_reference(evaluation)
             if reference is not None:
                 for item in await self.evaluations(reference.run):
                     if item.number == reference.number:
                         return item
-                raise RefusedError(f"{reference.run} has no evaluation {reference.number}; `splitrail eval ls {reference.run}` lists what it has")
+                raise RefusedError(f"{reference.run} has no evaluation {reference.number}; `splitrail eval ls {reference.run}` lists its evaluations")
             identifier = evaluation
         else:
             identifier = evaluation.evaluation_id
@@ -371,7 +372,7 @@ class AsyncClient(VersionClient):
 
 
 def ending(job: run_pb2.Job) -> str:
-    """`failed (nan): the loss became NaN`, `was cancelled`: how a job that has not succeeded ended."""
+    """`failed (nan): the loss became NaN`, `was cancelled`: how an unsuccessful job ended."""
     if job.state == run_event_pb2.JOB_STATE_CANCELLED:
         return "was cancelled"
     cause = run_event_pb2.FailureCause.Name(job.cause).removeprefix("FAILURE_CAUSE_").lower().replace("_", " ")

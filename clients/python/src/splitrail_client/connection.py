@@ -1,4 +1,4 @@
-"""Where the platform is and with which token: from arguments, the environment, or a `client.json`."""
+"""The address of the gateway and the token: from arguments, the environment, or a `client.json`."""
 
 import ipaddress
 import json
@@ -23,14 +23,14 @@ class Connection:
     url: str
     token: str
     source: str
-    """Where they were found, for messages."""
+    """Where they were found, for error messages."""
 
     def __repr__(self) -> str:
         return f"Connection(url={self.url!r}, source={self.source!r})"  # the token is a secret
 
     @property
     def is_tls(self) -> bool:
-        """https: the channel is encrypted."""
+        """True for https."""
         return urlsplit(self.url).scheme == "https"
 
     @property
@@ -42,7 +42,7 @@ class Connection:
 
     @property
     def is_loopback(self) -> bool:
-        """The gateway is on this machine: no proxy lies between."""
+        """True when the gateway is on this machine, so that no proxy is used."""
         host = urlsplit(self.url).hostname or ""
         if host == "localhost":
             return True
@@ -54,8 +54,8 @@ class Connection:
 
 def find_connection(url: str | None = None, token: str | None = None, *, folder: Path | None = None) -> Connection:
     """The first of: the arguments; SPLITRAIL_URL and SPLITRAIL_TOKEN; `.splitrail/client.json` in `folder` (default: the current one) or
-    a parent; `splitrail/client.json` in the user's configuration folder. What arguments or environment leave open is taken from
-    the next place, but a token found in a file is only ever sent to the address in the same file.
+    a parent; `splitrail/client.json` in the user's configuration folder. What arguments and environment do not give is taken from
+    the next place, but a token from a file is only ever sent to the address in the same file.
 
     Raises UsageError with what to do when no address or no token is found.
     """
@@ -72,7 +72,7 @@ def find_connection(url: str | None = None, token: str | None = None, *, folder:
     if given[0]:
         raise UsageError(f"no token for {given[0]}: name a file with --token-file, or set {TOKEN_VARIABLE}")
     raise UsageError(
-        f"no Splitrail found: start one with `make up` (it writes .splitrail/client.json), or give --url and --token-file, "
+        f"no Splitrail gateway found: start one with `make up` (it writes .splitrail/client.json), or give --url and --token-file, "
         f"or set {URL_VARIABLE} and {TOKEN_VARIABLE}"
     )
 

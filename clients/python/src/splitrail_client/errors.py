@@ -1,16 +1,18 @@
-"""What can go wrong, one class for each exit code of the `splitrail` command."""
+"""The errors of this client, one class for each exit code of the `splitrail` command."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from splitrail.split.v1 import import_pb2
 
+E = TypeVar("E", bound=Exception)
 UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 BROKEN_CODES = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
-"""Without a reason, this is what gRPC makes of a connection that breaks."""
+"""Without an ErrorInfo reason, gRPC reports a broken connection with these codes."""
 REFUSAL_CODES = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -20,21 +22,21 @@ REFUSAL_CODES = frozenset(
         grpc.StatusCode.ALREADY_EXISTS,
         grpc.StatusCode.UNAUTHENTICATED,
         grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.ABORTED,  # the dataset has moved on
+        grpc.StatusCode.ABORTED,  # the dataset has a newer version than the draft's base
     }
 )
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A field of the request and what is wrong with it."""
+    """An invalid field of the request and what is wrong with it."""
 
     field: str
     description: str
 
 
 class SplitrailError(Exception):
-    """Any error of this client. `exit_code` is what the command ends with; 1 stands for a failure of the platform."""
+    """Any error of this client. `exit_code` is the exit code of the command; 1 means that the platform failed."""
 
     exit_code = 1
 
@@ -56,10 +58,10 @@ class SplitrailError(Exception):
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
         self.hint = ""
-        """What to do about it, when whoever asked knows."""
+        """What the user can do about it, if known."""
 
     def sentences(self, called: Callable[[str], str] = str) -> list[str]:
-        """For people: one sentence for each field, or the message. `called`: what they call a field."""
+        """For display: one sentence for each invalid field, or the message. `called`: field -> the name to show."""
         return [f"{called(item.field)}: {item.description}" for item in self.violations] or [self.message]
 
 
@@ -70,7 +72,7 @@ class JobFailedError(SplitrailError):
 
 
 class ImportFailedError(SplitrailError):
-    """An import ended without a version; `report` holds its problems. With problems, the data was refused; without, something failed."""
+    """An import ended without a version; `report` holds its problems. With problems, the data was refused; without, the import itself failed."""
 
     def __init__(self, message: str, report: import_pb2.Import) -> None:
         super().__init__(message)
@@ -79,13 +81,13 @@ class ImportFailedError(SplitrailError):
 
 
 class UsageError(SplitrailError):
-    """The caller gave something that cannot be meant: a folder that is not there or holds no image, ratios that do not add up to 1, no address."""
+    """The caller's input is invalid: a folder that does not exist or has no images, ratios that do not add up to 1, no address."""
 
     exit_code = 2
 
 
 class RefusedError(SplitrailError):
-    """A service understood the request and refuses it; `code`, `reason` and `violations` say why."""
+    """A service refused the request; `code`, `reason` and `violations` say why."""
 
     exit_code = 3
 
@@ -96,8 +98,14 @@ class UnreachableError(SplitrailError):
     exit_code = 4
 
 
+def first_error(group: BaseExceptionGroup[E]) -> E:
+    """The first error of several that were raised together."""
+    error = group.exceptions[0]
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error
+
+
 def from_rpc(error: grpc.aio.AioRpcError, url: str) -> SplitrailError:
-    """The error of a call to the gateway at `url`, with what its details say."""
+    """The error of a call to the gateway at `url`, with reason, metadata and violations from its details."""
     code, text = error.code(), error.details() or error.code().name
     reason, metadata, violations = "", {}, []
     status = rpc_status.from_call(error)
@@ -112,12 +120,12 @@ def from_rpc(error: grpc.aio.AioRpcError, url: str) -> SplitrailError:
         kind = UnreachableError
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             text = f"{url} did not answer in time"
-        elif not reason:  # not a service's own answer: the gateway or the way to it
+        elif not reason:  # from the gateway or the network, not from a service
             text = f"{url} cannot be reached ({text.rpartition(': ')[2]})"  # the rest repeats the address in gRPC's own words
     elif code in BROKEN_CODES and not reason:  # a service's own INTERNAL has a reason
-        kind, text = UnreachableError, f"{url} has broken off the call"
+        kind, text = UnreachableError, f"{url} broke the connection"
     elif code in REFUSAL_CODES:
         kind = RefusedError
-        if code is grpc.StatusCode.UNAUTHENTICATED and not reason:  # the gateway's word for it
+        if code is grpc.StatusCode.UNAUTHENTICATED and not reason:  # the gateway's own refusal
             text = f"{url} does not accept the token: {text}"
     return kind(text, code=code, reason=reason, metadata=metadata, violations=violations)

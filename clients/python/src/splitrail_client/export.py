@@ -1,4 +1,4 @@
-"""Taking a version out: the service says which files a folder is made of; what is there already with the right bytes stays."""
+"""Exporting a version to a folder: the service lists the files; those that exist with the right bytes are kept."""
 
 import asyncio
 import hashlib
@@ -20,26 +20,26 @@ from splitrail.split.v1 import export_service_pb2
 from splitrail.split.v1.export_service_pb2 import ExportFile, ExportVersionRequest, ExportVersionResponse
 
 from .channel import Channel
-from .errors import SplitrailError, UnreachableError, UsageError
+from .errors import SplitrailError, UnreachableError, UsageError, first_error
 from .text import plain
-from .transfer import DIRECT, TIMEOUT
-from .watching import Interruptions, OnInterruption, Patience, unbroken
+from .transfer import NO_PROXY, TIMEOUT
+from .watching import Interruptions, OnInterruption, RetryPolicy, with_silence_limit
 
 FORMATS = {"yolo": export_service_pb2.EXPORT_FORMAT_YOLO, "coco": export_service_pb2.EXPORT_FORMAT_COCO}
 LOCK_FILE = "split.lock.json"
-"""The first file of every export: equal locks stand for equal exports."""
+"""The first file of every export; it identifies the export."""
 DOWNLOADS_AT_ONCE = 8
 _TEMPORARY = ".splitrail-export"
 _PIECE_BYTES = 256 * 1024
 _TRIES = 6
 _LIMITS = httpx.Limits(max_connections=DOWNLOADS_AT_ONCE, max_keepalive_connections=DOWNLOADS_AT_ONCE)
-# Planning the export of millions of images takes the service a while.
-_PATIENCE = Patience(silence=180.0)
+# The service may need a while before the first message of an export of millions of images.
+_POLICY = RetryPolicy(silence=180.0)
 
 
 @dataclass(frozen=True)
 class ExportProgress:
-    """How far an export is, in images."""
+    """Progress of an export, in images."""
 
     done: int
     total: int
@@ -47,29 +47,29 @@ class ExportProgress:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A folder that is complete."""
+    """A complete export."""
 
     folder: Path
     reference: str
     """`cells@v3#2`, or `cells@v3` for a version without split."""
     end: export_service_pb2.ExportEnd
-    """Numbers of files and images, and the digests."""
+    """Counts of files and images, and the digests."""
     written_files: int
-    """Files that were not there yet, or with other bytes."""
+    """Files that did not exist or had other bytes."""
     written_bytes: int
     left_out: int = 0
-    """Images of the version that are in no part; 0 when only some parts were asked for."""
+    """Images of the version that are in no part of the split; 0 when only some parts were exported."""
 
 
 Report = Callable[[ExportProgress], None]
 
 
-class _NotGivenError(Exception):
-    """The object store did not give the right bytes this time."""
+class _DownloadFailedError(Exception):
+    """This attempt to download failed; another one may succeed."""
 
 
 class Export:
-    """One export on its way."""
+    """One export."""
 
     def __init__(
         self, channel: Channel, request: ExportVersionRequest, folder: Path, report: Report, on_interruption: OnInterruption | None = None
@@ -80,21 +80,21 @@ class Export:
         self._temporary = folder / _TEMPORARY
         self._names = itertools.count()
         self._report = report
-        self._interruptions = Interruptions(_PATIENCE, on_interruption)
+        self._interruptions = Interruptions(_POLICY, on_interruption)
         self._start = export_service_pb2.ExportStart()
         self._lock = b""
-        self._opened: BufferedRandom | None = None  # the file whose pieces are coming
+        self._opened: BufferedRandom | None = None  # the file whose chunks are arriving
         self._files = self._files_since = 0  # complete up to the cursor, and after it
         self._images = self._images_since = 0
         self._written = self._written_bytes = 0
 
     async def run(self) -> ExportResult:
-        """Exports to the end. Running it again completes the folder, or finds it complete.
+        """Exports to the end. Running it again completes the folder.
 
-        Raises UsageError for a folder that holds something else or cannot be written, RefusedError, UnreachableError.
+        Raises UsageError for a folder that has other content or cannot be written, RefusedError, UnreachableError.
         """
         try:
-            async with httpx.AsyncClient(timeout=TIMEOUT, limits=_LIMITS, mounts=DIRECT) as http:
+            async with httpx.AsyncClient(timeout=TIMEOUT, limits=_LIMITS, mounts=NO_PROXY) as http:
                 while True:
                     try:
                         end = await self._follow(http)
@@ -117,7 +117,7 @@ class Export:
         lock: list[ExportFile] = []
         async with (
             aclosing(self._channel.stream(self._channel.exports.ExportVersion, self._request)) as stream,
-            aclosing(unbroken(stream, _PATIENCE.silence)) as messages,
+            aclosing(with_silence_limit(stream, _POLICY.silence)) as messages,
         ):
             async for message in messages:
                 if message.HasField("start"):
@@ -135,30 +135,30 @@ class Export:
 
     def _begin(self, start: export_service_pb2.ExportStart) -> None:
         if self._start.version_id and self._start != start:
-            raise UsageError(f"{start.reference} has become the current split meanwhile: export again, and name the split that is meant")
+            raise UsageError(f"{start.reference} became the current split during the export: export again and name the split")
         self._start = start
 
     def _claim(self, lock: Sequence[ExportFile]) -> None:
-        """Makes the folder this export's, or finds that it is. Blocking. Raises UsageError when it holds anything else."""
+        """Creates the folder, or checks that it belongs to this export. Blocking. Raises UsageError when it has other content."""
         data = b"".join(file.data for file in lock)
         if lock[-1].path != LOCK_FILE or (self._lock and self._lock != data):
-            raise _defect(f"the service sends {plain(lock[-1].path)!r} where {LOCK_FILE} of this export is due")
+            raise _defect(f"the service sent {plain(lock[-1].path)!r} instead of the {LOCK_FILE} of this export")
         there = plain(str(self._folder))
         if not self._lock:
             if self._folder.exists() and not self._folder.is_dir():
                 raise UsageError(f"{there} is not a folder")
             found = sorted(path.name for path in self._folder.iterdir() if path.name != _TEMPORARY) if self._folder.exists() else []
             if found and LOCK_FILE not in found:
-                raise UsageError(f"{there} is not empty, and was not made by an export: name a new folder")
+                raise UsageError(f"{there} is not empty and is not an export: name a new folder")
             if found and (self._folder / LOCK_FILE).read_bytes() != data:
-                raise UsageError(f"{there} holds another export: name a new folder (its {LOCK_FILE} says which one it is)")
-            shutil.rmtree(self._temporary, ignore_errors=True)  # what one that was killed has left
+                raise UsageError(f"{there} is another export (see its {LOCK_FILE}): name a new folder")
+            shutil.rmtree(self._temporary, ignore_errors=True)  # left by an export that was killed
             self._temporary.mkdir(parents=True)
             self._lock = data
         self._write(self._folder / LOCK_FILE, data)
 
     async def _take(self, http: httpx.AsyncClient, files: Sequence[ExportFile]) -> None:
-        """Images at once, then what is here, in order: a label never comes before its image, data.yaml never before the last of them."""
+        """Downloads images concurrently, then writes the other files in order: no label before its image, data.yaml last."""
         slots = anyio.CapacityLimiter(DOWNLOADS_AT_ONCE)
         try:
             async with asyncio.TaskGroup() as group:
@@ -166,7 +166,7 @@ class Export:
                     if file.HasField("url"):
                         group.create_task(self._image(http, file, slots))
         except* (SplitrailError, OSError) as errors:
-            raise _leaf(errors) from None
+            raise first_error(errors) from None
         here = [file for file in files if not file.HasField("url")]
         if here:
             await asyncio.to_thread(self._put, here)
@@ -182,11 +182,11 @@ class Export:
 
     def _checked(self, end: export_service_pb2.ExportEnd) -> export_service_pb2.ExportEnd:
         if (sent := 1 + self._files + self._files_since) != end.file_count:
-            raise _defect(f"the service sent {sent} files and says that there are {end.file_count}: export again")
+            raise _defect(f"the service sent {sent} files but counts {end.file_count}: export again")
         return end
 
     async def _image(self, http: httpx.AsyncClient, file: ExportFile, slots: anyio.CapacityLimiter) -> None:
-        """One image, unless it is there. Once its URL has ended, another stream gives another one."""
+        """Downloads one image unless it exists. When its URL has expired, the stream is opened again, which gives a new URL."""
         target = self._target(file.path)
         async with slots:
             if not await asyncio.to_thread(_holds, target, file):
@@ -196,22 +196,22 @@ class Export:
         self._report(ExportProgress(self._images + self._images_since, self._start.image_count))
 
     async def _fetch(self, http: httpx.AsyncClient, file: ExportFile, target: Path) -> None:
-        """One GET, tried again while the store cannot: safe, since it only reads."""
+        """One GET, repeated while the store fails: safe, since it only reads."""
         temporary = self._temporary / f"{next(self._names)}"
         try:
             async for attempt in stamina.retry_context(
-                on=(httpx.TransportError, _NotGivenError), attempts=_TRIES, timeout=None, wait_initial=0.2, wait_max=10.0, wait_jitter=0.5
+                on=(httpx.TransportError, _DownloadFailedError), attempts=_TRIES, timeout=None, wait_initial=0.2, wait_max=10.0, wait_jitter=0.5
             ):
                 with attempt:
                     await _get(http, file, temporary)
-        except (httpx.TransportError, _NotGivenError) as error:
+        except (httpx.TransportError, _DownloadFailedError) as error:
             place = urlsplit(file.url).netloc
-            raise UnreachableError(f"the object store at {place} does not give {plain(file.path)}: {error or type(error).__name__}") from error
+            raise UnreachableError(f"the object store at {place} did not return {plain(file.path)}: {error or type(error).__name__}") from error
         await asyncio.to_thread(_move, temporary, target)
         self._count(file.size_bytes)
 
     def _put(self, files: Sequence[ExportFile]) -> None:
-        """Writes files, or pieces of them, in order. Blocking."""
+        """Writes files, or chunks of them, in order. Blocking."""
         for file in files:
             target = self._target(file.path)
             if self._opened is None and not file.more:
@@ -220,7 +220,7 @@ class Export:
                 self._write(target, file.data)
                 continue
             if self._opened is None:
-                self._opened = open(self._temporary / f"{next(self._names)}", "w+b")  # noqa: SIM115 - its pieces come in several messages
+                self._opened = open(self._temporary / f"{next(self._names)}", "w+b")  # noqa: SIM115 - its chunks arrive in several messages
             self._opened.write(file.data)
             if not file.more:
                 opened, self._opened = self._opened, None
@@ -249,10 +249,10 @@ class Export:
         self._written_bytes += size
 
     def _target(self, path: str) -> Path:
-        """Where a file goes. The service makes safe paths: one that is not would be a defect, and is not followed."""
+        """Where a file is written. Raises SplitrailError for a path that would leave the folder."""
         parts = path.split("/")
         if any(part in ("", ".", "..") or set(part) & set("\\:\0") for part in parts) or parts[0] == _TEMPORARY:
-            raise _defect(f"the service names {plain(path)!r}, which is no path within a folder")
+            raise _defect(f"the service sent {plain(path)!r}, which is not a path within the folder")
         return self._folder.joinpath(*parts)
 
     def _close(self) -> None:
@@ -262,18 +262,12 @@ class Export:
 
 
 def _defect(message: str) -> SplitrailError:
-    """What asking again would not mend."""
+    """An error that a retry would not fix."""
     return SplitrailError(message, code=grpc.StatusCode.DATA_LOSS)
 
 
 def _wrong_hash(file: ExportFile) -> SplitrailError:
-    return _defect(f"{plain(file.path)} does not have the hash that the service says: export again")
-
-
-def _leaf(group: BaseExceptionGroup[SplitrailError | OSError]) -> SplitrailError | OSError:
-    """The first error of several that failed together."""
-    error = group.exceptions[0]
-    return _leaf(error) if isinstance(error, BaseExceptionGroup) else error
+    return _defect(f"{plain(file.path)} does not have the hash that the service sent: export again")
 
 
 def _holds(target: Path, file: ExportFile) -> bool:
@@ -296,13 +290,13 @@ async def _get(http: httpx.AsyncClient, file: ExportFile, target: Path) -> None:
     digest = hashlib.sha256()
     async with http.stream("GET", file.url) as answer, await anyio.open_file(target, "wb") as out:
         if answer.status_code == httpx.codes.FORBIDDEN:
-            raise UnreachableError(f"the address of {plain(file.path)} has ended", code=grpc.StatusCode.ABORTED)
+            raise UnreachableError(f"the URL of {plain(file.path)} has expired", code=grpc.StatusCode.ABORTED)
         if answer.status_code in (408, 429) or answer.status_code >= 500:
-            raise _NotGivenError(f"HTTP {answer.status_code}")
+            raise _DownloadFailedError(f"HTTP {answer.status_code}")
         if not answer.is_success:
             raise _defect(f"the object store refuses {plain(file.path)}: HTTP {answer.status_code}")
         async for piece in answer.aiter_raw(_PIECE_BYTES):
             digest.update(piece)
             await out.write(piece)
     if digest.hexdigest() != file.sha256:
-        raise _NotGivenError("its bytes do not have the hash that the service says")
+        raise _DownloadFailedError("its bytes do not have the hash that the service sent")

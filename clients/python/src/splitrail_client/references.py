@@ -1,4 +1,4 @@
-"""What people write: dataset names, `cells/17`, `cells/17/eval/2`, ratios, and `key=value` arguments."""
+"""Parsing what people write: dataset names, `cells/17`, `cells/17/eval/2`, ratios, and `key=value` arguments."""
 
 import hashlib
 import math
@@ -22,7 +22,7 @@ _INTEGER = re.compile(r"^[+-]?[0-9]+$")
 _NUMBER = re.compile(r"^[+-]?([0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|inf|infinity|nan)$", re.IGNORECASE)
 _EXACT = 2**53  # beyond it, protobuf's Value cannot hold an integer
 _WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "none": None, "null": None}
-_TOLERANCE = 1e-6 * (1 + 1e-9)  # the service's
+_TOLERANCE = 1e-6 * (1 + 1e-9)  # as the service has it
 _METHODS = {"stratified": split_pb2.SPLIT_METHOD_STRATIFIED, "random": split_pb2.SPLIT_METHOD_RANDOM, "hash": split_pb2.SPLIT_METHOD_HASH}
 TASKS = {
     "detect": dataset_pb2.TASK_DETECT,
@@ -31,7 +31,7 @@ TASKS = {
     "obb": dataset_pb2.TASK_OBB,
     "classify": dataset_pb2.TASK_CLASSIFY,
 }
-"""What annotations can describe, by Ultralytics' names."""
+"""Tasks by Ultralytics' names."""
 _SPLITS = {"train": dataset_pb2.SPLIT_TRAIN, "val": dataset_pb2.SPLIT_VAL, "test": dataset_pb2.SPLIT_TEST}
 
 
@@ -41,12 +41,12 @@ def version_reference(version: dataset_pb2.DatasetVersion) -> str:
 
 
 def new_request_id() -> str:
-    """An identifier for one creation, so that its retries create nothing more."""
+    """A request_id for one mutation, so that a retry does not repeat it."""
     return str(uuid.uuid4())
 
 
 def import_request_id(project: str, dataset: str, manifest_digest: str, *, strict: bool, dry_run: bool) -> str:
-    """The same source sent to the same dataset in the same way has the same identifier: running an import again resumes it."""
+    """The request_id of an import, equal for the same source, dataset and options: running an import again resumes it."""
     parts = "\n".join([project, dataset, manifest_digest, f"strict={strict}", f"dry_run={dry_run}"])
     return "import-" + hashlib.sha256(parts.encode()).hexdigest()
 
@@ -54,14 +54,14 @@ def import_request_id(project: str, dataset: str, manifest_digest: str, *, stric
 def task_value(name: str) -> dataset_pb2.Task.ValueType:
     """The enum of `detect`, `segment`, `pose`, `obb` or `classify`. Raises UsageError."""
     if name not in TASKS:
-        raise UsageError(f"{name!r} is no task: use {', '.join(TASKS)}")
+        raise UsageError(f"{name!r} is not a task: use {', '.join(TASKS)}")
     return TASKS[name]
 
 
 def dataset_name(folder: Path) -> str:
-    """A dataset's name from that of a folder or archive: what is not allowed becomes '-', or goes where a name begins.
+    """A dataset's name from that of a folder or archive: characters that are not allowed become '-', and are dropped at the start.
 
-    Raises UsageError when nothing remains.
+    Raises UsageError when nothing is left.
     """
     own = folder.absolute()
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", without_ending(own.name) if is_one_file(own) else own.name).strip("-.").lstrip("-._")[:64]
@@ -72,13 +72,13 @@ def dataset_name(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class EvaluationReference:
-    """`cells/17/eval/2` taken apart."""
+    """`cells/17/eval/2` parsed."""
 
     run: str
     number: int
 
 
-def evaluation_reference(text: str) -> EvaluationReference | None:
+def parse_evaluation_reference(text: str) -> EvaluationReference | None:
     """The parts of `cells/17/eval/2`, or None when `text` is something else (a UUID)."""
     match = _EVALUATION.match(text)
     return EvaluationReference(match["run"], int(match["number"])) if match else None
@@ -87,7 +87,7 @@ def evaluation_reference(text: str) -> EvaluationReference | None:
 def split_value(name: str) -> dataset_pb2.Split.ValueType:
     """The enum of `train`, `val` or `test`. Raises UsageError."""
     if name not in _SPLITS:
-        raise UsageError(f"{name!r} is no part of a split: use train, val or test")
+        raise UsageError(f"{name!r} is not a part of a split: use train, val or test")
     return _SPLITS[name]
 
 
@@ -106,25 +106,25 @@ def split_ratios(values: Sequence[float]) -> split_pb2.SplitRatios:
 
 
 def parse_ratios(text: str) -> tuple[float, ...]:
-    """`0.7,0.15,0.15` as numbers. Raises UsageError when one is no number."""
+    """`0.7,0.15,0.15` as numbers. Raises UsageError."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"ratios must be numbers like 0.7,0.15,0.15; got {text!r}") from None
 
 
-class SplitWishes(TypedDict, total=False):
-    """What a split can be asked for besides its ratios."""
+class SplitOptions(TypedDict, total=False):
+    """Options of a split besides its ratios."""
 
     seed: int
     method: str
     """stratified (the default), random or hash."""
     group_by: Sequence[str]
-    """Rules; images that share one of them stay together. See `group_by`."""
+    """Rules: images that are equal by one of them stay in one part. See `group_by`."""
     base: str
     """A revision (`cells@v1#2`) of an earlier version whose images keep their parts."""
     pins: Mapping[str, str]
-    """Path -> train, val or test: images whose part is given."""
+    """Path -> train, val or test: images whose part is fixed."""
     folds: tuple[int, int]
     """(count, index): one fold of a cross-validation. It does not become the current split."""
 
@@ -132,7 +132,7 @@ class SplitWishes(TypedDict, total=False):
 def split_method(name: str) -> split_pb2.SplitMethod.ValueType:
     """The enum of `stratified`, `random` or `hash`. Raises UsageError."""
     if name not in _METHODS:
-        raise UsageError(f"{name!r} is no way to split: use {', '.join(_METHODS)}")
+        raise UsageError(f"{name!r} is not a split method: use {', '.join(_METHODS)}")
     return _METHODS[name]
 
 
@@ -152,7 +152,7 @@ def group_by(rule: str) -> split_pb2.GroupBy:
         return split_pb2.GroupBy(filename_pattern=value)
     if kind == "near" and value.isdecimal() and len(value) < 4:
         return split_pb2.GroupBy(near_duplicate_distance=int(value))
-    raise UsageError(f"{rule!r} is no rule to group by: use folder, metadata:KEY, name:PATTERN or near:BITS")
+    raise UsageError(f"{rule!r} is not a grouping rule: use folder, metadata:KEY, name:PATTERN or near:BITS")
 
 
 def parse_assignments(words: Sequence[str]) -> dict[str, str]:
@@ -171,7 +171,7 @@ def parse_assignments(words: Sequence[str]) -> dict[str, str]:
 def parse_value(text: str) -> Scalar:
     """The value that a word means: True/False, None, a number (NaN and infinities too), or the text itself.
 
-    Whether an argument exists and takes such a value is the service's to say, so nothing is refused here.
+    Names and values are validated by the service, not here.
     """
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
@@ -181,7 +181,7 @@ def parse_value(text: str) -> Scalar:
 
 
 def to_values(arguments: Mapping[str, Any]) -> dict[str, struct_pb2.Value]:
-    """Arguments as they travel. Raises UsageError for a value that no argument can take."""
+    """Arguments as protobuf values. Raises UsageError for a value of another type than str, int, float, bool and None."""
     return {name: _to_value(name, value) for name, value in arguments.items()}
 
 

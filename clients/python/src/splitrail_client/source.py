@@ -1,4 +1,4 @@
-"""A folder of images and annotations on this machine: what of it is sent, and its hashes."""
+"""A local folder of images and annotations: which files are sent, and their hashes."""
 
 import csv
 import hashlib
@@ -14,16 +14,16 @@ from .errors import UsageError
 from .text import plain
 
 IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-"""What the import takes as images."""
+"""Files that the import reads as images."""
 ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
-"""What annotations and class names come in."""
+"""Files with annotations or class names."""
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
-"""What the service expands: such a file is sent as it is."""
+"""Archives, which are sent as they are; the service unpacks them."""
 LISTING_EXTENSION = ".csv"
-"""A list of images that lie in a bucket already."""
+"""A list of images that are in a bucket already."""
 MAX_INLINE_BYTES = 16 * 1024
-"""Annotation files up to here come with their announcement."""
-_BATCH = 32  # files a thread hashes before it reports: most are small
+"""Annotation files up to this size are sent inside AddFiles instead of being uploaded."""
+_BATCH = 32  # files that a thread hashes before it reports progress
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class LocalFile:
 
     @property
     def is_image(self) -> bool:
-        """By its extension, as the import decides too."""
+        """Decided by the extension, as the import does."""
         return _extension(self.path) in IMAGE_EXTENSIONS
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a folder holds, or one archive or list. `format` is a guess for display: the service decides."""
+    """The files of a folder, or one archive or list. `format` is a guess for display: the service detects the format."""
 
     root: Path
     """The folder; that of an archive or list."""
@@ -72,13 +72,13 @@ class HashedFile:
 
     @property
     def is_inline(self) -> bool:
-        """It travels with its announcement: an upload of its own would cost more than what it holds."""
+        """True when it is sent inside AddFiles, because an upload would cost more than so small a file."""
         return self.size_bytes <= MAX_INLINE_BYTES and _extension(self.path) in {*ANNOTATION_EXTENSIONS, LISTING_EXTENSION}
 
 
 def scan(root: Path) -> Source:
-    """Walks a folder; blocking. Hidden files are left out, and so is what no import reads (`.cache`, `.pt`, archives, ...).
-    Symbolic links are followed to files inside the folder only. A .zip, .tar, .tar.gz or .csv is a source of one file, for the service to judge.
+    """Walks a folder; blocking. Hidden files are left out, and so are files that no import reads (`.cache`, `.pt`, archives, ...).
+    Symbolic links are followed to files inside the folder only. A .zip, .tar, .tar.gz or .csv is a source of one file, which the service checks.
 
     Raises UsageError when it is missing, cannot be read, or holds no image, and for a .csv that does not name its columns.
     """
@@ -86,14 +86,12 @@ def scan(root: Path) -> Source:
         raise UsageError(f"{plain(str(root))} does not exist")
     if is_one_file(root):
         if is_listing(root.name) and not _names_objects(root):
-            raise UsageError(
-                f"{plain(str(root))}: the first row must name the columns, and 'object' among them: the bucket's object that an image is"
-            )
-        kind = "CSV of a bucket's objects" if is_listing(root.name) else f"{root.name.removeprefix(without_ending(root.name))} archive"
+            raise UsageError(f"{plain(str(root))}: the first row must name the columns, one of them 'object' (the key of the image in the bucket)")
+        kind = "CSV list of objects" if is_listing(root.name) else f"{root.name.removeprefix(without_ending(root.name))} archive"
         return Source(root.parent, (LocalFile(root.name, root.stat().st_size),), kind)
     if not root.is_dir():
         raise UsageError(
-            f"{plain(str(root))} is neither a folder nor a .zip, .tar, .tar.gz or .csv: give what holds the images and their annotations"
+            f"{plain(str(root))} is neither a folder nor a .zip, .tar, .tar.gz or .csv: give one that has the images and their annotations"
         )
     left_out: Counter[str] = Counter()
     try:
@@ -101,31 +99,31 @@ def scan(root: Path) -> Source:
     except OSError as error:
         raise UsageError(f"{plain(str(error.filename or root))} cannot be read: {error.strerror}") from error
     if not files and not left_out:
-        raise UsageError(f"{plain(str(root))} is empty: there is no image to import")
+        raise UsageError(f"{plain(str(root))} is an empty folder: there are no images to import")
     if not any(item.is_image for item in files):
         kinds = ", ".join(sorted(IMAGE_EXTENSIONS))
-        raise UsageError(f"{plain(str(root))} holds no image (looked for {kinds}, in sub-folders too)")
+        raise UsageError(f"{plain(str(root))} has no images (looked for {kinds}, in sub-folders too)")
     return Source(root, files, guess_format([item.path for item in files]), left_out)
 
 
 def is_one_file(path: Path) -> bool:
-    """True for a file that is all of a source: an archive, or a list of a bucket's objects."""
+    """True for a source of one file: an archive, or a list of objects in a bucket."""
     return path.is_file() and path.name.lower().endswith((*ARCHIVE_ENDINGS, LISTING_EXTENSION))
 
 
 def without_ending(name: str) -> str:
-    """The name of a source of one file without what tells its kind."""
+    """The name of an archive or list without its extension."""
     ending = next(item for item in (*ARCHIVE_ENDINGS, LISTING_EXTENSION) if name.lower().endswith(item))
     return name[: -len(ending)]
 
 
 def is_listing(path: str) -> bool:
-    """True for a list of images that lie in a bucket."""
+    """True for a list of images in a bucket."""
     return _extension(path) == LISTING_EXTENSION
 
 
 def _names_objects(path: Path) -> bool:
-    """False for a list whose first row is none of column names. True too for what is no CSV: only the service reads all of it."""
+    """False when the first row has no column `object`. True also for a file that is not CSV: the service reports that."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             return "object" in [cell.strip() for cell in next(csv.reader(file, strict=True), [])]
@@ -161,7 +159,7 @@ def _walk(root: Path, real_root: str, left_out: Counter[str]) -> Iterator[LocalF
 def _is_unicode(path: str) -> bool:
     try:
         path.encode()
-    except UnicodeEncodeError:  # the operating system's bytes, which protobuf cannot carry
+    except UnicodeEncodeError:  # bytes that are not UTF-8, which a protobuf string cannot hold
         return False
     return True
 
@@ -198,7 +196,7 @@ def guess_format(paths: Sequence[str]) -> str:
 def hash_files(source: Source, report: Callable[[int], None]) -> list[HashedFile]:
     """The SHA-256 of every file, on as many threads as there are cores; blocking. `report` gets the number of files done, from one thread.
 
-    Raises UsageError when a file cannot be read any more.
+    Raises UsageError when a file cannot be read.
     """
     batches = [source.files[start : start + _BATCH] for start in range(0, len(source.files), _BATCH)]
     hashed: list[HashedFile] = []

@@ -1,13 +1,13 @@
-"""Text from users and services, made safe to show."""
+"""Text from users and services, made safe for terminals."""
 
 import unicodedata
 
-# Marks that reorder what a terminal shows, so that one name can pose as another.
+# Bidirectional control characters, with which one name can look like another.
 _REORDERING = frozenset(chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C))
 
 
 def plain(text: str) -> str:
-    """`text` on one line without control characters, escape sequences' starts included."""
+    """`text` on one line without control characters (so without escape sequences)."""
     return "".join(_shown(character) for character in text)
 
 
@@ -20,7 +20,7 @@ def _shown(character: str) -> str:
 
 
 def human_size(size_bytes: int) -> str:
-    """`6.2 MB`: decimal units, as disks and networks are sold."""
+    """`6.2 MB`: decimal units."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -1,4 +1,4 @@
-"""Versions made by hand: a draft of a base is changed image by image, then committed as a whole."""
+"""Creating versions by hand: a draft of a base version is changed image by image, then committed as a whole."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,46 +9,46 @@ from pathlib import Path
 import httpx
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, version_pb2, version_service_pb2
 
-from .base import PAGE, BaseClient, is_version_id, saying_what_is_gone
+from .base import PAGE, BaseClient, explaining_not_found, is_version_id
 from .channel import LONG_DEADLINE_SECONDS, Channel
 from .errors import RefusedError, UsageError, Violation
 from .references import new_request_id, task_value, version_reference
 from .source import HashedFile, LocalFile, Source, scan
 from .text import plain
-from .transfer import DIRECT, LIMITS, TIMEOUT, ImportProgress, Report, read, upload
+from .transfer import LIMITS, NO_PROXY, TIMEOUT, ImportProgress, Report, read, upload
 
 VersionLike = dataset_pb2.DatasetVersion | str
 """A version or draft, `cells@v3`, `cells@draft` (when there is only one), or a version_id."""
 ANNOTATION_FILES = "annotation files"
-"""Among `left_out` of a folder whose images go into a draft: how many files with annotations lie beside them."""
-_REQUEST_BYTES = 2 << 20  # half of what a service takes, so that one crowded image more does not matter
+"""Key in `Source.left_out` for annotation files in a folder of images, which a draft does not read."""
+_REQUEST_BYTES = 2 << 20  # half of what a service accepts, so that one more image with many annotations fits
 _ENTRY = re.compile(r"^(assets|contents)\[(\d+)\]")
 
 
 @dataclass(frozen=True)
 class DraftChange:
-    """What has become of images that were put into a draft."""
+    """The result of adding images to a draft."""
 
     version: dataset_pb2.DatasetVersion
-    """The draft as it stands."""
+    """The draft after the change."""
     added: int
     changed: int
     unchanged: int
-    """Images that were like this already."""
+    """Images that already were as requested."""
     uploaded_files: int
-    """Contents that had to be sent."""
+    """Number of files that had to be sent."""
     uploaded_bytes: int
 
 
 class VersionClient(BaseClient):
-    """The part of AsyncClient that makes, compares and deletes datasets and versions by hand."""
+    """The part of AsyncClient that creates, compares and deletes datasets and versions."""
 
     async def create_dataset(
         self, name: str, task: str = "detect", *, external_id: str = "", labels: Mapping[str, str] | None = None
     ) -> dataset_pb2.Dataset:
-        """Makes an empty dataset, which `new_draft(name)` begins to fill. An import makes its dataset by itself.
+        """Creates an empty dataset; `new_draft(name)` then starts its first version. An import creates its dataset itself.
 
-        `task`: what its annotations will describe, detect, segment, pose, obb or classify. `external_id`: the caller's own identifier of it.
+        `task`: detect, segment, pose, obb or classify. `external_id`: the caller's own identifier of it.
         Raises RefusedError (ALREADY_EXISTS) when the name or the external_id is taken.
         """
         request = dataset_service_pb2.CreateDatasetRequest(
@@ -57,14 +57,14 @@ class VersionClient(BaseClient):
         return (await self.channel.call(self.channel.datasets.CreateDataset, request)).dataset
 
     async def versions(self, dataset: str) -> list[dataset_pb2.DatasetVersion]:
-        """Committed versions of the dataset of this name, newest first. Those that are not: `drafts`."""
+        """Committed versions of the dataset of this name, newest first. For drafts, see `drafts`."""
         request = dataset_service_pb2.ListVersionsRequest(dataset_id=(await self.dataset(dataset)).dataset_id)
         return [item async for page in self._pages(self.channel.datasets.ListVersions, request) for item in page.versions]
 
     async def new_draft(self, base: VersionLike) -> dataset_pb2.DatasetVersion:
-        """Begins a draft of the version `base`, whose images and classes it has until it is changed.
+        """Starts a draft of the version `base`, with its images and classes.
 
-        The name of a dataset means its newest version; while it has none, the draft begins without images and classes.
+        The name of a dataset means its newest version; when it has none, the draft starts empty.
         """
         request = version_service_pb2.CreateVersionRequest(request_id=new_request_id())
         named = await self.dataset(base) if isinstance(base, str) and "@" not in base and not is_version_id(base) else None
@@ -84,23 +84,22 @@ class VersionClient(BaseClient):
         into: str = "",
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> DraftChange:
-        """Adds images to a draft and changes what it holds: bytes, path, annotations, label state, metadata; what an AssetUpsert leaves out stays.
+        """Adds and changes images of a draft: bytes, path, annotations, label state, metadata. Fields that an AssetUpsert does not set stay.
 
-        `images`: an image on this machine, or a folder of them, which are sent unless the platform has them. They get the paths that they have within
-        the folder, below `into`; an asset of such a path gets these bytes. Annotations come in `assets` only: label files are the import's to read.
+        `images`: a local image or a folder of images, sent unless the platform has them. Their paths in the draft are those within the folder,
+        below `into`; an existing asset of such a path gets these bytes. Annotations come from `assets` only: only imports read label files.
 
-        Raises UsageError for what cannot be read, RefusedError that names each image that is refused. Running it again is harmless, and goes on
-        where it stopped.
+        Raises UsageError for files that cannot be read, RefusedError that names each refused image. Running it again is safe and resumes it.
         """
         found = await self._found(draft)
         report = progress or (lambda _: None)
         source, files = (Source(Path(), (), ""), list[HashedFile]()) if images is None else await read(lambda: _images(Path(images)), report)
-        return await _Upserting(self.channel, found, source.root, report).run(*_joined(assets, files, into))
+        return await _DraftUpload(self.channel, found, source.root, report).run(*_joined(assets, files, into))
 
     async def delete_assets(
         self, draft: VersionLike, paths: Sequence[str] = (), *, external_ids: Sequence[str] = ()
     ) -> version_service_pb2.DeleteAssetsResponse:
-        """Removes images from a draft. Those that it does not hold do not matter; the answer says how many it held."""
+        """Removes images from a draft. Unknown ones are ignored; the response says how many were removed."""
         found = await self._found(draft)
         ids = [("paths", item) for item in paths] + [("external_ids", item) for item in external_ids]
         whole = version_service_pb2.DeleteAssetsResponse(version=found)
@@ -116,13 +115,13 @@ class VersionClient(BaseClient):
     async def update_classes(
         self, draft: VersionLike, *, add: Sequence[str] = (), rename: Mapping[str, str] | None = None, merge: Mapping[str, str] | None = None
     ) -> version_service_pb2.UpdateClassesResponse:
-        """Changes the classes of a draft: adds, then renames (old name -> new name), then merges (class that ends -> class that it becomes).
+        """Changes the classes of a draft: adds, then renames (old name -> new name), then merges (merged class -> the class that gets its objects).
 
-        Positions of classes stay until the commit closes the gaps of merged ones. Raises UsageError when the draft has no class of a name.
+        Positions of classes stay; the commit closes the gaps of merged ones. Raises UsageError when the draft has no class of a name.
         """
         found = await self._found(draft)
         changes = [version_pb2.ClassChange(add=version_pb2.AddClass(name=name)) for name in add]
-        if changes:  # in a request of their own: what follows may name them, and needs their ids
+        if changes:  # in a request of their own: renaming and merging may name them, and need their ids
             answer = await self._change_classes(found, changes)
             if not rename and not merge:
                 return answer
@@ -140,21 +139,21 @@ class VersionClient(BaseClient):
         return await self._change_classes(found, changes)
 
     async def commit(self, draft: VersionLike, *, expected_base: VersionLike | None = None) -> dataset_pb2.DatasetVersion:
-        """Makes a draft the dataset's next version, under the same version_id, or finds that it equals the newest one, which is returned then.
+        """Commits a draft as the dataset's next version, under the same version_id. A draft equal to the newest version returns that version.
 
-        Committing again, by the draft or its id, returns the same.
-        Raises RefusedError with the reason BASE_MOVED when the dataset's newest version is another one than the draft's base, or than
-        `expected_base`: by naming the newest one, what it holds is replaced by the draft, without merging.
+        Committing again returns the same.
+        Raises RefusedError with the reason BASE_MOVED when the dataset's newest version is not the draft's base, or not `expected_base`:
+        naming the newest version there replaces it by the draft, without merging.
         """
         version_id = await self.version_id(draft)
         request = version_service_pb2.CommitVersionRequest(
             version_id=version_id, expected_base_version_id=(await self._found(expected_base)).version_id if expected_base else ""
         )
-        with saying_what_is_gone(version_id):
+        with explaining_not_found(version_id):
             return (await self.channel.call(self.channel.versions.CommitVersion, request, seconds=LONG_DEADLINE_SECONDS)).version
 
     async def version_id(self, version: VersionLike) -> str:
-        """The id of a version or draft. One that is given as an id is not looked up: a draft that equalled a version is known to `commit` alone."""
+        """The id of a version or draft. An id is returned without looking it up: only `commit` knows a draft that equalled a version."""
         if isinstance(version, str) and is_version_id(version):
             return version
         return (await self._found(version)).version_id
@@ -162,14 +161,14 @@ class VersionClient(BaseClient):
     async def diff(
         self, version: VersionLike, before: VersionLike | None = None, *, annotations: bool = False
     ) -> version_service_pb2.DiffVersionsResponse:
-        """What a version or draft has that the version `before` (default: its base) has not, and the other way round: counts, classes, images.
+        """The differences between a version or draft and the version `before` (default: its base): counts, classes, images.
 
-        `annotations`: images come with their objects. Raises UsageError for versions of two datasets.
+        `annotations`: include the annotations of the images. Raises UsageError for versions of two datasets.
         """
         found = await self._found(version)
         other = await self._found(before) if before else None
         if other is not None and other.dataset_id != found.dataset_id:
-            raise UsageError(f"{found.dataset_name} and {other.dataset_name} are two datasets: only versions of one can be compared")
+            raise UsageError(f"{found.dataset_name} and {other.dataset_name} are different datasets: only versions of one dataset can be compared")
         request = version_service_pb2.DiffVersionsRequest(
             dataset_id=found.dataset_id,
             version_id=found.version_id,
@@ -178,14 +177,14 @@ class VersionClient(BaseClient):
         )
         whole = version_service_pb2.DiffVersionsResponse()
         async for page in self._pages(self.channel.versions.DiffVersions, request):
-            if not request.page_token:  # every page has all of them
+            if not request.page_token:  # equal on every page
                 whole.counts.CopyFrom(page.counts)
                 whole.classes.extend(page.classes)
             whole.assets.extend(page.assets)
         return whole
 
     async def discard_draft(self, draft: VersionLike) -> None:
-        """Drops a draft. Raises RefusedError for a version that has been committed."""
+        """Deletes a draft. Raises RefusedError for a committed version."""
         found = await self._found(draft)
         request = version_service_pb2.DeleteDraftRequest(dataset_id=found.dataset_id, version_id=found.version_id)
         await self.channel.call(self.channel.versions.DeleteDraft, request)
@@ -193,11 +192,11 @@ class VersionClient(BaseClient):
     async def delete_version(self, version: VersionLike) -> None:
         """Deletes `cells@v3` with its splits. Raises RefusedError (PINNED) while a job uses it or a draft is based on it.
 
-        UsageError for `cells` or `cells@v3#1`, which mean a version without naming it.
+        UsageError for `cells` or `cells@v3#1`, which only imply a version.
         """
         found = await self._found(version)
         if isinstance(version, str) and version not in (named := version_reference(found), found.version_id):
-            raise UsageError(f"{version} does not name one version, so nothing was deleted: say {named} if that is meant")
+            raise UsageError(f"{version} does not name a version, so nothing was deleted: use {named} to delete that one")
         request = version_service_pb2.DeleteVersionRequest(dataset_id=found.dataset_id, version_id=found.version_id)
         await self.channel.call(self.channel.versions.DeleteVersion, request)
 
@@ -216,8 +215,8 @@ class VersionClient(BaseClient):
         return await self.channel.call(self.channel.versions.UpdateClasses, request)
 
 
-class _Upserting:
-    """Images on their way into a draft."""
+class _DraftUpload:
+    """Uploads images into a draft."""
 
     def __init__(self, channel: Channel, draft: dataset_pb2.DatasetVersion, root: Path, report: Report) -> None:
         self._channel = channel
@@ -228,11 +227,11 @@ class _Upserting:
         self._sent_files = self._sent_bytes = 0
 
     async def run(self, assets: Sequence[version_pb2.AssetUpsert], files: Mapping[str, HashedFile]) -> DraftChange:
-        """A page after the other, bytes first: so that none waits for its use longer than the platform keeps it. `files`: by path in the draft."""
+        """Page by page, bytes first, so that no upload expires before it is used. `files`: by path in the draft."""
         self._total = len(files)
         whole = version_service_pb2.UpsertAssetsResponse(version=self._draft)
         start = 0
-        async with httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, mounts=DIRECT) as http:
+        async with httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, mounts=NO_PROXY) as http:
             for page in _pages(assets):
                 await self._send(http, [files[asset.path] for asset in page if asset.path in files])
                 answer = await self._upsert(page, start)
@@ -279,11 +278,11 @@ class _Upserting:
 
 
 def _images(path: Path) -> Source:
-    """One image, or those of a folder; blocking. Raises UsageError, RefusedError."""
+    """One image, or those of a folder. Blocking. Raises UsageError."""
     if path.is_file():
         image = LocalFile(path.name, path.stat().st_size)
         if not image.is_image:
-            raise UsageError(f"{plain(str(path))} is no image: give an image or a folder of them")
+            raise UsageError(f"{plain(str(path))} is not an image: give an image or a folder of images")
         return Source(path.parent, (image,), "image")
     source = scan(path)
     images = tuple(item for item in source.files if item.is_image)
@@ -296,7 +295,7 @@ def _images(path: Path) -> Source:
 def _joined(
     assets: Sequence[version_pb2.AssetUpsert], files: Sequence[HashedFile], into: str
 ) -> tuple[list[version_pb2.AssetUpsert], dict[str, HashedFile]]:
-    """Assets with the bytes of the files at their paths, then the files that no asset speaks of; and the files by path in the draft."""
+    """Assets with the hashes of the files at their paths, then one asset for each other file; and the files by path in the draft."""
     folder = f"{into.strip('/')}/" if into.strip("/") else ""
     by_path = {folder + item.path: item for item in files}
     made = []
@@ -306,13 +305,13 @@ def _joined(
         if asset.path in by_path:
             one.sha256 = by_path[asset.path].sha256
         made.append(one)
-    spoken_of = {asset.path for asset in assets}
-    made += [version_pb2.AssetUpsert(path=path, sha256=item.sha256) for path, item in by_path.items() if path not in spoken_of]
+    named = {asset.path for asset in assets}
+    made += [version_pb2.AssetUpsert(path=path, sha256=item.sha256) for path, item in by_path.items() if path not in named]
     return made, by_path
 
 
 def _pages(assets: Sequence[version_pb2.AssetUpsert]) -> Iterator[list[version_pb2.AssetUpsert]]:
-    """As many as one request takes."""
+    """Pages that fit into one request."""
     page: list[version_pb2.AssetUpsert] = []
     size = 0
     for asset in assets:
@@ -326,7 +325,7 @@ def _pages(assets: Sequence[version_pb2.AssetUpsert]) -> Iterator[list[version_p
 
 
 def _named(error: RefusedError, names: Sequence[str], start: int = 0) -> RefusedError:
-    """The refusal of a request whose entries follow `start` others: counted over all of them, and called by name."""
+    """A refusal of a page that begins at entry `start`: its entries numbered over all pages, and with their names."""
 
     def named(violation: Violation) -> Violation:
         match = _ENTRY.match(violation.field)

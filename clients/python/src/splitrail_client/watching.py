@@ -1,4 +1,4 @@
-"""Following a stream that may break: open it again from the cursor, with a growing, jittered pause, until it says that it has ended."""
+"""Following a stream across broken connections: it is opened again from the cursor, with exponential backoff and jitter, until it has ended."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from .channel import Answer, Channel
 from .errors import BROKEN_CODES, SplitrailError, UnreachableError
 
 ENDED = "ended"
-"""The reason of `closed` after which nothing follows; after any other one the watch goes on from the cursor."""
+"""The reason of `closed` after which nothing follows; after any other reason the watch continues from the cursor."""
 _PASSING_CODES = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -26,26 +26,26 @@ _PASSING_CODES = frozenset(
 )
 
 OnInterruption = Callable[[SplitrailError, float], None]
-"""Gets the error and the seconds until the next try."""
+"""Called with the error and the seconds until the next attempt."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How to meet interruptions. Seconds."""
+class RetryPolicy:
+    """When a watch is opened again, and when it gives up. Seconds."""
 
     give_up: float = 300.0
-    """Without any message for this long, the error is raised."""
+    """The error is raised after this long without any message."""
     silence: float = 45.0
-    """Services send something at least every 15 s: after this long the connection counts as dead."""
+    """Services send a message at least every 15 s: after this long without one the connection counts as dead."""
     first_pause: float = 0.2
     longest_pause: float = 10.0
 
 
 class Interruptions:
-    """Counts tries since the last message, and pauses between them. Opening again is safe: it only reads."""
+    """Counts attempts since the last message and waits between them. Opening a stream again is safe: it only reads."""
 
-    def __init__(self, patience: Patience, on_interruption: OnInterruption | None) -> None:
-        self._patience = patience
+    def __init__(self, policy: RetryPolicy, on_interruption: OnInterruption | None) -> None:
+        self._policy = policy
         self._report = on_interruption
         self._tries = 0
         self._alive = asyncio.get_running_loop().time()
@@ -55,10 +55,10 @@ class Interruptions:
         self._alive = asyncio.get_running_loop().time()
 
     async def pause(self, error: SplitrailError) -> None:
-        """Waits before the next try; raises `error` when there shall be none."""
-        if not _passes(error) or asyncio.get_running_loop().time() - self._alive > self._patience.give_up:
+        """Waits before the next attempt; raises `error` when there must be none."""
+        if not _passes(error) or asyncio.get_running_loop().time() - self._alive > self._policy.give_up:
             raise error
-        longest = min(self._patience.longest_pause, self._patience.first_pause * 2**self._tries)
+        longest = min(self._policy.longest_pause, self._policy.first_pause * 2**self._tries)
         seconds = random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
         self._tries = min(self._tries + 1, 30)
         if self._report is not None:
@@ -67,18 +67,18 @@ class Interruptions:
 
 
 def _passes(error: SplitrailError) -> bool:
-    """True when the same stream may work later. An INTERNAL with a reason is a service's own answer, one without is a broken connection."""
+    """True when opening the stream again may help. INTERNAL with a reason comes from a service, without one from a broken connection."""
     return error.code is None or error.code in _PASSING_CODES or (error.code in BROKEN_CODES and not error.reason)
 
 
-async def unbroken(messages: AsyncIterator[Answer], silence: float) -> AsyncGenerator[Answer, None]:
-    """The messages of one stream; UnreachableError after too long a silence."""
+async def with_silence_limit(messages: AsyncIterator[Answer], silence: float) -> AsyncGenerator[Answer, None]:
+    """The messages of one stream. Raises UnreachableError after `silence` seconds without one."""
     while True:
         try:
             async with asyncio.timeout(silence):
                 message = await anext(messages, None)
         except TimeoutError as error:
-            raise UnreachableError(f"nothing was heard for {silence:.0f} s", code=grpc.StatusCode.DEADLINE_EXCEEDED) from error
+            raise UnreachableError(f"no message for {silence:.0f} s", code=grpc.StatusCode.DEADLINE_EXCEEDED) from error
         if message is None:
             return
         yield message
@@ -89,16 +89,16 @@ async def watch_run(
     run_id: str,
     after_seq: int = 0,
     *,
-    patience: Patience | None = None,
+    policy: RetryPolicy | None = None,
     on_interruption: OnInterruption | None = None,
 ) -> AsyncGenerator[metrics_service_pb2.WatchRunResponse, None]:
-    """Messages of a run's (or evaluation's) feed after `after_seq`, heartbeats left out, the last one `closed` with reason `ended`.
+    """Messages of a run's (or evaluation's) feed after `after_seq`, without heartbeats; the last one is `closed` with reason `ended`.
 
-    Every event comes exactly once and in order, whatever breaks in between; batch progress is passed on as it comes.
-    Raises RefusedError (no such run, no right to see it), and what broke the connection when it stays broken for `patience.give_up` seconds.
+    Every event comes exactly once and in order, also across broken connections; batch progress is passed on as it arrives.
+    Raises RefusedError (no such run, no permission), or the last connection error after `policy.give_up` seconds without a message.
     """
-    patience = patience or Patience()
-    interruptions = Interruptions(patience, on_interruption)
+    policy = policy or RetryPolicy()
+    interruptions = Interruptions(policy, on_interruption)
     cursor = after_seq
     while True:
         problem: SplitrailError = UnreachableError("the stream ended before the run did", code=grpc.StatusCode.UNAVAILABLE)
@@ -106,12 +106,12 @@ async def watch_run(
         try:
             async with (
                 aclosing(channel.stream(channel.metrics.WatchRun, request)) as stream,
-                aclosing(unbroken(stream, patience.silence)) as messages,
+                aclosing(with_silence_limit(stream, policy.silence)) as messages,
             ):
                 async for message in messages:
                     kind = message.WhichOneof("message")
                     if kind == "event":
-                        if message.event.seq <= cursor:  # seen before the connection broke
+                        if message.event.seq <= cursor:  # received before the connection broke
                             continue
                         if message.event.seq != cursor + 1:
                             problem = UnreachableError(f"event {message.event.seq} came after {cursor}", code=grpc.StatusCode.ABORTED)
@@ -134,19 +134,19 @@ async def watch_import(
     channel: Channel,
     import_id: str,
     *,
-    patience: Patience | None = None,
+    policy: RetryPolicy | None = None,
     on_interruption: OnInterruption | None = None,
 ) -> AsyncGenerator[import_pb2.Import, None]:
     """The import each time it changes, the last time as SUCCEEDED or FAILED. Errors as of `watch_run`."""
-    patience = patience or Patience()
-    interruptions = Interruptions(patience, on_interruption)
+    policy = policy or RetryPolicy()
+    interruptions = Interruptions(policy, on_interruption)
     while True:
         problem: SplitrailError = UnreachableError("the stream ended before the import did", code=grpc.StatusCode.UNAVAILABLE)
         request = import_service_pb2.WatchImportRequest(import_id=import_id)
         try:
             async with (
                 aclosing(channel.stream(channel.imports.WatchImport, request)) as stream,
-                aclosing(unbroken(stream, patience.silence)) as messages,
+                aclosing(with_silence_limit(stream, policy.silence)) as messages,
             ):
                 async for message in messages:
                     interruptions.message_came()

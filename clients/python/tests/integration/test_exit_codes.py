@@ -33,9 +33,9 @@ def cells(client, folder) -> str:
         (["--ratios", "1.2,-0.2,0"], "numbers from 0 to 1"),
         (["--ratios", "nan,0.5,0.5"], "numbers from 0 to 1"),
         (["--pin", "images/a.jpg"], "not of the form name=value"),
-        (["--pin", "images/a.jpg=holdout"], "no part of a split"),
-        (["--group-by", "nothing"], "no rule to group by"),
-        (["--by-hash", "--stratify"], "three ways to split: give one of them"),
+        (["--pin", "images/a.jpg=holdout"], "not a part of a split"),
+        (["--group-by", "nothing"], "not a grouping rule"),
+        (["--by-hash", "--stratify"], "exclude each other: give one of them"),
     ],
 )
 @pytest.mark.parametrize("reference", ["cells@v1", "nowhere@v1"])
@@ -94,7 +94,7 @@ def test_lists_of_objects(invoke, tmp_path, text, code, sentence):
 
 
 def test_a_folder_without_images_is_2(invoke, tmp_path):
-    for sentence in ("is empty: there is no image", "holds no image (looked for"):
+    for sentence in ("is an empty folder", "has no images (looked for"):
         done = invoke("dataset", "import", str(tmp_path))
         assert (done.exit_code, sentence in done.stderr) == (2, True), done.output
         (tmp_path / "labels.txt").touch()
@@ -103,7 +103,7 @@ def test_a_folder_without_images_is_2(invoke, tmp_path):
 def test_an_import_says_when_it_makes_no_version(invoke, folder, cells, tmp_path):
     again = invoke("dataset", "import", str(folder), "--name", "cells")
     assert (again.exit_code, again.stdout.split()[0]) == (0, "cells@v1")
-    assert "this source has been imported before, as cells@v1: no new version was made\n" in again.stderr
+    assert "this source was imported before, as cells@v1: no new version was created\n" in again.stderr
     for number, path in zip(itertools.count(), sorted(folder.rglob("*.*"))):
         copy = tmp_path / path.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -84,8 +84,8 @@ def test_the_command_is_killed_and_run_again(client, split, command, tmp_path):
     assert resumed.returncode == 0, err
     assert contents(folder) == expected
     document = json.loads(out)
-    assert document["written_files"] == len(expected) - len([path for path in there if path in expected])
-    assert (document["files"], document["split_digest"]) == (len(expected), split.digest)
+    assert document["writtenFiles"] == len(expected) - len([path for path in there if path in expected])
+    assert (int(document["fileCount"]), document["splitDigest"]) == (len(expected), split.digest)
     assert "exporting ..." in err
     with command(*arguments) as complete:
         assert "0 files written" in complete.communicate(timeout=60)[0]

@@ -139,22 +139,22 @@ def test_versions_of_two_datasets_are_not_compared(client, invoke, cells):
     draft = client.new_draft(f"{cells}-other")
     done = invoke("version", "diff", draft.version_id, f"{cells}@v1")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == f"splitrail: {cells} and {cells}-other are two datasets: only versions of one can be compared\n"
+    assert done.stderr == f"splitrail: {cells} and {cells}-other are different datasets: only versions of one dataset can be compared\n"
 
 
 def test_a_draft_that_equals_its_base_is_that_version_however_often_it_is_committed(client, invoke, cells):
     draft = client.new_draft(cells)
     first, again = (invoke("version", "commit", draft.version_id) for _ in range(2))
     assert (first.exit_code, first.stdout) == (0, f"{cells}@v1 {IMAGES} images, {client.version(cells).object_count} objects, 4 classes\n")
-    assert first.stderr == f"the draft equals {cells}@v1: no new version was made\n"
+    assert first.stderr == f"the draft equals {cells}@v1: no new version was created\n"
     assert (again.exit_code, again.stdout, again.stderr) == (0, first.stdout, first.stderr)
     assert client.commit(draft).number == 1
     assert [item.number for item in client.versions(cells)] == [1]
     gone = invoke("version", "commit", f"{cells}@draft")
     assert (gone.exit_code, gone.stdout) == (3, "")
-    assert f"{cells} has no draft: it was committed or deleted, or none was begun" in gone.stderr
+    assert f"{cells} has no draft: it was committed or deleted, or none was started" in gone.stderr
     gone = invoke("version", "remove", draft.version_id, FIRST)
-    assert (gone.exit_code, "a draft that was committed without changes, or it is in a project that" in gone.stderr) == (3, True)
+    assert (gone.exit_code, "a draft that was committed without changes, or it is in a project" in gone.stderr) == (3, True)
 
     draft = client.new_draft(cells)
     client.delete_assets(draft, [FIRST])
@@ -165,7 +165,7 @@ def test_a_draft_that_equals_its_base_is_that_version_however_often_it_is_commit
     client.discard_draft(deleted)
     gone = invoke("version", "commit", deleted.version_id)
     assert (gone.exit_code, gone.stdout) == (3, "")
-    assert f"there is no version or draft {deleted.version_id} (any more): it was deleted" in gone.stderr
+    assert f"there is no version or draft {deleted.version_id}: it was deleted" in gone.stderr
 
 
 def test_a_second_draft_is_told_of_the_first(client, invoke, cells):
@@ -173,7 +173,7 @@ def test_a_second_draft_is_told_of_the_first(client, invoke, cells):
     assert (first.exit_code, first.stderr) == (0, "")
     second = invoke("version", "new", cells)
     assert second.exit_code == 0
-    assert second.stderr == f"{cells} has 1 other draft, so name the one that is meant by its id:\nsplitrail version ls {cells}\n"
+    assert second.stderr == f"{cells} has 1 other draft, so name drafts by their ids:\nsplitrail version ls {cells}\n"
     made = [line.split()[2] for line in (second.stdout, first.stdout)]
     lines = [line.split() for line in invoke("version", "ls", cells).stdout.splitlines()]
     assert [line[0] for line in lines] == ["VERSION", *made, f"{cells}@v1"]
@@ -186,8 +186,8 @@ def test_a_dataset_without_import_gets_its_first_version_from_a_draft(client, in
     done = invoke("dataset", "create", name, "--task", task, "--label", "team=blood", "--external-id", f"theirs-{seed}", "-o", "json")
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
-    assert (document["name"], document["task"], document["latest_version"]) == (name, task, 0)
-    assert (document["labels"], document["external_id"]) == ({"team": "blood"}, f"theirs-{seed}")
+    assert (document["name"], document["task"], document["latestVersion"]) == (name, f"TASK_{task.upper()}", 0)
+    assert (document["labels"], document["externalId"]) == ({"team": "blood"}, f"theirs-{seed}")
     taken = invoke("dataset", "create", name)
     assert (taken.exit_code, f"another dataset of the project has the name '{name}'" in taken.stderr) == (3, True)
     with pytest.raises(splitrail_client.RefusedError) as refused:
@@ -227,7 +227,7 @@ def test_refusals_name_the_image_and_files_that_are_none(client, cells, more, tm
         client.upsert_assets(draft, images=more)
     assert refused.value.sentences()[0].startswith("assets[0].sha256: copy.jpg: bad_image")
     assert list(client.diff(draft).assets) == []
-    for path, problem in ((tmp_path / "nowhere", "does not exist"), (tmp_path / "source" / "data.yaml", "is no image")):
+    for path, problem in ((tmp_path / "nowhere", "does not exist"), (tmp_path / "source" / "data.yaml", "is not an image")):
         with pytest.raises(splitrail_client.UsageError, match=problem):
             client.upsert_assets(draft, images=path)
     with pytest.raises(splitrail_client.UsageError, match="no class 'moon'; it has: circle, square"):
@@ -248,54 +248,49 @@ def test_the_command_in_text_and_json(client, invoke, cells, more, tmp_path):
         return json.loads(done.stdout)
 
     draft = document("new", cells)
-    assert (draft["state"], draft["images"], draft["reference"]) == ("draft", IMAGES, draft["version_id"])
+    assert (draft["state"], int(draft["imageCount"]), draft["reference"]) == ("VERSION_STATE_DRAFT", IMAGES, draft["versionId"])
     items = [{"classId": 0, "box": {"centerX": 0.5, "centerY": 0.5, "width": 0.2, "height": 0.1}}]
     (tmp_path / "a.json").write_text(json.dumps({"assets": [{"path": "new/images/shapes_0000.jpg", "annotations": {"items": items}}]}))
     adding = ["add", f"{cells}@draft", str(more.parent), "--into", "new", "--annotations", str(tmp_path / "a.json")]
-    assert "not sent: 4 annotation files\nannotations come with --annotations FILE" in (added := shown(*adding))
+    assert "not sent: 4 annotation files\nlabel files are not read: give annotations with --annotations FILE" in (added := shown(*adding))
     assert f"3 added, 0 changed, 0 unchanged; 3 files sent ({human_size(sum(one.stat().st_size for one in more.iterdir()))})" in added
-    assert f"{cells} draft {draft['version_id']} {IMAGES + 3} images, 2 unlabelled, " in added
+    assert f"{cells} draft {draft['versionId']} {IMAGES + 3} images, 2 unlabelled, " in added
     again = document(*adding)
-    assert (again["unchanged"], again["uploaded_files"], again["draft"]["images"]) == (3, 0, IMAGES + 3)
-    assert document("add", f"{cells}@draft", str(more / "shapes_0000.jpg"), "--into", "new/images")["unchanged"] == 1
+    assert (again["unchangedCount"], again["uploadedFiles"], int(again["version"]["imageCount"])) == (3, 0, IMAGES + 3)
+    assert document("add", f"{cells}@draft", str(more / "shapes_0000.jpg"), "--into", "new/images")["unchangedCount"] == 1
 
     removed = shown("remove", f"{cells}@draft", "new/images/shapes_0002.jpg", "nowhere.jpg")
-    assert "1 image of these the draft does not hold\n1 removed\n" in removed
-    assert document("remove", f"{cells}@draft", "--external-id", "x")["removed"] == 0
+    assert "1 image not found in the draft\n1 removed\n" in removed
+    assert int(document("remove", f"{cells}@draft", "--external-id", "x")["deletedCount"]) == 0
     changed = ["classes", f"{cells}@draft", "--rename", "star=sun", "--merge", "square=circle"]
     assert shown(*changed) == "circle\nsquare -> circle\ntriangle\nsun\n"
     classes = document("classes", f"{cells}@draft", "--add", "moon")["classes"]
-    assert classes[1] == {"class_id": 1, "class": "square", "merged_into": 0}
-    assert [item["class"] for item in classes] == ["circle", "square", "triangle", "sun", "moon"]
+    assert classes[1] == {"classId": 1, "name": "square", "mergedIntoClassId": 0}
+    assert [item["name"] for item in classes] == ["circle", "square", "triangle", "sun", "moon"]
 
     lines = shown("diff", f"{cells}@draft").splitlines()
     assert lines[0] == "2 added, 0 removed, 0 changed"
     assert {"class sun: was star", "class square: removed", "class moon: added", "new/images/shapes_0000.jpg: added"} < set(lines)
-    assert [item["reference"] for item in document("ls", cells)] == [draft["version_id"], f"{cells}@v1"]
+    assert [item["reference"] for item in document("ls", cells)] == [draft["versionId"], f"{cells}@v1"]
     assert shown("commit", f"{cells}@draft").startswith(f"{cells}@v2 {IMAGES + 2} images, 1 unlabelled, ")
     found = document("diff", f"{cells}@v1", f"{cells}@v2")
-    assert (found["added"], found["removed"], found["fields"]["annotations"]) == (2, 0, found["changed"])
-    assert {"kind": "changed", "class_id": 3, "class": "sun", "before": "star"} in found["classes"]
-    assert found["assets"][0] == {
-        "kind": "added",
-        "fields": [],
-        "asset": {
-            "path": "new/images/shapes_0000.jpg",
-            "external_id": "",
-            "sha256": hashlib.sha256((more / "shapes_0000.jpg").read_bytes()).hexdigest(),
-            "label_state": "labelled",
-        },
-        "before": None,
-    }
+    counts = found["counts"]
+    [relabelled] = [item["images"] for item in counts["fields"] if item["field"] == "ASSET_FIELD_ANNOTATIONS"]
+    assert (int(counts["added"]), int(counts["removed"]), relabelled) == (2, 0, counts["changed"])
+    renamed = {"kind": "DIFFERENCE_KIND_CHANGED", "classId": 3, "name": "sun", "otherName": "star"}
+    assert any(renamed.items() <= item.items() for item in found["classes"])
+    first = found["assets"][0]
+    assert (first["kind"], first["asset"]["path"], "other" in first) == ("DIFFERENCE_KIND_ADDED", "new/images/shapes_0000.jpg", False)
+    assert first["asset"]["sha256"] == hashlib.sha256((more / "shapes_0000.jpg").read_bytes()).hexdigest()
     assert [line.split()[0] for line in shown("ls", cells).splitlines()] == ["VERSION", f"{cells}@v2", f"{cells}@v1"]
-    assert shown("diff", f"{cells}@v2", f"{cells}@v1").startswith(f"0 added, 2 removed, {found['changed']} changed\n")
+    assert shown("diff", f"{cells}@v2", f"{cells}@v1").startswith(f"0 added, 2 removed, {counts['changed']} changed\n")
 
 
 def test_deleting_asks_and_says_so_where_nobody_can_answer(stack, client, invoke, cells):
     for arguments in (["version", "delete", f"{cells}@v1"], ["dataset", "delete", cells]):
         done = invoke(*arguments)
         assert (done.exit_code, done.stdout) == (2, ""), done.output
-        assert "asks for confirmation, and there is no terminal to answer on: --yes answers it" in done.stderr
+        assert "asks for confirmation, and there is no terminal to answer on: give --yes" in done.stderr
     here, terminal = pty.openpty()
     os.write(here, b"\x04")  # Ctrl-D: somebody is there, and does not answer
     environment = {**os.environ, "SPLITRAIL_URL": stack.gateway_url, "SPLITRAIL_TOKEN": stack.admin_token}
@@ -324,7 +319,7 @@ def test_deleting_names_what_it_deletes(client, invoke, cells):
     client.split(f"{cells}@v1")
     for loose in (cells, f"{cells}@v1#1"):
         done = invoke("version", "delete", loose, "--yes")
-        assert (done.exit_code, f"say {cells}@v1 if that is meant" in done.stderr) == (2, True)
+        assert (done.exit_code, f"use {cells}@v1 to delete that one" in done.stderr) == (2, True)
     assert json.loads(invoke("version", "delete", f"{cells}@v1", "--yes", "-o", "json").stdout) == {"deleted": f"{cells}@v1"}
     assert client.versions(cells) == []
     assert invoke("version", "ls", cells).stdout == ""

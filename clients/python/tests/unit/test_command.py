@@ -153,7 +153,7 @@ def test_train_follows_and_answers(invoke):
     assert done.exit_code == 0, done.stderr
     assert done.stdout == "cells/1 succeeded: 2 epochs; best checkpoint: val mAP50 0.500\n"
     assert "cells/1 epoch 2/2: box nan, val mAP50 0.500" in done.stderr
-    assert json.loads(invoke("train", "data=cells@v1", "model=yolov8n", "-o", "json").stdout)["run_id"] == "run-1"
+    assert json.loads(invoke("train", "data=cells@v1", "model=yolov8n", "-o", "json").stdout)["runId"] == "run-1"
 
 
 def test_watch_prints_the_gateways_messages(invoke):
@@ -191,7 +191,7 @@ def test_an_unreachable_gateway_is_exit_code_4(monkeypatch, tmp_path):
     assert (done.exit_code, resumable.exit_code) == (4, 4)
     assert "cannot be reached (Connection refused)" in done.stderr
     assert "run the same command again" not in done.stderr
-    assert resumable.stderr.endswith("run the same command again to go on where it stopped\n")
+    assert resumable.stderr.endswith("run the same command again to resume\n")
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_confusion_matrix_that_nobody_could_read_is_only_pointed_at(invoke, ru
     assert "1000" not in done.stdout
     assert f"confusion matrix of {len(class_names)} classes: splitrail eval get cells/1/eval/1 -o json" in done.stderr
     document = json.loads(invoke("eval", "get", "evaluation-1", "-o", "json").stdout)
-    assert [len(row) for row in document["confusion_matrix"]["counts"]] == [len(class_names) + 1] * (len(class_names) + 1)
+    assert len(document["result"]["confusionMatrix"]["counts"]) == (len(class_names) + 1) ** 2
 
 
 def test_the_synchronous_client_reads_as_short(runs):
@@ -276,13 +276,25 @@ def test_the_synchronous_client_reads_as_short(runs):
     left.close()  # after its client: nothing remains to be ended
 
 
+async def test_the_synchronous_client_works_where_a_loop_runs_already(runs):
+    with serving(runs) as url, connect(url, "secret") as client:  # as in a notebook
+        assert client.run("cells/1").run_id == "run-1"
+        assert [event.seq for event in client.watch("cells/1")] == [1, 2, 3]
+
+
 class Interrupted(AsyncClient):
-    """Ctrl-C comes while the second event is waited for, and the watch takes its time to unwind."""
+    """Ctrl-C comes while the second event, or an answer, is waited for, and what is waited for takes its time to unwind."""
 
     unwound = False
 
     async def watch(self, run, **_):
         yield metrics_pb2.FeedEvent(seq=1)
+        await self._forever()
+
+    async def schema(self):
+        await self._forever()
+
+    async def _forever(self):
         self._press_ctrl_c()
         try:
             await asyncio.Event().wait()
@@ -316,6 +328,15 @@ def test_ctrl_c_while_waiting_for_an_event_is_ctrl_c_and_ends_the_watch():
         with pytest.raises(KeyboardInterrupt):
             next(watching)
         assert interrupted.unwound
+
+
+def test_ctrl_c_while_waiting_for_an_answer_is_ctrl_c_and_ends_the_call():
+    interrupted = Interrupted(Connection("http://127.0.0.1:1", "secret", "test"))
+    client = Client(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        client.schema()
+    client.close()  # waits for what unwinds
+    assert interrupted.unwound
 
 
 def test_a_client_that_nobody_closes_ends_with_its_last_reference(runs):

@@ -14,7 +14,7 @@ from splitrail_client.channel import Channel
 from splitrail_client.connection import Connection
 from splitrail_client.errors import SplitrailError, UnreachableError, UsageError
 from splitrail_client.export import LOCK_FILE, Export
-from splitrail_client.watching import Patience
+from splitrail_client.watching import RetryPolicy
 
 IMAGES = 30
 PER_MESSAGE = 7
@@ -118,7 +118,7 @@ async def exporter():
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("splitrail_client.export._PATIENCE", Patience(give_up=0.3, first_pause=0.01, longest_pause=0.05))
+    monkeypatch.setattr("splitrail_client.export._POLICY", RetryPolicy(give_up=0.3, first_pause=0.01, longest_pause=0.05))
     monkeypatch.setattr("splitrail_client.export._TRIES", 2)
 
 
@@ -223,14 +223,14 @@ async def test_folders_of_others_are_left_alone(exporter, tmp_path):
 @pytest.mark.parametrize("path", ["../out.txt", "/out.txt", "a/../../out.txt", "a//b", "", ".", "a\\b", "C:out", "a\0b", ".splitrail-export/0"])
 async def test_a_path_out_of_the_folder_is_not_followed(exporter, tmp_path, path):
     exporter.extra = [here(path, b"got out")]
-    with pytest.raises(SplitrailError, match="no path within a folder"):
+    with pytest.raises(SplitrailError, match="not a path within the folder"):
         await export(exporter, tmp_path / "x").run()
     assert set(contents(tmp_path)) == {f"x/{name}" for name in exporter.whole()}
 
 
 async def test_a_stream_that_is_not_what_it_says_is_an_error(exporter, tmp_path):
     exporter.file_count = 12
-    with pytest.raises(SplitrailError, match="says that there are 12"):
+    with pytest.raises(SplitrailError, match="counts 12"):
         await export(exporter, tmp_path / "x").run()
     exporter.extra = [pb.ExportFile(path="a.txt", data=b"abc", sha256=sha256(b"abd"), size_bytes=3)]
     with pytest.raises(SplitrailError, match=r"a\.txt does not have the hash"):

@@ -65,10 +65,10 @@ def test_assignments():
         references.parse_assignments(["=1"])
 
 
-def test_evaluation_references():
-    assert references.evaluation_reference("cells/17/eval/2") == references.EvaluationReference("cells/17", 2)
-    assert references.evaluation_reference("cells/17") is None
-    assert references.evaluation_reference("cells/17/eval/0") is None
+def test_parse_evaluation_references():
+    assert references.parse_evaluation_reference("cells/17/eval/2") == references.EvaluationReference("cells/17", 2)
+    assert references.parse_evaluation_reference("cells/17") is None
+    assert references.parse_evaluation_reference("cells/17/eval/0") is None
 
 
 def test_request_ids_of_imports_depend_on_all_that_matters():

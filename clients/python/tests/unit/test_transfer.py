@@ -9,7 +9,7 @@ from splitrail.split.v1 import dataset_pb2, import_pb2
 from splitrail_client.errors import ImportFailedError, SplitrailError, UnreachableError, UsageError
 from splitrail_client.references import dataset_name
 from splitrail_client.source import guess_format, scan
-from splitrail_client.transfer import ImportOrder, Transfer
+from splitrail_client.transfer import ImportSpec, Transfer
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def transfer(peer, folder, report=lambda _: None, *, strict=False, dry_run=False):
-    return Transfer(peer.channel, ImportOrder(folder, "default", "cells", strict, dry_run), report)
+    return Transfer(peer.channel, ImportSpec(folder, "default", "cells", strict, dry_run), report)
 
 
 async def test_every_content_is_sent_once(peer, folder):
@@ -73,7 +73,7 @@ async def test_a_store_that_cannot_for_a_moment_is_asked_again(peer, folder):
 async def test_a_store_that_never_can_is_unreachable(peer, folder, monkeypatch):
     monkeypatch.setattr("splitrail_client.transfer._TRIES", 2)
     peer.store.answers = [503] * 1000
-    with pytest.raises(UnreachableError, match="does not take"):
+    with pytest.raises(UnreachableError, match="did not accept"):
         await transfer(peer, folder).run()
 
 
@@ -83,7 +83,7 @@ async def test_a_file_that_changes_meanwhile_is_named(peer, folder, name):
         if progress.phase == "hashing" and progress.done == progress.total:
             (folder / name).write_bytes(b"other")
 
-    with pytest.raises(UsageError, match=f"{name} was changed"):
+    with pytest.raises(UsageError, match=f"{name} changed"):
         await transfer(peer, folder, change).run()
 
 
@@ -99,7 +99,7 @@ async def test_small_annotations_come_along_a_mebibyte_at_a_time(peer, folder):
 async def test_a_list_of_objects_is_sent_as_it_is(peer, folder):
     listing = folder.parent / "objects.csv"
     listing.write_text("object\nincoming/default/a.jpg\n")
-    order = ImportOrder(listing, "default", "cells", strict=False, dry_run=False)
+    order = ImportSpec(listing, "default", "cells", strict=False, dry_run=False)
     assert (await Transfer(peer.channel, order, lambda _: None).run()).uploaded_files == 1
     assert list(peer.store.announced) == ["objects.csv"]
     # Its objects may have changed: it is imported again, though the list is the same.
@@ -126,7 +126,7 @@ async def test_an_archive_is_sent_as_it_is_for_its_task(peer, folder):
     assert dataset_name(archive) == "blood-cells.v2"
     found = scan(archive)
     assert ([item.path for item in found.files], found.image_count, found.format) == (["blood cells.v2.zip"], 0, ".zip archive")
-    order = ImportOrder(archive, "default", "cells", strict=False, dry_run=False, task=dataset_pb2.TASK_POSE)
+    order = ImportSpec(archive, "default", "cells", strict=False, dry_run=False, task=dataset_pb2.TASK_POSE)
     assert (await Transfer(peer.channel, order, lambda _: None).run()).uploaded_files == 1
     assert list(peer.store.announced) == ["blood cells.v2.zip"]
     assert peer.store.tasks == [dataset_pb2.TASK_POSE]

@@ -7,13 +7,13 @@ import grpc
 import pytest
 from splitrail.events.v1 import run_event_pb2
 from splitrail_client.errors import RefusedError, SplitrailError, UnreachableError
-from splitrail_client.watching import Patience, watch_run
+from splitrail_client.watching import RetryPolicy, watch_run
 
-QUICK = Patience(give_up=20, silence=5, first_pause=0.01, longest_pause=0.05)
+QUICK = RetryPolicy(give_up=20, silence=5, first_pause=0.01, longest_pause=0.05)
 
 
-async def watched(peer, patience=QUICK, **options):
-    async with aclosing(watch_run(peer.channel, "run-1", patience=patience, **options)) as messages:
+async def watched(peer, policy=QUICK, **options):
+    async with aclosing(watch_run(peer.channel, "run-1", policy=policy, **options)) as messages:
         return [message async for message in messages]
 
 
@@ -69,7 +69,7 @@ async def test_a_draining_service_is_asked_again(peer, feed):
 
 async def test_a_silent_connection_counts_as_dead(peer, feed):
     feed.before = lambda seq, opening, context: asyncio.sleep(60) if seq == 4 and opening == 1 else None
-    messages = await watched(peer, Patience(give_up=20, silence=0.3, first_pause=0.01, longest_pause=0.05))
+    messages = await watched(peer, RetryPolicy(give_up=20, silence=0.3, first_pause=0.01, longest_pause=0.05))
     assert sequence(messages) == list(range(1, 10))
     assert feed.cursors == [0, 3]
 
@@ -101,13 +101,13 @@ async def test_a_refusal_is_raised_at_once(peer, feed, code):
 async def test_it_gives_up_when_nobody_answers_for_long(peer, feed):
     peer.relay.refuse = True
     with pytest.raises(UnreachableError):
-        await watched(peer, Patience(give_up=0.5, silence=1, first_pause=0.01, longest_pause=0.05))
+        await watched(peer, RetryPolicy(give_up=0.5, silence=1, first_pause=0.01, longest_pause=0.05))
 
 
 async def test_giving_up_the_iteration_ends_the_call(peer, feed):
     ended = asyncio.Event()
     feed.before = lambda seq, opening, context: context.add_done_callback(lambda _: ended.set())
-    async with aclosing(watch_run(peer.channel, "run-1", patience=QUICK)) as messages:
+    async with aclosing(watch_run(peer.channel, "run-1", policy=QUICK)) as messages:
         async for _ in messages:
             break
     await asyncio.wait_for(ended.wait(), 5)

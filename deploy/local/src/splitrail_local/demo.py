@@ -105,8 +105,9 @@ def main_job(root: Path, steps: Steps, data: Path | None) -> float:
             shutil.rmtree(folder, ignore_errors=True)
             shapes.generate(folder)
     imported = steps.document("import", "dataset", "import", str(folder), "--name", dataset_name(folder))
-    sizes = counted(imported["images"], "image"), counted(imported["objects"], "object"), counted(imported["problem_count"], "problem")
-    version = imported["version"]
+    made, version = imported["version"], imported["reference"]
+    counts = {"image": made["imageCount"], "object": made["objectCount"], "problem": imported["problemCount"]}
+    sizes = [counted(int(count), noun) for noun, count in counts.items()]
     print(f"{version} {', '.join(sizes)}", flush=True)
     steps.command("split", "split", "create", version, "--ratios", RATIOS, "--seed", str(SEED), "--stratify")
     values = [f"{key}={value}" for key, value in {"data": version, "model": recipe.MODEL, **arguments}.items()]
@@ -114,7 +115,7 @@ def main_job(root: Path, steps: Steps, data: Path | None) -> float:
     steps.command("plots", "run", "plots", run)
     evaluation = steps.document("evaluate", "eval", "run", run, "--split", "test")
     steps.command("result", "eval", "get", evaluation["reference"])
-    return float(evaluation["overall"]["mAP50"])  # NaN is a word in JSON
+    return float(evaluation["result"]["overall"]["mAP50"])  # NaN is a word in JSON
 
 
 def _interrupt(number: int, frame: object) -> None:

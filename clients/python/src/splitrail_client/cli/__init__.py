@@ -16,7 +16,7 @@ from .versions import version
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(importlib.metadata.version("splitrail-client"), prog_name="splitrail")
 def cli() -> None:
-    """Splitrail: split once, train on exactly that split, watch every epoch, evaluate on what was held out.
+    """Splitrail: split once, train on exactly that split, watch every epoch, evaluate on held-out images.
 
     \b
     splitrail dataset import cells/
@@ -24,7 +24,7 @@ def cli() -> None:
     splitrail train data=cells@v1 model=yolov8n epochs=20
     splitrail eval run cells/1 --split test
 
-    Data goes to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 usage (the command itself sees what is wrong), 3 refused by a service,
+    Data goes to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 invalid usage (found by the command itself), 3 refused by a service,
     4 unreachable.
     """
 
@@ -35,5 +35,5 @@ for command in (dataset, version, split, train, run, evaluate, schema):
 
 def main() -> None:
     """Runs the command and exits."""
-    stamina.instrumentation.set_on_retry_hooks(())  # they would write about retried uploads to stdout
+    stamina.instrumentation.set_on_retry_hooks(())  # they would write about repeated uploads to stdout
     cli(prog_name="splitrail")

@@ -24,22 +24,22 @@ _EXPORT_FLAGS = {"format": "--format", "splits": "--split"}
 
 @click.group()
 def dataset() -> None:
-    """Register images and annotations as dataset versions."""
+    """Import, export, list and delete datasets."""
 
 
 @dataset.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", help="The dataset's name. Default: the folder's, or the archive's.")
-@click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What the annotations describe.")
-@click.option("--strict", is_flag=True, help="Refuse the whole source when anything is wrong with it.")
-@click.option("--dry-run", is_flag=True, help="Check and report; commit nothing. The service checks, so the files are sent.")
+@click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What the annotations are.")
+@click.option("--strict", is_flag=True, help="Refuse the whole source if it has any problem.")
+@click.option("--dry-run", is_flag=True, help="Check and report only. The files are sent, because the service checks them.")
 @with_flags(_IMPORT_FLAGS)
 def import_(session: Session, path: Path, *, name: str | None, task: str, strict: bool, dry_run: bool) -> None:
-    """Send the folder PATH, or the .zip, .tar or .tar.gz of one, or a .csv that lists images of a bucket, and make a new version of it.
+    """Import the folder PATH, a .zip, .tar or .tar.gz of one, or a .csv that lists images in a bucket, as a new version.
 
-    It holds images with their annotations as YOLO, Pascal VOC, COCO, CVAT or Label Studio write them.
+    Annotations may be in the formats YOLO, Pascal VOC, COCO, CVAT or Label Studio.
 
-    What the platform already has is not sent again, so an interrupted import is resumed by running it again (a list is read anew).
+    Files that the platform already has are not sent, so running an interrupted import again resumes it (a .csv is read anew).
     """
 
     async def work(client: AsyncClient) -> tuple[import_pb2.Import, list[import_pb2.Problem], ImportResult | None, ImportFailedError | None]:
@@ -72,12 +72,12 @@ def import_(session: Session, path: Path, *, name: str | None, task: str, strict
     if result is None:
         assert failure is not None
         raise failure
-    # An import that was made now has a note of the service when the source equals the newest version.
+    # A new import of a source that equals the newest version has a note of the service that says so.
     if result.ended_before and not dry_run:
-        session.say(f"this source has been imported before, as {result.reference}: no new version was made")
+        session.say(f"this source was imported before, as {result.reference}: no new version was created")
     if result.version.unlabelled_count:
         session.say(
-            f"{counted(result.version.unlabelled_count, 'image')} unlabelled, so in no split: an empty label file would say that nothing is there"
+            f"{counted(result.version.unlabelled_count, 'image')} unlabelled, so in no split: add an empty label file to an image that has no objects"
         )
     if not session.json:
         session.answer(_summary(result, dry_run=dry_run))
@@ -98,7 +98,7 @@ def _summary(result: ImportResult, *, dry_run: bool) -> str:
 def _found(source: Source) -> str:
     annotations = len(source.files) - source.image_count
     size = human_size(source.size_bytes)
-    if not source.image_count:  # an archive, which the service looks into
+    if not source.image_count:  # an archive or list, which the service reads
         return plain(f"{source.root / source.files[0].path}: {source.format}, {size}")
     found = f"{source.root}: {source.format}, {counted(source.image_count, 'image')}, {counted(annotations, 'annotation file')}, {size}"
     return plain(found + left_out(source))
@@ -115,13 +115,13 @@ def left_out(source: Source) -> str:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="yolo", show_default=True, help="Layout of the folder.")
 @click.option("--split", "parts", multiple=True, type=click.Choice(["train", "val", "test"]), help="Only this part; may be repeated. Default: all.")
-@click.option("--include-unlabelled", is_flag=True, help="Also images in no part of the split, above all those that nobody has labelled.")
+@click.option("--include-unlabelled", is_flag=True, help="Also images in no part of the split, such as unlabelled ones.")
 @with_flags(_EXPORT_FLAGS)
 def export(session: Session, reference: str, folder: Path, *, format_: str, parts: tuple[str, ...], include_unlabelled: bool) -> None:
     """Write the version REF (cells@v1, or cells@v1#2 for that split) into the new folder FOLDER.
 
-    `yolo train data=FOLDER/data.yaml` works with it as it is, and importing it gives the same digests. What is there already is not fetched again,
-    so an interrupted export is resumed by running it again.
+    `yolo train data=FOLDER/data.yaml` works with it, and importing it gives the same digests. Existing files are not downloaded again, so running
+    an interrupted export again resumes it.
     """
 
     async def work(client: AsyncClient) -> ExportResult:
@@ -137,7 +137,7 @@ def export(session: Session, reference: str, folder: Path, *, format_: str, part
 
     result = session.run_resumable(work)
     if result.left_out:
-        session.say(f"{counted(result.left_out, 'image')} in no part of the split left out: --include-unlabelled takes them along")
+        session.say(f"{counted(result.left_out, 'image')} in no part of the split left out: --include-unlabelled includes them")
     if session.json:
         session.document(documents.export_report(result))
     else:
@@ -147,22 +147,22 @@ def export(session: Session, reference: str, folder: Path, *, format_: str, part
 
 @dataset.command("create")
 @click.argument("name")
-@click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What its annotations will describe.")
+@click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What its annotations will be.")
 @click.option("--external-id", default="", help="Your own identifier of it.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping; may be repeated.")
 @with_flags(_CREATE_FLAGS)
 def create(session: Session, name: str, *, task: str, external_id: str, labels: tuple[str, ...]) -> None:
-    """Make the empty dataset NAME, to fill it by hand: `splitrail version new NAME` begins its first version.
+    """Create the empty dataset NAME; `splitrail version new NAME` then starts its first version.
 
-    An import makes its dataset by itself.
+    An import creates its dataset itself.
     """
     own = parse_assignments(labels)
     made = session.run(lambda client: client.create_dataset(name, task, external_id=external_id, labels=own))
     if session.json:
-        session.document(documents.dataset(made))
+        session.document(documents.document(made))
     else:
         session.answer(f"{made.name} created")
-        session.say(f"begin its first version: splitrail version new {made.name}")
+        session.say(f"start its first version: splitrail version new {made.name}")
 
 
 @dataset.command("ls")
@@ -170,7 +170,7 @@ def create(session: Session, name: str, *, task: str, external_id: str, labels: 
 def list_datasets(session: Session) -> None:
     """Datasets of the project, newest first."""
     items = session.run(lambda client: client.datasets())
-    session.answer_list(items, documents.dataset, tables.datasets, "no datasets yet: splitrail dataset import PATH")
+    session.answer_list(items, documents.document, tables.datasets, "no datasets yet: splitrail dataset import PATH")
 
 
 @dataset.command("delete")

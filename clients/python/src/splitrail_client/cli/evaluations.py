@@ -14,8 +14,9 @@ from . import documents, tables
 from .following import detached, follow
 from .options import Session, with_flags, with_session
 from .view import View
+from .words import evaluation_reference, state_name
 
-_MATRIX_CLASSES = 20  # a larger confusion matrix is nothing to read
+_MATRIX_CLASSES = 20  # a larger confusion matrix is unreadable in a terminal
 _FLAGS = {
     "split": "--split",
     "split_id": "--on",
@@ -29,26 +30,26 @@ _FLAGS = {
 
 @click.group("eval")
 def evaluate() -> None:
-    """Judge a run's best weights on images that it has never seen. An evaluation is cells/17/eval/2, or its id."""
+    """Evaluate a run's best weights on held-out images. EVALUATION is cells/17/eval/2 or an evaluation_id."""
 
 
 @evaluate.command("run")
 @click.argument("reference", metavar="RUN")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Part to judge on.")
-@click.option("--on", metavar="REF", help="Another split to judge on, cells@v3#2. Default: the run's own.")
-@click.option("--force", is_flag=True, help="Also when images of that part were trained on; the result says so.")
-@click.option("--conf", type=float, help="Least confidence of a prediction.")
-@click.option("--iou", type=float, help="IoU of the non-maximum suppression.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Part of the split to evaluate on.")
+@click.option("--on", metavar="REF", help="Evaluate on another split, cells@v3#2. Default: the run's own.")
+@click.option("--force", is_flag=True, help="Evaluate even if the run was trained on some of these images; the result says so.")
+@click.option("--conf", type=float, help="Minimum confidence of a prediction.")
+@click.option("--iou", type=float, help="IoU threshold of non-maximum suppression.")
 @click.option("--imgsz", type=int, help="Image size in pixels. Default: the run's.")
-@click.option("--batch", type=int, help="Images at once.")
-@click.option("--max-det", "max_det", type=int, help="Most predictions an image.")
-@click.option("--detach", is_flag=True, help="Queue the evaluation and return.")
+@click.option("--batch", type=int, help="Batch size.")
+@click.option("--max-det", "max_det", type=int, help="Maximum number of predictions per image.")
+@click.option("--detach", is_flag=True, help="Queue the evaluation and return at once.")
 @with_flags(_FLAGS)
 def run(session: Session, reference: str, *, split: str, on: str | None, force: bool, detach: bool, **arguments: float | None) -> None:
-    """Evaluate RUN (cells/17) and print what came of it, overall and per class."""
+    """Evaluate RUN (cells/17) and print the result, overall and per class."""
     given = {name: value for name, value in arguments.items() if value is not None}
     queued = session.run(lambda client: client.evaluate(reference, split, wait=False, force=force, on=on, **given))
-    name = documents.evaluation_reference(queued)
+    name = evaluation_reference(queued)
     if detach:
         if session.json:
             session.document(documents.evaluation(queued))
@@ -63,7 +64,7 @@ def run(session: Session, reference: str, *, split: str, on: str | None, force: 
 @click.argument("reference", metavar="EVALUATION")
 @with_session
 def watch(session: Session, reference: str) -> None:
-    """Follow an evaluation to its end and print what came of it. Ctrl-C stops watching, not the evaluation."""
+    """Follow an evaluation to its end and print the result. Ctrl-C stops watching, not the evaluation."""
     _follow(session, session.run(lambda client: client.evaluation(reference)))
 
 
@@ -85,7 +86,7 @@ def list_evaluations(session: Session, reference: str | None) -> None:
 
 
 def _follow(session: Session, item: run_pb2.Evaluation) -> None:
-    name = documents.evaluation_reference(item)
+    name = evaluation_reference(item)
 
     async def work(client: AsyncClient) -> run_pb2.Evaluation:
         await follow(session, client, item.evaluation_id, View(f"{name} ({split_name(item.split)} split)"))
@@ -101,7 +102,7 @@ def _follow(session: Session, item: run_pb2.Evaluation) -> None:
 
 def _show(session: Session, item: run_pb2.Evaluation) -> None:
     """Prints an evaluation; raises JobFailedError when it failed or was cancelled."""
-    name = documents.evaluation_reference(item)
+    name = evaluation_reference(item)
     if session.json:
         session.document(documents.evaluation(item))
     if item.job.state in (run_event_pb2.JOB_STATE_FAILED, run_event_pb2.JOB_STATE_CANCELLED):
@@ -109,7 +110,7 @@ def _show(session: Session, item: run_pb2.Evaluation) -> None:
     if session.json:
         return
     if item.job.state != run_event_pb2.JOB_STATE_SUCCEEDED:
-        session.answer(f"{name} {documents.state(item.job)}")
+        session.answer(f"{name} {state_name(item.job)}")
         return
     session.answer(tables.evaluation_headline(item))
     session.out.print(tables.evaluation_result(item))
@@ -119,9 +120,9 @@ def _show(session: Session, item: run_pb2.Evaluation) -> None:
 
 
 def _show_matrix(session: Session, item: run_pb2.Evaluation) -> None:
-    """Prints the confusion matrix, or where to find one of many classes or wider than the terminal, which would cut counts."""
+    """Prints the confusion matrix, or where to find it when it has many classes or is wider than the terminal."""
     matrix = item.result.confusion_matrix
-    if not matrix.counts:  # it did not fit into the message: there is the plot
+    if not matrix.counts:  # it was too large for the message; the plot has it
         return
     if len(matrix.class_names) <= _MATRIX_CLASSES:
         unbounded = session.out.options.update(width=sys.maxsize)
@@ -130,5 +131,5 @@ def _show_matrix(session: Session, item: run_pb2.Evaluation) -> None:
                 session.answer(f"confusion matrix, confidence from {matrix.confidence:g}: rows are predicted, columns true")
                 session.out.print(made)
                 return
-    name = documents.evaluation_reference(item)
+    name = evaluation_reference(item)
     session.say(f"confusion matrix of {counted(len(matrix.class_names), 'class', 'classes')}: splitrail eval get {name} -o json")

@@ -1,18 +1,17 @@
-"""Following a job to its end, for `train`, `run watch` and `eval run`; Ctrl-C detaches and the job goes on."""
+"""Following a job to its end, for `train`, `run watch` and `eval run`. Ctrl-C stops watching; the job continues."""
 
 import json
 from contextlib import aclosing
 
 import click
-from google.protobuf.json_format import MessageToDict
 from splitrail.events.v1 import run_event_pb2
-from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail.trainer.v1 import run_pb2
 
 from ..client import AsyncClient, ending
 from ..errors import JobFailedError
 from ..watching import watch_run
-from . import documents, tables
+from . import tables
+from .documents import document
 from .live import Display
 from .options import Session
 from .view import View, result_line
@@ -26,15 +25,11 @@ async def follow(session: Session, client: AsyncClient, job_id: str, view: View,
             async for message in messages:
                 display.message(message)
                 if lines:
-                    click.echo(json.dumps(_as_gateway(message)))
-
-
-def _as_gateway(message: metrics_service_pb2.WatchRunResponse) -> object:
-    return MessageToDict(message, always_print_fields_with_no_presence=True)
+                    click.echo(json.dumps(document(message)))
 
 
 def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> None:
-    """Follows a run and says on stdout how it ended, or how it stands when Ctrl-C detached from it. `lines`: its messages as JSON instead.
+    """Follows a run and prints how it ended, or its state after Ctrl-C. `lines`: prints its messages as JSON instead.
 
     Raises JobFailedError when the run failed or was cancelled.
     """
@@ -50,7 +45,7 @@ def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> No
         detached(session, run.reference, f"splitrail run watch {run.reference}")
         ended = None
     if session.json and not lines:
-        session.document(documents.run(ended or run))
+        session.document(document(ended or run))
     if ended is None:
         return
     if ended.job.state != run_event_pb2.JOB_STATE_SUCCEEDED:
@@ -61,5 +56,5 @@ def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> No
 
 
 def detached(session: Session, reference: str, again: str) -> None:
-    """What Ctrl-C means."""
-    session.say(f"detached: {reference} goes on. Watch it again: {again}")
+    """Says that the job continues after Ctrl-C."""
+    session.say(f"detached: {reference} continues. Watch it again: {again}")

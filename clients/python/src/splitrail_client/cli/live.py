@@ -1,4 +1,4 @@
-"""A job as it happens: redrawn in place on a terminal, a line for each step elsewhere. All on stderr."""
+"""Live display of a job on stderr: redrawn in place on a terminal, otherwise a line for each step."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from .tables import STATE_STYLES, cells, fraction, table
 from .view import View, losses, qualities
 
 _BAR_COLUMNS = 30
-_OTHER_LINES = 8  # header, bars, column titles, note and what the terminal needs
+_OTHER_LINES = 8  # header, bars, column titles, note and spare lines
 
 
 class Display:
-    """Shows one job while messages of its feed are fed to it."""
+    """Shows one job from the messages of its feed."""
 
     def __init__(self, view: View, console: Console) -> None:
         self.view = view
@@ -28,7 +28,7 @@ class Display:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """While it lasts, the terminal is redrawn; then the whole table of epochs stays."""
+        """Redraws the terminal inside the block; afterwards prints the whole table of epochs."""
         if not self._console.is_terminal:
             yield
             return
@@ -44,7 +44,7 @@ class Display:
             self._console.print(render(self.view, None))
 
     def message(self, message: metrics_service_pb2.WatchRunResponse) -> None:
-        """Takes in a message of a watch."""
+        """Applies a message of a watch."""
         self.view.heard()
         if message.HasField("event"):
             self._line(self.view.apply(message.event))
@@ -52,7 +52,7 @@ class Display:
             self.view.progress = message.progress
 
     def interrupted(self, error: SplitrailError, seconds: float) -> None:
-        """Says that the connection was lost and when it is tried again."""
+        """Says that the connection was lost and when the next attempt is."""
         self._line(self.view.interrupted(error.message, seconds))
 
     def _line(self, line: str | None) -> None:
@@ -61,7 +61,7 @@ class Display:
 
 
 def render(view: View, rows: int | None) -> RenderableType:
-    """The job as it stands, with the last `rows` epochs (None: all)."""
+    """The current view with the last `rows` epochs (None: all)."""
     parts: list[RenderableType] = [_header(view)]
     if view.state in ("queued", "running"):
         parts.append(_bars(view))

@@ -1,4 +1,4 @@
-"""The phases of something long, on stderr."""
+"""Progress of the phases of a long command, on stderr."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from .options import Session
 
 
 class Phases:
-    """Bars on a terminal, a line at the start of each phase elsewhere."""
+    """Progress bars on a terminal, otherwise a line at the start of each phase."""
 
     def __init__(self, session: Session, bars: Progress | None) -> None:
         self._session = session
@@ -19,7 +19,7 @@ class Phases:
         self._said: Counter[str] = Counter()
 
     def show(self, phase: str, done: int, total: int) -> None:
-        """How far a phase is; `total` 0: nobody knows yet."""
+        """Progress of a phase; `total` 0: not known yet."""
         if self._bars is None:
             self._said[phase] += 1
             if self._said[phase] == 1:

@@ -2,23 +2,25 @@
 
 import click
 from splitrail.events.v1 import run_event_pb2
-from splitrail.metrics.v1 import metrics_pb2
+from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
 from splitrail.trainer.v1 import run_pb2
 
 from ..client import AsyncClient
-from ..references import evaluation_reference, from_value
+from ..references import from_value, parse_evaluation_reference
 from ..text import human_seconds, human_size
-from . import documents, tables
+from . import tables
+from .documents import document
 from .following import follow_run
 from .options import Session, with_session
 from .view import qualities
+from .words import artifact_name, evaluation_reference, level_name, state_name
 
 _STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 @click.group()
 def run() -> None:
-    """Look at runs, watch and cancel them. RUN is cells/17 or a run_id."""
+    """List, show, watch and cancel runs. RUN is cells/17 or a run_id."""
 
 
 @run.command("ls")
@@ -35,9 +37,7 @@ def list_runs(session: Session, state: str | None, limit: int) -> None:
 
     runs, summaries = session.run(work)
     if session.json:
-        session.document(
-            [{**documents.run(item), "epochs_done": summaries[item.run_id].epochs_done if item.run_id in summaries else 0} for item in runs]
-        )
+        session.document([document(item, summary=document(summaries.get(item.run_id, metrics_pb2.RunSummary()))) for item in runs])
     elif runs:
         session.out.print(tables.runs(runs, summaries))
     else:
@@ -48,24 +48,22 @@ def list_runs(session: Session, state: str | None, limit: int) -> None:
 @click.argument("reference", metavar="RUN")
 @with_session
 def get_run(session: Session, reference: str) -> None:
-    """One run: its state, what it trains on and with, and its epochs."""
+    """Show one run: state, data, model, arguments and metrics."""
 
-    async def work(client: AsyncClient) -> tuple[run_pb2.Run, list[metrics_pb2.Epoch], metrics_pb2.Epoch | None]:
+    async def work(client: AsyncClient) -> tuple[run_pb2.Run, metrics_service_pb2.GetRunMetricsResponse]:
         item = await client.run(reference)
-        metrics = await client.metrics(item)
-        return item, list(metrics.epochs), metrics.final if metrics.HasField("final") else None
+        return item, await client.metrics(item)
 
-    item, epochs, final = session.run(work)
+    item, metrics = session.run(work)
     if session.json:
-        history = [documents.epoch(epoch) for epoch in epochs]
-        session.document({**documents.run(item), "history": history, "final": documents.epoch(final) if final else None})
+        session.document(document(item, metrics=document(metrics)))
         return
     seconds = tables.elapsed(item.job)
     lines = {
-        "state": documents.state(item.job) + (f" ({item.job.message})" if item.job.message else ""),
+        "state": state_name(item.job) + (f" ({item.job.message})" if item.job.message else ""),
         "data": f"{item.split_reference} (digest {item.split_digest})",
         "model": item.model,
-        "epochs": f"{len(epochs)} of {item.epochs}" + (f" in {human_seconds(seconds)}" if seconds is not None else ""),
+        "epochs": f"{len(metrics.epochs)} of {item.epochs}" + (f" in {human_seconds(seconds)}" if seconds is not None else ""),
         "attempt": f"{item.job.attempt} on {item.job.worker}" if item.job.attempt else "none yet",
         "created": tables.local_time(item.job.create_time),
         "arguments": " ".join(f"{name}={from_value(value)}" for name, value in sorted(item.arguments.items())),
@@ -73,8 +71,9 @@ def get_run(session: Session, reference: str) -> None:
         "labels": " ".join(f"{name}={value}" for name, value in sorted(item.labels.items())),
         "external id": item.external_id,
     }
-    if final is not None:
-        lines["best checkpoint"] = ", ".join(f"{title} {tables.fraction(final.metrics[key])}" for title, key in qualities(final.metrics).items())
+    if metrics.HasField("final"):
+        best = metrics.final.metrics
+        lines["best checkpoint"] = ", ".join(f"{title} {tables.fraction(best[key])}" for title, key in qualities(best).items())
     session.answer(item.reference)
     for name, value in lines.items():
         if value:
@@ -94,14 +93,14 @@ def watch(session: Session, reference: str) -> None:
 @click.argument("reference", metavar="RUN")
 @with_session
 def cancel(session: Session, reference: str) -> None:
-    """Ask for the end of a run: at once while queued, between batches when running."""
+    """Cancel a run: a queued one at once, a running one after the current batch."""
     item = session.run(lambda client: client.cancel(reference))
     if session.json:
-        session.document(documents.run(item))
+        session.document(document(item))
     elif item.job.state == run_event_pb2.JOB_STATE_CANCELLED:
         session.answer(f"{item.reference} cancelled")
     else:
-        session.answer(f"{item.reference} will end after the running batch")
+        session.answer(f"{item.reference} will end after the current batch")
 
 
 @run.command("logs")
@@ -111,41 +110,43 @@ def logs(session: Session, reference: str) -> None:
     """Lines of the training process's log. RUN may be an evaluation: cells/17/eval/2."""
 
     async def work(client: AsyncClient) -> list[metrics_pb2.FeedEvent]:
-        return await client.logs(await client.evaluation(reference) if evaluation_reference(reference) else reference)
+        return await client.logs(await client.evaluation(reference) if parse_evaluation_reference(reference) else reference)
 
-    for line in (found := session.run(work)) if not session.json else ():
-        level = documents.log_line(line)["level"]
-        session.answer(line.log.text if level == "info" else f"{level}: {line.log.text}")
+    found = session.run(work)
     if session.json:
-        session.document([documents.log_line(line) for line in found])
+        session.document([document(line) for line in found])
+        return
+    for line in found:
+        level = level_name(line.log.level)
+        session.answer(line.log.text if level == "info" else f"{level}: {line.log.text}")
 
 
 @run.command("plots")
 @click.argument("reference", metavar="RUN")
 @with_session
 def plots(session: Session, reference: str) -> None:
-    """Plots of a run and of its evaluations, with URLs that open anywhere and expire. RUN may be one evaluation: cells/17/eval/2."""
+    """Plots of a run and of its evaluations, with URLs that work without a token and expire. RUN may be one evaluation: cells/17/eval/2."""
 
     async def work(client: AsyncClient) -> list[tuple[str, metrics_pb2.Plot]]:
-        if evaluation_reference(reference):
+        if parse_evaluation_reference(reference):
             evaluation = await client.evaluation(reference)
-            return [(documents.evaluation_reference(evaluation), plot) for plot in await client.plots(evaluation)]
+            return [(evaluation_reference(evaluation), plot) for plot in await client.plots(evaluation)]
         item = await client.run(reference)
         found = [(item.reference, plot) for plot in await client.plots(item) if plot.run_id in ("", item.run_id)]
         for evaluation in reversed(await client.evaluations(item)):
-            found += [(documents.evaluation_reference(evaluation), plot) for plot in await client.plots(evaluation)]
+            found += [(evaluation_reference(evaluation), plot) for plot in await client.plots(evaluation)]
         return found
 
     found = session.run(work)
     if session.json:
-        session.document([documents.plot(plot, owner) for owner, plot in found])
+        session.document([document(plot, owner=owner) for owner, plot in found])
         return
     if not found:
         session.say(f"{reference} has no plots yet")
-    owner = ""
-    for of, plot in found:
-        if of != owner:
-            owner = of
+    shown = ""
+    for owner, plot in found:
+        if owner != shown:
+            shown = owner
             session.answer(owner)
         session.answer(f"  {plot.name}  {plot.title}  {human_size(plot.size_bytes)}")
         session.answer(f"    {plot.url}")
@@ -155,14 +156,13 @@ def plots(session: Session, reference: str) -> None:
 @click.argument("reference", metavar="RUN")
 @with_session
 def artifacts(session: Session, reference: str) -> None:
-    """Weights, checkpoints and results.csv of a run, with URLs that open anywhere and expire."""
+    """Weights, checkpoints and results.csv of a run, with URLs that work without a token and expire."""
     found = session.run(lambda client: client.artifacts(reference))
     if session.json:
-        session.document([documents.artifact(item) for item in found])
+        session.document([document(item) for item in found])
         return
     if not found:
-        session.say(f"{reference} has left no files yet")
+        session.say(f"{reference} has no artifacts yet")
     for item in found:
-        kind = documents.word(run_pb2.ArtifactKind, item.kind, "ARTIFACT_KIND_").replace("_", " ")
-        session.answer(f"{item.name}  {kind}  {human_size(item.size_bytes)}")
+        session.answer(f"{item.name}  {artifact_name(item.kind)}  {human_size(item.size_bytes)}")
         session.answer(f"  {item.url}")

@@ -1,4 +1,4 @@
-"""Tables and lines for people. Whatever comes from users is shown as text: no markup, no control characters."""
+"""Tables and lines for people. Text from users is shown literally: no markup, no control characters."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from splitrail.trainer.v1 import run_pb2, run_service_pb2
 
 from ..references import from_value, method_name, split_name, version_reference
 from ..text import counted, plain
-from . import documents
+from .words import difference_name, evaluation_reference, field_name, part_name, state_name, word
 
 STATE_STYLES: Mapping[str, str] = {"queued": "yellow", "running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "magenta"}
 METRIC_TITLES: Mapping[str, str] = {"mAP50": "mAP50", "mAP50_95": "mAP50-95", "precision": "precision", "recall": "recall", "f1": "F1"}
@@ -34,7 +34,7 @@ def cells(*values: object) -> list[Text]:
 
 def state_text(job: run_pb2.Job) -> Text:
     """A job's state in its colour."""
-    name = documents.state(job)
+    name = state_name(job)
     return Text(name, style=STATE_STYLES.get(name, ""))
 
 
@@ -68,15 +68,15 @@ def datasets(items: Sequence[dataset_pb2.Dataset]) -> Table:
     made = table("DATASET", "NEWEST", "TASK", "CREATED")
     for item in items:
         newest = f"{item.name}@v{item.latest_version}" if item.latest_version else "none"
-        made.add_row(*cells(item.name, newest, documents.word(dataset_pb2.Task, item.task, "TASK_"), local_time(item.create_time)))
+        made.add_row(*cells(item.name, newest, word(dataset_pb2.Task, item.task, "TASK_"), local_time(item.create_time)))
     return made
 
 
-def versions(items: Sequence[tuple[dataset_pb2.DatasetVersion, Timestamp]]) -> Table:
-    """Versions and drafts, each with when it was made or begun."""
+def versions(drafts: Sequence[version_pb2.Draft], committed: Sequence[dataset_pb2.DatasetVersion]) -> Table:
+    """Drafts with when they were begun, then versions with when they were committed."""
     right = ["IMAGES", "OBJECTS", "UNLABELLED", "CLASSES"]
     made = table("VERSION", *right, "DIGEST", "CREATED", right=right)
-    for item, created in items:
+    for item, created in [*((one.version, one.create_time) for one in drafts), *((one, one.commit_time) for one in committed)]:
         counts = (item.image_count, item.object_count, item.unlabelled_count, len(item.class_names))
         made.add_row(*cells(version_reference(item), *counts, item.digest[:12] or "draft", local_time(created)))
     return made
@@ -86,15 +86,15 @@ def class_difference_line(item: version_pb2.ClassDifference) -> str:
     """`class cell: added`, `class rbc: was cell`."""
     if item.kind == version_pb2.DIFFERENCE_KIND_CHANGED:
         return f"class {item.name}: was {item.other_name}"
-    return f"class {item.name or item.other_name}: {documents.difference_name(item.kind)}"
+    return f"class {item.name or item.other_name}: {difference_name(item.kind)}"
 
 
 def asset_difference_line(item: version_pb2.AssetDifference) -> str:
     """`images/a.jpg: removed`, `images/b.jpg: annotations, path (was images/c.jpg)`."""
     if item.kind != version_pb2.DIFFERENCE_KIND_CHANGED:
-        return f"{item.asset.path or item.other.path}: {documents.difference_name(item.kind)}"
+        return f"{item.asset.path or item.other.path}: {difference_name(item.kind)}"
     was = f" (was {item.other.path})" if item.other.path != item.asset.path else ""
-    return f"{item.asset.path}: {', '.join(documents.field_name(field).replace('_', ' ') for field in item.fields)}{was}"
+    return f"{item.asset.path}: {', '.join(field_name(field) for field in item.fields)}{was}"
 
 
 def split_counts(item: split_pb2.SplitRevision) -> Table:
@@ -112,7 +112,7 @@ def split_counts(item: split_pb2.SplitRevision) -> Table:
 
 
 def splits(items: Sequence[split_pb2.SplitRevision], current: str) -> Table:
-    """Revisions; `current` is the id of the one that the version's name alone means."""
+    """Revisions; `current` is the id of the current split."""
     made = table("SPLIT", "METHOD", "TRAIN", "VAL", "TEST", "SEED", "DEVIATION", "DIGEST", right=["TRAIN", "VAL", "TEST", "SEED", "DEVIATION"])
     for item in items:
         sizes = [part.images for part in item.certificate.parts]
@@ -123,24 +123,24 @@ def splits(items: Sequence[split_pb2.SplitRevision], current: str) -> Table:
 
 
 def moves(items: Sequence[split_service_pb2.Move]) -> Table:
-    """How many images went where; those that are in no part, or not in the version, show a dash."""
+    """Counts of images by part before and now; a dash for images in no part or not in the version."""
     made = table("BEFORE", "NOW", "IMAGES", right=["IMAGES"])
     for item in items:
         style = "" if item.before == item.now else "bold"
-        made.add_row(*cells(documents.part_name(item.before) or "–", documents.part_name(item.now) or "–", item.images), style=style)
+        made.add_row(*cells(part_name(item.before), part_name(item.now), item.images), style=style)
     return made
 
 
 def moved_line(item: split_service_pb2.MovedAsset) -> str:
     """`images/a.jpg: val -> test`."""
-    return f"{item.asset.path}: {documents.part_name(item.before) or '–'} -> {documents.part_name(item.asset.split) or '–'}"
+    return f"{item.asset.path}: {part_name(item.before)} -> {part_name(item.asset.split)}"
 
 
 def leaks(items: Sequence[split_service_pb2.Leak]) -> Table:
     made = table("BITS", "PART", "IMAGE", "PART", "LOOKS LIKE", right=["BITS"])
     for item in items:
         first, second = item.first, item.second
-        made.add_row(*cells(item.distance, documents.part_name(first.split), first.path, documents.part_name(second.split), second.path))
+        made.add_row(*cells(item.distance, part_name(first.split), first.path, part_name(second.split), second.path))
     return made
 
 
@@ -163,13 +163,13 @@ def evaluations(items: Sequence[run_pb2.Evaluation]) -> Table:
         done = item.HasField("result")
         shown = [f"{part} {fraction(overall.get(key))}" if done else "–" for key in ("mAP50", "mAP50_95")]
         contaminated = " (trained on!)" if item.contaminated_images else ""
-        reference = documents.evaluation_reference(item)
+        reference = evaluation_reference(item)
         made.add_row(*cells(reference, state_text(item.job), part + contaminated, *shown, item.split_reference, local_time(item.job.create_time)))
     return made
 
 
 def evaluation_result(item: run_pb2.Evaluation) -> Table:
-    """Overall and per class; every number's column names the split that it comes from."""
+    """Overall and per class; every column of metrics names the part that it was measured on."""
     part = split_name(item.split)
     keys = [key for key in METRIC_TITLES if key in item.result.overall]
     titles = [f"{part} {METRIC_TITLES[key]}" for key in keys]
@@ -182,24 +182,30 @@ def evaluation_result(item: run_pb2.Evaluation) -> Table:
 
 
 def evaluation_headline(item: run_pb2.Evaluation) -> str:
-    """What was judged on what."""
+    """Run, part and split of an evaluation, with counts."""
     part = split_name(item.split)
     forced = f"; forced: {counted(item.contaminated_images, 'image')} of them were trained on" if item.contaminated_images else ""
     sizes = f"{counted(item.result.images, 'image')}, {counted(item.result.objects, 'object')}"
-    return f"{documents.evaluation_reference(item)}: {item.run_reference} on the {part} split of {item.split_reference} ({sizes}{forced})"
+    return f"{evaluation_reference(item)}: {item.run_reference} on the {part} split of {item.split_reference} ({sizes}{forced})"
 
 
 def confusion_matrix(matrix: run_pb2.ConfusionMatrix, *, numbered: bool = False) -> Table:
-    """Counts. Rows are predicted, columns true; the last row is what was missed, the last column what was seen where nothing is.
+    """Counts. Rows are predicted, columns true; the last row counts missed objects, the last column false detections.
 
-    `numbered`: columns are headed by the numbers of their rows, which takes less room.
+    `numbered`: columns are headed by row numbers, which is narrower.
     """
     names = [plain(name) for name in (*matrix.class_names, "background")]
     columns = [str(number) for number in range(1, len(names) + 1)] if numbered else names
     made = table("PREDICTED \\ TRUE", *columns, right=columns)
-    for column, name, row in zip(columns, names, documents.confusion_counts(matrix), strict=True):
+    for column, name, row in zip(columns, names, _confusion_rows(matrix), strict=True):
         made.add_row(*cells(f"{column} {name}" if numbered else name, *(f"{count:.0f}" for count in row)))
     return made
+
+
+def _confusion_rows(matrix: run_pb2.ConfusionMatrix) -> list[Sequence[float]]:
+    """A list for each row. Empty when there is no matrix."""
+    side = len(matrix.class_names) + 1
+    return [matrix.counts[start : start + side] for start in range(0, len(matrix.counts), side)]
 
 
 def schema(items: Sequence[run_service_pb2.ArgumentDescriptor]) -> Table:
@@ -210,7 +216,7 @@ def schema(items: Sequence[run_service_pb2.ArgumentDescriptor]) -> Table:
         if item.group != group:
             group = item.group
             made.add_row(Text(plain(group), style="bold cyan"))
-        kind = documents.word(run_service_pb2.ArgumentType, item.type, "ARGUMENT_TYPE_")
+        kind = word(run_service_pb2.ArgumentType, item.type, "ARGUMENT_TYPE_")
         made.add_row(*cells(item.name, kind, _default(item), _range(item), item.help))
     return made
 

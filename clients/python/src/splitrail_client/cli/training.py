@@ -3,7 +3,8 @@
 import click
 
 from ..references import parse_assignments, parse_value
-from . import documents, tables
+from . import tables
+from .documents import document
 from .following import follow_run
 from .options import Session, with_flags, with_session
 
@@ -12,18 +13,18 @@ _FLAGS = {"queue": "--queue", "labels": "--label", "external_id": "--external-id
 
 @click.command()
 @click.argument("assignments", nargs=-1, required=True, metavar="data=REF model=NAME [ARGUMENT=VALUE]...")
-@click.option("--detach", is_flag=True, help="Queue the run and return.")
-@click.option("--queue", default="", help="The queue it waits in.")
+@click.option("--detach", is_flag=True, help="Queue the run and return at once.")
+@click.option("--queue", default="", help="The queue to put the run in.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping; may be repeated.")
 @click.option("--external-id", default="", help="Your own identifier of this run.")
 @with_flags(_FLAGS)
 def train(session: Session, assignments: tuple[str, ...], *, detach: bool, queue: str, labels: tuple[str, ...], external_id: str) -> None:
-    """Train MODEL on the split that REF means, and follow it. Arguments are Ultralytics' own; `splitrail schema` lists them.
+    """Train MODEL on the split REF and follow the run. Arguments are those of Ultralytics; `splitrail schema` lists them.
 
     \b
     splitrail train data=cells@v1 model=yolov8n epochs=20 imgsz=640
 
-    Ctrl-C detaches: the run goes on.
+    Ctrl-C stops watching; the run continues.
     """
     given, own = parse_assignments(assignments), parse_assignments(labels)
     missing = [name for name in ("data", "model") if not given.get(name)]
@@ -41,7 +42,7 @@ def train(session: Session, assignments: tuple[str, ...], *, detach: bool, queue
         session.say(f"warning: {warning}", style="yellow")
     if detach:
         if session.json:
-            session.document(documents.run(run))
+            session.document(document(run))
         else:
             session.answer(f"{run.reference} queued")
             session.say(f"watch it: splitrail run watch {run.reference}")
@@ -53,16 +54,10 @@ def train(session: Session, assignments: tuple[str, ...], *, detach: bool, queue
 @click.command()
 @with_session
 def schema(session: Session) -> None:
-    """Training arguments with type, default, range and meaning, and the models."""
+    """List the training arguments with type, default, range and help, and the models."""
     found = session.run(lambda client: client.schema())
     if session.json:
-        session.document(
-            {
-                "ultralytics_version": found.ultralytics_version,
-                "models": list(found.models),
-                "arguments": [documents.argument(item) for item in found.arguments],
-            }
-        )
+        session.document(document(found))
         return
     session.out.print(tables.schema(found.arguments))
     session.answer("")

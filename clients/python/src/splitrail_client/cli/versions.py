@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 from google.protobuf import json_format
-from google.protobuf.timestamp_pb2 import Timestamp
 from splitrail.split.v1 import dataset_pb2, version_pb2, version_service_pb2
 
 from ..client import AsyncClient
@@ -23,14 +22,14 @@ _COMMIT_FLAGS = {"expected_base_version_id": "--expected-base"}
 
 @click.group()
 def version() -> None:
-    """Change a dataset by hand: a draft of a version, changed image by image, becomes the next one.
+    """Edit a dataset by hand: a draft of a version, changed image by image, becomes the next version.
 
     \b
     splitrail version new cells@v1
     splitrail version add cells@draft new-images/ --into images
     splitrail version commit cells@draft
 
-    DRAFT is cells@draft, when the dataset has only one, or the draft's id. `splitrail dataset create` makes a dataset to begin with.
+    DRAFT is cells@draft, when the dataset has only one, or the draft's id. `splitrail dataset create` creates an empty dataset.
     """
 
 
@@ -38,7 +37,7 @@ def version() -> None:
 @click.argument("reference", metavar="REF")
 @with_session
 def new(session: Session, reference: str) -> None:
-    """Begin a draft of the version REF (cells@v1; cells: the newest, or without images while there is none)."""
+    """Start a draft of the version REF (cells@v1; cells: the newest version, or an empty draft when there is none)."""
 
     async def work(client: AsyncClient) -> tuple[dataset_pb2.DatasetVersion, int]:
         made = await client.new_draft(reference)
@@ -46,7 +45,7 @@ def new(session: Session, reference: str) -> None:
 
     draft, others = session.run(work)
     if others > 0:
-        session.say(f"{draft.dataset_name} has {counted(others, 'other draft')}, so name the one that is meant by its id:")
+        session.say(f"{draft.dataset_name} has {counted(others, 'other draft')}, so name drafts by their ids:")
         session.say(f"splitrail version ls {draft.dataset_name}")
     if session.json:
         session.document(documents.version(draft))
@@ -60,26 +59,31 @@ def new(session: Session, reference: str) -> None:
 def list_versions(session: Session, dataset: str) -> None:
     """Drafts and versions of the dataset, newest first."""
 
-    async def work(client: AsyncClient) -> list[tuple[dataset_pb2.DatasetVersion, Timestamp]]:
-        drafts = [(item.version, item.create_time) for item in await client.drafts(dataset)]
-        return drafts + [(item, item.commit_time) for item in await client.versions(dataset)]
+    async def work(client: AsyncClient) -> tuple[list[version_pb2.Draft], list[dataset_pb2.DatasetVersion]]:
+        return await client.drafts(dataset), await client.versions(dataset)
 
-    items = session.run(work)
+    drafts, versions = session.run(work)
     none = f"no version of {dataset} yet: splitrail dataset import PATH --name {dataset}, or by hand: splitrail version new {dataset}"
-    session.answer_list(items, lambda item: {**documents.version(item[0]), "create_time": documents.time_text(item[1])}, tables.versions, none)
+    if session.json:
+        session.document([*map(documents.draft, drafts), *map(documents.version, versions)])
+    elif drafts or versions:
+        session.out.print(tables.versions(drafts, versions))
+    else:
+        session.say(none)
 
 
 @version.command("add")
 @click.argument("draft")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--into", default="", metavar="FOLDER", help="Put the images below this folder of the draft. Default: where they lie in PATH.")
-@click.option("--annotations", "file", type=click.Path(path_type=Path), help="JSON file with what is known of images, these or others of the draft.")
+@click.option("--into", default="", metavar="FOLDER", help="Folder of the draft to put the images into. Default: its root.")
+@click.option("--annotations", "file", type=click.Path(path_type=Path), help="JSON file with annotations and other fields of images.")
 @with_session
 def add(session: Session, draft: str, *, path: Path | None, into: str, file: Path | None) -> None:
-    """Put the image PATH, or the images of the folder PATH, into a draft; one that is there at the same path gets the new bytes.
+    """Add the image PATH, or the images of the folder PATH, to a draft; an existing image of the same path gets the new bytes.
 
-    What the platform already has is not sent again. Label files are not read (`dataset import` does that): annotations come as JSON, in the form of
-    UpsertAssets, and replace what the image had; an empty list says that nothing is on it, and without annotations it stays as it is, or unlabelled.
+    Images that the platform already has are not sent. Label files are not read (`dataset import` does that): give annotations as JSON, as
+    UpsertAssets takes it. They replace those of the image; an empty list means that the image has no objects; without annotations, an existing
+    image keeps its own and a new one is unlabelled.
 
     \b
     {"assets": [{"path": "images/7.jpg", "annotations": {"items": [
@@ -98,7 +102,7 @@ def add(session: Session, draft: str, *, path: Path | None, into: str, file: Pat
                     return
                 session.say(plain(f"{path}: {counted(progress.source.image_count, 'image')}{left_out(progress.source)}"))
                 if ANNOTATION_FILES in progress.source.left_out:
-                    session.say("annotations come with --annotations FILE, or with all the data by splitrail dataset import")
+                    session.say("label files are not read: give annotations with --annotations FILE, or use splitrail dataset import")
 
             return await client.upsert_assets(draft, assets, images=path, into=into, progress=report)
 
@@ -112,7 +116,7 @@ def add(session: Session, draft: str, *, path: Path | None, into: str, file: Pat
 
 
 def _assets(file: Path) -> list[version_pb2.AssetUpsert]:
-    """What a file says, which is the body of UpsertAssets as JSON, of any length. Raises UsageError."""
+    """The assets of a JSON file with the body of UpsertAssets, of any length. Raises UsageError."""
     try:
         data = file.read_bytes()
         if not data.lstrip().startswith(b"{"):
@@ -121,42 +125,42 @@ def _assets(file: Path) -> list[version_pb2.AssetUpsert]:
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is not what UpsertAssets takes as JSON: {error}") from error
+        raise UsageError(f"{file} is not JSON of UpsertAssets: {error}") from error
 
 
 @version.command("remove")
 @click.argument("draft")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("--external-id", "external_ids", multiple=True, metavar="ID", help="An image by the caller's own identifier. Repeatable.")
+@click.option("--external-id", "external_ids", multiple=True, metavar="ID", help="Remove the image with this external id. Repeatable.")
 @with_session
 def remove(session: Session, draft: str, paths: tuple[str, ...], external_ids: tuple[str, ...]) -> None:
-    """Take images out of a draft, by their paths in it."""
+    """Remove images from a draft by their paths."""
     if not paths and not external_ids:
         raise click.UsageError("nothing to remove: give PATH or --external-id")
     answer = session.run(lambda client: client.delete_assets(draft, paths, external_ids=external_ids))
     if session.json:
-        session.document({"removed": answer.deleted_count, "draft": documents.version(answer.version)})
+        session.document(documents.document(answer))
         return
     if missing := len(paths) + len(external_ids) - answer.deleted_count:
-        session.say(f"{counted(missing, 'image')} of these the draft does not hold", style="yellow")
+        session.say(f"{counted(missing, 'image')} not found in the draft", style="yellow")
     session.answer(f"{answer.deleted_count} removed")
     session.answer(_summary(answer.version))
 
 
 @version.command("classes")
 @click.argument("draft")
-@click.option("--add", multiple=True, metavar="NAME", help="A new class, behind the others. Repeatable.")
-@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Another name for a class; its objects stay. Repeatable.")
-@click.option("--merge", multiple=True, metavar="NAME=INTO", help="Objects of NAME become objects of INTO, and NAME ends. Repeatable.")
+@click.option("--add", multiple=True, metavar="NAME", help="Add a class. Repeatable.")
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a class. Repeatable.")
+@click.option("--merge", multiple=True, metavar="NAME=INTO", help="Merge the class NAME into INTO. Repeatable.")
 @with_session
 def classes(session: Session, draft: str, add: tuple[str, ...], rename: tuple[str, ...], merge: tuple[str, ...]) -> None:
-    """Change the classes of a draft: what is added first, then renamed, then merged (by the new names)."""
+    """Change the classes of a draft: first --add, then --rename, then --merge (by the new names)."""
     if not (add or rename or merge):
         raise click.UsageError("nothing to change: give --add, --rename or --merge")
     renamed, merged = parse_assignments(rename), parse_assignments(merge)
     answer = session.run(lambda client: client.update_classes(draft, add=add, rename=renamed, merge=merged))
     if session.json:
-        session.document({"classes": documents.draft_classes(answer.classes), "draft": documents.version(answer.version)})
+        session.document(documents.document(answer))
         return
     names = {item.class_id: item.name for item in answer.classes}
     for item in answer.classes:
@@ -165,10 +169,10 @@ def classes(session: Session, draft: str, add: tuple[str, ...], rename: tuple[st
 
 @version.command("commit")
 @click.argument("draft")
-@click.option("--expected-base", metavar="REF", help="The newest version as you know it; what it holds is replaced. Default: the draft's base.")
+@click.option("--expected-base", metavar="REF", help="The newest version as you know it, which the draft replaces. Default: the draft's base.")
 @with_flags(_COMMIT_FLAGS)
 def commit(session: Session, draft: str, expected_base: str | None) -> None:
-    """Make a draft the next version. Refused when the dataset has got another version meanwhile."""
+    """Commit a draft as the next version. Refused when the dataset has a newer version than the draft's base."""
 
     async def work(client: AsyncClient) -> tuple[str, dataset_pb2.DatasetVersion]:
         version_id = await client.version_id(draft)
@@ -176,7 +180,7 @@ def commit(session: Session, draft: str, expected_base: str | None) -> None:
 
     version_id, made = session.run(work)
     if made.version_id != version_id:
-        session.say(f"the draft equals {version_reference(made)}: no new version was made")
+        session.say(f"the draft equals {version_reference(made)}: no new version was created")
     if session.json:
         session.document(documents.version(made))
     else:
@@ -187,13 +191,13 @@ def commit(session: Session, draft: str, expected_base: str | None) -> None:
 @click.argument("references", nargs=-1, required=True, metavar="[BEFORE] REF")
 @with_session
 def diff(session: Session, references: tuple[str, ...]) -> None:
-    """What the version or draft REF has that the version BEFORE (default: what it is based on) has not, and the other way round."""
+    """Differences between the version or draft REF and the version BEFORE (default: its base)."""
     if len(references) > 2:
         raise click.UsageError("give one version, or two: the earlier one first")
     *before, reference = references
     found = session.run(lambda client: client.diff(reference, before[0] if before else None))
     if session.json:
-        session.document(documents.differences(found))
+        session.document(documents.document(found))
         return
     counts = found.counts
     session.answer(f"{counts.added} added, {counts.removed} removed, {counts.changed} changed")

@@ -1,4 +1,4 @@
-"""What a watcher knows of a job: folded from its feed, event by event. Pure."""
+"""The state of a job, computed from the events of its feed. Pure."""
 
 import math
 import re
@@ -9,8 +9,8 @@ from splitrail.events.v1 import run_event_pb2
 from splitrail.metrics.v1 import metrics_pb2
 
 from ..text import human_seconds
-from .documents import word
 from .tables import fraction
+from .words import word
 
 _TRAIN_LOSS = re.compile(r"^train_(?P<name>.+)_loss$")
 _QUALITY = (("mAP50", "mAP50"), ("mAP50_95", "mAP50-95"), ("mask_mAP50", "mask mAP50"), ("pose_mAP50", "pose mAP50"), ("top1", "top1"))
@@ -24,7 +24,7 @@ class View:
     title: str
     """`cells/17`."""
     epochs: int = 0
-    """How many there will be; 0: not known, or the job has none."""
+    """Total number of epochs; 0: unknown, or the job has none."""
     state: str = "queued"
     attempt: int = 0
     worker: str = ""
@@ -33,13 +33,13 @@ class View:
     rows: dict[int, metrics_pb2.Epoch] = field(default_factory=dict)
     """Epochs of the effective timeline."""
     final: metrics_pb2.Epoch | None = None
-    """The best checkpoint, on val."""
+    """Metrics of the best checkpoint on val."""
     progress: run_event_pb2.BatchProgress | None = None
     note: str = ""
-    """The last thing that is out of the ordinary."""
+    """The last unusual event."""
 
     def apply(self, event: metrics_pb2.FeedEvent) -> str | None:
-        """Takes in the next event; returns a line for a plain log when there is something to say."""
+        """Applies the next event; returns a line for a plain log, or None."""
         kind = event.WhichOneof("payload")
         if kind == "state":
             return self._state(event.state)
@@ -63,12 +63,12 @@ class View:
         return None
 
     def interrupted(self, message: str, seconds: float) -> str:
-        """Takes note of a lost connection."""
-        self.note = f"connection lost ({message}); trying again in {seconds:.1f} s"
+        """Notes a lost connection."""
+        self.note = f"connection lost ({message}); next attempt in {seconds:.1f} s"
         return self.note
 
     def heard(self) -> None:
-        """A message came: the connection is there again."""
+        """A message arrived: clears the note of a lost connection."""
         if self.note.startswith("connection lost"):
             self.note = ""
 
@@ -79,13 +79,13 @@ class View:
 
     @property
     def best(self) -> metrics_pb2.Epoch | None:
-        """The epoch of the highest finite fitness, of equals the latest: the services' own rule (RunSummary.best), on what has come so far."""
+        """The epoch with the highest finite fitness so far, the latest of equal ones, as RunSummary.best is defined."""
         rated = [row for row in self.rows.values() if math.isfinite(row.metrics.get("fitness", math.nan))]
         return max(rated, key=lambda row: (row.metrics["fitness"], row.epoch), default=None)
 
     @property
     def remaining_seconds(self) -> float | None:
-        """Until the last epoch: the pod's estimate, else by the mean of the last epochs; None when it cannot be told."""
+        """Until the last epoch: the pod's estimate, else from the mean of the last epochs; None when unknown."""
         if self.progress is not None and self.progress.HasField("remaining_seconds"):
             return self.progress.remaining_seconds
         seconds = [row.metrics["epoch_seconds"] for row in list(self.rows.values())[-5:] if "epoch_seconds" in row.metrics]
@@ -109,7 +109,7 @@ class View:
     def _attempt(self, attempt: int, started: run_event_pb2.AttemptStarted) -> str:
         self.attempt, self.worker, self.device = attempt, started.worker, started.device
         self.state, self.stage, self.progress = "running", "", None
-        resumed = f", goes on after epoch {started.resume_epoch}" if started.resume_epoch else ""
+        resumed = f", resumes after epoch {started.resume_epoch}" if started.resume_epoch else ""
         if attempt > 1:
             self.note = f"attempt {attempt}{resumed or ', from the start'}"
         return f"attempt {attempt} on {started.worker} ({started.device}){resumed}"
@@ -122,7 +122,7 @@ class View:
         if not void:
             return None
         which = f"epoch {void[0]} is" if len(void) == 1 else f"epochs {void[0]} to {void[-1]} are"
-        self.note = f"rolled back to epoch {last}: {which} void and trained again"
+        self.note = f"rolled back to epoch {last}: {which} discarded and trained again"
         return self.note
 
 
