@@ -11,16 +11,16 @@ REQUIREMENTS := constraints.txt requirements-dev.txt deploy/local/servers.txt
 SOURCES := $(addsuffix /src,$(filter-out proto,$(DISTRIBUTIONS)))
 PIP := $(RUN) -m pip --disable-pip-version-check install --no-input
 
-FAST := not integration and not torch and not story and not browser
+FAST := not integration and not torch and not story and not browser and not clients
 empty :=
 space := $(empty) $(empty)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-ci up down status clean-state test test-unit test-all lint type proto constraints bench-story bench-split
+.PHONY: help install demo demo-ci up down status clean-state test test-unit test-clients test-all lint type proto proto-clients release-contracts constraints bench-story bench-split
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  %-17s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## set up .venv with everything pinned (other targets do it by themselves)
 
@@ -55,8 +55,8 @@ clean-state: ## stop the embedded stack and remove its state: data sets, runs an
 	@test -x $(RUN) || { echo "There is no $(VENV), so nothing runs; make install, then make clean-state." >&2; exit 1; }
 	@$(LOCAL) clean
 
-test: lint type ## what CI runs: lint, types and all tests but the browser's
-	$(RUN) -m pytest -m "not browser"
+test: lint type ## lint, types and all tests but the browser's and the other languages'
+	$(RUN) -m pytest -m "not browser and not clients"
 
 test-unit: $(STAMP) ## unit tests only, under a minute
 	$(RUN) -m pytest -m "$(FAST)"
@@ -64,16 +64,30 @@ test-unit: $(STAMP) ## unit tests only, under a minute
 test-all: lint type ## every test there is
 	$(RUN) -m pytest
 
-lint: $(STAMP) ## ruff and buf
+test-clients: $(STAMP) ## one journey in Python, Go, TypeScript, Java and curl against a real gateway; code generated in ten languages (needs Go, Node, Maven)
+	$(RUN) -m pytest -m clients
+
+lint: $(STAMP) ## ruff, buf, what may import what, generated code as committed, the contract of the last release
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports
 	cd proto && ../$(VENV)/bin/buf lint
+	$(RUN) -m pytest -q tests/test_contracts.py
 
 type: $(STAMP) ## mypy --strict
 	MYPYPATH=proto/gen/python:$(subst $(space),:,$(SOURCES)) $(RUN) -m mypy $(SOURCES)
 
-proto: $(STAMP) ## generate the Python code of the contracts
+proto: $(STAMP) ## generate the Python code of the contracts, and which calls clients may repeat
 	$(RUN) proto/generate.py
+	$(RUN) proto/service_config.py
+
+proto-clients: proto ## also the Go and TypeScript code and the OpenAPI document (needs Go and Node)
+	cd clients/go && ../../$(VENV)/bin/buf generate --template ../../proto/buf.gen.go.yaml
+	cd clients/typescript && npm ci --no-audit --no-fund && npm run generate
+	$(RUN) proto/openapi.py
+
+release-contracts: $(STAMP) ## make the present contracts those of the last release: the last step of a release
+	$(RUN) proto/release.py
 
 bench-story: $(STAMP) ## the main job's figures against their goals
 	$(RUN) benchmarks/story.py
