@@ -23,9 +23,11 @@ import httpx
 import psutil
 from figures import Figures
 from google.protobuf.timestamp_pb2 import Timestamp
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
+from splitrail.internal.events.v1 import run_event_pb2
+from splitrail.internal.metrics.v1 import watermark_service_pb2, watermark_service_pb2_grpc
+from splitrail.internal.trainer.v1 import job_service_pb2, job_service_pb2_grpc
 from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
-from splitrail.trainer.v1 import job_service_pb2, job_service_pb2_grpc
 from splitrail_common.concurrency import beside, together
 from splitrail_common.messaging import connect
 from splitrail_common.peers import bearer
@@ -34,7 +36,7 @@ from splitrail_local.recipe import MODEL, SHAPES
 from splitrail_local.shapes import generate
 from splitrail_local.stack import PARTS
 from splitrail_local.testing import RunningStack, running_stack
-from splitrail_metrics.normalize import describe
+from splitrail_metrics.catalogue import describe
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS = (0, 1, 2, 3)
@@ -124,7 +126,7 @@ def largest_difference(api: httpx.Client, run_id: str) -> tuple[int, float]:
 def test_images_fetched(stack: RunningStack, api: httpx.Client, run: dict[str, str]) -> int:
     """Images of the test split that anybody has fetched from S3 with a signed URL so far."""
     path = f"/api/datasets/{run['datasetId']}/versions/{run['versionId']}/assets"
-    answer = api.get(path, params={"split": "SPLIT_TEST", "split_id": run["splitId"], "page_size": 1000}).raise_for_status().json()
+    answer = api.get(path, params={"split": "test", "split_id": run["splitId"], "page_size": 1000}).raise_for_status().json()
     test = {asset["sha256"] for asset in answer["assets"]}
     records = [json.loads(line) for line in stack.log("s3log").rpartition("\n")[0].splitlines()]  # the last line may be half written
     return sum(record["operation"] == "REST.GET.OBJECT" and record["requester"] == "reader" and record["key"][-64:] in test for record in records)
@@ -190,11 +192,11 @@ async def publish(stack: RunningStack) -> list[float]:
         request = job_service_pb2.ClaimJobRequest(worker="bench", queue="bench")
         job = (await jobs.ClaimJob(request, metadata=bearer(stack.worker_token), timeout=CALL_SECONDS)).job
         nats = await connect(stack.pod_nats_url, name="bench", deadline_seconds=10, inbox_prefix="_INBOX_pod")
-        feed = metrics_service_pb2_grpc.MetricsServiceStub(metrics)
+        feed = watermark_service_pb2_grpc.WatermarkServiceStub(metrics)
         source = Ticks(job.job_id, job.project_id, job.attempt)
 
-        async def watermark() -> metrics_service_pb2.GetWatermarkResponse:
-            request = metrics_service_pb2.GetWatermarkRequest(job_id=job.job_id, attempt=job.attempt)
+        async def watermark() -> watermark_service_pb2.GetWatermarkResponse:
+            request = watermark_service_pb2.GetWatermarkRequest(job_id=job.job_id, attempt=job.attempt)
             return await feed.GetWatermark(request, metadata=bearer(job.attempt_token), timeout=CALL_SECONDS)
 
         publisher = FeedPublisher(nats.jetstream(), watermark, source, lambda: job.attempt_token, job_id=job.job_id, attempt=job.attempt)
@@ -212,7 +214,7 @@ async def publish(stack: RunningStack) -> list[float]:
 
         async def measured() -> list[float]:
             async with asyncio.timeout(PUBLISH_SECONDS):
-                source.add(attempt_started=run_event_pb2.AttemptStarted(worker="bench"))
+                source.add(attempt_started=event_pb2.AttemptStarted(worker="bench"))
                 publisher.wake()
                 await publisher.wait_committed(1)
                 found, _ = await together(asyncio.to_thread(arrivals, stack, job.job_id, watching), epochs())
@@ -223,7 +225,7 @@ async def publish(stack: RunningStack) -> list[float]:
         finally:
             await nats.close()
         await jobs.FailJob(
-            job_service_pb2.FailJobRequest(job_id=job.job_id, cause=run_event_pb2.FAILURE_CAUSE_DATA, message="the benchmark has ended"),
+            job_service_pb2.FailJobRequest(job_id=job.job_id, cause=event_pb2.FAILURE_CAUSE_DATA, message="the benchmark has ended"),
             metadata=bearer(job.attempt_token),
             timeout=CALL_SECONDS,
         )

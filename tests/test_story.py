@@ -43,7 +43,7 @@ def test_each_epoch_is_seen_once_and_in_order(story: Story, api: httpx.Client):
 def test_the_feed_is_gapless_and_closed(story: Story):
     sequence = [int(message["event"]["seq"]) for message in story.watched if "event" in message]
     assert sequence == list(range(1, len(sequence) + 1))
-    assert story.watched[-1]["closed"]["reason"] == "ended"
+    assert story.watched[-1]["closed"]["reason"] == "CLOSED_REASON_ENDED"
 
 
 def test_a_late_watcher_sees_the_same(story: Story, command: Command):
@@ -96,18 +96,15 @@ def test_no_byte_of_the_test_split_reached_training(story: Story, stack: Running
     run = story.run
     base = f"/api/datasets/{run['datasetId']}/versions/{run['versionId']}/assets"
     parts = {
-        part: {
-            asset["sha256"]
-            for asset in api.get(base, params={"split": f"SPLIT_{part}", "page_size": 1000, "split_id": run["splitId"]}).json()["assets"]
-        }
-        for part in ("TRAIN", "VAL", "TEST")
+        part: {asset["sha256"] for asset in api.get(base, params={"split": part, "page_size": 1000, "split_id": run["splitId"]}).json()["assets"]}
+        for part in ("train", "val", "test")
     }
     assert all(parts.values())
     cached = digests(stack.state.pod / "cache" / "train")
-    assert parts["TRAIN"] | parts["VAL"] <= cached
-    assert not parts["TEST"] & cached
-    assert parts["TRAIN"] | parts["VAL"] == story.staged_for_training
-    assert parts["TEST"] <= fetched_assets(stack), "the evaluation did fetch it"
+    assert parts["train"] | parts["val"] <= cached
+    assert not parts["test"] & cached
+    assert parts["train"] | parts["val"] == story.staged_for_training
+    assert parts["test"] <= fetched_assets(stack), "the evaluation did fetch it"
 
 
 def test_a_half_written_line_of_the_access_log_is_left_for_later():
@@ -132,7 +129,7 @@ def test_what_a_run_trained_on_is_recorded(story: Story, api: httpx.Client):
 
 def test_the_evaluation_names_its_split(story: Story):
     evaluation = story.evaluation
-    assert evaluation["split"] == "SPLIT_TEST"
+    assert evaluation["part"] == "PART_TEST"
     assert 0 < evaluation["result"]["overall"]["mAP50"] <= 1
     assert {item["className"] for item in evaluation["result"]["classes"]}
     assert int(evaluation["contaminatedImages"]) == 0
