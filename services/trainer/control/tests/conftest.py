@@ -18,9 +18,10 @@ from splitrail_local.stack import SERVERS
 from splitrail_local.testing import ClonedDatabase, RunningStack, TemplateDatabase, eventually, running_stack
 from splitrail_trainer.app import open_stores
 from splitrail_trainer.arguments.resolve import resolve_training
-from splitrail_trainer.data.domain import PinnedData
+from splitrail_trainer.data.domain import Part, PinnedData
+from splitrail_trainer.evaluations.domain import NewEvaluation
 from splitrail_trainer.jobs.domain import Job, JobKind
-from splitrail_trainer.models.domain import ArtifactKind
+from splitrail_trainer.models.domain import ArtifactKind, StoredFile
 from splitrail_trainer.queue.lease import LapseGuard
 from splitrail_trainer.queue.service import Attempts, ClaimedJob, Stores, UploadedFile
 from splitrail_trainer.runs.domain import NewRun, Run
@@ -122,6 +123,26 @@ class World:
         async with self.database.transaction() as transaction:
             await self.stores.jobs.add(transaction, job, request_id)
             await self.stores.runs.add(transaction, NewRun(job, pin, "yolov8n", arguments, resolved, external_id, {}))
+        return job.job_id
+
+    async def add_evaluation(self, run_id: str, queue: str = "default") -> str:
+        """Queues an evaluation of the run's test part; its weights are made up."""
+        run = await self.run(run_id)
+        job = Job(new_id(), run.data.project_id, JobKind.EVALUATE, queue)
+        new = NewEvaluation(
+            job=job,
+            run_id=run_id,
+            weights=ArtifactKind.BEST_WEIGHTS,
+            weights_file=StoredFile(f"attempts/{run_id}/1/best.pt", "0" * 64, 7),
+            split_id=run.data.split_id,
+            split_reference=run.data.split_reference,
+            part=Part.TEST,
+            contaminated_images=0,
+            arguments={},
+        )
+        async with self.database.transaction() as transaction:
+            await self.stores.jobs.add(transaction, job, "")
+            await self.stores.evaluations.add(transaction, new)
         return job.job_id
 
     async def claim(self, queue: str = "default", worker: str = "pod") -> tuple[ClaimedJob, Caller]:

@@ -5,6 +5,7 @@ import hashlib
 import grpc
 import pytest
 from splitrail_common.errors import PlatformError, Reason
+from splitrail_common.objects import ObjectStore
 from splitrail_trainer.jobs.domain import FailureCause
 from splitrail_trainer.models.domain import ArtifactKind
 from splitrail_trainer.models.sweeper import Sweeper
@@ -46,16 +47,38 @@ async def test_only_the_latest_checkpoint_is_kept(world):
 
 
 async def test_the_resume_point_survives_even_when_it_is_marked(world):
-    await world.add_run(epochs=5)
+    job_id = await world.add_run(epochs=5)
     _, holder = await world.claim()
     key = await world.leave(holder, "epoch-1.ckpt", ArtifactKind.CHECKPOINT, epoch=1)
     async with world.pool.connection() as connection:
         await connection.execute("UPDATE artifact SET superseded = true")
+    assert await superseded(world) == []
     async with world.database.transaction() as transaction:
-        assert await world.stores.artifacts.superseded_keys(transaction) == []
         await world.stores.artifacts.forget_superseded(transaction, [key])
     await Sweeper(world.database, world.stores.artifacts, world.objects).step()
     assert world.objects.stat(key) is not None
+    async with world.pool.connection() as connection:
+        rows = await (await connection.execute("SELECT key FROM artifact WHERE job_id = %s", (job_id,))).fetchall()
+    assert [row["key"] for row in rows] == [key]
+
+
+async def superseded(world) -> list[str]:
+    """Keys of the checkpoints that wait for their removal."""
+    async with world.database.transaction() as transaction:
+        return await world.stores.artifacts.superseded_keys(transaction)
+
+
+async def test_what_s3_refuses_to_remove_is_tried_again(world, settings):
+    await world.add_run(epochs=5)
+    _, holder = await world.claim()
+    old, kept = [await world.leave(holder, f"epoch-{epoch}.ckpt", ArtifactKind.CHECKPOINT, epoch=epoch) for epoch in (1, 2)]
+    reader = {"s3_access_key": settings.s3_reader_access_key, "s3_secret_key": settings.s3_reader_secret_key}
+    may_not_remove = ObjectStore(settings.model_copy(update=reader))
+    await Sweeper(world.database, world.stores.artifacts, may_not_remove).step()
+    assert await superseded(world) == [old]
+    await Sweeper(world.database, world.stores.artifacts, world.objects).step()
+    assert await superseded(world) == []
+    assert {key: world.objects.stat(key) is not None for key in (old, kept)} == {old: False, kept: True}
 
 
 async def test_a_later_attempt_may_begin_again_from_an_earlier_epoch(world):

@@ -1,6 +1,7 @@
 """The queue on a real Postgres: claims, leases, fencing, ends."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from splitrail_trainer.jobs.store import RequestKnownError
 from splitrail_trainer.models.domain import ArtifactKind
 from splitrail_trainer.queue.lease import Reaper
 from splitrail_trainer.queue.service import EvaluationReport, UploadedFile
+from splitrail_trainer.runs.store import ExternalIdTakenError
 
 pytestmark = pytest.mark.integration
 
@@ -186,10 +188,34 @@ async def test_no_lease_lapses_after_an_outage_until_pods_had_their_time(world):
     assert await world.attempts.claim("other", "default", list(JobKind)) is not None
 
 
-async def test_the_lease_is_kept_by_the_servers_clock_and_is_as_long_as_said(world):
+async def test_the_lease_is_kept_by_the_databases_clock_and_is_as_long_as_said(world, monkeypatch):
+    class AnHourAhead(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(hours=1)
+
     job_id = await world.add_run()
     before = await column(world, "SELECT clock_timestamp()")
-    await world.claim()
+    ahead = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    monkeypatch.setattr("splitrail_trainer.jobs.store.datetime", AnHourAhead)
+    await world.attempts.claim("pod", "default", list(JobKind))
+    await assert_whole_lease(world, job_id, before)
+
+
+async def test_a_lease_begins_when_it_is_written_not_when_the_call_began_to_wait(world):
+    job_id = await world.add_run()
+    _, holder = await world.claim()
+    async with world.pool.connection() as connection:
+        await connection.execute("SELECT FROM job WHERE job_id = %s FOR UPDATE", (job_id,))
+        heartbeat = asyncio.create_task(world.attempts.heartbeat(holder, job_id))
+
+        async def waiting():
+            return await column(world, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+
+        await eventually(waiting, "the heartbeat waits for the row", 20)
+        before = await column(world, "SELECT clock_timestamp()")
+    await heartbeat
     await assert_whole_lease(world, job_id, before)
 
 
@@ -204,6 +230,16 @@ async def test_complete_is_idempotent_and_final(world):
     for name in ("heartbeat", "fail", "release"):
         with pytest.raises(PlatformError, match="overtaken"):
             await (await calls(world, holder))[name]()
+
+
+async def test_an_overtaken_attempt_cannot_complete_what_its_successor_has_completed(world):
+    world.shorten_leases()
+    job_id = await world.add_run()
+    _, first = await world.claim()
+    _, second = await world.claim_lapsed()
+    await world.attempts.complete(second, job_id, {"torch": "2.15"}, None)
+    await assert_fenced(world, first, 2)
+    assert (await world.run(job_id)).versions == {"torch": "2.15"}
 
 
 async def test_a_training_has_no_evaluation(world):
@@ -282,15 +318,6 @@ async def test_a_token_is_renewed_when_half_of_its_life_is_gone(world):
     assert again.expires >= holder.expires
 
 
-async def test_a_token_is_good_for_its_own_job_only(world):
-    await world.add_run()
-    other = await world.add_run()
-    _, holder = await world.claim()
-    with pytest.raises(PlatformError) as error:
-        await world.attempts.heartbeat(holder, other)
-    assert error.value.code is grpc.StatusCode.NOT_FOUND
-
-
 async def test_a_request_id_names_one_run_of_a_project(world):
     await world.add_run(request_id="once")
     with pytest.raises(RequestKnownError):
@@ -298,6 +325,16 @@ async def test_a_request_id_names_one_run_of_a_project(world):
     await world.add_run(request_id="once", project_id="other")
     run = await world.run(await world.add_run())
     assert run.reference == "cells/2", "a refused request takes no number"
+
+
+async def test_an_external_id_names_one_run_of_a_project(world):
+    await world.add_run(external_id="mlops-7")
+    with pytest.raises(ExternalIdTakenError):
+        await world.add_run(external_id="mlops-7")
+    await world.add_run(external_id="mlops-7", project_id="other")
+    for _ in range(2):
+        await world.add_run()
+    assert (await world.run(await world.add_run(external_id="mlops-8"))).reference == "cells/4", "a refused run takes no number"
 
 
 async def test_the_database_itself_refuses_impossible_jobs(world):
