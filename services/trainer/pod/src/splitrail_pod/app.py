@@ -15,13 +15,13 @@ import structlog
 from splitrail.trainer.v1 import job_service_pb2
 from splitrail_common import log, messaging, peers
 
-from splitrail_pod import host
-from splitrail_pod.attempt import Attempt, Pod
-from splitrail_pod.cache import ContentCache
-from splitrail_pod.calls import Channels, Queue, RefusedError
-from splitrail_pod.retry import AwayError, BadAnswerError
 from splitrail_pod.settings import PodSettings
-from splitrail_pod.transfer import Transfer, open_client
+from splitrail_pod.supervisor import host
+from splitrail_pod.supervisor.attempt import Attempt, Pod
+from splitrail_pod.supervisor.network.calls import Channels, Queue, RefusedError
+from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError
+from splitrail_pod.supervisor.network.transfer import Transfer, open_client
+from splitrail_pod.supervisor.staging.cache import ContentCache
 
 _log = log.get(__name__)
 _INBOX = "_INBOX_pod"

@@ -14,7 +14,7 @@ from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail.split.v1 import dataset_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 from splitrail_common.ids import new_id
-from splitrail_pod.spool import SpoolReader
+from splitrail_pod.exchange.spool import SpoolReader
 
 from .conftest import IMAGES, LEASE_SECONDS, Platform, PodProcess, until
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import splitrail_pod
 from PIL import Image, ImageDraw
-from splitrail_pod.spool import Record, SpoolReader
+from splitrail_pod.exchange.spool import Record, SpoolReader
 
 SIZE = 64
 CLASS_NAMES = ["red", "blue"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from splitrail_pod.exchange.messages import Common
 from splitrail_pod.training.failures import Cause, JobFailedError
-from splitrail_pod.training.spec import Common
 
 _NAMED = 10  # how many dropped images a message names
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import ultralytics
 
-from splitrail_pod.training.spec import PLATFORM_ARGUMENTS
+from splitrail_pod.exchange.messages import PLATFORM_ARGUMENTS
 
 CURVE_POINTS = 101
 _CURVES = ("precision_recall", "f1_confidence", "precision_confidence", "recall_confidence")

@@ -12,13 +12,13 @@ from typing import Any
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils.metrics import ConfusionMatrix
 
-from splitrail_pod.spool import SpoolWriter
+from splitrail_pod.exchange.messages import EvaluateSpec
+from splitrail_pod.exchange.spool import SpoolWriter
 from splitrail_pod.training import describe, outputs
 from splitrail_pod.training.data import check_loaded, write_data_yaml
 from splitrail_pod.training.failures import Cause, JobFailedError
 from splitrail_pod.training.orders import Orders
 from splitrail_pod.training.progress import Progress
-from splitrail_pod.training.spec import EvaluateSpec
 from splitrail_pod.training.untrusted import check_arguments, check_weights, whole_numbers
 
 CONFUSION_CONFIDENCE = 0.25

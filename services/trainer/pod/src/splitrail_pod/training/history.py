@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from splitrail_pod.spool import Record
+from splitrail_pod.exchange.spool import Record
 
 
 def csv_row(path: Path) -> tuple[int, float]:

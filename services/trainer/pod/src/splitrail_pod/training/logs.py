@@ -7,7 +7,7 @@ import re
 import threading
 import traceback
 
-from splitrail_pod.spool import SpoolWriter
+from splitrail_pod.exchange.spool import SpoolWriter
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -1,4 +1,4 @@
-"""Orders from the supervisor, line by line on standard input; see `spec`."""
+"""Orders from the supervisor, line by line on standard input; see `splitrail_pod.exchange.messages`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import sys
 import threading
 
+from splitrail_pod.exchange.messages import EXIT_ORPHANED
 from splitrail_pod.training.failures import CancelOrderedError
-from splitrail_pod.training.spec import EXIT_ORPHANED
 
 
 class Orders:

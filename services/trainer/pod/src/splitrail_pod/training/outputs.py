@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from splitrail_pod.spool import Record, SpoolWriter
+from splitrail_pod.exchange.spool import Record, SpoolWriter
 
 _CHUNK = 1 << 20
 _THREADS_SECONDS = 300.0

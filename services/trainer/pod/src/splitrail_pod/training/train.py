@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from splitrail_pod.spool import SpoolWriter
-from splitrail_pod.training import checkpoint, outputs
+from splitrail_pod.exchange import checkpoint
+from splitrail_pod.exchange.messages import Resume, TrainSpec
+from splitrail_pod.exchange.models import yaml_name
+from splitrail_pod.exchange.spool import SpoolWriter
+from splitrail_pod.training import outputs
 from splitrail_pod.training.data import write_data_yaml
 from splitrail_pod.training.failures import Cause, JobFailedError
 from splitrail_pod.training.history import best_epoch, write_csv
-from splitrail_pod.training.models import yaml_name
 from splitrail_pod.training.orders import Orders
 from splitrail_pod.training.progress import Progress
-from splitrail_pod.training.spec import Resume, TrainSpec
 from splitrail_pod.training.trainer import SpooledTrainer
 from splitrail_pod.training.untrusted import check_arguments, check_weights, whole_numbers
 

@@ -14,14 +14,15 @@ from typing import Any
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from splitrail_pod.spool import Record, SpoolWriter
-from splitrail_pod.training import checkpoint, describe
+from splitrail_pod.exchange import checkpoint
+from splitrail_pod.exchange.messages import TrainSpec
+from splitrail_pod.exchange.spool import Record, SpoolWriter
+from splitrail_pod.training import describe
 from splitrail_pod.training.data import check_loaded
 from splitrail_pod.training.failures import Cause, JobFailedError
 from splitrail_pod.training.history import best_epoch, csv_row
 from splitrail_pod.training.orders import Orders
 from splitrail_pod.training.progress import Progress
-from splitrail_pod.training.spec import TrainSpec
 
 _KEPT_CHECKPOINTS = 3  # the supervisor uploads the newest; older ones only cover an upload in progress
 

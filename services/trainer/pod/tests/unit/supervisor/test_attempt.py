@@ -12,13 +12,13 @@ from google.protobuf.duration_pb2 import Duration
 from nats.aio.client import Client
 from pydantic import SecretStr
 from splitrail.trainer.v1 import job_service_pb2, job_service_pb2_grpc
-from splitrail_pod import attempt, host
-from splitrail_pod.attempt import Attempt, Pod
-from splitrail_pod.cache import ContentCache
-from splitrail_pod.calls import Channels
-from splitrail_pod.failures import FailureCause
 from splitrail_pod.settings import PodSettings
-from splitrail_pod.transfer import Transfer, open_client
+from splitrail_pod.supervisor import attempt, host
+from splitrail_pod.supervisor.attempt import Attempt, Pod
+from splitrail_pod.supervisor.failures import FailureCause
+from splitrail_pod.supervisor.network.calls import Channels
+from splitrail_pod.supervisor.network.transfer import Transfer, open_client
+from splitrail_pod.supervisor.staging.cache import ContentCache
 
 
 class Jobs(job_service_pb2_grpc.JobServiceServicer):

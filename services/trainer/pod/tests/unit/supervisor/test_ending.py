@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail_pod.failures import MAX_MESSAGE_BYTES, AttemptFailedError, FailureCause, describe
-from splitrail_pod.outcome import Outcome, StoppedError
-from splitrail_pod.process import TrainingProcess
+from splitrail_pod.supervisor.failures import MAX_MESSAGE_BYTES, AttemptFailedError, FailureCause, describe
+from splitrail_pod.supervisor.process import TrainingProcess
+from splitrail_pod.supervisor.results.outcome import Outcome, StoppedError
 
 
 @given(message=st.text(max_size=6000), lines=st.text(max_size=6000))

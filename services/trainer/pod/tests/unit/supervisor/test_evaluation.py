@@ -1,8 +1,8 @@
 """The evaluation record as a message that fits, however many classes there are."""
 
 import pytest
-from splitrail_pod.evaluation import result_of
-from splitrail_pod.spool import Record
+from splitrail_pod.exchange.spool import Record
+from splitrail_pod.supervisor.results.evaluation import result_of
 
 MESSAGE_LIMIT = 4 * 1024 * 1024
 METRICS = {"mAP50": 0.5, "mAP50_95": 0.4, "precision": 0.6, "recall": 0.7, "f1": 0.65}

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from splitrail.events.v1 import run_event_pb2
 from splitrail.trainer.v1 import job_service_pb2
-from splitrail_pod import events
-from splitrail_pod.events import EventLog, RunEvent
+from splitrail_pod.supervisor.results import events
+from splitrail_pod.supervisor.results.events import EventLog, RunEvent
 
 JOB = job_service_pb2.ClaimedJob(job_id="job", project_id="default", attempt=3)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from splitrail_common.concurrency import ended
-from splitrail_pod.process import TrainingProcess
-from splitrail_pod.retry import AwayError
-from splitrail_pod.uploads import CheckpointUploader
+from splitrail_pod.supervisor.network.retry import AwayError
+from splitrail_pod.supervisor.process import TrainingProcess
+from splitrail_pod.supervisor.results.uploads import CheckpointUploader
 
 
 async def until_reader_waits(fifo: Path) -> int:
@@ -55,7 +55,7 @@ SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from splitrail_common import log
-from splitrail_pod.process import TrainingProcess
+from splitrail_pod.supervisor.process import TrainingProcess
 
 log.configure("test")
 

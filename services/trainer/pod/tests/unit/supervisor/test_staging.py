@@ -17,11 +17,11 @@ from splitrail.split.v1 import dataset_pb2, split_pb2, split_service_pb2, split_
 from splitrail.trainer.v1 import job_service_pb2
 from splitrail_common import digest
 from splitrail_common.annotations import Annotation, Kind, box_from_yolo, pack
-from splitrail_pod.cache import ContentCache
-from splitrail_pod.calls import AttemptCalls, Channels
-from splitrail_pod.failures import AttemptFailedError, FailureCause, FencedError
-from splitrail_pod.staging import Entry, Ledger, Staged, Stager
-from splitrail_pod.transfer import Transfer, open_client
+from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause, FencedError
+from splitrail_pod.supervisor.network.calls import AttemptCalls, Channels
+from splitrail_pod.supervisor.network.transfer import Transfer, open_client
+from splitrail_pod.supervisor.staging.cache import ContentCache
+from splitrail_pod.supervisor.staging.stager import Entry, Ledger, Staged, Stager
 
 TRAIN, VAL, TEST = dataset_pb2.SPLIT_TRAIN, dataset_pb2.SPLIT_VAL, dataset_pb2.SPLIT_TEST
 

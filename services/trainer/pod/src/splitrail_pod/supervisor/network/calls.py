@@ -16,8 +16,8 @@ from splitrail.trainer.v1 import job_service_pb2, job_service_pb2_grpc, run_pb2
 from splitrail_common import log
 from splitrail_common.peers import bearer
 
-from splitrail_pod.failures import FencedError
-from splitrail_pod.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.supervisor.failures import FencedError
+from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
 
 _log = log.get(__name__)
 R = TypeVar("R")

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from splitrail_pod.training import environment, spec
+from splitrail_pod.exchange import messages
+from splitrail_pod.exchange.models import DETECT_MODELS, yaml_name
+from splitrail_pod.training import environment
 from splitrail_pod.training.failures import Cause, JobFailedError, explain
 from splitrail_pod.training.history import best_epoch, csv_row, write_csv
 from splitrail_pod.training.logs import clean
-from splitrail_pod.training.models import DETECT_MODELS, yaml_name
 
 TRAIN: dict[str, Any] = {
     "kind": "train",
@@ -38,11 +39,11 @@ EVALUATE = {key: TRAIN[key] for key in ("directory", "spool", "cache_directory",
 
 def test_both_kinds_are_read(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps(TRAIN))
-    train = spec.load(tmp_path / "spec.json")
-    assert isinstance(train, spec.TrainSpec)
-    assert train.resume == spec.Resume(Path("/job/x.ckpt"), 2)
-    evaluate = spec.parse(EVALUATE)
-    assert isinstance(evaluate, spec.EvaluateSpec)
+    train = messages.load(tmp_path / "spec.json")
+    assert isinstance(train, messages.TrainSpec)
+    assert train.resume == messages.Resume(Path("/job/x.ckpt"), 2)
+    evaluate = messages.parse(EVALUATE)
+    assert isinstance(evaluate, messages.EvaluateSpec)
     assert evaluate.split == "test"
 
 
@@ -66,8 +67,8 @@ def test_both_kinds_are_read(tmp_path: Path) -> None:
 )
 def test_a_wrong_specification_names_the_field(tmp_path: Path, raw: dict[str, Any], field: str) -> None:
     (tmp_path / "spec.json").write_text(json.dumps(raw))
-    with pytest.raises((spec.SpecError), match=field):
-        spec.load(tmp_path / "spec.json")
+    with pytest.raises((messages.SpecError), match=field):
+        messages.load(tmp_path / "spec.json")
 
 
 def test_only_models_of_the_list_have_a_yaml() -> None:
@@ -79,8 +80,8 @@ def test_only_models_of_the_list_have_a_yaml() -> None:
 
 def test_what_the_supervisor_uses_imports_no_torch() -> None:
     program = (
-        "import sys; import splitrail_pod.spool, splitrail_pod.training.spec, splitrail_pod.training.models, "
-        "splitrail_pod.training.checkpoint, splitrail_pod.training.environment, splitrail_pod.training.failures, splitrail_pod.training.history\n"
+        "import sys; import splitrail_pod.exchange.spool, splitrail_pod.exchange.messages, splitrail_pod.exchange.models, "
+        "splitrail_pod.exchange.checkpoint, splitrail_pod.training.environment, splitrail_pod.training.failures, splitrail_pod.training.history\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'ultralytics', 'numpy', 'matplotlib')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

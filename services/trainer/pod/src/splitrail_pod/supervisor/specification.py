@@ -1,4 +1,4 @@
-"""SPEC.json from a claimed job: see `splitrail_pod.training.spec` for its form."""
+"""SPEC.json from a claimed job: see `splitrail_pod.exchange.messages` for its form."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +8,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Value
 from splitrail.trainer.v1 import job_service_pb2
 
-from splitrail_pod.host import Device
-from splitrail_pod.staging import Staged
+from splitrail_pod.supervisor.host import Device
+from splitrail_pod.supervisor.staging.stager import Staged
 
 DEFAULT_SEED = 0
 

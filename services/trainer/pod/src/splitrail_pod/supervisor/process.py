@@ -12,7 +12,7 @@ from typing import Any
 
 from splitrail_common import log
 
-from splitrail_pod import host
+from splitrail_pod.supervisor import host
 from splitrail_pod.training.environment import scrubbed
 
 _log = log.get(__name__)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail_pod.spool import SpoolCorruptError, SpoolLockedError, SpoolReader, SpoolWriter, decode, encode
+from splitrail_pod.exchange.spool import SpoolCorruptError, SpoolLockedError, SpoolReader, SpoolWriter, decode, encode
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -120,7 +120,7 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from splitrail_pod.spool import SpoolWriter\n"
+        "import sys; from pathlib import Path; from splitrail_pod.exchange.spool import SpoolWriter\n"
         "spool = SpoolWriter(Path(sys.argv[1]))\n"
         "for n in range(10**9):\n"
         "    spool.append({'n': n}, sync=n % 2 == 0); print(n, flush=True)\n"

@@ -15,11 +15,11 @@ from splitrail_common import digest, log
 from splitrail_common.annotations import to_yolo_rows
 from splitrail_common.concurrency import together
 
-from splitrail_pod.cache import ContentCache
-from splitrail_pod.calls import AttemptCalls, RefusedError
-from splitrail_pod.failures import AttemptFailedError, FailureCause
-from splitrail_pod.retry import AwayError, BadAnswerError, retrying
-from splitrail_pod.transfer import CorruptError, Transfer
+from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause
+from splitrail_pod.supervisor.network.calls import AttemptCalls, RefusedError
+from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.supervisor.network.transfer import CorruptError, Transfer
+from splitrail_pod.supervisor.staging.cache import ContentCache
 
 _log = log.get(__name__)
 Entry = split_service_pb2.ManifestEntry

@@ -20,22 +20,23 @@ from splitrail_common.errors import PlatformError
 from splitrail_common.messaging import TOKEN_HEADER, progress_subject
 from splitrail_common.publisher import FeedPublisher
 
-from splitrail_pod import events, host
-from splitrail_pod.cache import ContentCache
-from splitrail_pod.calls import AttemptCalls, Channels, RefusedError
-from splitrail_pod.evaluation import result_of
-from splitrail_pod.events import EventLog, RunEvent, Stage
-from splitrail_pod.failures import AttemptFailedError, FailureCause, FencedError, describe
-from splitrail_pod.outcome import Outcome, StoppedError
-from splitrail_pod.process import TrainingProcess
-from splitrail_pod.retry import AwayError, BadAnswerError
+from splitrail_pod.exchange.checkpoint import CheckpointError, read_manifest
+from splitrail_pod.exchange.spool import Record, SpoolCorruptError, SpoolReader
 from splitrail_pod.settings import PodSettings
-from splitrail_pod.specification import specification
-from splitrail_pod.spool import Record, SpoolCorruptError, SpoolReader
-from splitrail_pod.staging import Staged, Stager
-from splitrail_pod.training.checkpoint import CheckpointError, read_manifest
-from splitrail_pod.transfer import CorruptError, Transfer
-from splitrail_pod.uploads import CheckpointUploader, Uploads
+from splitrail_pod.supervisor import host
+from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause, FencedError, describe
+from splitrail_pod.supervisor.network.calls import AttemptCalls, Channels, RefusedError
+from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError
+from splitrail_pod.supervisor.network.transfer import CorruptError, Transfer
+from splitrail_pod.supervisor.process import TrainingProcess
+from splitrail_pod.supervisor.results import events
+from splitrail_pod.supervisor.results.evaluation import result_of
+from splitrail_pod.supervisor.results.events import EventLog, RunEvent, Stage
+from splitrail_pod.supervisor.results.outcome import Outcome, StoppedError
+from splitrail_pod.supervisor.results.uploads import CheckpointUploader, Uploads
+from splitrail_pod.supervisor.specification import specification
+from splitrail_pod.supervisor.staging.cache import ContentCache
+from splitrail_pod.supervisor.staging.stager import Staged, Stager
 
 _log = log.get(__name__)
 _SPOOL_SECONDS = 0.1

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from splitrail_pod.spool import Record, sync_directory
+from splitrail_pod.exchange.spool import Record, sync_directory
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"

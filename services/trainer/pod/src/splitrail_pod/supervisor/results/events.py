@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import Value
 from splitrail.events.v1 import run_event_pb2
 from splitrail.trainer.v1 import job_service_pb2
 
-from splitrail_pod.spool import Record
+from splitrail_pod.exchange.spool import Record
 
 RunEvent = run_event_pb2.RunEvent
 Stage = run_event_pb2.Stage

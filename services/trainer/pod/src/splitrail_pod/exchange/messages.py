@@ -36,7 +36,7 @@ End of file means that the supervisor is gone: the process exits at once.
 `epoch` is 1-based (null in an evaluation), `batch` counts finished batches of this phase, `seconds` is since the phase began.
 What native libraries print goes to standard error, unstructured; keep its last lines for when the process dies without a record.
 
-**Out, durable: records in the spool** (`splitrail_pod.spool`), each with `kind` and `time` (Unix seconds)::
+**Out, durable: records in the spool** (`splitrail_pod.exchange.spool`), each with `kind` and `time` (Unix seconds)::
 
     stage       name: "preparing" | "training" | "finalizing" (best weights, plots) | "evaluating"
     started     effective: {argument: value}   versions: {...}   device: {...}   start_epoch   epochs   images: {split: n}   parameters
@@ -70,7 +70,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from splitrail_pod.training.models import DETECT_MODELS
+from splitrail_pod.exchange.models import DETECT_MODELS
 
 EXIT_COMPLETED = 0
 EXIT_FAILED = 1

@@ -3,9 +3,9 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from splitrail_pod.failures import AttemptFailedError, FailureCause, cause_of
-from splitrail_pod.process import TrainingProcess
-from splitrail_pod.spool import Record
+from splitrail_pod.exchange.spool import Record
+from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause, cause_of
+from splitrail_pod.supervisor.process import TrainingProcess
 
 _LAST_LINES = 30
 

@@ -3,7 +3,7 @@
 from splitrail.split.v1 import dataset_pb2
 from splitrail.trainer.v1 import run_pb2
 
-from splitrail_pod.spool import Record
+from splitrail_pod.exchange.spool import Record
 
 _METRICS = ("mAP50", "mAP50_95", "precision", "recall", "f1")
 _MAX_BYTES = 3 * 1024 * 1024  # gRPC takes messages of 4 MiB

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail_pod.training.checkpoint import CheckpointError, pack, read_manifest, unpack
+from splitrail_pod.exchange.checkpoint import CheckpointError, pack, read_manifest, unpack
 
 HISTORY = [{"kind": "epoch", "epoch": epoch, "values": {"train/box_loss": math.nan}, "fitness": 0.1} for epoch in (1, 2)]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from splitrail_pod.spool import Record
-from splitrail_pod.training import checkpoint, spec
+from splitrail_pod.exchange import checkpoint, messages
+from splitrail_pod.exchange.spool import Record
 
 pytestmark = pytest.mark.torch
 
@@ -38,7 +38,7 @@ def assert_equal_to_csv(records: list[Record], table: list[dict[str, str]]) -> N
 def trained(make_training: Callable[..., Any]) -> Any:
     """A training of two epochs, from start to end."""
     job = make_training()
-    assert job.run() == spec.EXIT_COMPLETED, job.stderr()
+    assert job.run() == messages.EXIT_COMPLETED, job.stderr()
     return job
 
 
@@ -106,7 +106,7 @@ def test_killed_after_the_last_epoch_it_is_only_finalized(trained: Any, make_tra
     """The last checkpoint is all that such a kill leaves; another pod takes it up."""
     last = trained.records("checkpoint")[-1]
     job = make_training(resume={"checkpoint": last["path"], "epoch": 2})
-    assert job.run() == spec.EXIT_COMPLETED, job.stderr()
+    assert job.run() == messages.EXIT_COMPLETED, job.stderr()
     assert job.records("epoch") == []
     assert job.records("started")[0]["start_epoch"] == 3
     assert job.records("final")[0]["values"] == trained.records("final")[0]["values"]
@@ -122,7 +122,7 @@ def test_killed_in_the_middle_it_resumes_with_each_epoch_once(make_training: Cal
     first.process.send_signal(signal.SIGKILL)
     assert first.end() == -signal.SIGKILL
     second = make_training(epochs=3, resume={"checkpoint": left["path"], "epoch": 1})  # in a new directory: another pod
-    assert second.run() == spec.EXIT_COMPLETED, second.stderr()
+    assert second.run() == messages.EXIT_COMPLETED, second.stderr()
     assert second.records("started")[0]["start_epoch"] == 2
     effective = [record for record in first.records("epoch") if record["epoch"] <= 1] + second.records("epoch")
     assert [record["epoch"] for record in effective] == [1, 2, 3]
@@ -147,7 +147,7 @@ def test_a_hostile_checkpoint_executes_nothing(trained: Any, make_training: Call
     history = checkpoint.read_manifest(Path(trained.records("checkpoint")[-1]["path"])).history
     packed = checkpoint.pack(tmp_path / "x.ckpt", last=tmp_path / "last.pt", best=None, best_is_last=True, history=history, final=False)
     job = make_training(epochs=4, resume={"checkpoint": str(packed.path), "epoch": 2})
-    assert job.run() == spec.EXIT_FAILED
+    assert job.run() == messages.EXIT_FAILED
     assert job.seen[-1]["kind"] == "failed"
     assert job.seen[-1]["cause"] == "checkpoint"
     assert "last.pt" in job.seen[-1]["message"]
@@ -159,7 +159,7 @@ def test_a_hostile_checkpoint_executes_nothing(trained: Any, make_training: Call
 def test_an_evaluation_scores_the_split_it_was_given(trained: Any, make_job: Callable[..., Any]) -> None:
     weights = next(record["path"] for record in trained.records("artifact") if record["role"] == "weights_best")
     job = make_job({"test": 6}, kind="evaluate", weights=weights, arguments={"imgsz": 64.0, "batch": 4})
-    assert job.run() == spec.EXIT_COMPLETED, job.stderr()
+    assert job.run() == messages.EXIT_COMPLETED, job.stderr()
     (found,) = job.records("evaluation")
     assert (found["split"], found["images"], found["instances"]) == ("test", 6, 7)
     assert set(found["overall"]) == {"precision", "recall", "f1", "mAP50", "mAP50_95"}
@@ -180,7 +180,7 @@ def test_an_evaluation_scores_the_split_it_was_given(trained: Any, make_job: Cal
 def test_an_image_that_ultralytics_drops_fails_the_training_by_name(make_training: Callable[..., Any]) -> None:
     job = make_training()
     (job.directory / "data" / "labels" / "train" / "train3.txt").write_text("9 0.5 0.5 0.1 0.1\n")
-    assert job.run() == spec.EXIT_FAILED
+    assert job.run() == messages.EXIT_FAILED
     assert job.seen[-1]["cause"] == "data"
     assert "train3.png" in job.seen[-1]["message"]
     assert "12 images, but 11" in job.seen[-1]["message"]
@@ -191,7 +191,7 @@ def test_cancel_stops_between_batches(make_training: Callable[..., Any]) -> None
     job.start()
     job.wait_for(lambda record: record["kind"] == "stage" and record["name"] == "training")
     job.order(b"cancel\n")
-    assert job.end(30) == spec.EXIT_CANCELLED
+    assert job.end(30) == messages.EXIT_CANCELLED
     assert job.seen[-1]["result"] == "cancelled"
 
 
@@ -201,7 +201,7 @@ def test_it_ends_with_its_supervisor(make_training: Callable[..., Any]) -> None:
     job.start()
     job.wait_for(lambda record: record["kind"] == "stage")
     job.process.stdin.close()
-    assert job.process.wait(30) == spec.EXIT_ORPHANED
+    assert job.process.wait(30) == messages.EXIT_ORPHANED
     program = (
         "import subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-m', 'splitrail_pod.training', sys.argv[1]], stdin=0)\n"

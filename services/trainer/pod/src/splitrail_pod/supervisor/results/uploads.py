@@ -9,11 +9,11 @@ from splitrail.trainer.v1 import run_pb2
 from splitrail_common import log
 from splitrail_common.concurrency import together
 
-from splitrail_pod.calls import AttemptCalls, RefusedError
-from splitrail_pod.events import RunEvent
-from splitrail_pod.retry import AwayError, BadAnswerError, retrying
-from splitrail_pod.spool import Record
-from splitrail_pod.transfer import Transfer
+from splitrail_pod.exchange.spool import Record
+from splitrail_pod.supervisor.network.calls import AttemptCalls, RefusedError
+from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.supervisor.network.transfer import Transfer
+from splitrail_pod.supervisor.results.events import RunEvent
 
 _log = log.get(__name__)
 ArtifactKind = run_pb2.ArtifactKind
