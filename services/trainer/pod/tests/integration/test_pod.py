@@ -14,6 +14,7 @@ from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail.split.v1 import dataset_pb2
 from splitrail.trainer.v1 import run_pb2, run_service_pb2
 from splitrail_common.ids import new_id
+from splitrail_pod.exchange.messages import EpochRecord
 from splitrail_pod.exchange.spool import SpoolReader
 
 from .conftest import IMAGES, LEASE_SECONDS, Platform, PodProcess, until
@@ -309,7 +310,7 @@ async def test_an_outage_of_everything_does_not_slow_the_training(platform: Plat
         return (await platform.run(run_id)).checkpoint_epoch >= 1
 
     def spooled() -> int:
-        return sum(record["kind"] == "epoch" for record in SpoolReader(pod.directory / "jobs" / run_id / "1" / "spool").read_new())
+        return sum(isinstance(record, EpochRecord) for record in SpoolReader(pod.directory / "jobs" / run_id / "1" / "spool").read_new())
 
     await until("the first checkpoint", stored)
     parts = [platform.stack.pid(name) for name in ("nats", "s3", "trainer", "metrics")]

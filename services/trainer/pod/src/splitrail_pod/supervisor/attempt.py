@@ -1,10 +1,9 @@
 """One attempt of one job, from the claim to its end. See ARCHITECTURE.md, "A pod's attempt"."""
 
 import asyncio
-import json
 import random
 import shutil
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from splitrail_common.messaging import TOKEN_HEADER, progress_subject
 from splitrail_common.publisher import FeedPublisher
 
 from splitrail_pod.exchange.checkpoint import CheckpointError, read_manifest
-from splitrail_pod.exchange.spool import Record, SpoolCorruptError, SpoolReader
+from splitrail_pod.exchange.messages import CancelOrder, CheckpointRecord, EpochRecord, Progress, Record
+from splitrail_pod.exchange.spool import SpoolError, SpoolReader
 from splitrail_pod.settings import PodSettings
 from splitrail_pod.supervisor import host
 from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause, FencedError, describe
@@ -32,7 +32,7 @@ from splitrail_pod.supervisor.process import TrainingProcess
 from splitrail_pod.supervisor.results import events
 from splitrail_pod.supervisor.results.evaluation import result_of
 from splitrail_pod.supervisor.results.events import EventLog, RunEvent, Stage
-from splitrail_pod.supervisor.results.outcome import Outcome, StoppedError
+from splitrail_pod.supervisor.results.report import ProcessReport, StoppedError
 from splitrail_pod.supervisor.results.uploads import CheckpointUploader, Uploads
 from splitrail_pod.supervisor.specification import specification
 from splitrail_pod.supervisor.staging.cache import ContentCache
@@ -75,14 +75,14 @@ class Attempt:
         )
         self._uploads = Uploads(self._calls, pod.transfer, pod.settings.patience_seconds)
         self._checkpoints = CheckpointUploader(self._uploads)
-        self._outcome = Outcome()
+        self._report = ProcessReport()
         self._process: TrainingProcess | None = None
         self._cancel = asyncio.Event()
         self._defect: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         """What a background task has ended with."""
         self._uploading = False
         self._completing = False
-        self._progress: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(1)
+        self._progress: asyncio.Queue[Progress] = asyncio.Queue(1)
 
     async def run(self) -> None:
         """Returns when the attempt is over, however it ended; nothing of it is left on the disk or running."""
@@ -145,10 +145,10 @@ class Attempt:
     async def _report_progress(self) -> None:
         """Sends batch progress as far as there is a connection: it is worth nothing later."""
         while True:
-            record = await self._progress.get()
+            progress = await self._progress.get()
             if not self._pod.nats.is_connected:
                 continue
-            message = events.progress(self._job, record)
+            message = events.progress_event(self._job, progress)
             try:
                 await self._pod.nats.publish(
                     progress_subject(self._job.job_id), message.SerializeToString(), headers={TOKEN_HEADER: self._calls.token}
@@ -156,13 +156,13 @@ class Attempt:
             except (nats.errors.Error, OSError) as error:
                 _log.debug("progress dropped", error=str(error))
 
-    def _take_progress(self, record: Mapping[str, Any]) -> None:
+    def _take_progress(self, progress: Progress) -> None:
         """Keeps the newest batch. The validation inside a training has batches of its own, which would make the epoch's jump back."""
-        if self._kind == "train" and record["phase"] != "train":
+        if self._kind == "train" and progress.phase != "train":
             return
         if self._progress.full():
             self._progress.get_nowait()
-        self._progress.put_nowait(record)
+        self._progress.put_nowait(progress)
 
     # The job itself
 
@@ -233,7 +233,8 @@ class Attempt:
             weights = await self._fetch("weights.pt", work.weights_url, work.weights_sha256, work.weights_size_bytes)
             await self._publisher.wait_committed(1)
             return weights
-        file, history = None, []
+        file: Path | None = None
+        history: Sequence[EpochRecord] = ()
         if self._job.train.HasField("resume"):
             resume = self._job.train.resume
             file = await self._fetch("resume.ckpt", resume.url, resume.sha256, resume.size_bytes)
@@ -261,29 +262,29 @@ class Attempt:
         cache = self._settings.pod_dir / "ultralytics"
         spec = specification(self._job, staged, directory=self._directory, cache_directory=cache, device=self._pod.device, file=file)
         path = self._directory / "SPEC.json"
-        path.write_text(json.dumps(spec), encoding="utf-8")
+        path.write_bytes(spec.encode())
         process = self._process = await TrainingProcess.start(path, cache, self._take_progress)
-        spool = SpoolReader(Path(spec["spool"]))
+        spool = SpoolReader(spec.spool)
         while True:
             ended = process.ended  # looked at before reading, so that the last reading is complete
             try:
                 records = await asyncio.to_thread(spool.read_new)
-            except SpoolCorruptError as error:
+            except SpoolError as error:
                 raise AttemptFailedError(FailureCause.FAILURE_CAUSE_PROCESS, str(error)) from error
             for record in records:
                 self._take(record)
             if ended:
                 break
             await asyncio.sleep(_SPOOL_SECONDS)
-        self._outcome.judge(process, await process.wait())
+        self._report.judge(process, await process.wait())
 
     def _take(self, record: Record) -> None:
-        self._outcome.take(record)
-        if record["kind"] == "checkpoint":
+        self._report.take(record)
+        if isinstance(record, CheckpointRecord):
             self._checkpoints.offer(record)
         event = events.translate(record)
         if event is not None:
-            self._emit(event, record["time"])
+            self._emit(event, record.time)
 
     async def _finish(self) -> None:
         """Sends what the training left, and ends the job once the feed holds all of it."""
@@ -292,16 +293,16 @@ class Attempt:
         try:
             # The checkpoint first: from it another pod can do all of this again.
             await asyncio.wait_for(self._checkpoints.idle(), self._settings.patience_seconds)
-            await self._uploads.artifacts(self._outcome.artifacts)
-            for event in await self._uploads.plots(self._outcome.plots):
+            await self._uploads.artifacts(self._report.artifacts)
+            for event in await self._uploads.plots(self._report.plots):
                 self._emit(event)
         except (AwayError, BadAnswerError, RefusedError, TimeoutError) as error:
             raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"the results cannot be stored: {error}") from error
         await self._all_committed()
-        evaluation = result_of(self._outcome.evaluation) if self._outcome.evaluation else None
+        evaluation = result_of(self._report.evaluation) if self._report.evaluation else None
         self._completing = True
         try:
-            await self._calls.complete(self._outcome.versions or host.versions(), evaluation)
+            await self._calls.complete(self._report.versions or host.versions(), evaluation)
         except (BadAnswerError, RefusedError) as error:
             self._completing = False
             raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"the job cannot be completed: {error}") from error
@@ -332,7 +333,7 @@ class Attempt:
         _log.info("stopping", cancel=self._cancel.is_set(), draining=self._pod.draining.is_set())
         training = self._process is not None and not self._process.ended
         if training and self._process:
-            self._process.order("cancel")
+            self._process.order(CancelOrder())
         if training or (self._uploading and not self._cancel.is_set()):
             patience = asyncio.create_task(self._stop_patience())
             await asyncio.wait([work, patience], return_when=asyncio.FIRST_COMPLETED)
@@ -369,7 +370,7 @@ class Attempt:
         if self._process:
             self._process.kill()
             await self._process.wait()
-        text = describe(message, self._outcome.last_lines(self._process))
+        text = describe(message, self._report.last_lines(self._process))
         _log.error("attempt failed", cause=run_event_pb2.FailureCause.Name(cause), message=message)
         await self._flush(_FLUSH_SECONDS)
         try:

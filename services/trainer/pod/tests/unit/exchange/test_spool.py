@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import math
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail_pod.exchange.spool import SpoolCorruptError, SpoolLockedError, SpoolReader, SpoolWriter, decode, encode
+from splitrail_pod.exchange.messages import DeviceInfo, EpochRecord, LogRecord, Message, Record, StartedRecord, decode_record
+from splitrail_pod.exchange.spool import SpoolCorruptError, SpoolLockedError, SpoolReader, SpoolWriter, UnknownRecordError, decode_line, encode_line
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
+AFTER = LogRecord(level="info", text="after")
+numbers = st.floats()
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | numbers | st.text()
+arguments = st.dictionaries(st.text(), scalars | st.lists(scalars, max_size=3), max_size=4)
+names = st.dictionaries(st.text(), st.text(), max_size=3)
+any_record = st.one_of(
+    st.builds(LogRecord, time=numbers, level=st.sampled_from(["info", "warning", "error"]), text=st.text()),
+    st.builds(
+        EpochRecord,
+        time=numbers,
+        values=st.dictionaries(st.text(), numbers, max_size=4),
+        fitness=numbers,
+        best_fitness=numbers,
+        epoch_seconds=numbers,
+    ),
+    st.builds(StartedRecord, time=numbers, effective=arguments, versions=names, device=st.builds(DeviceInfo)),
 )
-bodies = st.dictionaries(st.text().filter(lambda key: key != "time"), values, max_size=4)
 
 
 @contextmanager
@@ -32,53 +41,66 @@ def fresh() -> Iterator[Path]:
         yield Path(folder) / "spool"
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equality in which NaN equals itself."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+def same(read: list[Record], written: Sequence[Message]) -> bool:
+    """Equality of records in which NaN equals itself and 1 is not 1.0."""
+    return [repr(one) for one in read] == [repr(one) for one in written]
 
 
-def without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in record.items() if key != "time"} for record in records]
+def line(record: Message) -> bytes:
+    return encode_line(record.encode())
 
 
-@given(bodies)
-def test_a_line_gives_back_its_record(record: dict[str, Any]) -> None:
-    line = encode(record)
-    assert line.count(b"\n") == 1
-    assert same(decode(line[:-1]), record)
+@given(any_record)
+def test_a_line_gives_back_its_record(record: Record) -> None:
+    written = line(record)
+    assert written.count(b"\n") == 1
+    body = decode_line(written[:-1])
+    assert body is not None
+    assert same([decode_record(body)], [record])
 
 
-def test_nan_and_infinity_are_floats(tmp_path: Path) -> None:
-    with SpoolWriter(tmp_path / "spool") as spool:
-        spool.append({"nan": math.nan, "up": math.inf, "down": -math.inf})
-    (record,) = SpoolReader(tmp_path / "spool").read_new()
-    assert math.isnan(record["nan"])
-    assert (record["up"], record["down"]) == (math.inf, -math.inf)
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b'{"kind":"export","time":1}', "'export'"),
+        (b'{"time":1}', "'kind'"),
+        (b'{"kind":"log","level":"info","text":"x","colour":"red"}', "log.colour"),
+        (b'{"kind":"log","level":"loud","text":"x"}', "log.level"),
+        (b'{"kind":"checkpoint","epoch":"1","last":false}', "checkpoint.epoch"),
+        (b'{"kind":"final","values":{"a":"0.5"},"best_epoch":1,"per_class":[]}', "final.values.a"),
+        (b"[]", "object"),
+        (b"{", "JSON"),
+    ],
+)
+def test_a_sound_line_that_is_no_record_is_refused_by_name(tmp_path: Path, body: bytes, named: str) -> None:
+    (tmp_path / "spool").write_bytes(encode_line(body))
+    with pytest.raises(UnknownRecordError, match=named):
+        SpoolReader(tmp_path / "spool").read_new()
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(bodies, min_size=1, max_size=5), st.data())
-def test_a_torn_tail_is_truncated_and_nothing_else_is(records: list[dict[str, Any]], data: st.DataObject) -> None:
+@given(st.lists(any_record, min_size=1, max_size=5), st.data())
+def test_a_torn_tail_is_truncated_and_nothing_else_is(records: list[Record], data: st.DataObject) -> None:
     with fresh() as path:
-        whole = b"".join(encode(record) for record in records)
+        whole = b"".join(line(record) for record in records)
         cut = data.draw(st.integers(0, len(whole)))
         path.write_bytes(whole[:cut])
         complete = whole[:cut].count(b"\n")
         reader = SpoolReader(path)
-        assert same(without_time(reader.read_new()), records[:complete])
+        assert same(reader.read_new(), records[:complete])
         with SpoolWriter(path) as spool:
             assert spool.count == complete
-            spool.append({"after": 1}, sync=False)
-        assert same(without_time(reader.read_new()), [{"after": 1}])
-        assert same(without_time(SpoolReader(path).read_new()), [*records[:complete], {"after": 1}])
+            spool.append(AFTER, sync=False)
+        assert same(reader.read_new(), [AFTER])
+        assert same(SpoolReader(path).read_new(), [*records[:complete], AFTER])
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(bodies, min_size=2, max_size=4), st.data())
-def test_damage_is_never_returned_as_a_record(records: list[dict[str, Any]], data: st.DataObject) -> None:
+@given(st.lists(any_record, min_size=2, max_size=4), st.data())
+def test_damage_is_never_returned_as_a_record(records: list[Record], data: st.DataObject) -> None:
     """A flipped bit in the last record is a torn tail; in an earlier one it is an error."""
     with fresh() as path:
-        content = bytearray(b"".join(encode(record) for record in records))
+        content = bytearray(b"".join(line(record) for record in records))
         ends = [index for index, byte in enumerate(content) if byte == 0x0A]
         victim = data.draw(st.integers(0, len(records) - 1))
         start = ends[victim - 1] + 1 if victim else 0
@@ -86,7 +108,7 @@ def test_damage_is_never_returned_as_a_record(records: list[dict[str, Any]], dat
         content[position] ^= 1
         path.write_bytes(content)
         if victim == len(records) - 1:
-            assert same(without_time(SpoolReader(path).read_new()), records[:victim])
+            assert same(SpoolReader(path).read_new(), records[:victim])
             with SpoolWriter(path) as spool:
                 assert spool.count == victim
         else:
@@ -97,13 +119,13 @@ def test_damage_is_never_returned_as_a_record(records: list[dict[str, Any]], dat
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(bodies, max_size=5), st.lists(st.integers(1, 200), max_size=30))
-def test_a_reader_sees_each_record_once_however_the_bytes_arrive(records: list[dict[str, Any]], chunks: list[int]) -> None:
+@given(st.lists(any_record, max_size=5), st.lists(st.integers(1, 200), max_size=30))
+def test_a_reader_sees_each_record_once_however_the_bytes_arrive(records: list[Record], chunks: list[int]) -> None:
     with fresh() as path:
-        content = b"".join(encode(record) for record in records)
+        content = b"".join(line(record) for record in records)
         reader = SpoolReader(path)
         assert reader.read_new() == []
-        got: list[dict[str, Any]] = []
+        got: list[Record] = []
         with path.open("wb") as file:
             for chunk in [*chunks, len(content)]:
                 file.write(content[:chunk])
@@ -120,22 +142,23 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from splitrail_pod.exchange.spool import SpoolWriter\n"
+        "import sys; from pathlib import Path; from splitrail_pod.exchange.messages import LogRecord\n"
+        "from splitrail_pod.exchange.spool import SpoolWriter\n"
         "spool = SpoolWriter(Path(sys.argv[1]))\n"
         "for n in range(10**9):\n"
-        "    spool.append({'n': n}, sync=n % 2 == 0); print(n, flush=True)\n"
+        "    spool.append(LogRecord(level='info', text=str(n)), sync=n % 2 == 0); print(n, flush=True)\n"
     )
     path = tmp_path / "spool"
     with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if int(line) >= 200:
+        for printed in process.stdout:
+            if int(printed) >= 200:
                 process.send_signal(signal.SIGKILL)
                 break
-        acknowledged = int(line)
-        for line in process.stdout:  # what it had still printed
-            acknowledged = int(line) if line.endswith("\n") else acknowledged
+        acknowledged = int(printed)
+        for left in process.stdout:  # what it had still printed
+            acknowledged = int(left) if left.endswith("\n") else acknowledged
     with SpoolWriter(path) as spool:
         assert spool.count > acknowledged
-    numbers = [record["n"] for record in SpoolReader(path).read_new()]
-    assert numbers == list(range(len(numbers)))
+    texts = [record.text for record in SpoolReader(path).read_new() if isinstance(record, LogRecord)]
+    assert texts == [str(number) for number in range(spool.count)]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from splitrail_pod.exchange import messages
+from splitrail_pod.exchange.messages import EpochRecord, EvaluateSpec, JobFailureCause, MessageError, Resume, TrainSpec, read_spec
 from splitrail_pod.exchange.models import DETECT_MODELS, yaml_name
 from splitrail_pod.training import environment
-from splitrail_pod.training.failures import Cause, JobFailedError, explain
+from splitrail_pod.training.failures import JobFailedError, explain
 from splitrail_pod.training.history import best_epoch, csv_row, write_csv
 from splitrail_pod.training.logs import clean
 
@@ -38,13 +38,17 @@ EVALUATE = {key: TRAIN[key] for key in ("directory", "spool", "cache_directory",
 
 
 def test_both_kinds_are_read(tmp_path: Path) -> None:
-    (tmp_path / "spec.json").write_text(json.dumps(TRAIN))
-    train = messages.load(tmp_path / "spec.json")
-    assert isinstance(train, messages.TrainSpec)
-    assert train.resume == messages.Resume(Path("/job/x.ckpt"), 2)
-    evaluate = messages.parse(EVALUATE)
-    assert isinstance(evaluate, messages.EvaluateSpec)
-    assert evaluate.split == "test"
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(TRAIN))
+    train = read_spec(path)
+    assert isinstance(train, TrainSpec)
+    assert train.resume == Resume(checkpoint=Path("/job/x.ckpt"), epoch=2)
+    path.write_bytes(train.encode())
+    assert read_spec(path) == train
+    path.write_text(json.dumps(EVALUATE))
+    evaluate = read_spec(path)
+    assert isinstance(evaluate, EvaluateSpec)
+    assert evaluate.part == "test"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,11 @@ def test_both_kinds_are_read(tmp_path: Path) -> None:
         (TRAIN | {"directory": "job"}, "directory"),
         (TRAIN | {"device": "cpu,0"}, "device"),
         (TRAIN | {"class_names": []}, "class_names"),
-        (TRAIN | {"kind": "export"}, "kind"),
+        (TRAIN | {"kind": "export"}, "export"),
+        (TRAIN | {"weights": "/job/best.pt"}, "weights"),
+        (TRAIN | {"arguments": {"lr0": {"of": 1}}}, "arguments.lr0"),
+        (TRAIN | {"seed": 2**31}, "seed"),
+        (EVALUATE | {"weights": 1}, "weights"),
         (EVALUATE | {"expected": {"val": 1, "test": 1}}, "expected"),
         (EVALUATE | {"expected": {"../x": 1}}, "expected"),
         (EVALUATE | {"arguments": {"save_json": True}}, "arguments"),
@@ -67,8 +75,8 @@ def test_both_kinds_are_read(tmp_path: Path) -> None:
 )
 def test_a_wrong_specification_names_the_field(tmp_path: Path, raw: dict[str, Any], field: str) -> None:
     (tmp_path / "spec.json").write_text(json.dumps(raw))
-    with pytest.raises((messages.SpecError), match=field):
-        messages.load(tmp_path / "spec.json")
+    with pytest.raises(MessageError, match=field):
+        read_spec(tmp_path / "spec.json")
 
 
 def test_only_models_of_the_list_have_a_yaml() -> None:
@@ -113,24 +121,37 @@ def test_log_text_is_plain_and_short() -> None:
 @pytest.mark.parametrize(
     ("error", "cause"),
     [
-        (JobFailedError(Cause.DATA, "x"), Cause.DATA),
-        (MemoryError(), Cause.HOST_MEMORY),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), Cause.HOST_MEMORY),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), Cause.ACCELERATOR_MEMORY),
-        (RuntimeError("Training failed: NaN persisted for 4 epochs"), Cause.NAN),
-        (RuntimeError("shape mismatch"), Cause.PROCESS),
-        (KeyError("metrics"), Cause.PROCESS),
+        (JobFailedError(JobFailureCause.DATA, "x"), JobFailureCause.DATA),
+        (MemoryError(), JobFailureCause.HOST_MEMORY),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), JobFailureCause.HOST_MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), JobFailureCause.ACCELERATOR_MEMORY),
+        (RuntimeError("Training failed: NaN persisted for 4 epochs"), JobFailureCause.NAN),
+        (RuntimeError("shape mismatch"), JobFailureCause.PROCESS),
+        (KeyError("metrics"), JobFailureCause.PROCESS),
     ],
 )
-def test_failures_have_a_cause(error: Exception, cause: Cause) -> None:
+def test_failures_have_a_cause(error: Exception, cause: JobFailureCause) -> None:
     assert explain(error)[0] is cause
+
+
+def epoch_record(epoch: int, elapsed_seconds: float, values: dict[str, float], fitness: float) -> EpochRecord:
+    return EpochRecord(
+        epoch=epoch,
+        epochs=3,
+        values=values,
+        fitness=fitness,
+        best_fitness=0.2,
+        epoch_seconds=1.0,
+        elapsed_seconds=elapsed_seconds,
+        last=False,
+    )
 
 
 def test_results_csv_is_a_function_of_the_history(tmp_path: Path) -> None:
     history = [
-        {"epoch": 1, "elapsed_seconds": 1.23456789, "values": {"train/box_loss": 4.25304, "lr/pg0": 0.000123456789}, "fitness": 0.2},
-        {"epoch": 2, "elapsed_seconds": 2.5, "values": {"train/box_loss": float("nan"), "lr/pg0": 1e-7}, "fitness": 0.2},
-        {"epoch": 3, "elapsed_seconds": 3.5, "values": {"train/box_loss": 1.0, "lr/pg0": 0.0}, "fitness": float("nan")},
+        epoch_record(1, 1.23456789, {"train/box_loss": 4.25304, "lr/pg0": 0.000123456789}, 0.2),
+        epoch_record(2, 2.5, {"train/box_loss": float("nan"), "lr/pg0": 1e-7}, 0.2),
+        epoch_record(3, 3.5, {"train/box_loss": 1.0, "lr/pg0": 0.0}, float("nan")),
     ]
     write_csv(tmp_path / "results.csv", history)
     expected = "epoch,time,train/box_loss,lr/pg0\n1,1.23457,4.25304,0.000123457\n2,2.5,nan,1e-07\n3,3.5,1,0\n"

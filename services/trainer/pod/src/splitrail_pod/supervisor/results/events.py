@@ -12,17 +12,28 @@ from google.protobuf.struct_pb2 import Value
 from splitrail.events.v1 import run_event_pb2
 from splitrail.trainer.v1 import job_service_pb2
 
-from splitrail_pod.exchange.spool import Record
+from splitrail_pod.exchange.messages import (
+    ArgumentsRecord,
+    BatchProgress,
+    EpochRecord,
+    FinalRecord,
+    LogLevel,
+    LogRecord,
+    Record,
+    StageName,
+    StageRecord,
+    StartedRecord,
+)
 
 RunEvent = run_event_pb2.RunEvent
 Stage = run_event_pb2.Stage
-_STAGES = {
+_STAGES: dict[StageName, Stage.ValueType] = {
     "preparing": Stage.STAGE_PREPARING,
     "training": Stage.STAGE_TRAINING,
     "finalizing": Stage.STAGE_FINALIZING,
     "evaluating": Stage.STAGE_EVALUATING,
 }
-_LEVELS = {
+_LEVELS: dict[LogLevel, run_event_pb2.LogLevel.ValueType] = {
     "info": run_event_pb2.LOG_LEVEL_INFO,
     "warning": run_event_pb2.LOG_LEVEL_WARNING,
     "error": run_event_pb2.LOG_LEVEL_ERROR,
@@ -61,46 +72,50 @@ def stage(value: run_event_pb2.Stage.ValueType) -> RunEvent:
 
 def translate(record: Record) -> RunEvent | None:
     """The event that a spool record gives rise to by itself, or None; plots become events when they are stored."""
-    match record["kind"]:
-        case "stage":
-            return stage(_STAGES[record["name"]])
-        case "started" | "arguments":
-            return RunEvent(effective_arguments=run_event_pb2.EffectiveArguments(arguments=as_values(record["effective"])))
-        case "epoch":
-            values = {name: float(value) for name, value in record["values"].items()}
-            values["fitness"], values["epoch_seconds"] = float(record["fitness"]), float(record["epoch_seconds"])
-            return RunEvent(epoch=run_event_pb2.EpochCompleted(epoch=record["epoch"], epochs=record["epochs"], values=values))
-        case "final":
-            return RunEvent(final=run_event_pb2.FinalMetrics(values=record["values"]))
-        case "log":
-            return RunEvent(log=run_event_pb2.LogLine(level=_LEVELS[record["level"]], text=record["text"]))
-    return None
+    match record:
+        case StageRecord():
+            return stage(_STAGES[record.name])
+        case StartedRecord() | ArgumentsRecord():
+            return RunEvent(effective_arguments=run_event_pb2.EffectiveArguments(arguments=as_values(record.effective)))
+        case EpochRecord():
+            return epoch_event(record)
+        case FinalRecord():
+            return RunEvent(final=run_event_pb2.FinalMetrics(values=record.values))
+        case LogRecord():
+            return RunEvent(log=run_event_pb2.LogLine(level=_LEVELS[record.level], text=record.text))
+        case _:
+            return None
 
 
-def reconcile(feed_epoch: int, resume_epoch: int, history: Sequence[Record]) -> list[RunEvent]:
+def epoch_event(record: EpochRecord) -> RunEvent:
+    """A completed epoch, with its fitness and duration among the values."""
+    values = record.values | {"fitness": record.fitness, "epoch_seconds": record.epoch_seconds}
+    return RunEvent(epoch=run_event_pb2.EpochCompleted(epoch=record.epoch, epochs=record.epochs, values=values))
+
+
+def reconcile(feed_epoch: int, resume_epoch: int, history: Sequence[EpochRecord]) -> list[RunEvent]:
     """What brings a feed whose effective timeline ends at `feed_epoch` to the checkpoint's `resume_epoch`, of which `history` holds all epochs.
 
     Epochs beyond the checkpoint are void; epochs that the feed lacks come from the checkpoint.
     """
     if feed_epoch > resume_epoch:
         return [RunEvent(rolled_back=run_event_pb2.RolledBack(epoch=resume_epoch))]
-    missing = (translate(record) for record in history[feed_epoch:resume_epoch])
-    return [event for event in missing if event is not None]
+    return [epoch_event(record) for record in history[feed_epoch:resume_epoch]]
 
 
-def progress(job: job_service_pb2.ClaimedJob, record: Mapping[str, Any]) -> run_event_pb2.BatchProgress:
-    """A batch record of the training process; in an evaluation, which has no epochs, epoch and epochs are 0."""
+def progress_event(job: job_service_pb2.ClaimedJob, progress: BatchProgress) -> run_event_pb2.BatchProgress:
+    """Progress as watchers get it; in an evaluation, which has no epochs, epoch and epochs are 0."""
     message = run_event_pb2.BatchProgress(
         job_id=job.job_id,
         attempt=job.attempt,
-        epoch=record["epoch"] or 0,
-        epochs=record["epochs"] or 0,
-        batch=record["batch"],
-        batches=record["batches"],
-        losses=record["losses"],
+        epoch=progress.epoch or 0,
+        epochs=progress.epochs or 0,
+        batch=progress.batch,
+        batches=progress.batches,
+        losses=progress.losses,
     )
-    if record["eta_seconds"] is not None:
-        message.remaining_seconds = record["eta_seconds"]
+    if progress.eta_seconds is not None:
+        message.remaining_seconds = progress.eta_seconds
     return message
 
 

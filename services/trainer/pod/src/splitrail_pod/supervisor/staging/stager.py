@@ -1,6 +1,6 @@
 """Staging: the images and labels of the parts that a job needs, in the work directory, proven by the split's digests.
 
-Layout: data/images/<split>/<ordinal, 8 digits><extension>, data/labels/<split>/<ordinal, 8 digits>.txt.
+Layout: data/images/<part>/<ordinal, 8 digits><extension>, data/labels/<part>/<ordinal, 8 digits>.txt.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from splitrail_common import digest, log
 from splitrail_common.annotations import to_yolo_rows
 from splitrail_common.concurrency import together
 
+from splitrail_pod.exchange.messages import Part
 from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause
 from splitrail_pod.supervisor.network.calls import AttemptCalls, RefusedError
 from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
@@ -23,7 +24,7 @@ from splitrail_pod.supervisor.staging.cache import ContentCache
 
 _log = log.get(__name__)
 Entry = split_service_pb2.ManifestEntry
-SPLIT_NAMES = {dataset_pb2.SPLIT_TRAIN: "train", dataset_pb2.SPLIT_VAL: "val", dataset_pb2.SPLIT_TEST: "test"}
+PART_NAMES: dict[dataset_pb2.Split.ValueType, Part] = {dataset_pb2.SPLIT_TRAIN: "train", dataset_pb2.SPLIT_VAL: "val", dataset_pb2.SPLIT_TEST: "test"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EXTENSION = re.compile(r"\.[a-z0-9]{1,8}")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -34,8 +35,8 @@ class Staged:
     """What lies in the work directory."""
 
     class_names: tuple[str, ...]
-    images: dict[str, int]
-    """Number of images by split name."""
+    images: dict[Part, int]
+    """Number of images by part."""
 
 
 @dataclass
@@ -55,7 +56,7 @@ def check_entry(entry: Entry, allowed: Sequence[dataset_pb2.Split.ValueType], af
     Raises AttemptFailedError (DATA).
     """
     if entry.split not in allowed:
-        raise _unsound(f"image {entry.ordinal} is of part {SPLIT_NAMES.get(entry.split, str(entry.split))}, which this job may not see")
+        raise _unsound(f"image {entry.ordinal} is of part {PART_NAMES.get(entry.split, str(entry.split))}, which this job may not see")
     if not _SHA256.fullmatch(entry.sha256) or not _EXTENSION.fullmatch(entry.extension):
         raise _unsound(f"image {entry.ordinal} has hash {entry.sha256!r} and extension {entry.extension!r}")
     if after is not None and entry.ordinal <= after:
@@ -91,16 +92,16 @@ class Ledger:
         self.last_ordinal = entry.ordinal
         self.count += 1
 
-    def images(self) -> dict[str, int]:
-        """Number of images by split name."""
-        return {SPLIT_NAMES[split]: len(part.assets) for split, part in self._parts.items()}
+    def images(self) -> dict[Part, int]:
+        """Number of images by part."""
+        return {PART_NAMES[split]: len(part.assets) for split, part in self._parts.items()}
 
     def verify(self, end: split_service_pb2.ManifestEnd) -> None:
         """Compares number and digests with what the revision says. Raises AttemptFailedError (DATA)."""
         if end.image_count != self.count:
             raise _unsound(f"it announces {end.image_count} images and sent {self.count}")
         for split, part in self._parts.items():
-            name = SPLIT_NAMES[split]
+            name = PART_NAMES[split]
             promised, found = getattr(end.part_digests, name), part.digest()
             if found != promised:
                 raise AttemptFailedError(
@@ -126,7 +127,7 @@ class Stager:
         """Fetches everything and proves it. Raises AttemptFailedError (DATA, DEPENDENCY), FencedError."""
         for split in splits:
             for kind in ("images", "labels"):
-                (self._data / kind / SPLIT_NAMES[split]).mkdir(parents=True, exist_ok=True)
+                (self._data / kind / PART_NAMES[split]).mkdir(parents=True, exist_ok=True)
         # Bounded, so that URLs are signed when they are about to be used; gRPC's flow control passes it on to the service.
         waiting: asyncio.Queue[Entry | None] = asyncio.Queue(4 * self._concurrency)
         ledger = Ledger(splits)
@@ -177,7 +178,7 @@ class Stager:
                     raise
 
     async def _fetch(self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType], entry: Entry) -> None:
-        name, stem = SPLIT_NAMES[entry.split], f"{entry.ordinal:08d}"
+        name, stem = PART_NAMES[entry.split], f"{entry.ordinal:08d}"
         (self._data / "labels" / name / f"{stem}.txt").write_text(_label_rows(entry), encoding="utf-8")
         target = self._data / "images" / name / f"{stem}{entry.extension}"
         if await self._cache.place(entry.sha256, target):
