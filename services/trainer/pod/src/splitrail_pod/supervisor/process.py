@@ -10,9 +10,9 @@ from pathlib import Path
 
 from splitrail_common import log
 
+from splitrail_pod.exchange.environment import scrubbed
 from splitrail_pod.exchange.messages import MessageError, Order, Progress, decode_progress
 from splitrail_pod.supervisor import host
-from splitrail_pod.training.environment import scrubbed
 
 _log = log.get(__name__)
 _TAIL_BYTES = 8192

@@ -18,7 +18,7 @@ from splitrail_pod.exchange.messages import (
     read_spec,
 )
 from splitrail_pod.exchange.spool import SpoolWriter
-from splitrail_pod.training import environment
+from splitrail_pod.training import startup
 from splitrail_pod.training.failures import CancelOrderedError, explain
 from splitrail_pod.training.logs import clean, route
 from splitrail_pod.training.orders import Orders
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m splitrail_pod.training SPEC.json\n")
         return 2
-    environment.die_with_parent()
+    startup.die_with_parent()
     job = read_spec(Path(arguments[0]))
     orders = Orders()
     orders.listen()
@@ -55,7 +55,7 @@ def _run(job: Spec, spool: SpoolWriter, progress: ProgressWriter, orders: Orders
 
 def _work(job: Spec, spool: SpoolWriter, progress: ProgressWriter, orders: Orders) -> None:
     """Import Ultralytics in a prepared environment, and do the job."""
-    environment.apply(job.cache_directory)
+    startup.apply(job.cache_directory)
     os.chdir(job.directory)  # Ultralytics looks for bare file names here first
     from ultralytics.utils import SETTINGS  # noqa: PLC0415  # reads the environment when imported
 

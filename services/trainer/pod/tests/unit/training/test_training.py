@@ -106,6 +106,17 @@ def test_the_network_was_never_touched(trained: Any) -> None:
     assert not touched.exists(), touched.read_text()
 
 
+def test_it_imports_no_network_client() -> None:
+    program = (
+        "import sys, pkgutil, importlib, splitrail_pod.training as package\n"
+        "for one in pkgutil.iter_modules(package.__path__): importlib.import_module(f'splitrail_pod.training.{one.name}')\n"
+        "assert 'torch' in sys.modules\n"
+        "sys.exit(', '.join(sorted({'grpc', 'httpx', 'nats', 'splitrail', 'splitrail_pod.supervisor'} & set(sys.modules))) or 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+
+
 def test_logs_are_plain_and_progress_is_transient(trained: Any) -> None:
     logs = trained.records(LogRecord)
     assert any("AdamW" in record.text for record in logs)
