@@ -28,8 +28,9 @@ from splitrail_pod.exchange.messages import (
     StartedRecord,
     StoredFile,
 )
+from splitrail_pod.supervisor.feed import EventLog
 from splitrail_pod.supervisor.results import events
-from splitrail_pod.supervisor.results.events import EventLog, RunEvent
+from splitrail_pod.supervisor.results.events import RunEvent
 
 JOB = job_service_pb2.ClaimedJob(job_id="job", project_id="default", attempt=3)
 
@@ -50,7 +51,7 @@ def epoch(number: int, total: int = 9) -> EpochRecord:
 
 async def test_events_are_numbered_from_one_and_carry_the_attempt() -> None:
     log = EventLog(JOB)
-    numbers = [log.append(events.stage(events.Stage.STAGE_STAGING), 12.5) for _ in range(5)]
+    numbers = [log.append(events.stage_event(events.Stage.STAGE_STAGING), 12.5) for _ in range(5)]
     assert numbers == [1, 2, 3, 4, 5]
     read = await log.read(2, 2)
     assert [event.number for event in read] == [3, 4]

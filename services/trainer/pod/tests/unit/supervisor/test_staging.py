@@ -21,7 +21,8 @@ from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause, 
 from splitrail_pod.supervisor.network.calls import AttemptCalls, Channels
 from splitrail_pod.supervisor.network.transfer import Transfer, open_client
 from splitrail_pod.supervisor.staging.cache import ContentCache
-from splitrail_pod.supervisor.staging.stager import Entry, Ledger, Staged, Stager
+from splitrail_pod.supervisor.staging.manifest import Entry, Ledger
+from splitrail_pod.supervisor.staging.stager import Staged, Stager
 
 TRAIN, VAL, TEST = dataset_pb2.SPLIT_TRAIN, dataset_pb2.SPLIT_VAL, dataset_pb2.SPLIT_TEST
 

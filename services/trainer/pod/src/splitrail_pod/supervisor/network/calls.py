@@ -57,7 +57,7 @@ class Channels:
     metrics: grpc.aio.Channel
 
 
-class Queue:
+class JobQueue:
     """Where jobs come from."""
 
     def __init__(self, channel: grpc.aio.Channel, token_file: Path, *, worker: str, queue: str) -> None:

@@ -1,9 +1,5 @@
-"""The attempt's numbered events: a log in memory, and the translation of spool records into what travels.
+"""Spool records and progress as the events that travel."""
 
-The log need not survive the supervisor: a new attempt numbers anew, and the checkpoint carries the history of epochs (see ARCHITECTURE.md).
-"""
-
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,32 +36,7 @@ _LEVELS: dict[LogLevel, run_event_pb2.LogLevel.ValueType] = {
 }
 
 
-class EventLog:
-    """Events 1, 2, 3, ... of one attempt, in order; the source of its publisher."""
-
-    def __init__(self, job: job_service_pb2.ClaimedJob) -> None:
-        self._job = job
-        self._events: list[RunEvent] = []
-
-    @property
-    def last(self) -> int:
-        """Number of the last event; 0: none."""
-        return len(self._events)
-
-    def append(self, event: RunEvent, at: float | None = None) -> int:
-        """Numbers `event`, which holds a payload only, stamps it with `at` (Unix seconds, default now), and returns its number."""
-        event.job_id, event.attempt, event.project_id = self._job.job_id, self._job.attempt, self._job.project_id
-        event.number = self.last + 1
-        event.event_time.FromNanoseconds(int((time.time() if at is None else at) * 1e9))
-        self._events.append(event)
-        return event.number
-
-    async def read(self, after: int, limit: int) -> Sequence[RunEvent]:
-        """See splitrail_common.publisher.EventSource."""
-        return self._events[after : after + limit]
-
-
-def stage(value: run_event_pb2.Stage.ValueType) -> RunEvent:
+def stage_event(value: run_event_pb2.Stage.ValueType) -> RunEvent:
     """The attempt's work has reached another stage."""
     return RunEvent(stage=run_event_pb2.StageChanged(stage=value))
 
@@ -74,7 +45,7 @@ def translate(record: Record) -> RunEvent | None:
     """The event that a spool record gives rise to by itself, or None; plots become events when they are stored."""
     match record:
         case StageRecord():
-            return stage(_STAGES[record.name])
+            return stage_event(_STAGES[record.name])
         case StartedRecord() | ArgumentsRecord():
             return RunEvent(effective_arguments=run_event_pb2.EffectiveArguments(arguments=as_values(record.effective)))
         case EpochRecord():

@@ -5,14 +5,12 @@ Layout: data/images/<part>/<ordinal, 8 digits><extension>, data/labels/<part>/<o
 
 import asyncio
 import errno
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from splitrail.split.v1 import dataset_pb2, split_service_pb2
-from splitrail_common import digest, log
-from splitrail_common.annotations import to_yolo_rows
+from splitrail_common import log
 from splitrail_common.concurrency import together
 
 from splitrail_pod.exchange.messages import Part
@@ -21,12 +19,9 @@ from splitrail_pod.supervisor.network.calls import AttemptCalls, RefusedError
 from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
 from splitrail_pod.supervisor.network.transfer import CorruptError, Transfer
 from splitrail_pod.supervisor.staging.cache import ContentCache
+from splitrail_pod.supervisor.staging.manifest import PART_NAMES, Entry, Ledger, label_rows
 
 _log = log.get(__name__)
-Entry = split_service_pb2.ManifestEntry
-PART_NAMES: dict[dataset_pb2.Split.ValueType, Part] = {dataset_pb2.SPLIT_TRAIN: "train", dataset_pb2.SPLIT_VAL: "val", dataset_pb2.SPLIT_TEST: "test"}
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_EXTENSION = re.compile(r"\.[a-z0-9]{1,8}")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -37,77 +32,6 @@ class Staged:
     class_names: tuple[str, ...]
     images: dict[Part, int]
     """Number of images by part."""
-
-
-@dataclass
-class _Part:
-    """What one part has held so far."""
-
-    assets: list[bytes] = field(default_factory=list)
-    annotations: list[bytes] = field(default_factory=list)
-
-    def digest(self) -> str:
-        return digest.part_digest(digest.hashes_from_bytes(self.assets), digest.hashes_from_bytes(self.annotations))
-
-
-def check_entry(entry: Entry, allowed: Sequence[dataset_pb2.Split.ValueType], after: int | None) -> None:
-    """Refuses what must never be staged, before a byte of it is fetched: another part, a name that is none, an ordinal out of order.
-
-    Raises AttemptFailedError (DATA).
-    """
-    if entry.split not in allowed:
-        raise _unsound(f"image {entry.ordinal} is of part {PART_NAMES.get(entry.split, str(entry.split))}, which this job may not see")
-    if not _SHA256.fullmatch(entry.sha256) or not _EXTENSION.fullmatch(entry.extension):
-        raise _unsound(f"image {entry.ordinal} has hash {entry.sha256!r} and extension {entry.extension!r}")
-    if after is not None and entry.ordinal <= after:
-        raise _unsound(f"image {entry.ordinal} comes after image {after}")
-
-
-def _label_rows(entry: Entry) -> str:
-    """What Ultralytics reads, made here from the very bytes that the digest covers. Raises AttemptFailedError (DATA)."""
-    try:
-        return to_yolo_rows(entry.packed_annotations)
-    except ValueError as error:
-        raise _unsound(f"image {entry.ordinal}: {error}") from error
-
-
-def _unsound(message: str) -> AttemptFailedError:
-    return AttemptFailedError(FailureCause.FAILURE_CAUSE_DATA, f"the manifest is not sound: {message}")
-
-
-class Ledger:
-    """What the manifest has announced so far, to be compared with its end."""
-
-    def __init__(self, splits: Sequence[dataset_pb2.Split.ValueType]) -> None:
-        self._parts = {split: _Part() for split in splits}
-        self.last_ordinal: int | None = None
-        self.count = 0
-
-    def add(self, entry: Entry) -> None:
-        """Takes the next entry. Raises AttemptFailedError (DATA)."""
-        check_entry(entry, list(self._parts), self.last_ordinal)
-        part = self._parts[entry.split]
-        part.assets.append(bytes.fromhex(entry.sha256))
-        part.annotations.append(digest.annotation_sha256(entry.packed_annotations))
-        self.last_ordinal = entry.ordinal
-        self.count += 1
-
-    def images(self) -> dict[Part, int]:
-        """Number of images by part."""
-        return {PART_NAMES[split]: len(part.assets) for split, part in self._parts.items()}
-
-    def verify(self, end: split_service_pb2.ManifestEnd) -> None:
-        """Compares number and digests with what the revision says. Raises AttemptFailedError (DATA)."""
-        if end.image_count != self.count:
-            raise _unsound(f"it announces {end.image_count} images and sent {self.count}")
-        for split, part in self._parts.items():
-            name = PART_NAMES[split]
-            promised, found = getattr(end.part_digests, name), part.digest()
-            if found != promised:
-                raise AttemptFailedError(
-                    FailureCause.FAILURE_CAUSE_DATA,
-                    f"the {name} part that was staged has digest {found}, the split revision has {promised}: the data is not what was split",
-                )
 
 
 class Stager:
@@ -179,7 +103,7 @@ class Stager:
 
     async def _fetch(self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType], entry: Entry) -> None:
         name, stem = PART_NAMES[entry.split], f"{entry.ordinal:08d}"
-        (self._data / "labels" / name / f"{stem}.txt").write_text(_label_rows(entry), encoding="utf-8")
+        (self._data / "labels" / name / f"{stem}.txt").write_text(label_rows(entry), encoding="utf-8")
         target = self._data / "images" / name / f"{stem}{entry.extension}"
         if await self._cache.place(entry.sha256, target):
             return
