@@ -23,40 +23,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-
-from splitrail_pod.exchange.models import DETECT_MODELS
+from splitrail_common.training.arguments import EVALUATION_NAMES, REFUSED, TRAINING_NAMES
+from splitrail_common.training.models import DETECT_MODELS
 
 EXIT_COMPLETED = 0
 EXIT_FAILED = 1
 EXIT_CANCELLED = 3
 EXIT_ORPHANED = 4
 """Exit statuses of the training process; any other means that it died: out of memory, or killed."""
-
-EVALUATE_ARGUMENTS = frozenset({"imgsz", "batch", "conf", "iou", "max_det"})
-
-PLATFORM_ARGUMENTS = frozenset(
-    {
-        *(
-            "task",
-            "mode",
-            "model",
-            "data",
-            "cfg",
-            "project",
-            "name",
-            "save_dir",
-            "exist_ok",
-            "resume",
-            "pretrained",
-            "distill_model",
-            "dis",
-        ),
-        *("device", "workers", "cache", "save", "save_period", "plots", "val", "split", "source", "tracker", "augmentations"),
-        *("compile", "quantize", "profile", "verbose", "seed"),
-    }
-)
-"""Arguments that the platform sets: paths, URLs, code, or what would break its promises. The hyperparameter schema refuses them; so does this
-process."""
 
 Part = Literal["train", "val", "test"]
 Scalar = bool | int | float | str | None
@@ -131,8 +105,9 @@ class TrainSpec(JobSpec):
 
     kind: Literal["train"] = "train"
     model: Annotated[str, AfterValidator(_known_model)]
-    """One of models.DETECT_MODELS."""
+    """One of splitrail_common.training.models.DETECT_MODELS."""
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+    """Apart from `arguments`: it is set when a training is resumed too."""
     resume: Resume | None = None
     """None: from scratch."""
 
@@ -140,8 +115,8 @@ class TrainSpec(JobSpec):
     def _check(self) -> Self:
         if set(self.expected) != {"train", "val"}:
             raise ValueError("expected must count exactly train and val")
-        if forbidden := sorted(PLATFORM_ARGUMENTS & set(self.arguments)):
-            raise ValueError(f"arguments: {', '.join(forbidden)} are set by the platform")
+        if refused := sorted(set(self.arguments) - TRAINING_NAMES | set(self.arguments) & {"seed"}):
+            raise ValueError("arguments: " + "; ".join(f"{name} {REFUSED.get(name, 'is none of a training')}" for name in refused))
         return self
 
 
@@ -156,7 +131,7 @@ class EvaluateSpec(JobSpec):
     def _check(self) -> Self:
         if len(self.expected) != 1:
             raise ValueError("expected must count exactly the part that is evaluated")
-        if unknown := sorted(set(self.arguments) - EVALUATE_ARGUMENTS):
+        if unknown := sorted(set(self.arguments) - EVALUATION_NAMES):
             raise ValueError(f"arguments: {', '.join(unknown)} cannot be set for an evaluation")
         return self
 

@@ -6,8 +6,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from splitrail.events.v1 import run_event_pb2
-from splitrail.trainer.v1 import job_service_pb2
+from splitrail.events.v1 import event_pb2
+from splitrail.internal.trainer.v1 import job_service_pb2
 from splitrail_common import log
 from splitrail_common.concurrency import beside, ended
 
@@ -127,7 +127,7 @@ async def _both(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -
 def _started(context: AttemptContext) -> RunEvent:
     """Event 1."""
     return RunEvent(
-        attempt_started=run_event_pb2.AttemptStarted(
+        attempt_started=event_pb2.AttemptStarted(
             worker=context.pod.settings.worker_name,
             resume_epoch=context.job.train.resume.epoch,
             versions=host.versions(),

@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import structlog
-from splitrail.trainer.v1 import job_service_pb2
+from splitrail.internal.trainer.v1 import job_service_pb2
 from splitrail_common import log
 
 from splitrail_pod.supervisor.attempt import Attempt

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nats.aio.client import Client
-from splitrail.trainer.v1 import job_service_pb2
+from splitrail.internal.trainer.v1 import job_service_pb2
 
 from splitrail_pod.exchange.messages import CheckpointRecord, Record
 from splitrail_pod.settings import PodSettings

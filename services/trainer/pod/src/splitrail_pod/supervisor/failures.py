@@ -1,10 +1,10 @@
 """How an attempt can end before its time, in words that the trainer service understands."""
 
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
 
 from splitrail_pod.exchange.messages import JobFailureCause
 
-FailureCause = run_event_pb2.FailureCause
+FailureCause = event_pb2.FailureCause
 MAX_MESSAGE_BYTES = 4096
 _CUT = "[...] "
 _CAUSES: dict[JobFailureCause, FailureCause.ValueType] = {

@@ -8,10 +8,9 @@ import time
 from collections.abc import Sequence
 
 from nats.js import JetStreamContext
-from splitrail.metrics.v1 import metrics_service_pb2
-from splitrail.trainer.v1 import job_service_pb2
+from splitrail.internal.trainer.v1 import job_service_pb2
 from splitrail_common.errors import PlatformError
-from splitrail_common.publisher import FeedPublisher
+from splitrail_common.publisher import FeedPublisher, Watermark
 
 from splitrail_pod.exchange.messages import Record
 from splitrail_pod.supervisor.failures import FencedError
@@ -67,7 +66,7 @@ class Feed:
         if event is not None:
             self.emit(event, record.time)
 
-    async def accepted(self) -> metrics_service_pb2.GetWatermarkResponse:
+    async def accepted(self) -> Watermark:
         """Waits until event 1, `attempt_started`, is committed, which shuts out lower attempts; returns how far the feed was then."""
         return await self._publisher.wait_committed(1)
 

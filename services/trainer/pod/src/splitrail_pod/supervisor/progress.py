@@ -4,7 +4,7 @@ import asyncio
 
 import nats.errors
 from nats.aio.client import Client
-from splitrail.trainer.v1 import job_service_pb2
+from splitrail.internal.trainer.v1 import job_service_pb2
 from splitrail_common import log
 from splitrail_common.messaging import TOKEN_HEADER, progress_subject
 
@@ -38,7 +38,7 @@ class ProgressRelay:
             progress = await self._newest.get()
             if not self._nats.is_connected:
                 continue
-            message = progress_event(self._job, progress)
+            message = progress_event(self._job.attempt, progress)
             try:
                 await self._nats.publish(progress_subject(self._job.job_id), message.SerializeToString(), headers={TOKEN_HEADER: self._calls.token})
             except (nats.errors.Error, OSError) as error:

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict, cast
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Value
-from splitrail.trainer.v1 import job_service_pb2
+from splitrail.internal.trainer.v1 import job_service_pb2
 
 from splitrail_pod.exchange.messages import ArgumentValue, EvaluateSpec, Part, Resume, Spec, TrainSpec
 from splitrail_pod.supervisor.host import Device

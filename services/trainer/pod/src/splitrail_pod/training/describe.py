@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 import ultralytics
+from splitrail_common.training.arguments import SET_BY_PLATFORM
 
-from splitrail_pod.exchange.messages import PLATFORM_ARGUMENTS, ArgumentValue, ClassCurve, ClassMetrics, Curve, CurveName, DeviceInfo, Metric
+from splitrail_pod.exchange.messages import ArgumentValue, ClassCurve, ClassMetrics, Curve, CurveName, DeviceInfo, Metric
 
 _SCALARS = (bool, int, float, str)
 CURVE_POINTS = 101
 _CURVES: tuple[CurveName, ...] = ("precision_recall", "f1_confidence", "precision_confidence", "recall_confidence")
-_PUBLIC_PLATFORM_ARGUMENTS = {"seed", "device", "workers"}  # what else the platform sets are paths and constants
+_SHOWN = {"device", "workers"}  # what else the platform sets are paths and constants
 
 
 def effective_arguments(args: Any) -> dict[str, ArgumentValue]:
     """The arguments that Ultralytics uses now, by name: scalars and lists of them, without those that are paths of this pod."""
-    hidden = PLATFORM_ARGUMENTS - _PUBLIC_PLATFORM_ARGUMENTS
+    hidden = SET_BY_PLATFORM - _SHOWN
     return {name: value for name, value in sorted(vars(args).items()) if name not in hidden and _plain(value)}
 
 

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from splitrail_common.training.models import yaml_name
+
 from splitrail_pod.exchange import checkpoint
 from splitrail_pod.exchange.messages import CompletedRecord, JobFailureCause, Resume, StageRecord, TrainingSummary, TrainSpec
-from splitrail_pod.exchange.models import yaml_name
 from splitrail_pod.exchange.spool import SpoolWriter
 from splitrail_pod.training import outputs
 from splitrail_pod.training.data import write_data_yaml

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from nats.aio.client import Client
 from pydantic import SecretStr
-from splitrail.trainer.v1 import job_service_pb2, job_service_pb2_grpc
+from splitrail.internal.trainer.v1 import job_service_pb2, job_service_pb2_grpc
 from splitrail_pod.settings import PodSettings
 from splitrail_pod.supervisor import host
 from splitrail_pod.supervisor.attempt import Attempt

@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail.events.v1 import run_event_pb2
-from splitrail.trainer.v1 import job_service_pb2
+from splitrail.events.v1 import event_pb2
+from splitrail.internal.trainer.v1 import job_service_pb2
 from splitrail_pod.exchange.messages import (
     ArtifactRecord,
     BatchProgress,
@@ -83,10 +83,10 @@ def test_other_records() -> None:
     assert started.effective_arguments.arguments["rect"].WhichOneof("kind") == "bool_value"
     log = events.translate(LogRecord(level="warning", text="careful"))
     assert log is not None
-    assert log.log == run_event_pb2.LogLine(level=run_event_pb2.LOG_LEVEL_WARNING, text="careful")
+    assert log.log == event_pb2.LogLine(level=event_pb2.LOG_LEVEL_WARNING, text="careful")
     final = events.translate(FinalRecord(values={"metrics/mAP50(B)": 0.25}, best_epoch=1, per_class=()))
     assert final is not None
-    assert dict(final.final.values) == {"metrics/mAP50(B)": 0.25}
+    assert dict(final.final_metrics.values) == {"metrics/mAP50(B)": 0.25}
 
 
 @pytest.mark.parametrize("name", get_args(StageName))
@@ -133,5 +133,5 @@ def test_after_reconciling_the_feed_ends_where_the_checkpoint_does(feed: int, re
 
 def test_progress_of_an_evaluation_has_no_epoch_and_no_invented_end() -> None:
     progress = BatchProgress(phase="val", epoch=None, epochs=None, batch=2, batches=5, losses={}, seconds=1.0, eta_seconds=None)
-    message = events.progress_event(JOB, progress)
+    message = events.progress_event(3, progress)
     assert (message.epoch, message.batch, message.batches, message.HasField("remaining_seconds")) == (0, 2, 5, False)

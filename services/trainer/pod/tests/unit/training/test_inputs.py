@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from splitrail_pod.exchange import environment
 from splitrail_pod.exchange.messages import EpochRecord, EvaluateSpec, JobFailureCause, MessageError, Resume, TrainSpec, read_spec
-from splitrail_pod.exchange.models import DETECT_MODELS, yaml_name
 from splitrail_pod.training.failures import JobFailedError, explain
 from splitrail_pod.training.history import best_epoch, csv_row, write_csv
 from splitrail_pod.training.logs import clean
@@ -57,7 +56,9 @@ def test_both_kinds_are_read(tmp_path: Path) -> None:
         (TRAIN | {"model": "../yolov8n.yaml"}, "model"),
         (TRAIN | {"model": "https://example.org/model.yaml"}, "model"),
         (TRAIN | {"arguments": {"data": "http://example.org"}}, "arguments"),
-        (TRAIN | {"arguments": {"resume": True}}, "arguments"),
+        (TRAIN | {"arguments": {"resume": True}}, "arguments: resume is set by the platform"),
+        (TRAIN | {"arguments": {"learning_rate": 0.1}}, "learning_rate"),
+        (TRAIN | {"arguments": {"seed": 1}}, "seed"),
         (TRAIN | {"expected": {"train": 2, "val": 1, "test": 1}}, "expected"),
         (TRAIN | {"directory": "job"}, "directory"),
         (TRAIN | {"device": "cpu,0"}, "device"),
@@ -77,13 +78,6 @@ def test_a_wrong_specification_names_the_field(tmp_path: Path, raw: dict[str, An
     (tmp_path / "spec.json").write_text(json.dumps(raw))
     with pytest.raises(MessageError, match=field):
         read_spec(tmp_path / "spec.json")
-
-
-def test_only_models_of_the_list_have_a_yaml() -> None:
-    assert len(DETECT_MODELS) == 20
-    assert yaml_name("yolo26x") == "yolo26x.yaml"
-    with pytest.raises(ValueError, match="unknown model"):
-        yaml_name("yolov8n.yaml")
 
 
 def test_what_both_processes_import_is_light() -> None:

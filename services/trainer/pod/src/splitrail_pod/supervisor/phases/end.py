@@ -2,7 +2,7 @@
 
 import asyncio
 
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
 from splitrail_common import log
 from splitrail_common.concurrency import ended
 
@@ -17,7 +17,7 @@ FLUSH_SECONDS = 30.0
 _SMALLEST_FLUSH_SECONDS = 3.0
 
 
-async def fail(context: AttemptContext, cause: run_event_pb2.FailureCause.ValueType, message: str) -> None:
+async def fail(context: AttemptContext, cause: event_pb2.FailureCause.ValueType, message: str) -> None:
     """Reports that the attempt has failed."""
     if context.process:
         context.process.kill()

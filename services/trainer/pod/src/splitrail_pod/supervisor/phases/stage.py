@@ -18,5 +18,5 @@ async def stage(context: AttemptContext) -> Staged:
         patience_seconds=pod.settings.patience_seconds,
     )
     if context.evaluates:
-        return await stager.stage(job.evaluate.split_id, [job.evaluate.split])
-    return await stager.stage(job.train.split_id, [dataset_pb2.SPLIT_TRAIN, dataset_pb2.SPLIT_VAL])
+        return await stager.stage(job.evaluate.split_id, [job.evaluate.part])
+    return await stager.stage(job.train.split_id, [dataset_pb2.PART_TRAIN, dataset_pb2.PART_VAL])

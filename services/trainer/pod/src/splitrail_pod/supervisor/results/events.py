@@ -5,8 +5,8 @@ from typing import Any
 
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Value
-from splitrail.events.v1 import run_event_pb2
-from splitrail.trainer.v1 import job_service_pb2
+from splitrail.events.v1 import event_pb2
+from splitrail.internal.events.v1 import run_event_pb2
 
 from splitrail_pod.exchange.messages import (
     ArgumentsRecord,
@@ -15,6 +15,7 @@ from splitrail_pod.exchange.messages import (
     FinalRecord,
     LogLevel,
     LogRecord,
+    PlotKind,
     Record,
     StageName,
     StageRecord,
@@ -22,23 +23,31 @@ from splitrail_pod.exchange.messages import (
 )
 
 RunEvent = run_event_pb2.RunEvent
-Stage = run_event_pb2.Stage
+Stage = event_pb2.Stage
 _STAGES: dict[StageName, Stage.ValueType] = {
     "preparing": Stage.STAGE_PREPARING,
     "training": Stage.STAGE_TRAINING,
     "finalizing": Stage.STAGE_FINALIZING,
     "evaluating": Stage.STAGE_EVALUATING,
 }
-_LEVELS: dict[LogLevel, run_event_pb2.LogLevel.ValueType] = {
-    "info": run_event_pb2.LOG_LEVEL_INFO,
-    "warning": run_event_pb2.LOG_LEVEL_WARNING,
-    "error": run_event_pb2.LOG_LEVEL_ERROR,
+PLOT_KINDS: dict[PlotKind, event_pb2.PlotKind.ValueType] = {
+    "labels": event_pb2.PLOT_KIND_LABELS,
+    "train_batch": event_pb2.PLOT_KIND_TRAIN_BATCH,
+    "val_batch": event_pb2.PLOT_KIND_VAL_BATCH,
+    "confusion_matrix": event_pb2.PLOT_KIND_CONFUSION_MATRIX,
+    "curve": event_pb2.PLOT_KIND_CURVE,
+    "results": event_pb2.PLOT_KIND_RESULTS,
+}
+_LEVELS: dict[LogLevel, event_pb2.LogLevel.ValueType] = {
+    "info": event_pb2.LOG_LEVEL_INFO,
+    "warning": event_pb2.LOG_LEVEL_WARNING,
+    "error": event_pb2.LOG_LEVEL_ERROR,
 }
 
 
-def stage_event(value: run_event_pb2.Stage.ValueType) -> RunEvent:
+def stage_event(value: event_pb2.Stage.ValueType) -> RunEvent:
     """The attempt's work has reached another stage."""
-    return RunEvent(stage=run_event_pb2.StageChanged(stage=value))
+    return RunEvent(stage=event_pb2.StageChanged(stage=value))
 
 
 def translate(record: Record) -> RunEvent | None:
@@ -47,13 +56,13 @@ def translate(record: Record) -> RunEvent | None:
         case StageRecord():
             return stage_event(_STAGES[record.name])
         case StartedRecord() | ArgumentsRecord():
-            return RunEvent(effective_arguments=run_event_pb2.EffectiveArguments(arguments=as_values(record.effective)))
+            return RunEvent(effective_arguments=event_pb2.EffectiveArguments(arguments=as_values(record.effective)))
         case EpochRecord():
             return epoch_event(record)
         case FinalRecord():
-            return RunEvent(final=run_event_pb2.FinalMetrics(values=record.values))
+            return RunEvent(final_metrics=run_event_pb2.FinalMetrics(values=record.values))
         case LogRecord():
-            return RunEvent(log=run_event_pb2.LogLine(level=_LEVELS[record.level], text=record.text))
+            return RunEvent(log=event_pb2.LogLine(level=_LEVELS[record.level], text=record.text))
         case _:
             return None
 
@@ -70,15 +79,14 @@ def reconcile(feed_epoch: int, resume_epoch: int, history: Sequence[EpochRecord]
     Epochs beyond the checkpoint are void; epochs that the feed lacks come from the checkpoint.
     """
     if feed_epoch > resume_epoch:
-        return [RunEvent(rolled_back=run_event_pb2.RolledBack(epoch=resume_epoch))]
+        return [RunEvent(rolled_back=event_pb2.RolledBack(epoch=resume_epoch))]
     return [epoch_event(record) for record in history[feed_epoch:resume_epoch]]
 
 
-def progress_event(job: job_service_pb2.ClaimedJob, progress: BatchProgress) -> run_event_pb2.BatchProgress:
+def progress_event(attempt: int, progress: BatchProgress) -> event_pb2.BatchProgress:
     """Progress as watchers get it; in an evaluation, which has no epochs, epoch and epochs are 0."""
-    message = run_event_pb2.BatchProgress(
-        job_id=job.job_id,
-        attempt=job.attempt,
+    message = event_pb2.BatchProgress(
+        attempt=attempt,
         epoch=progress.epoch or 0,
         epochs=progress.epochs or 0,
         batch=progress.batch,

@@ -4,8 +4,8 @@ import asyncio
 import random
 from collections.abc import Sequence
 
-from splitrail.events.v1 import run_event_pb2
-from splitrail.trainer.v1 import run_pb2
+from splitrail.internal.events.v1 import run_event_pb2
+from splitrail.trainer.v1 import job_pb2
 from splitrail_common import log
 from splitrail_common.concurrency import together
 
@@ -13,10 +13,10 @@ from splitrail_pod.exchange.messages import ArtifactRecord, CheckpointRecord, Pl
 from splitrail_pod.supervisor.network.calls import AttemptCalls, RefusedError
 from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
 from splitrail_pod.supervisor.network.transfer import Transfer
-from splitrail_pod.supervisor.results.events import RunEvent
+from splitrail_pod.supervisor.results.events import PLOT_KINDS, RunEvent
 
 _log = log.get(__name__)
-ArtifactKind = run_pb2.ArtifactKind
+ArtifactKind = job_pb2.ArtifactKind
 _BINARY = "application/octet-stream"
 _ROLES = {
     "weights_best": (ArtifactKind.ARTIFACT_KIND_BEST_WEIGHTS, _BINARY),
@@ -79,7 +79,7 @@ class Uploads:
             plot=run_event_pb2.PlotStored(
                 name=file.path.name,
                 title=record.title,
-                kind=record.plot,
+                kind=PLOT_KINDS[record.plot],
                 key=key,
                 content_type=record.content_type,
                 size_bytes=file.size_bytes,

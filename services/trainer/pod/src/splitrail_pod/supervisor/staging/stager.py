@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitrail.split.v1 import dataset_pb2, split_service_pb2
+from splitrail.internal.split.v1 import staging_service_pb2
+from splitrail.split.v1 import dataset_pb2
 from splitrail_common import log
 from splitrail_common.concurrency import together
 
@@ -47,24 +48,24 @@ class Stager:
         self._concurrency = concurrency
         self._patience = patience_seconds
 
-    async def stage(self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType]) -> Staged:
+    async def stage(self, split_id: str, parts: Sequence[dataset_pb2.Part.ValueType]) -> Staged:
         """Fetches everything and proves it. Raises AttemptFailedError (DATA, DEPENDENCY), FencedError."""
-        for split in splits:
+        for part in parts:
             for kind in ("images", "labels"):
-                (self._data / kind / PART_NAMES[split]).mkdir(parents=True, exist_ok=True)
+                (self._data / kind / PART_NAMES[part]).mkdir(parents=True, exist_ok=True)
         # Bounded, so that URLs are signed when they are about to be used; gRPC's flow control passes it on to the service.
         waiting: asyncio.Queue[Entry | None] = asyncio.Queue(4 * self._concurrency)
-        ledger = Ledger(splits)
-        end = split_service_pb2.ManifestEnd()
+        ledger = Ledger(parts)
+        end = staging_service_pb2.ManifestEnd()
 
         async def read() -> None:
-            end.CopyFrom(await self._read(split_id, splits, ledger, waiting))
+            end.CopyFrom(await self._read(split_id, parts, ledger, waiting))
             for _ in range(self._concurrency):
                 await waiting.put(None)
 
         async def fetch() -> None:
             while (entry := await waiting.get()) is not None:
-                await self._fetch(split_id, splits, entry)
+                await self._fetch(split_id, parts, entry)
 
         try:
             await together(read(), *(fetch() for _ in range(self._concurrency)))
@@ -82,15 +83,15 @@ class Stager:
         return Staged(tuple(end.class_names), ledger.images())
 
     async def _read(
-        self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType], ledger: Ledger, waiting: asyncio.Queue[Entry | None]
-    ) -> split_service_pb2.ManifestEnd:
+        self, split_id: str, parts: Sequence[dataset_pb2.Part.ValueType], ledger: Ledger, waiting: asyncio.Queue[Entry | None]
+    ) -> staging_service_pb2.ManifestEnd:
         """Reads the manifest to its end, opening it again after the last ordinal when it breaks off. Patience counts from the last progress."""
         while True:
             before = ledger.last_ordinal
             try:
                 async for attempt in retrying(self._patience):
                     with attempt:
-                        async for message in self._calls.manifest(split_id, splits, ledger.last_ordinal):
+                        async for message in self._calls.manifest(split_id, parts, ledger.last_ordinal):
                             for entry in message.entries:
                                 ledger.add(entry)
                                 await waiting.put(entry)
@@ -101,8 +102,8 @@ class Stager:
                 if ledger.last_ordinal == before:
                     raise
 
-    async def _fetch(self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType], entry: Entry) -> None:
-        name, stem = PART_NAMES[entry.split], f"{entry.ordinal:08d}"
+    async def _fetch(self, split_id: str, parts: Sequence[dataset_pb2.Part.ValueType], entry: Entry) -> None:
+        name, stem = PART_NAMES[entry.part], f"{entry.ordinal:08d}"
         (self._data / "labels" / name / f"{stem}.txt").write_text(label_rows(entry), encoding="utf-8")
         target = self._data / "images" / name / f"{stem}{entry.extension}"
         if await self._cache.place(entry.sha256, target):
@@ -110,7 +111,7 @@ class Stager:
 
         async def sign_again() -> str:
             after = entry.ordinal - 1 if entry.ordinal else None
-            async for message in self._calls.manifest(split_id, splits, after):
+            async for message in self._calls.manifest(split_id, parts, after):
                 for found in message.entries:
                     if found.ordinal == entry.ordinal:
                         return found.url
