@@ -4,28 +4,24 @@ import asyncio
 import fcntl
 import logging
 import os
-import random
 import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import structlog
-from splitrail.trainer.v1 import job_service_pb2
 from splitrail_common import log, messaging, peers
 
-from splitrail_pod import host
-from splitrail_pod.attempt import Attempt, Pod
-from splitrail_pod.cache import ContentCache
-from splitrail_pod.calls import Channels, Queue, RefusedError
-from splitrail_pod.retry import AwayError, BadAnswerError
 from splitrail_pod.settings import PodSettings
-from splitrail_pod.transfer import Transfer, open_client
+from splitrail_pod.supervisor import host
+from splitrail_pod.supervisor.claim import claim_jobs
+from splitrail_pod.supervisor.context import Pod
+from splitrail_pod.supervisor.network.calls import Channels
+from splitrail_pod.supervisor.network.transfer import Transfer, open_client
+from splitrail_pod.supervisor.staging.cache import ContentCache
 
 _log = log.get(__name__)
 _INBOX = "_INBOX_pod"
-_AFTER_ERROR = 3.0  # pauses between claims grow by this factor while they fail
 
 
 class PodDirectoryBusyError(Exception):
@@ -75,37 +71,9 @@ async def run(settings: PodSettings) -> None:
                 )
                 for number in (signal.SIGTERM, signal.SIGINT):  # until here there is nothing to give back, and a signal simply ends the process
                     asyncio.get_running_loop().add_signal_handler(number, draining.set)
-                await _claim(pod)
+                await claim_jobs(pod)
         finally:
             await nats.close()
             for channel in (channels.split, channels.trainer, channels.metrics):
                 await channel.close()
     _log.info("stopped")
-
-
-async def _claim(pod: Pod) -> None:
-    """Asks for jobs and does them, one at a time."""
-    settings = pod.settings
-    queue = Queue(pod.channels.trainer, settings.worker_token_file, worker=settings.worker_name, queue=settings.queue)
-    _log.info("waiting for jobs", worker=settings.worker_name, queue=settings.queue, device=pod.device.name)
-    pause = settings.poll_seconds
-    while not pod.draining.is_set():
-        job: job_service_pb2.ClaimedJob | None = None
-        try:
-            job = await queue.claim()
-            pause = settings.poll_seconds
-        except (AwayError, BadAnswerError) as error:
-            _log.warning("no answer to ClaimJob", error=str(error))
-        except (RefusedError, OSError) as error:
-            _log.error("ClaimJob is refused; look at SPLITRAIL_WORKER_TOKEN_FILE", error=str(error))
-            pause = min(pause * _AFTER_ERROR, 30 * settings.poll_seconds)
-        if job is not None:
-            with structlog.contextvars.bound_contextvars(job_id=job.job_id, attempt=job.attempt):
-                _log.info("job claimed", kind=job.WhichOneof("work"))
-                await Attempt(pod, job).run()
-            continue
-        try:
-            async with asyncio.timeout(pause * random.uniform(0.5, 1)):  # noqa: S311 - jitter
-                await pod.draining.wait()
-        except TimeoutError:
-            continue

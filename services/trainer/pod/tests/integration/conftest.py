@@ -16,8 +16,16 @@ import httpx
 import pytest
 from google.protobuf.struct_pb2 import Value
 from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
-from splitrail.split.v1 import import_pb2, import_service_pb2, import_service_pb2_grpc, split_pb2, split_service_pb2, split_service_pb2_grpc
-from splitrail.trainer.v1 import run_pb2, run_service_pb2, run_service_pb2_grpc
+from splitrail.split.v1 import (
+    dataset_pb2,
+    import_pb2,
+    import_service_pb2,
+    import_service_pb2_grpc,
+    split_pb2,
+    split_service_pb2,
+    split_service_pb2_grpc,
+)
+from splitrail.trainer.v1 import evaluation_pb2, evaluation_service_pb2, evaluation_service_pb2_grpc, run_pb2, run_service_pb2, run_service_pb2_grpc
 from splitrail_common.ids import new_id
 from splitrail_common.peers import bearer
 from splitrail_local.shapes import generate
@@ -71,6 +79,7 @@ class Platform:
         self.imports = import_service_pb2_grpc.ImportServiceStub(self.channels["split"])
         self.splits = split_service_pb2_grpc.SplitServiceStub(self.channels["split"])
         self.runs = run_service_pb2_grpc.RunServiceStub(self.channels["trainer"])
+        self.evaluations = evaluation_service_pb2_grpc.EvaluationServiceStub(self.channels["trainer"])
         self.metrics = metrics_service_pb2_grpc.MetricsServiceStub(self.channels["metrics"])
 
     async def import_folder(self, folder: Path) -> str:
@@ -78,7 +87,7 @@ class Platform:
         opened = await self.imports.CreateImport(
             import_service_pb2.CreateImportRequest(dataset_name=folder.name, request_id=new_id()), metadata=self.auth
         )
-        import_id = getattr(opened, "import").import_id
+        import_id = opened.dataset_import.import_id
         data = _read(folder)
         files = [import_pb2.SourceFile(path=name, sha256=hashlib.sha256(one).hexdigest(), size_bytes=len(one)) for name, one in data.items()]
         added = await self.imports.AddFiles(import_service_pb2.AddFilesRequest(import_id=import_id, files=files), metadata=self.auth)
@@ -89,7 +98,7 @@ class Platform:
         await self.imports.StartImport(import_service_pb2.StartImportRequest(import_id=import_id), metadata=self.auth)
         last = None
         async for message in self.imports.WatchImport(import_service_pb2.WatchImportRequest(import_id=import_id), metadata=self.auth, timeout=120):
-            last = getattr(message, "import")
+            last = message.dataset_import
         assert last is not None
         assert last.state == import_pb2.IMPORT_STATE_SUCCEEDED, last
         parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=0.6, val=0.2, test=0.2), seed=7)
@@ -118,6 +127,16 @@ class Platform:
             if message.HasField("event"):
                 seen.append(message.event)
         return seen
+
+    async def evaluate(self, run_id: str) -> str:
+        """Queues an evaluation of the run on test; its id."""
+        request = evaluation_service_pb2.CreateEvaluationRequest(run_id=run_id, part=dataset_pb2.PART_TEST, request_id=new_id())
+        return str((await self.evaluations.CreateEvaluation(request, metadata=self.auth)).evaluation.evaluation_id)
+
+    async def evaluation(self, evaluation_id: str) -> evaluation_pb2.Evaluation:
+        """The evaluation as it stands."""
+        request = evaluation_service_pb2.GetEvaluationRequest(evaluation_id=evaluation_id)
+        return (await self.evaluations.GetEvaluation(request, metadata=self.auth)).evaluation
 
     async def epochs(self, run_id: str) -> list[int]:
         """Epochs of the effective timeline."""

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
 from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail.split.v1 import dataset_pb2
-from splitrail.trainer.v1 import run_pb2, run_service_pb2
-from splitrail_common.ids import new_id
-from splitrail_pod.spool import SpoolReader
+from splitrail.trainer.v1 import evaluation_pb2, run_service_pb2
+from splitrail_pod.exchange.messages import EpochRecord
+from splitrail_pod.exchange.spool import SpoolReader
 
 from .conftest import IMAGES, LEASE_SECONDS, Platform, PodProcess, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.torch]
 StartPod = Callable[..., PodProcess]
-JobState = run_event_pb2.JobState
+JobState = event_pb2.JobState
 
 
 def kinds(events: list[Any]) -> list[str]:
@@ -58,7 +58,7 @@ async def test_train_and_evaluate(platform: Platform, start_pod: StartPod) -> No
     assert run.job.state == JobState.JOB_STATE_SUCCEEDED, run.job
     assert effective(events) == [1, 2]
     seen = kinds(events)
-    assert seen.index("attempt_started") < seen.index("stage") < seen.index("effective_arguments") < seen.index("epoch") < seen.index("final")
+    assert seen.index("attempt_started") < seen.index("stage") < seen.index("effective_arguments") < seen.index("epoch") < seen.index("final_metrics")
     assert {"plot", "log"} <= set(seen)
     started = events[seen.index("attempt_started")].attempt_started
     assert set(started.versions) == {"python", "torch", "ultralytics", "splitrail"}
@@ -70,13 +70,9 @@ async def test_train_and_evaluate(platform: Platform, start_pod: StartPod) -> No
     assert {"results.png", "confusion_matrix.png"} <= {one.name for one in plots.plots}
     trained_on = cached(pod, "train")
 
-    made = await platform.runs.CreateEvaluation(
-        run_service_pb2.CreateEvaluationRequest(run_id=run_id, split=dataset_pb2.SPLIT_TEST, request_id=new_id()), metadata=platform.auth
-    )
-    evaluation_id = made.evaluation.evaluation_id
+    evaluation_id = await platform.evaluate(run_id)
     await platform.events(evaluation_id)
-    found = await platform.runs.GetEvaluation(run_service_pb2.GetEvaluationRequest(evaluation_id=evaluation_id), metadata=platform.auth)
-    check_result(found.evaluation)
+    check_result(await platform.evaluation(evaluation_id))
     plots = await platform.metrics.ListPlots(metrics_service_pb2.ListPlotsRequest(run_id=evaluation_id), metadata=platform.auth)
     assert "confusion_matrix.png" in {one.name for one in plots.plots}
     tested_on = cached(pod, "evaluate")
@@ -90,10 +86,10 @@ async def test_train_and_evaluate(platform: Platform, start_pod: StartPod) -> No
     assert os.listdir(pod.directory / "jobs") == []
 
 
-def check_result(evaluation: run_pb2.Evaluation) -> None:
+def check_result(evaluation: evaluation_pb2.Evaluation) -> None:
     assert evaluation.job.state == JobState.JOB_STATE_SUCCEEDED, evaluation.job
     result = evaluation.result
-    assert result.split == dataset_pb2.SPLIT_TEST
+    assert result.part == dataset_pb2.PART_TEST
     assert result.images == IMAGES * 0.2
     assert set(result.overall) == {"mAP50", "mAP50_95", "precision", "recall", "f1"}
     classes = len(result.classes)
@@ -236,8 +232,7 @@ async def test_killed_before_the_first_checkpoint_and_after_the_last_and_while_e
     plots = await platform.metrics.ListPlots(metrics_service_pb2.ListPlotsRequest(run_id=run_id), metadata=platform.auth)
     assert "results.png" in {plot.name for plot in plots.plots}
 
-    request = run_service_pb2.CreateEvaluationRequest(run_id=run_id, split=dataset_pb2.SPLIT_TEST, request_id=new_id())
-    evaluation_id = (await platform.runs.CreateEvaluation(request, metadata=platform.auth)).evaluation.evaluation_id
+    evaluation_id = await platform.evaluate(run_id)
     watch = asyncio.create_task(platform.events(evaluation_id))
 
     async def evaluating() -> bool:
@@ -247,9 +242,9 @@ async def test_killed_before_the_first_checkpoint_and_after_the_last_and_while_e
     await kill(third)
     start_pod("pod")
     assert kinds(await watch).count("attempt_started") == 2
-    found = await platform.runs.GetEvaluation(run_service_pb2.GetEvaluationRequest(evaluation_id=evaluation_id), metadata=platform.auth)
-    assert (found.evaluation.job.state, found.evaluation.job.attempt) == (JobState.JOB_STATE_SUCCEEDED, 2)
-    assert found.evaluation.result.images > 0
+    found = await platform.evaluation(evaluation_id)
+    assert (found.job.state, found.job.attempt) == (JobState.JOB_STATE_SUCCEEDED, 2)
+    assert found.result.images > 0
 
 
 async def test_cancel_while_staging_needs_no_store(platform: Platform, start_pod: StartPod) -> None:
@@ -309,7 +304,7 @@ async def test_an_outage_of_everything_does_not_slow_the_training(platform: Plat
         return (await platform.run(run_id)).checkpoint_epoch >= 1
 
     def spooled() -> int:
-        return sum(record["kind"] == "epoch" for record in SpoolReader(pod.directory / "jobs" / run_id / "1" / "spool").read_new())
+        return sum(isinstance(record, EpochRecord) for record in SpoolReader(pod.directory / "jobs" / run_id / "1" / "spool").read_new())
 
     await until("the first checkpoint", stored)
     parts = [platform.stack.pid(name) for name in ("nats", "s3", "trainer", "metrics")]

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import splitrail_pod
 from PIL import Image, ImageDraw
-from splitrail_pod.spool import Record, SpoolReader
+from splitrail_pod.exchange.messages import Order, Record, SpoolMessage
+from splitrail_pod.exchange.spool import SpoolReader
 
+R = TypeVar("R", bound=SpoolMessage)
 SIZE = 64
 CLASS_NAMES = ["red", "blue"]
 ARGUMENTS = {
@@ -79,20 +81,20 @@ class Job:
             command = [sys.executable, "-m", "splitrail_pod.training", str(specification)]
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err, env=environment)
 
-    def order(self, line: bytes) -> None:
+    def order(self, order: Order) -> None:
         """Give an order."""
         assert self.process is not None
         assert self.process.stdin is not None
-        self.process.stdin.write(line)
+        self.process.stdin.write(order.encode() + b"\n")
         self.process.stdin.flush()
 
-    def wait_for(self, wanted: Callable[[Record], bool], seconds: float = 120) -> Record:
-        """The first record that `wanted` accepts."""
+    def wait_for(self, kind: type[R], wanted: Callable[[R], bool] = lambda record: True, seconds: float = 120) -> R:
+        """The first record of a kind that `wanted` accepts."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for record in self._reader.read_new():
                 self.seen.append(record)
-                if wanted(record):
+                if isinstance(record, kind) and wanted(record):
                     return record
             assert self.process is not None
             assert self.process.poll() is None, self.stderr()
@@ -114,9 +116,9 @@ class Job:
         self.start()
         return self.end()
 
-    def records(self, kind: str) -> list[Record]:
+    def records(self, kind: type[R]) -> list[R]:
         """The records of a kind, so far."""
-        return [record for record in self.seen if record["kind"] == kind]
+        return [record for record in self.seen if isinstance(record, kind)]
 
     def stderr(self) -> str:
         """What the process printed for people."""

@@ -1,4 +1,4 @@
-"""One evaluation: Ultralytics' own validator on one split, with everything it knows as data."""
+"""One evaluation: Ultralytics' own validator on one part, with everything it knows as data."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.models.yolo.detect import DetectionValidator
-from ultralytics.utils.metrics import ConfusionMatrix
+from ultralytics.utils import metrics as ultralytics_metrics
 
-from splitrail_pod.spool import SpoolWriter
+from splitrail_pod.exchange.messages import (
+    BatchProgress,
+    CompletedRecord,
+    ConfusionMatrix,
+    EvaluateSpec,
+    EvaluationRecord,
+    JobFailureCause,
+    StageRecord,
+    StartedRecord,
+)
+from splitrail_pod.exchange.spool import SpoolWriter
 from splitrail_pod.training import describe, outputs
 from splitrail_pod.training.data import check_loaded, write_data_yaml
-from splitrail_pod.training.failures import Cause, JobFailedError
+from splitrail_pod.training.failures import JobFailedError
 from splitrail_pod.training.orders import Orders
-from splitrail_pod.training.progress import Progress
-from splitrail_pod.training.spec import EvaluateSpec
+from splitrail_pod.training.progress import ProgressWriter
 from splitrail_pod.training.untrusted import check_arguments, check_weights, whole_numbers
 
 CONFUSION_CONFIDENCE = 0.25
@@ -26,21 +35,16 @@ CONFUSION_IOU = 0.45
 _MAX_WORKERS = 8
 
 
-def evaluate(spec: EvaluateSpec, spool: SpoolWriter, progress: Progress, orders: Orders) -> None:
-    """Score the weights and append every record but `failed`. Raises JobFailedError, CancelOrderedError, and what Ultralytics raises.
-
-    The `evaluation` record: split, images, instances; values: Ultralytics' raw keys; overall: precision, recall, f1, mAP50, mAP50_95; per_class (see
-    `describe.per_class`); confusion_matrix: {class_names, counts (row by row, rows predicted, columns true, background last), confidence, iou};
-    curves (see `describe.curves`); speed: milliseconds an image for preprocess, inference, postprocess.
-    """
+def evaluate(spec: EvaluateSpec, spool: SpoolWriter, progress: ProgressWriter, orders: Orders) -> None:
+    """Score the weights and append every record but `failed`. Raises JobFailedError, CancelOrderedError, and what Ultralytics raises."""
     start = time.monotonic()
-    spool.append({"kind": "stage", "name": "evaluating"})
+    spool.append(StageRecord(name="evaluating"))
     run = spec.directory / "run"
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)
     _check_classes(spec)
     # Ultralytics scores what the data.yaml calls `val`; `train` is a required key, and points to the same images so that no other can be read.
-    data = write_data_yaml(spec, {"train": spec.split, "val": spec.split})
+    data = write_data_yaml(spec, {"train": spec.part, "val": spec.part})
     arguments = _arguments(spec, data, run)
     check_arguments(arguments)
     validator = _Validator(spec, arguments, spool=spool, progress=progress, orders=orders)
@@ -49,36 +53,35 @@ def evaluate(spec: EvaluateSpec, spool: SpoolWriter, progress: Progress, orders:
     names = dict(enumerate(spec.class_names))
     counts = validator.confusion_matrix.matrix
     spool.append(
-        {
-            "kind": "evaluation",
-            "split": spec.split,
-            "images": int(validator.seen),
-            "instances": int(metrics.nt_per_class.sum()),
-            "values": {name: float(value) for name, value in values.items()},
-            "overall": {
+        EvaluationRecord(
+            part=spec.part,
+            images=int(validator.seen),
+            instances=int(metrics.nt_per_class.sum()),
+            values={name: float(value) for name, value in values.items()},
+            overall={
                 "precision": float(metrics.box.mp),
                 "recall": float(metrics.box.mr),
                 "f1": float(metrics.box.f1.mean()),
                 "mAP50": float(metrics.box.map50),
                 "mAP50_95": float(metrics.box.map),
             },
-            "per_class": describe.per_class(metrics, names),
-            "confusion_matrix": {
-                "class_names": [*spec.class_names, "background"],
-                "counts": [float(count) for row in counts for count in row],
-                "confidence": CONFUSION_CONFIDENCE,
-                "iou": CONFUSION_IOU,
-            },
-            "curves": describe.curves(metrics, names),
-            "speed": {name: float(validator.speed[name]) for name in ("preprocess", "inference", "postprocess")},
-        }
+            per_class=describe.per_class(metrics, names),
+            confusion_matrix=ConfusionMatrix(
+                class_names=(*spec.class_names, "background"),
+                counts=tuple(float(count) for row in counts for count in row),
+                confidence=CONFUSION_CONFIDENCE,
+                iou=CONFUSION_IOU,
+            ),
+            curves=describe.curves(metrics, names),
+            speed={name: float(validator.speed[name]) for name in ("preprocess", "inference", "postprocess")},
+        )
     )
     outputs.join_plot_threads()
     outputs.record_plots(spool, run)
-    spool.append({"kind": "finished", "result": "completed", "seconds": time.monotonic() - start})
+    spool.append(CompletedRecord(seconds=time.monotonic() - start))
 
 
-class _FixedConfidenceMatrix(ConfusionMatrix):  # type: ignore[misc]  # Ultralytics has no types
+class _FixedConfidenceMatrix(ultralytics_metrics.ConfusionMatrix):  # type: ignore[misc]  # Ultralytics has no types
     """Counts predictions from a confidence of 0.25, whatever the validator's own threshold: at its 0.001 false positives swamp the matrix.
 
     Non-maximum suppression goes from high to low confidence, so that what it keeps above 0.25 is the same as if it had started there.
@@ -93,7 +96,7 @@ class _FixedConfidenceMatrix(ConfusionMatrix):  # type: ignore[misc]  # Ultralyt
 class _Validator(DetectionValidator):  # type: ignore[misc]  # Ultralytics has no types
     """Ultralytics' validator with our confusion matrix, our check of the data, progress and orders."""
 
-    def __init__(self, spec: EvaluateSpec, arguments: dict[str, Any], *, spool: SpoolWriter, progress: Progress, orders: Orders) -> None:
+    def __init__(self, spec: EvaluateSpec, arguments: dict[str, Any], *, spool: SpoolWriter, progress: ProgressWriter, orders: Orders) -> None:
         self._spec = spec
         self._spool = spool
         self._progress = progress
@@ -110,12 +113,12 @@ class _Validator(DetectionValidator):  # type: ignore[misc]  # Ultralytics has n
         try:
             loader = super().get_dataloader(dataset_path, batch_size)
         except (FileNotFoundError, ValueError, AssertionError) as error:
-            raise JobFailedError(Cause.DATA, f"the {self._spec.split} split cannot be loaded: {error}") from error
+            raise JobFailedError(JobFailureCause.DATA, f"the part {self._spec.part} cannot be loaded: {error}") from error
         labels = loader.dataset.labels
-        files = [str(path) for path in (self._spec.directory / "data" / "images" / self._spec.split).iterdir()]
-        check_loaded(self._spec.split, expected=self._spec.expected[self._spec.split], files=files, labels=labels)
+        files = [str(path) for path in (self._spec.directory / "data" / "images" / self._spec.part).iterdir()]
+        check_loaded(self._spec.part, expected=self._spec.expected[self._spec.part], files=files, labels=labels)
         if not any(len(label["cls"]) for label in labels):
-            raise JobFailedError(Cause.DATA, f"no image of the {self._spec.split} split has an object, so that there is nothing to score")
+            raise JobFailedError(JobFailureCause.DATA, f"no image of the part {self._spec.part} has an object, so that there is nothing to score")
         return loader
 
     def init_metrics(self, model: Any) -> None:
@@ -126,13 +129,12 @@ class _Validator(DetectionValidator):  # type: ignore[misc]  # Ultralytics has n
     def _on_val_start(self) -> None:
         self._start = time.monotonic()
         self._spool.append(
-            {
-                "kind": "started",
-                "effective": describe.effective_arguments(self.args),
-                "versions": describe.versions(),
-                "device": describe.device(self.device),
-                "images": {self._spec.split: len(self.dataloader.dataset)},
-            }
+            StartedRecord(
+                effective=describe.effective_arguments(self.args),
+                versions=describe.versions(),
+                device=describe.device(self.device),
+                images={self._spec.part: len(self.dataloader.dataset)},
+            )
         )
 
     def _on_val_batch_start(self) -> None:
@@ -142,17 +144,16 @@ class _Validator(DetectionValidator):  # type: ignore[misc]  # Ultralytics has n
         done, total = self.batch_i + 1, len(self.dataloader)
         seconds = time.monotonic() - self._start
         self._progress.report(
-            {
-                "kind": "batch",
-                "phase": "val",
-                "epoch": None,
-                "epochs": None,
-                "batch": done,
-                "batches": total,
-                "losses": {},
-                "seconds": round(seconds, 3),
-                "eta_seconds": round(seconds / done * (total - done), 1),
-            }
+            BatchProgress(
+                phase="val",
+                epoch=None,
+                epochs=None,
+                batch=done,
+                batches=total,
+                losses={},
+                seconds=round(seconds, 3),
+                eta_seconds=round(seconds / done * (total - done), 1),
+            )
         )
 
 
@@ -163,7 +164,7 @@ def _check_classes(spec: EvaluateSpec) -> None:
     known = [str(names[index]) for index in sorted(names)]
     if known != list(spec.class_names):
         raise JobFailedError(
-            Cause.DATA,
+            JobFailureCause.DATA,
             f"the model's classes ({', '.join(known)}) are not those of the dataset ({', '.join(spec.class_names)}) in the same order",
         )
 

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import enum
-
-
-class Cause(enum.StrEnum):
-    """The cause in a `failed` record."""
-
-    DATA = "data"
-    """The data cannot be trained on or evaluated: images missing, unreadable or refused. Trying again does not help."""
-    ARGUMENTS = "arguments"
-    """Ultralytics refuses an argument. Trying again does not help."""
-    CHECKPOINT = "checkpoint"
-    """The checkpoint or weights file is damaged, hostile, or of another run, or this machine could not read it: another pod may."""
-    NAN = "nan"
-    """The loss became NaN or infinite and did not recover."""
-    ACCELERATOR_MEMORY = "accelerator_memory"
-    """The GPU's memory is too small, also after halving the batch three times."""
-    HOST_MEMORY = "host_memory"
-    """The machine's memory is too small."""
-    PROCESS = "process"
-    """A defect of this process or of Ultralytics."""
+from splitrail_pod.exchange.messages import JobFailureCause
 
 
 class JobFailedError(Exception):
     """Ends the process with a `failed` record; `message` is for people: what, where, what to do."""
 
-    def __init__(self, cause: Cause, message: str) -> None:
+    def __init__(self, cause: JobFailureCause, message: str) -> None:
         super().__init__(message)
         self.cause = cause
 
@@ -36,7 +17,7 @@ class CancelOrderedError(Exception):
     """The supervisor ordered to stop; raised between two batches."""
 
 
-def explain(error: BaseException) -> tuple[Cause, str]:
+def explain(error: BaseException) -> tuple[JobFailureCause, str]:
     """The cause and message of `error`, which ended the work.
 
     Ultralytics and torch raise RuntimeError for nearly everything, out of memory included, so their text is looked at.
@@ -46,11 +27,11 @@ def explain(error: BaseException) -> tuple[Cause, str]:
     text = str(error)
     lowered = text.lower()
     if isinstance(error, MemoryError) or "defaultcpuallocator" in lowered or "can't allocate memory" in lowered:
-        return Cause.HOST_MEMORY, f"the machine's memory is too small: {text or 'MemoryError'}"
+        return JobFailureCause.HOST_MEMORY, f"the machine's memory is too small: {text or 'MemoryError'}"
     if isinstance(error, RuntimeError) and any(
         sign in lowered for sign in ("out of memory", "cublas_status_alloc_failed", "cudnn_status_internal_error", "unable to find an engine")
     ):
-        return Cause.ACCELERATOR_MEMORY, f"the accelerator's memory is too small; use a smaller batch or imgsz: {text}"
+        return JobFailureCause.ACCELERATOR_MEMORY, f"the accelerator's memory is too small; use a smaller batch or imgsz: {text}"
     if isinstance(error, RuntimeError) and "nan" in lowered and ("persisted" in lowered or "detected" in lowered or "corrupted" in lowered):
-        return Cause.NAN, f"the loss became NaN or infinite and did not recover; lower lr0, or set amp=False: {text}"
-    return Cause.PROCESS, f"{type(error).__name__}: {text}"
+        return JobFailureCause.NAN, f"the loss became NaN or infinite and did not recover; lower lr0, or set amp=False: {text}"
+    return JobFailureCause.PROCESS, f"{type(error).__name__}: {text}"

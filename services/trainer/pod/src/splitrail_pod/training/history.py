@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
-from splitrail_pod.spool import Record
+from splitrail_pod.exchange.messages import EpochRecord
 
 
 def csv_row(path: Path) -> tuple[int, float]:
@@ -14,19 +15,19 @@ def csv_row(path: Path) -> tuple[int, float]:
     return int(epoch), float(elapsed)
 
 
-def write_csv(path: Path, history: list[Record]) -> None:
+def write_csv(path: Path, history: Sequence[EpochRecord]) -> None:
     """Write results.csv as Ultralytics would have, had one process run all epochs in `history`: it appends to it, and plots from it."""
     if not history:
         return
-    columns = list(history[0]["values"])
+    columns = list(history[0].values)
     lines = [",".join(["epoch", "time", *columns])]
     for record in history:
-        values = [record["epoch"], record["elapsed_seconds"], *(record["values"].get(column, math.nan) for column in columns)]
+        values = [record.epoch, record.elapsed_seconds, *(record.values.get(column, math.nan) for column in columns)]
         lines.append(",".join(f"{value:.6g}" for value in values))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def best_epoch(history: list[Record]) -> int | None:
+def best_epoch(history: Sequence[EpochRecord]) -> int | None:
     """The epoch whose weights are best.pt: the last among those with the highest fitness, as Ultralytics keeps it; None when no fitness is finite."""
-    finite = [record for record in history if math.isfinite(record["fitness"])]
-    return max(finite, key=lambda record: (record["fitness"], record["epoch"]))["epoch"] if finite else None
+    finite = [record for record in history if math.isfinite(record.fitness)]
+    return max(finite, key=lambda record: (record.fitness, record.epoch)).epoch if finite else None

@@ -7,7 +7,8 @@ import re
 import threading
 import traceback
 
-from splitrail_pod.spool import SpoolWriter
+from splitrail_pod.exchange.messages import LogLevel, LogRecord
+from splitrail_pod.exchange.spool import SpoolWriter
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -35,10 +36,13 @@ class SpoolHandler(logging.Handler):
         self._spool = spool
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = "error" if record.levelno >= logging.ERROR else "warning" if record.levelno >= logging.WARNING else "info"
         text = clean(record.getMessage())
         if text:
-            self._spool.append({"kind": "log", "level": level, "text": text}, sync=False)
+            self._spool.append(LogRecord(level=_level(record.levelno), text=text), sync=False)
+
+
+def _level(number: int) -> LogLevel:
+    return "error" if number >= logging.ERROR else "warning" if number >= logging.WARNING else "info"
 
 
 def route(spool: SpoolWriter) -> None:
@@ -54,6 +58,6 @@ def route(spool: SpoolWriter) -> None:
     def thread_failed(event: threading.ExceptHookArgs) -> None:
         trace = "".join(traceback.format_exception(event.exc_type, event.exc_value, event.exc_traceback))
         name = event.thread.name if event.thread else "?"
-        spool.append({"kind": "log", "level": "error", "text": clean(f"thread {name} failed: {trace}")}, sync=False)
+        spool.append(LogRecord(level="error", text=clean(f"thread {name} failed: {trace}")), sync=False)
 
     threading.excepthook = thread_failed

@@ -1,4 +1,4 @@
-"""Orders from the supervisor, line by line on standard input; see `spec`."""
+"""Orders from the supervisor, line by line on standard input; see `splitrail_pod.exchange.messages`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import sys
 import threading
 
+from splitrail_pod.exchange.messages import EXIT_ORPHANED, CancelOrder, FinishOrder, MessageError, decode_order
 from splitrail_pod.training.failures import CancelOrderedError
-from splitrail_pod.training.spec import EXIT_ORPHANED
 
 
 class Orders:
@@ -25,13 +25,16 @@ class Orders:
     def _read(self) -> None:
         # Unbuffered: the interpreter cannot shut down while a thread waits inside a buffered reader.
         for line in os.fdopen(0, "rb", buffering=0, closefd=False):
-            order = line.strip()
-            if order == b"cancel":
-                self._cancel.set()
-            elif order == b"finish":
-                self._finish.set()
-            else:
-                sys.stderr.write(f"unknown order {order!r} ignored\n")
+            try:
+                order = decode_order(line)
+            except MessageError as error:
+                sys.stderr.write(f"refused an order: {error}\n")
+                continue
+            match order:
+                case CancelOrder():
+                    self._cancel.set()
+                case FinishOrder():
+                    self._finish.set()
         os._exit(EXIT_ORPHANED)
 
     def raise_if_cancelled(self) -> None:

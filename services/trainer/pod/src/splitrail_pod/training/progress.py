@@ -1,19 +1,19 @@
-"""Batch progress, transient: JSON lines on what was standard output at the start."""
+"""Progress, transient: JSON lines on what was standard output at the start."""
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import sys
 import time
-from typing import Any
+
+from splitrail_pod.exchange.messages import Progress
 
 _INTERVAL_SECONDS = 0.2
 _MAX_LINE_BYTES = select.PIPE_BUF  # up to here a pipe takes a line whole or not at all
 
 
-class Progress:
+class ProgressWriter:
     """Writes at most five lines a second, and drops a line rather than wait for a reader."""
 
     def __init__(self) -> None:
@@ -24,12 +24,12 @@ class Progress:
         os.dup2(2, 1)
         self._next = 0.0
 
-    def report(self, record: dict[str, Any]) -> None:
-        """Send `record`, unless one was sent less than a fifth of a second ago."""
+    def report(self, progress: Progress) -> None:
+        """Send `progress`, unless some was sent less than a fifth of a second ago."""
         now = time.monotonic()
         if now < self._next:
             return
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        line = progress.encode() + b"\n"
         if len(line) > _MAX_LINE_BYTES:
             return
         self._next = now + _INTERVAL_SECONDS

@@ -5,30 +5,31 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from splitrail_pod.spool import SpoolWriter
-from splitrail_pod.training import checkpoint, outputs
+from splitrail_common.training.models import yaml_name
+
+from splitrail_pod.exchange import checkpoint
+from splitrail_pod.exchange.messages import CompletedRecord, JobFailureCause, Resume, StageRecord, TrainingSummary, TrainSpec
+from splitrail_pod.exchange.spool import SpoolWriter
+from splitrail_pod.training import outputs
 from splitrail_pod.training.data import write_data_yaml
-from splitrail_pod.training.failures import Cause, JobFailedError
+from splitrail_pod.training.failures import JobFailedError
 from splitrail_pod.training.history import best_epoch, write_csv
-from splitrail_pod.training.models import yaml_name
 from splitrail_pod.training.orders import Orders
-from splitrail_pod.training.progress import Progress
-from splitrail_pod.training.spec import Resume, TrainSpec
+from splitrail_pod.training.progress import ProgressWriter
 from splitrail_pod.training.trainer import SpooledTrainer
 from splitrail_pod.training.untrusted import check_arguments, check_weights, whole_numbers
 
 _MAX_WORKERS = 8
 
 
-def train(spec: TrainSpec, spool: SpoolWriter, progress: Progress, orders: Orders) -> None:
+def train(spec: TrainSpec, spool: SpoolWriter, progress: ProgressWriter, orders: Orders) -> None:
     """Train to the end and append every record but `failed`. Raises JobFailedError, CancelOrderedError, and what Ultralytics raises."""
     start = time.monotonic()
-    spec = replace(spec, arguments=whole_numbers(spec.arguments))
-    spool.append({"kind": "stage", "name": "preparing"})
+    spec = spec.model_copy(update={"arguments": whole_numbers(spec.arguments)})
+    spool.append(StageRecord(name="preparing"))
     run = spec.directory / "run"
     shutil.rmtree(run, ignore_errors=True)  # the checkpoint decides what is left of an earlier process
     (run / "weights").mkdir(parents=True)
@@ -48,30 +49,26 @@ def train(spec: TrainSpec, spool: SpoolWriter, progress: Progress, orders: Order
     outputs.record_plots(spool, run)
     outputs.record_artifacts(spool, run)
     best = best_epoch(trainer.history)
-    spool.append(
-        {
-            "kind": "finished",
-            "result": "completed",
-            "epochs": len(trainer.history),
-            "best_epoch": best,
-            "best_fitness": trainer.history[best - 1]["fitness"] if best else None,
-            "stopped_early": len(trainer.history) < trainer.epochs,
-            "seconds": time.monotonic() - start,
-        }
+    summary = TrainingSummary(
+        epochs=len(trainer.history),
+        best_epoch=best,
+        best_fitness=trainer.history[best - 1].fitness if best else None,
+        stopped_early=len(trainer.history) < trainer.epochs,
     )
+    spool.append(CompletedRecord(seconds=time.monotonic() - start, training=summary))
 
 
-def _restore(resume: Resume, run: Path) -> checkpoint.Manifest:
+def _restore(resume: Resume, run: Path) -> checkpoint.CheckpointManifest:
     """Put the checkpoint's weights and results.csv into `run`, checked. Raises JobFailedError."""
     try:
         manifest = checkpoint.unpack(resume.checkpoint, run / "weights")
     except (checkpoint.CheckpointError, OSError) as error:
-        raise JobFailedError(Cause.CHECKPOINT, str(error)) from error
+        raise JobFailedError(JobFailureCause.CHECKPOINT, str(error)) from error
     if manifest.epoch != resume.epoch:
-        raise JobFailedError(Cause.CHECKPOINT, f"{resume.checkpoint.name} is of epoch {manifest.epoch}, not {resume.epoch}")
+        raise JobFailedError(JobFailureCause.CHECKPOINT, f"{resume.checkpoint.name} is of epoch {manifest.epoch}, not {resume.epoch}")
     last = check_weights(run / "weights" / "last.pt")
     if last.get("epoch") != manifest.epoch - 1 or not last.get("optimizer"):
-        raise JobFailedError(Cause.CHECKPOINT, f"{resume.checkpoint.name}: last.pt is not a resumable one of epoch {manifest.epoch}")
+        raise JobFailedError(JobFailureCause.CHECKPOINT, f"{resume.checkpoint.name}: last.pt is not a resumable one of epoch {manifest.epoch}")
     if manifest.best == "best.pt":
         check_weights(run / "weights" / "best.pt")
     write_csv(run / "results.csv", manifest.history)

@@ -9,19 +9,32 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from splitrail_pod.spool import Record, SpoolWriter
-from splitrail_pod.training import checkpoint, describe
+from splitrail_pod.exchange import checkpoint
+from splitrail_pod.exchange.messages import (
+    ArgumentsRecord,
+    ArgumentValue,
+    BatchProgress,
+    CheckpointRecord,
+    EpochRecord,
+    FinalRecord,
+    JobFailureCause,
+    Part,
+    StageRecord,
+    StartedRecord,
+    TrainSpec,
+)
+from splitrail_pod.exchange.spool import SpoolWriter
+from splitrail_pod.training import describe
 from splitrail_pod.training.data import check_loaded
-from splitrail_pod.training.failures import Cause, JobFailedError
+from splitrail_pod.training.failures import JobFailedError
 from splitrail_pod.training.history import best_epoch, csv_row
 from splitrail_pod.training.orders import Orders
-from splitrail_pod.training.progress import Progress
-from splitrail_pod.training.spec import TrainSpec
+from splitrail_pod.training.progress import ProgressWriter
 
 _KEPT_CHECKPOINTS = 3  # the supervisor uploads the newest; older ones only cover an upload in progress
 
@@ -35,9 +48,9 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         overrides: dict[str, Any],
         *,
         platform: dict[str, Any],
-        restored: checkpoint.Manifest | None,
+        restored: checkpoint.CheckpointManifest | None,
         spool: SpoolWriter,
-        progress: Progress,
+        progress: ProgressWriter,
         orders: Orders,
     ) -> None:
         """`overrides` is what Ultralytics parses; `platform` is forced over what a resumed checkpoint says; `restored` is that checkpoint's
@@ -47,10 +60,10 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         self._spool = spool
         self._progress = progress
         self._orders = orders
-        self.history: list[Record] = list(restored.history) if restored else []
+        self.history: list[EpochRecord] = list(restored.history) if restored else []
         self._finalize_only = bool(restored and restored.last)
         self._row: dict[str, float] = {}
-        self._effective: dict[str, Any] = {}
+        self._effective: dict[str, ArgumentValue] = {}
         self._stripped_best: Path | None = None
         self._batch = 0
         self._phase_start = time.monotonic()
@@ -76,7 +89,7 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         try:
             super().check_resume(overrides)
         except (FileNotFoundError, SyntaxError, TypeError, ValueError) as error:
-            raise JobFailedError(Cause.CHECKPOINT, f"the checkpoint's arguments are refused: {error}") from error
+            raise JobFailedError(JobFailureCause.CHECKPOINT, f"the checkpoint's arguments are refused: {error}") from error
         if self.resume:
             self._refuse_other_arguments()
             for name, value in self._platform.items():
@@ -87,7 +100,7 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         try:
             data: dict[str, Any] = super().get_dataset()
         except RuntimeError as error:
-            raise JobFailedError(Cause.DATA, str(error)) from error
+            raise JobFailedError(JobFailureCause.DATA, str(error)) from error
         data["names"] = dict(enumerate(self._spec.class_names))
         return data
 
@@ -96,11 +109,10 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         try:
             super()._build_train_pipeline()
         except (FileNotFoundError, ValueError, AssertionError) as error:
-            raise JobFailedError(Cause.DATA, f"the data cannot be loaded: {error}") from error
-        for split, loader in (("train", self.train_loader), ("val", self.test_loader)):
-            dataset = loader.dataset
-            fraction = float(self.args.fraction) if split == "train" else 1.0
-            check_loaded(split, expected=self._spec.expected[split], files=self._files(split), labels=dataset.labels, fraction=fraction)
+            raise JobFailedError(JobFailureCause.DATA, f"the data cannot be loaded: {error}") from error
+        loaders: tuple[tuple[Part, Any, float], ...] = (("train", self.train_loader, float(self.args.fraction)), ("val", self.test_loader, 1.0))
+        for part, loader, fraction in loaders:
+            check_loaded(part, expected=self._spec.expected[part], files=self._files(part), labels=loader.dataset.labels, fraction=fraction)
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
         """As Ultralytics, which refuses a checkpoint after the last epoch; that one needs only the final validation."""
@@ -128,17 +140,16 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
 
     def final_eval(self) -> None:
         """Validate the best weights: a `final` record, never an epoch. Raises JobFailedError when there are none."""
-        self._spool.append({"kind": "stage", "name": "finalizing"})
+        self._spool.append(StageRecord(name="finalizing"))
         if not self.best.exists():
-            raise JobFailedError(Cause.NAN, "no epoch had a finite fitness, so there are no best weights; lower lr0, or set amp=False")
+            raise JobFailedError(JobFailureCause.NAN, "no epoch had a finite fitness, so there are no best weights; lower lr0, or set amp=False")
         super().final_eval()
         self._spool.append(
-            {
-                "kind": "final",
-                "values": {name: float(value) for name, value in self.metrics.items()},
-                "best_epoch": best_epoch(self.history),
-                "per_class": describe.per_class(self.validator.metrics, self.data["names"]),
-            }
+            FinalRecord(
+                values={name: float(value) for name, value in self.metrics.items()},
+                best_epoch=best_epoch(self.history),
+                per_class=describe.per_class(self.validator.metrics, self.data["names"]),
+            )
         )
 
     # Callbacks
@@ -147,22 +158,21 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         self._orders.raise_if_cancelled()
         self._effective = describe.effective_arguments(self.args)
         self._spool.append(
-            {
-                "kind": "started",
-                "effective": self._effective,
-                "versions": describe.versions(),
-                "device": describe.device(self.device),
-                "start_epoch": self.start_epoch + 1,
-                "epochs": self.epochs,
-                "images": {"train": len(self.train_loader.dataset), "val": len(self.test_loader.dataset)},
-                "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            }
+            StartedRecord(
+                effective=self._effective,
+                versions=describe.versions(),
+                device=describe.device(self.device),
+                start_epoch=self.start_epoch + 1,
+                epochs=self.epochs,
+                images={"train": len(self.train_loader.dataset), "val": len(self.test_loader.dataset)},
+                parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            )
         )
 
     def _on_train_start(self) -> None:
-        self._spool.append({"kind": "stage", "name": "training"})
+        self._spool.append(StageRecord(name="training"))
         if self.start_epoch:
-            self.train_time_start -= self.history[-1]["elapsed_seconds"]  # so that results.csv's `time` goes on
+            self.train_time_start -= self.history[-1].elapsed_seconds  # so that results.csv's `time` goes on
             first = self.start_epoch * len(self.train_loader)
             self.plot_idx = [first, first + 1, first + 2]  # the batches to draw; a resumed run never sees those of epoch 1
 
@@ -170,10 +180,10 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         self._batch = 0
         self._phase_start = time.monotonic()
         effective = describe.effective_arguments(self.args)
-        changed = {name: [self._effective.get(name), value] for name, value in effective.items() if self._effective.get(name) != value}
+        changed = {name: (self._effective.get(name), value) for name, value in effective.items() if self._effective.get(name) != value}
         if changed:
             self._effective = effective
-            self._spool.append({"kind": "arguments", "effective": effective, "changed": changed})
+            self._spool.append(ArgumentsRecord(effective=effective, changed=changed))
 
     def _on_train_batch_start(self) -> None:
         self._orders.raise_if_cancelled()
@@ -197,28 +207,27 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         """Record the epoch, then leave its checkpoint. `stop` is already decided here, but for an order to finish."""
         self.stop |= self._orders.finish
         epoch, elapsed = csv_row(self.csv)
-        record: Record = {
-            "kind": "epoch",
-            "epoch": self.epoch + 1,
-            "epochs": self.epochs,
-            "values": self._row,
-            "fitness": float(self.fitness),
-            "best_fitness": float(self.best_fitness),
-            "epoch_seconds": time.time() - self.epoch_time_start,
-            "elapsed_seconds": elapsed,
-            "last": bool(self.stop),
-        }
-        if epoch != record["epoch"] or epoch != len(self.history) + 1:
-            raise RuntimeError(f"epoch {record['epoch']} follows epoch {len(self.history)}, and the last row of results.csv is of epoch {epoch}")
+        record = EpochRecord(
+            epoch=self.epoch + 1,
+            epochs=self.epochs,
+            values=self._row,
+            fitness=float(self.fitness),
+            best_fitness=float(self.best_fitness),
+            epoch_seconds=time.time() - self.epoch_time_start,
+            elapsed_seconds=elapsed,
+            last=bool(self.stop),
+        )
+        if epoch != record.epoch or epoch != len(self.history) + 1:
+            raise RuntimeError(f"epoch {record.epoch} follows epoch {len(self.history)}, and the last row of results.csv is of epoch {epoch}")
         self._spool.append(record)
         self.history.append(record)
         self._leave_checkpoint(record)
 
     # Parts of the above
 
-    def _leave_checkpoint(self, record: Record) -> None:
-        """Pack last.pt, the best weights and the history; drop checkpoints that nobody needs any more."""
-        best_is_last = record["fitness"] == record["best_fitness"]
+    def _leave_checkpoint(self, record: EpochRecord) -> None:
+        """Pack last.pt, the best weights and the history; remove those that newer ones replace."""
+        best_is_last = record.fitness == record.best_fitness
         if best_is_last:
             self._stripped_best = None
         elif self._stripped_best is None and self.best.exists():
@@ -226,52 +235,42 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
             strip_optimizer(self.best, s=str(self._stripped_best))
         folder = self._spec.directory / "checkpoints"
         packed = checkpoint.pack(
-            folder / f"epoch-{record['epoch']:06d}.ckpt",
+            folder / f"epoch-{record.epoch:06d}.ckpt",
             last=self.last,
             best=self._stripped_best,
             best_is_last=best_is_last,
             history=self.history,
-            final=record["last"],
+            final=record.last,
         )
-        self._spool.append(
-            {
-                "kind": "checkpoint",
-                "path": str(packed.path),
-                "epoch": record["epoch"],
-                "sha256": packed.sha256,
-                "size_bytes": packed.size_bytes,
-                "last": record["last"],
-            }
-        )
+        self._spool.append(CheckpointRecord(file=packed, epoch=record.epoch, last=record.last))
         for old in sorted(folder.glob("epoch-*.ckpt"))[:-_KEPT_CHECKPOINTS]:
             old.unlink()
 
-    def _report(self, phase: str, batch: int, batches: int, losses: dict[str, float]) -> None:
+    def _report(self, phase: Literal["train", "val"], batch: int, batches: int, losses: dict[str, float]) -> None:
         seconds = time.monotonic() - self._phase_start
         self._progress.report(
-            {
-                "kind": "batch",
-                "phase": phase,
-                "epoch": min(self.epoch + 1, self.epochs),
-                "epochs": self.epochs,
-                "batch": batch,
-                "batches": batches,
-                "losses": losses,
-                "seconds": round(seconds, 3),
-                "eta_seconds": self._eta(seconds, batch, batches) if phase == "train" else None,
-            }
+            BatchProgress(
+                phase=phase,
+                epoch=min(self.epoch + 1, self.epochs),
+                epochs=self.epochs,
+                batch=batch,
+                batches=batches,
+                losses=losses,
+                seconds=round(seconds, 3),
+                eta_seconds=self._eta(seconds, batch, batches) if phase == "train" else None,
+            )
         )
 
     def _eta(self, seconds: float, batch: int, batches: int) -> float:
         """Seconds to the end of the last epoch: this epoch at its own pace, the others at the mean of those of this process, early stopping aside."""
         rest = seconds / batch * (batches - batch)
-        done = [record["epoch_seconds"] for record in self.history[self.start_epoch :]]
+        done = [record.epoch_seconds for record in self.history[self.start_epoch :]]
         per_epoch = sum(done) / len(done) if done else seconds + rest
         remaining: float = rest + per_epoch * (self.epochs - self.epoch - 1)
         return round(remaining, 1)
 
-    def _files(self, split: str) -> list[str]:
-        return [str(path) for path in sorted((self._spec.directory / "data" / "images" / split).iterdir())]
+    def _files(self, part: Part) -> list[str]:
+        return [str(path) for path in sorted((self._spec.directory / "data" / "images" / part).iterdir())]
 
     def _refuse_other_arguments(self) -> None:
         """A checkpoint of other arguments is one of another run. What Ultralytics itself changes while training may differ."""
@@ -285,4 +284,4 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         }
         if differing:
             listed = ", ".join(f"{name} is {there!r}, not {wanted!r}" for name, (there, wanted) in sorted(differing.items()))
-            raise JobFailedError(Cause.CHECKPOINT, f"the checkpoint is of a run with other arguments: {listed}")
+            raise JobFailedError(JobFailureCause.CHECKPOINT, f"the checkpoint is of a run with other arguments: {listed}")

@@ -8,7 +8,8 @@ from typing import Any
 from ultralytics.cfg import CFG_INT_KEYS, get_cfg
 from ultralytics.nn.tasks import DetectionModel, torch_safe_load
 
-from splitrail_pod.training.failures import Cause, JobFailedError
+from splitrail_pod.exchange.messages import JobFailureCause
+from splitrail_pod.training.failures import JobFailedError
 
 _INTEGERS = frozenset(CFG_INT_KEYS) | {"batch", "imgsz", "freeze"}
 
@@ -21,10 +22,10 @@ def check_weights(path: Path) -> dict[str, Any]:
     try:
         loaded, _ = torch_safe_load(str(path), safe_only=True)
     except Exception as error:  # whatever a hostile file provokes, it is the file that is at fault
-        raise JobFailedError(Cause.CHECKPOINT, f"{path.name} cannot be loaded safely: {type(error).__name__}: {error}") from error
+        raise JobFailedError(JobFailureCause.CHECKPOINT, f"{path.name} cannot be loaded safely: {type(error).__name__}: {error}") from error
     model = (loaded.get("ema") or loaded.get("model")) if isinstance(loaded, dict) else None
     if not isinstance(loaded, dict) or not isinstance(model, DetectionModel):
-        raise JobFailedError(Cause.CHECKPOINT, f"{path.name} holds no Ultralytics detection model")
+        raise JobFailedError(JobFailureCause.CHECKPOINT, f"{path.name} holds no Ultralytics detection model")
     return loaded
 
 
@@ -33,7 +34,7 @@ def check_arguments(arguments: dict[str, Any]) -> None:
     try:
         get_cfg(overrides=arguments)
     except (SyntaxError, TypeError, ValueError) as error:  # an unknown name, a wrong type, a value out of range
-        raise JobFailedError(Cause.ARGUMENTS, f"Ultralytics refuses the arguments: {error}") from error
+        raise JobFailedError(JobFailureCause.ARGUMENTS, f"Ultralytics refuses the arguments: {error}") from error
 
 
 def whole_numbers(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -11,14 +11,20 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from nats.aio.client import Client
 from pydantic import SecretStr
-from splitrail.trainer.v1 import job_service_pb2, job_service_pb2_grpc
-from splitrail_pod import attempt, host
-from splitrail_pod.attempt import Attempt, Pod
-from splitrail_pod.cache import ContentCache
-from splitrail_pod.calls import Channels
-from splitrail_pod.failures import FailureCause
+from splitrail.internal.trainer.v1 import job_service_pb2, job_service_pb2_grpc
 from splitrail_pod.settings import PodSettings
-from splitrail_pod.transfer import Transfer, open_client
+from splitrail_pod.supervisor import host
+from splitrail_pod.supervisor.attempt import Attempt
+from splitrail_pod.supervisor.context import Pod
+from splitrail_pod.supervisor.failures import FailureCause
+from splitrail_pod.supervisor.feed import Feed
+from splitrail_pod.supervisor.lease import Lease
+from splitrail_pod.supervisor.network.calls import Channels
+from splitrail_pod.supervisor.network.transfer import Transfer, open_client
+from splitrail_pod.supervisor.phases import end
+from splitrail_pod.supervisor.progress import ProgressRelay
+from splitrail_pod.supervisor.results.uploads import CheckpointUploader
+from splitrail_pod.supervisor.staging.cache import ContentCache
 
 
 class Jobs(job_service_pb2_grpc.JobServiceServicer):
@@ -65,17 +71,17 @@ async def running_pod(jobs: Jobs, folder: Path) -> AsyncIterator[Pod]:
         await server.stop(None)
 
 
-@pytest.mark.parametrize("task", ["_publish", "_heartbeat", "_report_progress"])
-async def test_a_defect_of_a_background_task_fails_the_job_and_not_the_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
-    async def broken(self: Attempt) -> None:
+@pytest.mark.parametrize("task", [Feed, Lease, ProgressRelay, CheckpointUploader])
+async def test_a_defect_of_a_background_task_fails_the_job_and_not_the_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: type[Any]) -> None:
+    async def broken(self: object) -> None:
         raise LookupError("what nobody thought of")
 
     async def busy(self: Attempt) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(attempt, "_FLUSH_SECONDS", 0.1)  # nothing gets through here
+    monkeypatch.setattr(end, "FLUSH_SECONDS", 0.1)  # nothing gets through here
     monkeypatch.setattr(Attempt, "_work", busy)
-    monkeypatch.setattr(Attempt, task, broken)
+    monkeypatch.setattr(task, "run", broken)
     jobs = Jobs()
     job = job_service_pb2.ClaimedJob(job_id="job", attempt=1, attempt_token="t", lease_duration=Duration(seconds=60))
     job.train.model = "yolov8n"

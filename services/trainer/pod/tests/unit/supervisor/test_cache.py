@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from splitrail_pod.cache import ContentCache
+from splitrail_pod.supervisor.staging.cache import ContentCache
 
 LIMIT = 1000
 

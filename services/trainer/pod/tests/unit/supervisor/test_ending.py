@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail_pod.failures import MAX_MESSAGE_BYTES, AttemptFailedError, FailureCause, describe
-from splitrail_pod.outcome import Outcome, StoppedError
-from splitrail_pod.process import TrainingProcess
+from splitrail_pod.exchange.messages import CancelledRecord, CompletedRecord, FailedRecord, JobFailureCause
+from splitrail_pod.supervisor.failures import MAX_MESSAGE_BYTES, AttemptFailedError, FailureCause, describe
+from splitrail_pod.supervisor.process import TrainingProcess
+from splitrail_pod.supervisor.results.report import ProcessReport, StoppedError
 
 
 @given(message=st.text(max_size=6000), lines=st.text(max_size=6000))
@@ -22,7 +23,7 @@ def test_of_a_long_log_the_last_lines_stay() -> None:
     assert text.endswith("line 4999")
 
 
-class Ended(TrainingProcess):
+class EndedProcess(TrainingProcess):
     """A process that has ended; only what `judge` looks at."""
 
     def __init__(self, *, killed: bool = False, out_of_memory: bool = False) -> None:
@@ -33,28 +34,32 @@ class Ended(TrainingProcess):
         return self._out_of_memory
 
 
+def failed(cause: JobFailureCause) -> FailedRecord:
+    return FailedRecord(cause=cause, message="no images")
+
+
 @pytest.mark.parametrize(
     ("end", "process", "status", "cause"),
     [
-        ({"kind": "failed", "cause": "data", "message": "no images"}, Ended(), 1, FailureCause.FAILURE_CAUSE_DATA),
-        ({"kind": "failed", "cause": "nan", "message": "NaN"}, Ended(), 1, FailureCause.FAILURE_CAUSE_NAN),
-        ({"kind": "failed", "cause": "arguments", "message": "lr0"}, Ended(), 1, FailureCause.FAILURE_CAUSE_ARGUMENTS),
-        ({"kind": "failed", "cause": "checkpoint", "message": "damaged"}, Ended(), 1, FailureCause.FAILURE_CAUSE_PROCESS),
-        (None, Ended(out_of_memory=True), -9, FailureCause.FAILURE_CAUSE_HOST_MEMORY),
-        (None, Ended(), -9, FailureCause.FAILURE_CAUSE_PROCESS),
-        (None, Ended(), -11, FailureCause.FAILURE_CAUSE_PROCESS),
-        (None, Ended(), 1, FailureCause.FAILURE_CAUSE_PROCESS),
+        (failed(JobFailureCause.DATA), EndedProcess(), 1, FailureCause.FAILURE_CAUSE_DATA),
+        (failed(JobFailureCause.NAN), EndedProcess(), 1, FailureCause.FAILURE_CAUSE_NAN),
+        (failed(JobFailureCause.ARGUMENTS), EndedProcess(), 1, FailureCause.FAILURE_CAUSE_ARGUMENTS),
+        (failed(JobFailureCause.CHECKPOINT), EndedProcess(), 1, FailureCause.FAILURE_CAUSE_PROCESS),
+        (None, EndedProcess(out_of_memory=True), -9, FailureCause.FAILURE_CAUSE_HOST_MEMORY),
+        (None, EndedProcess(), -9, FailureCause.FAILURE_CAUSE_PROCESS),
+        (None, EndedProcess(), -11, FailureCause.FAILURE_CAUSE_PROCESS),
+        (None, EndedProcess(), 1, FailureCause.FAILURE_CAUSE_PROCESS),
     ],
 )
-def test_causes(end: dict[str, str] | None, process: Ended, status: int, cause: int) -> None:
+def test_causes(end: FailedRecord | None, process: EndedProcess, status: int, cause: int) -> None:
     with pytest.raises(AttemptFailedError) as caught:
-        Outcome(end=end).judge(process, status)
+        ProcessReport(end=end).judge(process, status)
     assert caught.value.cause == cause
 
 
 def test_what_we_stopped_is_no_failure() -> None:
     with pytest.raises(StoppedError):
-        Outcome(end={"kind": "finished", "result": "cancelled"}).judge(Ended(), 3)
+        ProcessReport(end=CancelledRecord()).judge(EndedProcess(), 3)
     with pytest.raises(StoppedError):
-        Outcome().judge(Ended(killed=True), -9)
-    Outcome(end={"kind": "finished", "result": "completed"}).judge(Ended(), 0)
+        ProcessReport().judge(EndedProcess(killed=True), -9)
+    ProcessReport(end=CompletedRecord(seconds=1.0)).judge(EndedProcess(), 0)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from splitrail_common.concurrency import ended
-from splitrail_pod.process import TrainingProcess
-from splitrail_pod.retry import AwayError
-from splitrail_pod.uploads import CheckpointUploader
+from splitrail_pod.exchange.messages import CancelOrder, CheckpointRecord, StoredFile
+from splitrail_pod.supervisor.network.retry import AwayError
+from splitrail_pod.supervisor.process import TrainingProcess
+from splitrail_pod.supervisor.results.uploads import CheckpointUploader
 
 
 async def until_reader_waits(fifo: Path) -> int:
@@ -39,7 +40,7 @@ async def test_it_gets_no_secrets_and_its_last_words_are_kept(tmp_path: Path, mo
     assert await process.wait() == 1
     assert process.ended
     assert "SPEC.json" in process.last_lines
-    process.order("cancel")  # to one that has ended: nothing happens
+    process.order(CancelOrder())  # to one that has ended: nothing happens
     process.kill()
     assert not process.killed
 
@@ -55,7 +56,7 @@ SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from splitrail_common import log
-from splitrail_pod.process import TrainingProcess
+from splitrail_pod.supervisor.process import TrainingProcess
 
 log.configure("test")
 
@@ -96,6 +97,10 @@ async def test_it_dies_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     os.close(writer)
 
 
+def checkpoint(epoch: int) -> CheckpointRecord:
+    return CheckpointRecord(file=StoredFile(path=Path("/job/x.ckpt"), size_bytes=1, sha256="a" * 64), epoch=epoch, last=False)
+
+
 class SlowUploads:
     """Stands where the object store is: each upload is let through by the test."""
 
@@ -104,22 +109,22 @@ class SlowUploads:
         self.gate = asyncio.Semaphore(0)
         self.away = 0
 
-    async def checkpoint_once(self, record: dict[str, int]) -> None:
+    async def checkpoint_once(self, record: CheckpointRecord) -> None:
         await self.gate.acquire()
         if self.away:
             self.away -= 1
             raise AwayError("away")
-        self.stored.append(record["epoch"])
+        self.stored.append(record.epoch)
 
 
 async def test_only_the_newest_checkpoint_is_uploaded() -> None:
     uploads = SlowUploads()
     uploader = CheckpointUploader(uploads)  # type: ignore[arg-type]
     running = asyncio.create_task(uploader.run())
-    uploader.offer({"epoch": 1, "size_bytes": 1})
+    uploader.offer(checkpoint(1))
     await asyncio.sleep(0)
     for epoch in (2, 3, 4):
-        uploader.offer({"epoch": epoch, "size_bytes": 1})
+        uploader.offer(checkpoint(epoch))
     uploads.away = 1
     for _ in range(4):
         uploads.gate.release()
@@ -136,20 +141,20 @@ class DroppedUploads:
         self.stored: list[int] = []
         self._dropped = dropped
 
-    async def checkpoint_once(self, record: dict[str, int]) -> None:
-        if record["epoch"] <= self._dropped:
-            raise FileNotFoundError(record["epoch"])
-        self.stored.append(record["epoch"])
+    async def checkpoint_once(self, record: CheckpointRecord) -> None:
+        if record.epoch <= self._dropped:
+            raise FileNotFoundError(record.epoch)
+        self.stored.append(record.epoch)
 
 
 async def test_a_checkpoint_that_was_dropped_before_we_heard_of_a_newer_one_is_no_defect() -> None:
     uploads = DroppedUploads(4)
     uploader = CheckpointUploader(uploads)  # type: ignore[arg-type]
     running = asyncio.create_task(uploader.run())
-    uploader.offer({"epoch": 4, "size_bytes": 1})
+    uploader.offer(checkpoint(4))
     with pytest.raises(FileNotFoundError):  # for whoever must have it stored
         await asyncio.wait_for(uploader.idle(), 10)
-    uploader.offer({"epoch": 5, "size_bytes": 1})
+    uploader.offer(checkpoint(5))
     await asyncio.wait_for(uploader.idle(), 10)
     assert uploads.stored == [5]
     assert not running.done()

@@ -13,24 +13,26 @@ import grpc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail.split.v1 import dataset_pb2, split_pb2, split_service_pb2, split_service_pb2_grpc
-from splitrail.trainer.v1 import job_service_pb2
+from splitrail.internal.split.v1 import staging_service_pb2, staging_service_pb2_grpc
+from splitrail.internal.trainer.v1 import job_service_pb2
+from splitrail.split.v1 import dataset_pb2, split_pb2
 from splitrail_common import digest
 from splitrail_common.annotations import Annotation, Kind, box_from_yolo, pack
-from splitrail_pod.cache import ContentCache
-from splitrail_pod.calls import AttemptCalls, Channels
-from splitrail_pod.failures import AttemptFailedError, FailureCause, FencedError
-from splitrail_pod.staging import Entry, Ledger, Staged, Stager
-from splitrail_pod.transfer import Transfer, open_client
+from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause, FencedError
+from splitrail_pod.supervisor.network.calls import AttemptCalls, Channels
+from splitrail_pod.supervisor.network.transfer import Transfer, open_client
+from splitrail_pod.supervisor.staging.cache import ContentCache
+from splitrail_pod.supervisor.staging.manifest import Entry, Ledger
+from splitrail_pod.supervisor.staging.stager import Staged, Stager
 
-TRAIN, VAL, TEST = dataset_pb2.SPLIT_TRAIN, dataset_pb2.SPLIT_VAL, dataset_pb2.SPLIT_TEST
+TRAIN, VAL, TEST = dataset_pb2.PART_TRAIN, dataset_pb2.PART_VAL, dataset_pb2.PART_TEST
 
 
-def entry(ordinal: int, split: int = TRAIN, data: bytes | None = None, packed: bytes = b"\x01") -> Entry:
+def entry(ordinal: int, part: int = TRAIN, data: bytes | None = None, packed: bytes = b"\x01") -> Entry:
     data = data if data is not None else f"image {ordinal}".encode()
     return Entry(
         ordinal=ordinal,
-        split=split,
+        part=part,
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         extension=".jpg",
@@ -43,12 +45,12 @@ def part_digest(entries: list[Entry]) -> str:
     return digest.part_digest(assets, digest.hashes_from_bytes([digest.annotation_sha256(one.packed_annotations) for one in entries]))
 
 
-def end_of(entries: list[Entry]) -> split_service_pb2.ManifestEnd:
-    return split_service_pb2.ManifestEnd(
+def end_of(entries: list[Entry]) -> staging_service_pb2.ManifestEnd:
+    return staging_service_pb2.ManifestEnd(
         class_names=["cell"],
         image_count=len(entries),
         part_digests=split_pb2.PartDigests(
-            train=part_digest([one for one in entries if one.split == TRAIN]), val=part_digest([one for one in entries if one.split == VAL])
+            train=part_digest([one for one in entries if one.part == TRAIN]), val=part_digest([one for one in entries if one.part == VAL])
         ),
     )
 
@@ -60,13 +62,13 @@ def end_of(entries: list[Entry]) -> split_service_pb2.ManifestEnd:
 )
 @settings(deadline=None)
 def test_only_the_very_split_passes(packed: list[tuple[int, bytes]], damage: str, data: st.DataObject) -> None:
-    entries = [entry(number, split, packed=annotation) for number, (split, annotation) in enumerate(packed)]
+    entries = [entry(number, part, packed=annotation) for number, (part, annotation) in enumerate(packed)]
     end = end_of(entries)
     victim = data.draw(st.integers(0, len(entries) - 1))
     if damage == "annotation":
         entries[victim].packed_annotations += b"x"
     elif damage == "part":
-        entries[victim].split = VAL if entries[victim].split == TRAIN else TRAIN
+        entries[victim].part = VAL if entries[victim].part == TRAIN else TRAIN
     elif damage == "missing":
         del entries[victim]
     ledger = Ledger([TRAIN, VAL])
@@ -84,8 +86,8 @@ def test_only_the_very_split_passes(packed: list[tuple[int, bytes]], damage: str
     "bad",
     [
         entry(5, TEST),
-        Entry(ordinal=5, split=TRAIN, sha256="../" * 21 + "x", extension=".jpg"),
-        Entry(ordinal=5, split=TRAIN, sha256="a" * 64, extension="/../../evil"),
+        Entry(ordinal=5, part=TRAIN, sha256="../" * 21 + "x", extension=".jpg"),
+        Entry(ordinal=5, part=TRAIN, sha256="a" * 64, extension="/../../evil"),
         entry(3),
     ],
     ids=["test image in a training", "hash is a path", "extension is a path", "ordinal repeats"],
@@ -98,11 +100,11 @@ def test_unsound_entries_are_refused_before_anything_is_fetched(bad: Entry) -> N
 
 
 @dataclass
-class Place(split_service_pb2_grpc.SplitServiceServicer):
+class Place(staging_service_pb2_grpc.StagingServiceServicer):
     """A split service with a manifest and an object store with bytes, both on loopback. Faults are taken one by one."""
 
     entries: list[Entry]
-    end: split_service_pb2.ManifestEnd
+    end: staging_service_pb2.ManifestEnd
     objects: dict[str, bytes]
     break_after: list[int] = field(default_factory=list)
     """Break the next streams off after so many messages, with UNAVAILABLE."""
@@ -126,8 +128,8 @@ class Place(split_service_pb2_grpc.SplitServiceServicer):
             copy = Entry()
             copy.CopyFrom(one)
             copy.url = f"{self.http}/{one.sha256}?signed={len(self.asked)}"
-            yield split_service_pb2.StreamManifestResponse(entries=[copy])
-        yield split_service_pb2.StreamManifestResponse(end=self.end)
+            yield staging_service_pb2.StreamManifestResponse(entries=[copy])
+        yield staging_service_pb2.StreamManifestResponse(end=self.end)
 
 
 @asynccontextmanager
@@ -153,7 +155,7 @@ async def running(place: Place) -> AsyncIterator[AttemptCalls]:
     Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     place.http = f"http://127.0.0.1:{http.server_port}"
     server = grpc.aio.server()
-    split_service_pb2_grpc.add_SplitServiceServicer_to_server(place, server)
+    staging_service_pb2_grpc.add_StagingServiceServicer_to_server(place, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
@@ -180,7 +182,7 @@ async def staged(place: Place, folder: Path, patience: float = 20.0) -> Staged:
 
 def check_layout(folder: Path, place: Place) -> None:
     for one in place.entries:
-        part = {TRAIN: "train", VAL: "val"}[one.split]
+        part = {TRAIN: "train", VAL: "val"}[one.part]
         image = folder / "work" / "data" / "images" / part / f"{one.ordinal:08d}.jpg"
         assert image.read_bytes() == place.objects[one.sha256]
         assert stat.S_IMODE(image.stat().st_mode) == 0o444

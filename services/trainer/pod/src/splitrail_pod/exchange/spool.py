@@ -1,71 +1,75 @@
 """The spool: an append-only file between the training process (one writer) and the supervisor (readers).
 
 A record is one line, ``crc32 of the JSON as 8 hex digits, a space, the JSON, a newline``. JSON escapes newlines, so a line is a record and the file
-can be read with `less`. NaN and infinities are written as Python's json does (``NaN``, ``Infinity``) and come back as floats.
+can be read with `less`. What the JSON holds stands in `messages`.
 
 What a kill -9 or a power cut can leave is a torn last line: without its newline, or with a checksum that does not match. The next writer
-truncates it; a reader never returns it. A damaged line with good lines after it is not a torn tail, and raises `SpoolCorruptError`.
+truncates it; a reader never returns it. A damaged line with good lines after it is not a torn tail, and raises `SpoolCorruptError`. A sound line
+that is no record of ours raises `UnknownRecordError`.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import threading
-import time
 import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-Record = dict[str, Any]
+from splitrail_pod.exchange.messages import MessageError, Record, decode_record
 
 _PREFIX = 9  # eight hex digits and a space
 
 
-class SpoolCorruptError(Exception):
+class SpoolError(Exception):
+    """The spool cannot be used; the text says where and why."""
+
+
+class SpoolCorruptError(SpoolError):
     """A record in the middle of a spool is damaged; the file cannot be trusted after it."""
 
 
-class SpoolLockedError(Exception):
+class UnknownRecordError(SpoolError):
+    """A sound line holds a record that this version does not know; the text names the kind or field."""
+
+
+class SpoolLockedError(SpoolError):
     """Another process has the spool open for writing."""
 
 
-def encode(record: Record) -> bytes:
-    """One line of the spool. Raises TypeError when the record holds something that JSON cannot carry."""
-    body = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+def encode_line(body: bytes) -> bytes:
+    """The line that holds `body`, which has no newline."""
     return b"%08x " % zlib.crc32(body) + body + b"\n"
 
 
-def decode(line: bytes) -> Record | None:
-    """The record of one line (without its newline), or None when the line is damaged."""
+def decode_line(line: bytes) -> bytes | None:
+    """What a line (without its newline) holds, or None when it is damaged."""
     body = line[_PREFIX:]
     try:
-        if int(line[: _PREFIX - 1], 16) != zlib.crc32(body) or line[_PREFIX - 1 : _PREFIX] != b" ":
-            return None
-        record = json.loads(body.decode("utf-8", "surrogatepass"))
+        sound = int(line[: _PREFIX - 1], 16) == zlib.crc32(body) and line[_PREFIX - 1 : _PREFIX] == b" "
     except ValueError:
         return None
-    return record if isinstance(record, dict) else None
+    return body if sound else None
 
 
-def _parse(data: bytes, *, path: Path, base: int) -> tuple[list[Record], int]:
-    """The records of the complete, sound lines in `data` and how many bytes they take.
+def _sound_lines(data: bytes, *, path: Path, base: int) -> tuple[list[bytes], int]:
+    """What the complete, sound lines in `data` hold, and how many bytes they take.
 
-    `base` is the file offset of `data`, for messages. A damaged line is a torn tail when nothing sound follows it.
+    `base` is the file offset of `data`, for messages. A damaged line is a torn tail when nothing sound follows it. Raises SpoolCorruptError.
     """
-    records: list[Record] = []
+    bodies: list[bytes] = []
     position = 0
     while (end := data.find(b"\n", position)) >= 0:
-        record = decode(data[position:end])
-        if record is None:
-            if any(decode(line) is not None for line in data[end + 1 :].split(b"\n")):
+        body = decode_line(data[position:end])
+        if body is None:
+            if any(decode_line(line) is not None for line in data[end + 1 :].split(b"\n")):
                 raise SpoolCorruptError(f"{path}: the record at byte {base + position} is damaged, and others follow it")
             break
-        records.append(record)
+        bodies.append(body)
         position = end + 1
-    return records, position
+    return bodies, position
 
 
 class SpoolWriter:
@@ -82,8 +86,8 @@ class SpoolWriter:
             except BlockingIOError as error:
                 raise SpoolLockedError(f"{path} is already open for writing by another process") from error
             data = path.read_bytes()
-            records, sound = _parse(data, path=path, base=0)
-            self.count = len(records)
+            bodies, sound = _sound_lines(data, path=path, base=0)
+            self.count = len(bodies)
             if sound < len(data):
                 os.ftruncate(self._descriptor, sound)
             os.fsync(self._descriptor)
@@ -93,9 +97,9 @@ class SpoolWriter:
             raise
 
     def append(self, record: Record, *, sync: bool = True) -> None:
-        """Write one record, stamped with `time` (Unix seconds). With `sync` it is on the disk when this returns;
-        without, it is in the file but a power cut may take it (it survives a kill)."""
-        data = memoryview(encode({**record, "time": time.time()}))
+        """Write one record. With `sync` it is on the disk when this returns; without, it is in the file but a power cut may take it (it survives a
+        kill)."""
+        data = memoryview(encode_line(record.encode()))
         with self._lock:
             while data:  # a short write is possible when the disk fills up; the next one then raises
                 data = data[os.write(self._descriptor, data) :]
@@ -125,7 +129,7 @@ class SpoolReader:
     def read_new(self) -> list[Record]:
         """The records appended since the last call, in order; empty when there are none or no file yet.
 
-        Reads without blocking on the writer. Raises SpoolCorruptError.
+        Reads without blocking on the writer. Raises SpoolCorruptError, UnknownRecordError.
         """
         try:
             with self.path.open("rb") as file:
@@ -133,7 +137,11 @@ class SpoolReader:
                 data = file.read()
         except FileNotFoundError:
             return []
-        records, consumed = _parse(data, path=self.path, base=self._offset)
+        bodies, consumed = _sound_lines(data, path=self.path, base=self._offset)
+        try:
+            records = [decode_record(body) for body in bodies]
+        except MessageError as error:
+            raise UnknownRecordError(f"{self.path}: a record of another version or none at all: {error}") from error
         self._offset += consumed
         return records
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from splitrail_pod.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
 
 _CHUNK = 256 * 1024
 _AWAY = {408, 425, 429, 500, 502, 503, 504}

@@ -2,21 +2,21 @@
 
 import asyncio
 import random
-from pathlib import Path
+from collections.abc import Sequence
 
-from splitrail.events.v1 import run_event_pb2
-from splitrail.trainer.v1 import run_pb2
+from splitrail.internal.events.v1 import run_event_pb2
+from splitrail.trainer.v1 import job_pb2
 from splitrail_common import log
 from splitrail_common.concurrency import together
 
-from splitrail_pod.calls import AttemptCalls, RefusedError
-from splitrail_pod.events import RunEvent
-from splitrail_pod.retry import AwayError, BadAnswerError, retrying
-from splitrail_pod.spool import Record
-from splitrail_pod.transfer import Transfer
+from splitrail_pod.exchange.messages import ArtifactRecord, CheckpointRecord, PlotRecord, StoredFile
+from splitrail_pod.supervisor.network.calls import AttemptCalls, RefusedError
+from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.supervisor.network.transfer import Transfer
+from splitrail_pod.supervisor.results.events import PLOT_KINDS, RunEvent
 
 _log = log.get(__name__)
-ArtifactKind = run_pb2.ArtifactKind
+ArtifactKind = job_pb2.ArtifactKind
 _BINARY = "application/octet-stream"
 _ROLES = {
     "weights_best": (ArtifactKind.ARTIFACT_KIND_BEST_WEIGHTS, _BINARY),
@@ -38,51 +38,52 @@ class Uploads:
         self._patience = patience_seconds
         self._slots = asyncio.Semaphore(_PARALLEL)
 
-    async def put_once(self, name: str, record: Record, content_type: str) -> str:
-        """Uploads the file of a record (`path`, `size_bytes`) once and returns its key. Raises what `AttemptCalls` and `Transfer` raise."""
+    async def put_once(self, name: str, file: StoredFile, content_type: str) -> str:
+        """Uploads a file once and returns its key. Raises what `AttemptCalls` and `Transfer` raise."""
         target = await self._calls.upload_target(name)
-        await self._transfer.upload(target.url, Path(record["path"]), size_bytes=record["size_bytes"], content_type=content_type)
+        await self._transfer.upload(target.url, file.path, size_bytes=file.size_bytes, content_type=content_type)
         return target.key
 
-    async def checkpoint_once(self, record: Record) -> None:
+    async def checkpoint_once(self, record: CheckpointRecord) -> None:
         """Uploads a checkpoint and makes it the resume point, once."""
-        name = f"checkpoint-{record['epoch']:06d}.ckpt"
-        await self.put_once(name, record, _BINARY)
+        name = f"checkpoint-{record.epoch:06d}.ckpt"
+        await self.put_once(name, record.file, _BINARY)
         await self._calls.commit_artifact(
-            name, ArtifactKind.ARTIFACT_KIND_CHECKPOINT, size_bytes=record["size_bytes"], sha256=record["sha256"], epoch=record["epoch"]
+            name, ArtifactKind.ARTIFACT_KIND_CHECKPOINT, size_bytes=record.file.size_bytes, sha256=record.file.sha256, epoch=record.epoch
         )
 
-    async def artifacts(self, records: list[Record]) -> None:
+    async def artifacts(self, records: Sequence[ArtifactRecord]) -> None:
         """Uploads and commits result files, patiently: the same bytes go to the same key."""
         await together(*(self._artifact(record) for record in records))
 
-    async def _artifact(self, record: Record) -> None:
-        kind, content_type = _ROLES[record["role"]]
+    async def _artifact(self, record: ArtifactRecord) -> None:
+        kind, content_type = _ROLES[record.role]
+        file = record.file
         async with self._slots:
             async for attempt in retrying(self._patience):
                 with attempt:
-                    await self.put_once(record["name"], record, content_type)
-                    await self._calls.commit_artifact(record["name"], kind, size_bytes=record["size_bytes"], sha256=record["sha256"])
+                    await self.put_once(file.path.name, file, content_type)
+                    await self._calls.commit_artifact(file.path.name, kind, size_bytes=file.size_bytes, sha256=file.sha256)
 
-    async def plots(self, records: list[Record]) -> list[RunEvent]:
+    async def plots(self, records: Sequence[PlotRecord]) -> list[RunEvent]:
         """Uploads plots, patiently, and returns the events that tell of them, in the order of the records."""
         return await together(*(self._plot(record) for record in records))
 
-    async def _plot(self, record: Record) -> RunEvent:
-        key = ""
+    async def _plot(self, record: PlotRecord) -> RunEvent:
+        key, file = "", record.file
         async with self._slots:
             async for attempt in retrying(self._patience):
                 with attempt:
-                    key = await self.put_once(record["name"], record, record["content_type"])
+                    key = await self.put_once(file.path.name, file, record.content_type)
         return RunEvent(
             plot=run_event_pb2.PlotStored(
-                name=record["name"],
-                title=record["title"],
-                kind=record["plot"],
+                name=file.path.name,
+                title=record.title,
+                kind=PLOT_KINDS[record.plot],
                 key=key,
-                content_type=record["content_type"],
-                size_bytes=record["size_bytes"],
-                sha256=record["sha256"],
+                content_type=record.content_type,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
             )
         )
 
@@ -92,13 +93,13 @@ class CheckpointUploader:
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
-        self._newest: Record | None = None
+        self._newest: CheckpointRecord | None = None
         self._offered = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
         self._refusal: Exception | None = None
 
-    def offer(self, record: Record) -> None:
+    def offer(self, record: CheckpointRecord) -> None:
         """A `checkpoint` record has come."""
         self._newest = record
         self._refusal = None
@@ -135,11 +136,11 @@ class CheckpointUploader:
                     self._refusal = error
                     self._settled.set()
                 pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2 ** min(failures, 6)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
-                _log.warning("checkpoint not stored, will retry", epoch=record["epoch"], error=str(error), pause_seconds=round(pause, 1))
+                _log.warning("checkpoint not stored, will retry", epoch=record.epoch, error=str(error), pause_seconds=round(pause, 1))
                 await asyncio.sleep(pause)
                 continue
             failures = refusals = 0
-            _log.info("checkpoint stored", epoch=record["epoch"], size_bytes=record["size_bytes"])
+            _log.info("checkpoint stored", epoch=record.epoch, size_bytes=record.file.size_bytes)
             if self._newest is record:
                 self._offered.clear()
                 self._refusal = None

@@ -13,9 +13,25 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail_pod.training.checkpoint import CheckpointError, pack, read_manifest, unpack
+from splitrail_pod.exchange.checkpoint import CheckpointError, pack, read_manifest, unpack
+from splitrail_pod.exchange.messages import EpochRecord
 
-HISTORY = [{"kind": "epoch", "epoch": epoch, "values": {"train/box_loss": math.nan}, "fitness": 0.1} for epoch in (1, 2)]
+HISTORY = [
+    EpochRecord(
+        epoch=epoch,
+        epochs=2,
+        values={"train/box_loss": math.nan},
+        fitness=0.1,
+        best_fitness=0.1,
+        epoch_seconds=1.5,
+        elapsed_seconds=3.0,
+        last=False,
+    )
+    for epoch in (1, 2)
+]
+
+
+RAW = [json.loads(record.encode()) for record in HISTORY]
 
 
 def packed(folder: Path, *, best: bytes | None = b"best weights", best_is_last: bool = False, final: bool = False) -> Path:
@@ -36,8 +52,8 @@ def test_unpack_gives_back_what_was_packed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     manifest = unpack(packed(tmp_path, final=True), tmp_path / "out")
     assert (manifest.epoch, manifest.last, manifest.best) == (2, True, "best.pt")
-    assert manifest.history[1]["epoch"] == 2
-    assert math.isnan(manifest.history[0]["values"]["train/box_loss"])
+    assert manifest.history[1].epoch == 2
+    assert math.isnan(manifest.history[0].values["train/box_loss"])
     assert (tmp_path / "out" / "last.pt").read_bytes() == b"last weights" * 1000
     assert (tmp_path / "out" / "best.pt").read_bytes() == b"best weights"
 
@@ -80,14 +96,16 @@ def test_a_truncated_or_damaged_checkpoint_is_refused(data: st.DataObject) -> No
     [
         {"format": 2},
         {"epoch": 3},
-        {"history": [HISTORY[1]]},
+        {"epoch": 10**15},
+        {"history": [RAW[1]]},
+        {"history": [{"kind": "epoch", "epoch": epoch} for epoch in (1, 2)]},
         {"history": "none"},
         {"best": "../../etc/passwd"},
         {"epoch": "two"},
     ],
 )
 def test_a_manifest_that_does_not_hold_together_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    manifest = {"format": 1, "epoch": 2, "last": False, "best": None, "history": HISTORY} | change
+    manifest = {"format": 1, "epoch": 2, "last": False, "best": None, "history": RAW} | change
     with zipfile.ZipFile(tmp_path / "x.ckpt", "w") as archive:
         archive.writestr("manifest.json", json.dumps(manifest))
         archive.writestr("last.pt", b"")
@@ -97,7 +115,7 @@ def test_a_manifest_that_does_not_hold_together_is_refused(tmp_path: Path, chang
 
 def test_a_compressed_member_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", json.dumps({"format": 1, "epoch": 2, "last": False, "best": None, "history": HISTORY}))
+        archive.writestr("manifest.json", json.dumps({"format": 1, "epoch": 2, "last": False, "best": None, "history": RAW}))
         archive.writestr("last.pt", b"\0" * (1 << 20))
     with pytest.raises(CheckpointError, match="compressed"):
         unpack(tmp_path / "x.ckpt", tmp_path)

@@ -2,23 +2,22 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from splitrail_common import log
 
-from splitrail_pod import host
-from splitrail_pod.training.environment import scrubbed
+from splitrail_pod.exchange.environment import scrubbed
+from splitrail_pod.exchange.messages import MessageError, Order, Progress, decode_progress
+from splitrail_pod.supervisor import host
 
 _log = log.get(__name__)
 _TAIL_BYTES = 8192
 _LINE_BYTES = 64 * 1024
-OnProgress = Callable[[dict[str, Any]], None]
+OnProgress = Callable[[Progress], None]
 
 
 class TrainingProcess:
@@ -76,11 +75,11 @@ class TrainingProcess:
         await asyncio.gather(*self._readers)
         return status
 
-    def order(self, word: str) -> None:
-        """Sends an order: `cancel` or `finish`. One that has ended does not mind."""
+    def order(self, order: Order) -> None:
+        """Sends an order. A process that has ended does not mind."""
         stdin = self._process.stdin
         if stdin is not None and self._process.returncode is None:
-            stdin.write(f"{word}\n".encode())
+            stdin.write(order.encode() + b"\n")
 
     def kill(self) -> None:
         """Ends it and its children at once."""
@@ -99,11 +98,13 @@ class TrainingProcess:
         assert stdout is not None, "started with a pipe"
         while line := await stdout.readline():
             try:
-                record = json.loads(line)
-            except ValueError:
-                _log.warning("the training process printed something that is no progress", line=line[:200].decode("utf-8", "replace"))
+                progress = decode_progress(line)
+            except MessageError as error:
+                _log.warning(
+                    "the training process printed something that is no progress", error=str(error), line=line[:200].decode("utf-8", "replace")
+                )
                 continue
-            on_progress(record)
+            on_progress(progress)
 
     async def _read_errors(self) -> None:
         stderr = self._process.stderr

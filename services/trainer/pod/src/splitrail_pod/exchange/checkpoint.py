@@ -2,28 +2,26 @@
 
 An uncompressed zip (``.ckpt``) with
 
-    manifest.json   {"format": 1, "epoch": k, "last": bool, "best": "last.pt" | "best.pt" | null, "history": [epoch record, ...]}
+    manifest.json   a `CheckpointManifest`
     last.pt         Ultralytics' resumable checkpoint after epoch k
     best.pt         the best weights so far without optimizer state, only when they are not those of last.pt
-
-`history` holds the `epoch` records 1 .. k of the effective timeline. `last` says that training was complete: only the final validation is missing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, Self
 
-from splitrail_pod.spool import Record, sync_directory
+from pydantic import ValidationError, model_validator
 
-_FORMAT = 1
+from splitrail_pod.exchange.messages import EpochRecord, Message, StoredFile, refusal
+from splitrail_pod.exchange.spool import sync_directory
+
 _MANIFEST = "manifest.json"
-_WEIGHTS = ("last.pt", "best.pt")
 _MAX_MANIFEST_BYTES = 64 << 20  # 100,000 epochs of 20 values are about 60 MB
 _MAX_WEIGHTS_BYTES = 16 << 30
 _CHUNK = 1 << 20
@@ -33,23 +31,24 @@ class CheckpointError(Exception):
     """The file is no packed checkpoint, or a damaged one."""
 
 
-@dataclass(frozen=True)
-class Manifest:
+class CheckpointManifest(Message):
     """What a packed checkpoint says about itself."""
 
+    format: Literal[1]
     epoch: int
+    """The last complete epoch, 1-based."""
     last: bool
-    best: str | None
-    history: list[Record]
+    """Training was complete: only the final validation is missing."""
+    best: Literal["last.pt", "best.pt"] | None
+    """The member with the best weights."""
+    history: tuple[EpochRecord, ...]
+    """Epochs 1 .. `epoch` of the effective timeline."""
 
-
-@dataclass(frozen=True)
-class Packed:
-    """A packed checkpoint on the disk."""
-
-    path: Path
-    sha256: str
-    size_bytes: int
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.history) != self.epoch or any(record.epoch != number for number, record in enumerate(self.history, 1)):
+            raise ValueError(f"its history does not hold each of the epochs 1 to {self.epoch} once")
+        return self
 
 
 class _HashingFile:
@@ -76,23 +75,19 @@ class _HashingFile:
         return self._hash.hexdigest()
 
 
-def pack(target: Path, *, last: Path, best: Path | None, best_is_last: bool, history: list[Record], final: bool) -> Packed:
+def pack(target: Path, *, last: Path, best: Path | None, best_is_last: bool, history: Sequence[EpochRecord], final: bool) -> StoredFile:
     """Copy the weights and the history into `target`; it appears under its name only when it is complete and on the disk.
 
     A copy, never a link: Ultralytics overwrites last.pt in place. Raises OSError.
     """
-    manifest = {
-        "format": _FORMAT,
-        "epoch": history[-1]["epoch"],
-        "last": final,
-        "best": "last.pt" if best_is_last else "best.pt" if best else None,
-        "history": history,
-    }
+    manifest = CheckpointManifest(
+        format=1, epoch=history[-1].epoch, last=final, best="last.pt" if best_is_last else "best.pt" if best else None, history=tuple(history)
+    )
     partial = target.with_suffix(".partial")
     with partial.open("wb") as file:
         hashing = _HashingFile(file)
         with zipfile.ZipFile(hashing, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            archive.writestr(_MANIFEST, json.dumps(manifest))
+            archive.writestr(_MANIFEST, manifest.encode())
             archive.write(last, "last.pt")
             if best is not None and not best_is_last:
                 archive.write(best, "best.pt")
@@ -100,16 +95,16 @@ def pack(target: Path, *, last: Path, best: Path | None, best_is_last: bool, his
         os.fsync(file.fileno())
     partial.rename(target)
     sync_directory(target.parent)
-    return Packed(target, hashing.hexdigest(), hashing.size)
+    return StoredFile(path=target, size_bytes=hashing.size, sha256=hashing.hexdigest())
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> CheckpointManifest:
     """The manifest alone, checked. Raises CheckpointError."""
     with _open(path) as archive:
         return _manifest(archive, path)
 
 
-def unpack(path: Path, directory: Path) -> Manifest:
+def unpack(path: Path, directory: Path) -> CheckpointManifest:
     """Write last.pt and best.pt (also when it equals last.pt) into `directory`, and return the manifest. Raises CheckpointError, OSError.
 
     The `.pt` files are still untrusted: load them with the restricted loader only.
@@ -129,32 +124,16 @@ def _open(path: Path) -> zipfile.ZipFile:
         raise CheckpointError(f"{path.name} is not a readable checkpoint ({error})") from error
 
 
-def _manifest(archive: zipfile.ZipFile, path: Path) -> Manifest:
+def _manifest(archive: zipfile.ZipFile, path: Path) -> CheckpointManifest:
     try:
         info = archive.getinfo(_MANIFEST)
         if info.file_size > _MAX_MANIFEST_BYTES:
             raise ValueError(f"its manifest has {info.file_size} bytes")
-        raw = json.loads(archive.read(info))
-        if raw["format"] != _FORMAT:
-            raise ValueError(f"its format is {raw['format']!r}, this version reads {_FORMAT}")
-        manifest = Manifest(int(raw["epoch"]), bool(raw["last"]), raw["best"], list(raw["history"]))
-        if [record["epoch"] for record in manifest.history] != list(range(1, manifest.epoch + 1)):
-            raise ValueError(f"its history does not hold each of the epochs 1 to {manifest.epoch} once")
-        if manifest.best not in (None, *_WEIGHTS):
-            raise ValueError(f"its best weights are called {manifest.best!r}")
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        zipfile.BadZipFile,
-        OSError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+        return CheckpointManifest.model_validate_json(archive.read(info))
+    except ValidationError as error:
+        raise CheckpointError(f"{path.name} is not a valid checkpoint: {refusal(error)}") from error
+    except (KeyError, ValueError, zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise CheckpointError(f"{path.name} is not a valid checkpoint: {error}") from error
-    return manifest
 
 
 def _extract(archive: zipfile.ZipFile, member: str, target: Path, path: Path) -> None:

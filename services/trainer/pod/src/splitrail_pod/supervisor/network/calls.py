@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import grpc
-from splitrail.events.v1 import run_event_pb2
-from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
-from splitrail.split.v1 import dataset_pb2, split_service_pb2, split_service_pb2_grpc
-from splitrail.trainer.v1 import job_service_pb2, job_service_pb2_grpc, run_pb2
+from splitrail.events.v1 import event_pb2
+from splitrail.internal.metrics.v1 import watermark_service_pb2, watermark_service_pb2_grpc
+from splitrail.internal.split.v1 import staging_service_pb2, staging_service_pb2_grpc
+from splitrail.internal.trainer.v1 import job_service_pb2, job_service_pb2_grpc
+from splitrail.split.v1 import dataset_pb2
+from splitrail.trainer.v1 import evaluation_pb2, job_pb2
 from splitrail_common import log
 from splitrail_common.peers import bearer
 
-from splitrail_pod.failures import FencedError
-from splitrail_pod.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.supervisor.failures import FencedError
+from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
 
 _log = log.get(__name__)
 R = TypeVar("R")
@@ -57,7 +59,7 @@ class Channels:
     metrics: grpc.aio.Channel
 
 
-class Queue:
+class JobQueue:
     """Where jobs come from."""
 
     def __init__(self, channel: grpc.aio.Channel, token_file: Path, *, worker: str, queue: str) -> None:
@@ -87,8 +89,8 @@ class AttemptCalls:
 
     def __init__(self, channels: Channels, job: job_service_pb2.ClaimedJob) -> None:
         self._jobs = job_service_pb2_grpc.JobServiceStub(channels.trainer)
-        self._splits = split_service_pb2_grpc.SplitServiceStub(channels.split)
-        self._metrics = metrics_service_pb2_grpc.MetricsServiceStub(channels.metrics)
+        self._staging = staging_service_pb2_grpc.StagingServiceStub(channels.split)
+        self._watermarks = watermark_service_pb2_grpc.WatermarkServiceStub(channels.metrics)
         self._job_id = job.job_id
         self._attempt = job.attempt
         self.token = job.attempt_token
@@ -111,7 +113,7 @@ class AttemptCalls:
         target: job_service_pb2.UploadTarget = response.targets[0]
         return target
 
-    async def commit_artifact(self, name: str, kind: run_pb2.ArtifactKind.ValueType, *, size_bytes: int, sha256: str, epoch: int = 0) -> None:
+    async def commit_artifact(self, name: str, kind: job_pb2.ArtifactKind.ValueType, *, size_bytes: int, sha256: str, epoch: int = 0) -> None:
         """Records an uploaded file, once. Also raises AwayError and BadAnswerError, the latter when the store does not hold the file as announced."""
         request = job_service_pb2.CommitArtifactRequest(job_id=self._job_id, name=name, kind=kind, size_bytes=size_bytes, sha256=sha256, epoch=epoch)
         try:
@@ -121,12 +123,12 @@ class AttemptCalls:
                 raise BadAnswerError(str(error)) from error
             raise
 
-    async def complete(self, versions: dict[str, str], evaluation: run_pb2.EvaluationResult | None) -> None:
+    async def complete(self, versions: dict[str, str], evaluation: evaluation_pb2.EvaluationResult | None) -> None:
         """Ends the job well, however long the trainer service is away."""
         request = job_service_pb2.CompleteJobRequest(job_id=self._job_id, versions=versions, evaluation=evaluation)
         await self._patiently("CompleteJob", self._jobs.CompleteJob, request, None)
 
-    async def fail(self, cause: run_event_pb2.FailureCause.ValueType, message: str, patience: float) -> bool:
+    async def fail(self, cause: event_pb2.FailureCause.ValueType, message: str, patience: float) -> bool:
         """Reports a failure; True when the job will be tried again."""
         request = job_service_pb2.FailJobRequest(job_id=self._job_id, cause=cause, message=message)
         response = await self._patiently("FailJob", self._jobs.FailJob, request, patience)
@@ -137,17 +139,17 @@ class AttemptCalls:
         request = job_service_pb2.ReleaseJobRequest(job_id=self._job_id)
         await self._patiently("ReleaseJob", self._jobs.ReleaseJob, request, patience)
 
-    async def watermark(self) -> metrics_service_pb2.GetWatermarkResponse:
+    async def watermark(self) -> watermark_service_pb2.GetWatermarkResponse:
         """How far this attempt's events are committed. Raises AioRpcError, as the publisher expects."""
-        request = metrics_service_pb2.GetWatermarkRequest(job_id=self._job_id, attempt=self._attempt)
-        return await self._metrics.GetWatermark(request, metadata=bearer(self.token), timeout=_SECONDS)
+        request = watermark_service_pb2.GetWatermarkRequest(job_id=self._job_id, attempt=self._attempt)
+        return await self._watermarks.GetWatermark(request, metadata=bearer(self.token), timeout=_SECONDS)
 
     async def manifest(
-        self, split_id: str, splits: Sequence[dataset_pb2.Split.ValueType], after_ordinal: int | None
-    ) -> AsyncIterator[split_service_pb2.StreamManifestResponse]:
+        self, split_id: str, parts: Sequence[dataset_pb2.Part.ValueType], after_ordinal: int | None
+    ) -> AsyncIterator[staging_service_pb2.StreamManifestResponse]:
         """The manifest's messages after an ordinal, as far as one stream brings them. Also raises AwayError and BadAnswerError in between."""
-        request = split_service_pb2.StreamManifestRequest(split_id=split_id, splits=splits, after_ordinal=after_ordinal)
-        stream = self._splits.StreamManifest(request, metadata=bearer(self.token), timeout=_STREAM_SECONDS)
+        request = staging_service_pb2.StreamManifestRequest(split_id=split_id, parts=parts, after_ordinal=after_ordinal)
+        stream = self._staging.StreamManifest(request, metadata=bearer(self.token), timeout=_STREAM_SECONDS)
         try:
             async for message in stream:
                 yield message

@@ -1,18 +1,18 @@
 """How an attempt can end before its time, in words that the trainer service understands."""
 
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
 
-from splitrail_pod.training.failures import Cause
+from splitrail_pod.exchange.messages import JobFailureCause
 
-FailureCause = run_event_pb2.FailureCause
+FailureCause = event_pb2.FailureCause
 MAX_MESSAGE_BYTES = 4096
 _CUT = "[...] "
-_CAUSES: dict[str, FailureCause.ValueType] = {
-    Cause.DATA: FailureCause.FAILURE_CAUSE_DATA,
-    Cause.ARGUMENTS: FailureCause.FAILURE_CAUSE_ARGUMENTS,
-    Cause.NAN: FailureCause.FAILURE_CAUSE_NAN,
-    Cause.ACCELERATOR_MEMORY: FailureCause.FAILURE_CAUSE_ACCELERATOR_MEMORY,
-    Cause.HOST_MEMORY: FailureCause.FAILURE_CAUSE_HOST_MEMORY,
+_CAUSES: dict[JobFailureCause, FailureCause.ValueType] = {
+    JobFailureCause.DATA: FailureCause.FAILURE_CAUSE_DATA,
+    JobFailureCause.ARGUMENTS: FailureCause.FAILURE_CAUSE_ARGUMENTS,
+    JobFailureCause.NAN: FailureCause.FAILURE_CAUSE_NAN,
+    JobFailureCause.ACCELERATOR_MEMORY: FailureCause.FAILURE_CAUSE_ACCELERATOR_MEMORY,
+    JobFailureCause.HOST_MEMORY: FailureCause.FAILURE_CAUSE_HOST_MEMORY,
 }
 
 
@@ -29,9 +29,9 @@ class AttemptFailedError(Exception):
         self.cause = cause
 
 
-def cause_of(name: str) -> FailureCause.ValueType:
-    """The cause that a `failed` record names; what has no counterpart (a damaged checkpoint) counts as a defect of the process."""
-    return _CAUSES.get(name, FailureCause.FAILURE_CAUSE_PROCESS)
+def cause_of(cause: JobFailureCause) -> FailureCause.ValueType:
+    """The cause of a `failed` record as the trainer service knows it; what has no counterpart (a damaged checkpoint) counts as PROCESS."""
+    return _CAUSES.get(cause, FailureCause.FAILURE_CAUSE_PROCESS)
 
 
 def describe(message: str, last_lines: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from splitrail_common import log
 
-from splitrail_pod.training.environment import scrubbed
+from splitrail_pod.exchange.environment import scrubbed
 
 _log = log.get(__name__)
 _DISTRIBUTIONS = {"ultralytics": ("ultralytics-opencv-headless", "ultralytics"), "torch": ("torch",), "splitrail": ("splitrail-trainer-pod",)}

@@ -3,9 +3,20 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from splitrail_pod.failures import AttemptFailedError, FailureCause, cause_of
-from splitrail_pod.process import TrainingProcess
-from splitrail_pod.spool import Record
+from splitrail_pod.exchange.messages import (
+    ArtifactRecord,
+    CancelledRecord,
+    CompletedRecord,
+    EndRecord,
+    EvaluationRecord,
+    FailedRecord,
+    LogRecord,
+    PlotRecord,
+    Record,
+    StartedRecord,
+)
+from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause, cause_of
+from splitrail_pod.supervisor.process import TrainingProcess
 
 _LAST_LINES = 30
 
@@ -15,31 +26,30 @@ class StoppedError(Exception):
 
 
 @dataclass
-class Outcome:
+class ProcessReport:
     """Records that matter at the end."""
 
-    artifacts: list[Record] = field(default_factory=list)
-    plots: list[Record] = field(default_factory=list)
-    evaluation: Record | None = None
+    artifacts: list[ArtifactRecord] = field(default_factory=list)
+    plots: list[PlotRecord] = field(default_factory=list)
+    evaluation: EvaluationRecord | None = None
     versions: dict[str, str] = field(default_factory=dict)
-    end: Record | None = None
-    """`finished` or `failed`."""
+    end: EndRecord | None = None
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
 
     def take(self, record: Record) -> None:
         """Keeps what is needed of a record."""
-        match record["kind"]:
-            case "artifact":
+        match record:
+            case ArtifactRecord():
                 self.artifacts.append(record)
-            case "plot":
+            case PlotRecord():
                 self.plots.append(record)
-            case "evaluation":
+            case EvaluationRecord():
                 self.evaluation = record
-            case "started":
-                self.versions = record["versions"]
-            case "log":
-                self.lines.append(record["text"])
-            case "finished" | "failed":
+            case StartedRecord():
+                self.versions = record.versions
+            case LogRecord():
+                self.lines.append(record.text)
+            case CompletedRecord() | CancelledRecord() | FailedRecord():
                 self.end = record
 
     def last_lines(self, process: TrainingProcess | None) -> str:
@@ -49,11 +59,14 @@ class Outcome:
 
     def judge(self, process: TrainingProcess, status: int) -> None:
         """Returns when the process has completed its work. Raises StoppedError, AttemptFailedError."""
-        if self.end and self.end["kind"] == "failed":
-            raise AttemptFailedError(cause_of(self.end["cause"]), self.end["message"])
-        if self.end and self.end["result"] == "completed":
-            return
-        if self.end or process.killed:
+        match self.end:
+            case CompletedRecord():
+                return
+            case CancelledRecord():
+                raise StoppedError
+            case FailedRecord():
+                raise AttemptFailedError(cause_of(self.end.cause), self.end.message)
+        if process.killed:
             raise StoppedError
         if status == -9:
             if process.likely_out_of_memory():

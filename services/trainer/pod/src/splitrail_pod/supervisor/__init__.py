@@ -1,0 +1,1 @@
+"""The supervisor: claims jobs and does them, with asyncio and the network. Imports neither torch nor Ultralytics."""

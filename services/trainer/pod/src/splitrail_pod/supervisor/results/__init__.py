@@ -1,0 +1,1 @@
+"""What leaves the pod: events, evaluation results, checkpoints, artifacts and plots."""
