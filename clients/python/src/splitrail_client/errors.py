@@ -72,7 +72,7 @@ class JobFailedError(SplitrailError):
 
 
 class ImportFailedError(SplitrailError):
-    """An import ended without a version; `report` holds its problems. With problems, the data was refused; without, the import itself failed."""
+    """An import failed or was cancelled; `report` holds its problems. With problems, the data was refused; without, the import itself failed."""
 
     def __init__(self, message: str, report: import_pb2.Import) -> None:
         super().__init__(message)
@@ -96,6 +96,10 @@ class UnreachableError(SplitrailError):
     """The gateway, a service or the object store does not answer."""
 
     exit_code = 4
+
+
+class FeedRestartedWarning(UserWarning):
+    """A watched feed starts again from its first event, because the platform was restored from a backup; earlier events are void."""
 
 
 def first_error(group: BaseExceptionGroup[E]) -> E:

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,17 +31,12 @@ TASKS = {
     "classify": dataset_pb2.TASK_CLASSIFY,
 }
 """Tasks by Ultralytics' names."""
-_SPLITS = {"train": dataset_pb2.SPLIT_TRAIN, "val": dataset_pb2.SPLIT_VAL, "test": dataset_pb2.SPLIT_TEST}
+_PARTS = {"train": dataset_pb2.PART_TRAIN, "val": dataset_pb2.PART_VAL, "test": dataset_pb2.PART_TEST}
 
 
 def version_reference(version: dataset_pb2.DatasetVersion) -> str:
     """`cells@v3`; of a draft, which has no number, its version_id."""
     return f"{version.dataset_name}@v{version.number}" if version.number else version.version_id
-
-
-def new_request_id() -> str:
-    """A request_id for one mutation, so that a retry does not repeat it."""
-    return str(uuid.uuid4())
 
 
 def import_request_id(project: str, dataset: str, manifest_digest: str, *, strict: bool, dry_run: bool) -> str:
@@ -84,16 +78,16 @@ def parse_evaluation_reference(text: str) -> EvaluationReference | None:
     return EvaluationReference(match["run"], int(match["number"])) if match else None
 
 
-def split_value(name: str) -> dataset_pb2.Split.ValueType:
+def part_value(name: str) -> dataset_pb2.Part.ValueType:
     """The enum of `train`, `val` or `test`. Raises UsageError."""
-    if name not in _SPLITS:
+    if name not in _PARTS:
         raise UsageError(f"{name!r} is not a part of a split: use train, val or test")
-    return _SPLITS[name]
+    return _PARTS[name]
 
 
-def split_name(value: dataset_pb2.Split.ValueType) -> str:
-    """`train`, `val` or `test`."""
-    return dataset_pb2.Split.Name(value).removeprefix("SPLIT_").lower()
+def part_name(value: dataset_pb2.Part.ValueType) -> str:
+    """`train`, `val` or `test`; a dash for none."""
+    return "–" if not value else dataset_pb2.Part.Name(value).removeprefix("PART_").lower()
 
 
 def split_ratios(values: Sequence[float]) -> split_pb2.SplitRatios:

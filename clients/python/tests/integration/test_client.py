@@ -5,7 +5,7 @@ import json
 import pytest
 import splitrail_client
 from click.testing import CliRunner
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
 from splitrail_client.cli import cli
 from splitrail_local.shapes import generate
 
@@ -126,10 +126,10 @@ def test_a_watch_outlives_the_service_and_ends_with_the_run(client, stack, impor
     killed = stack.kill("metrics")
     assert client.cancel(run).run_id == run.run_id
     states += [event.state.state for event in watching]
-    assert states == [run_event_pb2.JOB_STATE_QUEUED, run_event_pb2.JOB_STATE_CANCELLED]
+    assert states == [event_pb2.JOB_STATE_QUEUED, event_pb2.JOB_STATE_CANCELLED]
     assert interruptions
     stack.restored("metrics", killed)
-    assert client.run(run.reference).job.state == run_event_pb2.JOB_STATE_CANCELLED
+    assert client.run(run.reference).job.state == event_pb2.JOB_STATE_CANCELLED
 
 
 def test_refusals_name_their_fields(client, imported):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from splitrail.split.v1 import import_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2
 
 from ..client import AsyncClient
 from ..errors import ImportFailedError
@@ -19,7 +19,8 @@ from .phases import shown_phases
 _SHOWN_PROBLEMS = 20
 _IMPORT_FLAGS = {"dataset_name": "--name", "task": "--task"}
 _CREATE_FLAGS = {"task": "--task", "labels": "--label", "external_id": "--external-id"}
-_EXPORT_FLAGS = {"format": "--format", "splits": "--split"}
+_UPDATE_FLAGS = {"labels": "--label", "external_id": "--external-id"}
+_EXPORT_FLAGS = {"format": "--format", "parts": "--split"}
 
 
 @click.group()
@@ -171,6 +172,30 @@ def list_datasets(session: Session) -> None:
     """Datasets of the project, newest first."""
     items = session.run(lambda client: client.datasets())
     session.answer_list(items, documents.document, tables.datasets, "no datasets yet: splitrail dataset import PATH")
+
+
+@dataset.command("update")
+@click.argument("name")
+@click.option("--external-id", help="Your own identifier of it; an empty one removes it.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Add or change a label. Repeatable.")
+@click.option("--remove-label", "removed", multiple=True, metavar="NAME", help="Remove a label. Repeatable.")
+@with_flags(_UPDATE_FLAGS)
+def update(session: Session, name: str, *, external_id: str | None, labels: tuple[str, ...], removed: tuple[str, ...]) -> None:
+    """Change labels and external id of the dataset NAME. Refused when somebody else changes it at the same time."""
+    if external_id is None and not labels and not removed:
+        raise click.UsageError("nothing to change: give --external-id, --label or --remove-label")
+    changed = parse_assignments(labels)
+
+    async def work(client: AsyncClient) -> dataset_pb2.Dataset:
+        found = await client.dataset(name)
+        kept = {key: value for key, value in found.labels.items() if key not in removed}
+        return await client.update_dataset(found, external_id=external_id, labels={**kept, **changed} if labels or removed else None)
+
+    item = session.run(work)
+    if session.json:
+        session.document(documents.document(item))
+    else:
+        session.answer(f"{item.name} updated")
 
 
 @dataset.command("delete")
