@@ -101,7 +101,7 @@ def test_unlabelled_images_are_counted_where_they_are_left_out(invoke, tmp_path)
     done = invoke("dataset", "import", str(tmp_path / "half"))
     assert done.stdout.startswith("half@v1 12 images, 5 unlabelled, ")
     assert "5 images unlabelled, so in no split" in done.stderr
-    assert json.loads(invoke("dataset", "import", str(tmp_path / "half"), "-o", "json").stdout)["version"]["unlabelledCount"] == "5"
+    assert json.loads(invoke("dataset", "import", str(tmp_path / "half"), "-o", "json").stdout)["version"]["unlabelledCount"] == 5
     assert invoke("split", "create", "half@v1").exit_code == 0
     exported = invoke("dataset", "export", "half@v1", str(tmp_path / "out"))
     assert "7 images" in exported.stdout
