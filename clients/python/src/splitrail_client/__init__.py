@@ -25,7 +25,7 @@ from splitrail.trainer.v1.run_pb2 import Run
 
 from .client import AsyncClient
 from .connection import DEFAULT_PROJECT, Connection, find_connection
-from .errors import FeedRestartedWarning, ImportFailedError, JobFailedError, RefusedError, SplitrailError, UnreachableError, UsageError, Violation
+from .errors import ImportFailedError, JobFailedError, RefusedError, SplitrailError, UnreachableError, UsageError, Violation
 from .export import ExportProgress, ExportResult
 from .sync import Client
 from .transfer import ImportProgress, ImportResult
@@ -49,7 +49,6 @@ __all__ = [
     "ExportProgress",
     "ExportResult",
     "FeedEvent",
-    "FeedRestartedWarning",
     "Import",
     "ImportFailedError",
     "ImportProgress",

@@ -98,10 +98,6 @@ class UnreachableError(SplitrailError):
     exit_code = 4
 
 
-class FeedRestartedWarning(UserWarning):
-    """A watched feed starts again from its first event, because the platform was restored from a backup; earlier events are void."""
-
-
 def first_error(group: BaseExceptionGroup[E]) -> E:
     """The first error of several that were raised together."""
     error = group.exceptions[0]

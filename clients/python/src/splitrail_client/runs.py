@@ -105,8 +105,8 @@ class RunClient(BaseClient):
         """Each event of a run exactly once and in order: past ones, then live, until the run ends. Reconnects by itself.
 
         `on_progress` is called with the progress of the running epoch, `on_interruption` with the error and the seconds until the next attempt,
-        `on_restart` when the feed starts again from its first event, after the platform was restored from a backup: forget the earlier events
-        then. Without `on_restart`, a FeedRestartedWarning is issued.
+        `on_restart` before the feed starts again from its first event, because the platform was restored from a backup: forget the earlier
+        events then. Without `on_restart`, RefusedError (CURSOR_OUT_OF_RANGE) is raised instead.
         """
         messages = self.watch_messages(run, after_seq=after_seq, on_interruption=on_interruption, on_restart=on_restart)
         async with aclosing(messages):

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail.split.v1 import import_pb2, import_service_pb2
 
 from .channel import Answer, Channel
-from .errors import BROKEN_CODES, FeedRestartedWarning, SplitrailError, UnreachableError
+from .errors import BROKEN_CODES, SplitrailError, UnreachableError
 
 _PASSING_CODES = frozenset(
     {
@@ -28,8 +27,8 @@ _IMPORT_ENDS = (import_pb2.IMPORT_STATE_SUCCEEDED, import_pb2.IMPORT_STATE_FAILE
 
 OnInterruption = Callable[[SplitrailError, float], None]
 """Called with the error and the seconds until the next attempt."""
-OnRestart = Callable[[], None]
-"""Called when the feed starts again from its first event: what was read of it is void."""
+OnRestart = Callable[[SplitrailError], None]
+"""Called with the refusal before the feed starts again from its first event: forget what was read of it."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,9 @@ async def watch_run(
 ) -> AsyncGenerator[metrics_service_pb2.WatchRunResponse, None]:
     """Messages of a run's (or evaluation's) feed after `after_seq`, without heartbeats; the last one is `closed` (CLOSED_REASON_ENDED).
 
-    `incarnation`: that of the message whose cursor `after_seq` is. When the feed has another one by now (after a restore from a backup), the
-    watch starts again from the first event, and says so before: by `on_restart`, or else by a FeedRestartedWarning.
+    `incarnation`: that of the message whose cursor `after_seq` is. After a restore from a backup the feed has another one, and a cursor means
+    nothing any more: then `on_restart` is called and the watch starts again from the first event. Without `on_restart`, RefusedError
+    (CURSOR_OUT_OF_RANGE) is raised, since the caller would not know what to forget.
 
     Every event comes exactly once and in order, also across broken connections; batch progress is passed on as it arrives.
     Raises RefusedError (no such run, no permission), or the last connection error after `policy.give_up` seconds without a message.
@@ -134,19 +134,12 @@ async def watch_run(
                     if kind == "closed":
                         return
         except SplitrailError as error:
-            if error.reason == _CURSOR_REASON and (cursor or incarnation):
+            if error.reason == _CURSOR_REASON and (cursor or incarnation) and on_restart is not None:
                 cursor, incarnation = 0, ""
-                _restarted(on_restart)
+                on_restart(error)
                 continue
             problem = error
         await interruptions.pause(problem)
-
-
-def _restarted(on_restart: OnRestart | None) -> None:
-    if on_restart is not None:
-        on_restart()
-    else:
-        warnings.warn("the feed starts again from its first event: what was read of it is void", FeedRestartedWarning, stacklevel=2)
 
 
 async def watch_import(

@@ -13,7 +13,7 @@ from splitrail.trainer.v1 import evaluation_pb2, job_pb2, run_service_pb2
 from splitrail_client.cli import documents, tables
 from splitrail_client.cli.live import Display, render
 from splitrail_client.cli.view import View, epoch_line, result_line
-from splitrail_client.errors import UnreachableError
+from splitrail_client.errors import RefusedError, UnreachableError
 
 
 def drawn(renderable, width=100, terminal=False):
@@ -74,6 +74,15 @@ def test_a_roll_back_drops_the_void_epochs_and_says_so(view, make_epoch):
     view.apply(make_epoch(9, 2, 5, attempt=2))
     assert sorted(view.rows) == [1, 2]
     assert view.apply(event(10, attempt=2, rolled_back=events.RolledBack(epoch=2))) is None
+
+
+def test_a_feed_that_starts_again_is_shown_from_its_first_event(view, make_epoch, make_state):
+    file = io.StringIO()
+    Display(view, Console(file=file, width=120)).restarted(RefusedError("another incarnation"))
+    assert file.getvalue() == "cells/1 the platform was restored from a backup: the feed is shown again from its first event\n"
+    view.apply(make_state(1, events.JOB_STATE_RUNNING))
+    view.apply(make_epoch(2, 1, 5))
+    assert (view.state, sorted(view.rows)) == ("running", [1])
 
 
 def test_a_second_attempt_says_where_it_goes_on(view):

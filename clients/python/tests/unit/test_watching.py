@@ -7,7 +7,7 @@ import grpc
 import pytest
 from splitrail.events.v1 import event_pb2
 from splitrail.metrics.v1 import metrics_service_pb2
-from splitrail_client.errors import FeedRestartedWarning, RefusedError, SplitrailError, UnreachableError
+from splitrail_client.errors import RefusedError, SplitrailError, UnreachableError
 from splitrail_client.watching import RetryPolicy, watch_run
 
 QUICK = RetryPolicy(give_up=20, silence=5, first_pause=0.01, longest_pause=0.05)
@@ -77,18 +77,17 @@ async def test_a_restored_platform_is_watched_from_the_first_event_and_it_is_sai
 
     feed.before = restore
     restarts = []
-    messages = await watched(peer, on_restart=lambda: restarts.append(len(feed.cursors)))
+    messages = await watched(peer, on_restart=restarts.append)
     assert sequence(messages) == [1, 2, 3, 4, *range(1, 10)]
     assert {message.incarnation for message in messages[-9:]} == {"second"}
-    assert (len(restarts), feed.cursors[-1]) == (1, 0)
+    assert ([error.reason for error in restarts], feed.cursors[-1]) == (["CURSOR_OUT_OF_RANGE"], 0)
 
 
-async def test_a_stored_position_of_another_incarnation_warns(peer, feed):
-    with pytest.warns(FeedRestartedWarning):
-        messages = [item async for item in watch_run(peer.channel, "run-1", 4, incarnation="before the restore", policy=QUICK)]
-    assert sequence(messages) == list(range(1, 10))
-    again = [item async for item in watch_run(peer.channel, "run-1", 4, incarnation=messages[-1].incarnation, policy=QUICK)]
-    assert sequence(again) == list(range(5, 10))
+async def test_a_stored_position_of_another_incarnation_is_refused(peer, feed):
+    with pytest.raises(RefusedError) as refused:
+        await watched(peer, after_seq=4, incarnation="before the restore")
+    assert refused.value.reason == "CURSOR_OUT_OF_RANGE"
+    assert sequence(await watched(peer, after_seq=4, incarnation=feed.incarnation)) == list(range(5, 10))
 
 
 async def test_a_silent_connection_counts_as_dead(peer, feed):

@@ -56,7 +56,7 @@ class Display:
         """Says that the connection was lost and when the next attempt is."""
         self._line(self.view.interrupted(error.message, seconds))
 
-    def restarted(self) -> None:
+    def restarted(self, _: SplitrailError) -> None:
         """Says that the feed starts again."""
         self._line(self.view.restarted())
 
