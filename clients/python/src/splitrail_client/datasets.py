@@ -11,9 +11,10 @@ from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, export_service_
 
 from .base import BaseClient
 from .errors import UsageError
-from .export import FORMATS, Export, ExportProgress, ExportResult
+from .export import Export, ExportProgress, ExportResult
 from .references import dataset_name, part_value, task_value
 from .transfer import ImportProgress, ImportResult, ImportSpec, Transfer
+from .vocabulary import EXPORT_FORMATS
 
 DatasetLike = dataset_pb2.Dataset | str
 """A dataset or its name."""
@@ -58,15 +59,15 @@ class DatasetClient(BaseClient):
         same export.
         Raises UsageError for any other folder, RefusedError for a part that has no images.
         """
-        if format not in FORMATS:
-            raise UsageError(f"{format!r} is not an export format: use {' or '.join(FORMATS)}")
+        if format not in EXPORT_FORMATS:
+            raise UsageError(f"{format!r} is not an export format: use {' or '.join(EXPORT_FORMATS)}")
         resolved = await self._resolve(reference)
         request = export_service_pb2.ExportVersionRequest(
             dataset_id=resolved.version.dataset_id,
             version_id=resolved.version.version_id,
             split_id=resolved.split_id,
             parts=[part_value(part) for part in ([parts] if isinstance(parts, str) else parts)],
-            format=FORMATS[format],
+            format=EXPORT_FORMATS[format],
             include_unlabelled=include_unlabelled,
         )
         result = await Export(self.channel, request, Path(folder), progress or _ignore).run()

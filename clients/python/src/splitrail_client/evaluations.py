@@ -12,6 +12,7 @@ from .errors import JobFailedError, RefusedError
 from .references import parse_evaluation_reference, part_name, part_value, to_values
 from .runs import RunClient, RunLike
 from .splits import SplitClient
+from .vocabulary import word
 
 EvaluationLike = evaluation_pb2.Evaluation | str
 """An evaluation, `cells/17/eval/2`, or an evaluation_id."""
@@ -89,5 +90,5 @@ def ending(job: job_pb2.Job) -> str:
     """`failed (nan): the loss became NaN`, `was cancelled`: how an unsuccessful job ended."""
     if job.state == event_pb2.JOB_STATE_CANCELLED:
         return "was cancelled"
-    cause = event_pb2.FailureCause.Name(job.cause).removeprefix("FAILURE_CAUSE_").lower().replace("_", " ")
-    return "failed" + (f" ({cause})" if job.cause else "") + (f": {job.message}" if job.message else "")
+    cause = word(event_pb2.FailureCause, job.cause).replace("_", " ")
+    return "failed" + (f" ({cause})" if cause else "") + (f": {job.message}" if job.message else "")

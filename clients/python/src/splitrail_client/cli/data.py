@@ -7,11 +7,12 @@ from splitrail.split.v1 import dataset_pb2, import_pb2
 
 from ..client import AsyncClient
 from ..errors import ImportFailedError
-from ..export import FORMATS, ExportResult
-from ..references import TASKS, parse_assignments
+from ..export import ExportResult
+from ..references import parse_assignments
 from ..source import Source
 from ..text import counted, human_size, plain
 from ..transfer import ImportProgress, ImportResult
+from ..vocabulary import EXPORT_FORMATS, PARTS, TASKS
 from . import documents, tables
 from .options import Session, with_flags, with_session
 from .phases import shown_phases
@@ -114,8 +115,8 @@ def left_out(source: Source) -> str:
 @dataset.command("export")
 @click.argument("reference", metavar="REF")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="yolo", show_default=True, help="Layout of the folder.")
-@click.option("--split", "parts", multiple=True, type=click.Choice(["train", "val", "test"]), help="Only this part; may be repeated. Default: all.")
+@click.option("--format", "format_", type=click.Choice(list(EXPORT_FORMATS)), default="yolo", show_default=True, help="Layout of the folder.")
+@click.option("--split", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only this part; may be repeated. Default: all.")
 @click.option("--include-unlabelled", is_flag=True, help="Also images in no part of the split, such as unlabelled ones.")
 @with_flags(_EXPORT_FLAGS)
 def export(session: Session, reference: str, folder: Path, *, format_: str, parts: tuple[str, ...], include_unlabelled: bool) -> None:

@@ -12,6 +12,7 @@ from ..errors import JobFailedError
 from ..evaluations import ending
 from ..references import part_name
 from ..text import counted
+from ..vocabulary import PARTS
 from . import documents, tables
 from .following import detached, follow
 from .metrics import MetricNames, fraction, metric_names
@@ -38,7 +39,7 @@ def evaluate() -> None:
 
 @evaluate.command("run")
 @click.argument("reference", metavar="RUN")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Part of the split to evaluate on.")
+@click.option("--split", type=click.Choice(list(PARTS)), default="test", show_default=True, help="Part of the split to evaluate on.")
 @click.option("--on", metavar="REF", help="Evaluate on another split, cells@v3#2. Default: the run's own.")
 @click.option("--force", is_flag=True, help="Evaluate even if the run was trained on some of these images; the result says so.")
 @click.option("--conf", type=float, help="Minimum confidence of a prediction.")

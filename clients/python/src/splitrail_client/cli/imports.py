@@ -3,12 +3,11 @@
 import click
 from splitrail.split.v1 import import_pb2
 
+from ..vocabulary import IMPORT_STATES
 from . import tables
 from .documents import document
 from .options import Session, with_session
 from .words import import_state_name
-
-_STATES = [name.removeprefix("IMPORT_STATE_").lower() for name, value in import_pb2.ImportState.items() if value]
 
 
 @click.group("import")
@@ -18,12 +17,12 @@ def import_() -> None:
 
 @import_.command("ls")
 @click.option("--dataset", default="", metavar="NAME", help="Only imports into this dataset.")
-@click.option("--state", type=click.Choice(_STATES), help="Only imports in this state.")
+@click.option("--state", type=click.Choice(list(IMPORT_STATES)), help="Only imports in this state.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
 @with_session
 def list_imports(session: Session, dataset: str, state: str | None, limit: int) -> None:
     """Imports of the project, newest first."""
-    wanted = import_pb2.ImportState.Value(f"IMPORT_STATE_{state.upper()}") if state else import_pb2.IMPORT_STATE_UNSPECIFIED
+    wanted = IMPORT_STATES[state] if state else import_pb2.IMPORT_STATE_UNSPECIFIED
     items = session.run(lambda client: client.imports(dataset, state=wanted, limit=limit))
     session.answer_list(items, document, tables.imports, "no imports yet: splitrail dataset import PATH")
 

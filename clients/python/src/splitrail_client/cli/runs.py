@@ -8,14 +8,13 @@ from splitrail.trainer.v1 import run_pb2
 from ..client import AsyncClient
 from ..references import from_value, parse_evaluation_reference
 from ..text import human_seconds, human_size
+from ..vocabulary import JOB_STATES
 from . import tables
 from .documents import document
 from .following import follow_run
 from .metrics import MetricNames, metric_names, named
 from .options import Session, with_session
 from .words import artifact_name, evaluation_reference, level_name, state_name
-
-_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 @click.group()
@@ -24,14 +23,14 @@ def run() -> None:
 
 
 @run.command("ls")
-@click.option("--state", type=click.Choice(_STATES), help="Only runs in this state.")
+@click.option("--state", type=click.Choice(list(JOB_STATES)), help="Only runs in this state.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
 @with_session
 def list_runs(session: Session, state: str | None, limit: int) -> None:
     """Runs of the project, newest first."""
 
     async def work(client: AsyncClient) -> tuple[list[run_pb2.Run], dict[str, metrics_pb2.RunSummary], MetricNames]:
-        wanted = event_pb2.JobState.Value(f"JOB_STATE_{state.upper()}") if state else event_pb2.JOB_STATE_UNSPECIFIED
+        wanted = JOB_STATES[state] if state else event_pb2.JOB_STATE_UNSPECIFIED
         runs = await client.runs(state=wanted, limit=limit)
         return runs, dict(await client.summaries(runs)), await metric_names(client)
 

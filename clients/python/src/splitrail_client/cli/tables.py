@@ -13,8 +13,9 @@ from splitrail.trainer.v1 import evaluation_pb2, job_pb2, run_pb2, run_service_p
 
 from ..references import from_value, method_name, part_name, version_reference
 from ..text import counted, plain
+from ..vocabulary import word
 from .metrics import MetricNames, fraction, named
-from .words import difference_name, evaluation_reference, field_name, import_state_name, state_name, word
+from .words import difference_name, evaluation_reference, field_name, import_state_name, state_name
 
 STATE_STYLES: Mapping[str, str] = {"queued": "yellow", "running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "magenta"}
 
@@ -63,7 +64,7 @@ def datasets(items: Sequence[dataset_pb2.Dataset]) -> Table:
     made = table("DATASET", "NEWEST", "TASK", "CREATED")
     for item in items:
         newest = f"{item.name}@v{item.latest_version}" if item.latest_version else "none"
-        made.add_row(*cells(item.name, newest, word(dataset_pb2.Task, item.task, "TASK_"), local_time(item.create_time)))
+        made.add_row(*cells(item.name, newest, word(dataset_pb2.Task, item.task), local_time(item.create_time)))
     return made
 
 
@@ -226,8 +227,8 @@ def schema(items: Sequence[run_service_pb2.ArgumentDescriptor]) -> Table:
     for item in items:
         if item.group != group:
             group = item.group
-            made.add_row(Text(word(run_service_pb2.ArgumentGroup, group, "ARGUMENT_GROUP_"), style="bold cyan"))
-        kind = word(run_service_pb2.ArgumentType, item.type, "ARGUMENT_TYPE_")
+            made.add_row(Text(word(run_service_pb2.ArgumentGroup, group), style="bold cyan"))
+        kind = word(run_service_pb2.ArgumentType, item.type)
         made.add_row(*cells(item.name, kind, _default(item), _range(item), item.help))
     return made
 

@@ -7,8 +7,8 @@ from splitrail.events.v1 import event_pb2
 from splitrail.metrics.v1 import metrics_pb2
 
 from ..text import human_seconds
+from ..vocabulary import word
 from .metrics import MetricNames, named
-from .words import word
 
 
 @dataclass
@@ -41,7 +41,7 @@ class View:
         if kind == "attempt_started":
             return self._attempt(event.attempt, event.attempt_started)
         if kind == "stage":
-            self.stage = word(event_pb2.Stage, event.stage.stage, "STAGE_")
+            self.stage = word(event_pb2.Stage, event.stage.stage)
             self.progress = None
             return self.stage
         if kind == "epoch":
@@ -96,13 +96,13 @@ class View:
         return sum(seconds) / len(seconds) * (self.epochs - self.epochs_done)
 
     def _state(self, change: event_pb2.StateChanged) -> str:
-        self.state = word(event_pb2.JobState, change.state, "JOB_STATE_")
+        self.state = word(event_pb2.JobState, change.state)
         self.progress = None
         if change.state in (event_pb2.JOB_STATE_SUCCEEDED, event_pb2.JOB_STATE_FAILED, event_pb2.JOB_STATE_CANCELLED):
             self.stage = self.note = ""
         elif change.state == event_pb2.JOB_STATE_QUEUED:
             self.stage = ""
-        cause = word(event_pb2.FailureCause, change.cause, "FAILURE_CAUSE_").replace("_", " ")
+        cause = word(event_pb2.FailureCause, change.cause).replace("_", " ")
         reason = ": ".join(part for part in (cause, change.message) if part)
         if reason:
             self.note = reason
