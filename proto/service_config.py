@@ -1,7 +1,8 @@
 """Writes service_config.json from the contracts (`python proto/service_config.py`): which calls a gRPC client may repeat by itself.
 
 UNAVAILABLE is repeated on every unary RPC: reads, and mutations, all of which carry a request_id. Never on a stream, which is opened again
-from its cursor instead. Run with the project's virtual environment. The Go module embeds a copy, because a module cannot read beyond itself.
+from its cursor instead. Run with the project's virtual environment. The Go module and the Python package hold copies, because neither can
+read beyond itself.
 """
 
 import json
@@ -12,7 +13,10 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / "service_config.json"
-COPIES = [HERE.parent / "clients" / "go" / "service_config.json"]
+COPIES = [
+    HERE.parent / "clients" / "go" / "service_config.json",
+    HERE.parent / "clients" / "python" / "src" / "splitrail_client" / "service_config.json",
+]
 RETRY_POLICY = {
     "maxAttempts": 4,
     "initialBackoff": "0.1s",

@@ -132,7 +132,7 @@ def test_the_evaluation_names_its_split(story: Story):
     assert evaluation["part"] == "PART_TEST"
     assert 0 < evaluation["result"]["overall"]["mAP50"] <= 1
     assert {item["className"] for item in evaluation["result"]["classes"]}
-    assert int(evaluation["contaminatedImages"]) == 0
+    assert evaluation["contaminatedImages"] == 0
 
 
 def test_plots_open_with_a_plain_get_and_expire(story: Story, command: Command, api: httpx.Client):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from splitrail.split.v1 import dataset_pb2, import_pb2
-from splitrail.trainer.v1 import run_pb2
+from splitrail.trainer.v1 import evaluation_pb2, run_pb2
 from splitrail_client.cli import documents
 from splitrail_client.transfer import ImportResult
 from splitrail_local import demo
@@ -26,7 +26,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with the command lines of a `splitrail` whose answers are neither the newest version nor the newest run."""
     version = dataset_pb2.DatasetVersion(dataset_name="cells", number=3, image_count=7)
     report = import_pb2.Import(version=version)
-    evaluation = run_pb2.Evaluation(run_reference="cells/8", number=2, result=run_pb2.EvaluationResult(overall={"mAP50": 0.75}))
+    evaluation = evaluation_pb2.Evaluation(run_reference="cells/8", number=2, result=evaluation_pb2.EvaluationResult(overall={"mAP50": 0.75}))
     answers = {
         "dataset import": documents.import_report(report, [], ImportResult(report, 0, 0)),
         "train data=cells@v3": documents.document(run_pb2.Run(reference="cells/8")),

@@ -13,12 +13,15 @@ client.history(run)
 print(client.evaluate(run, split="test").result.overall["mAP50"])
 """
 
-from splitrail.metrics.v1.metrics_pb2 import Epoch, FeedEvent, Plot
+from splitrail.metrics.v1.metrics_pb2 import EpochMetrics, FeedEvent, MetricDescriptor, Plot
 from splitrail.split.v1.dataset_pb2 import Annotation, Box, Dataset, DatasetVersion
 from splitrail.split.v1.import_pb2 import Import, Problem
+from splitrail.split.v1.project_pb2 import Project
 from splitrail.split.v1.split_pb2 import SplitRevision
 from splitrail.split.v1.version_pb2 import AnnotationList, AssetMetadata, AssetUpsert
-from splitrail.trainer.v1.run_pb2 import Artifact, Evaluation, Run
+from splitrail.trainer.v1.evaluation_pb2 import Evaluation
+from splitrail.trainer.v1.job_pb2 import Artifact
+from splitrail.trainer.v1.run_pb2 import Run
 
 from .client import AsyncClient
 from .connection import DEFAULT_PROJECT, Connection, find_connection
@@ -41,7 +44,7 @@ __all__ = [
     "Dataset",
     "DatasetVersion",
     "DraftChange",
-    "Epoch",
+    "EpochMetrics",
     "Evaluation",
     "ExportProgress",
     "ExportResult",
@@ -51,8 +54,10 @@ __all__ = [
     "ImportProgress",
     "ImportResult",
     "JobFailedError",
+    "MetricDescriptor",
     "Plot",
     "Problem",
+    "Project",
     "RefusedError",
     "Run",
     "SplitRevision",

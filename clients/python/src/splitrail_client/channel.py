@@ -1,8 +1,9 @@
 """One gRPC channel to the gateway: deadlines, token, keepalive, safe retries, and gRPC errors translated to SplitrailError."""
 
 import asyncio
-import json
+import uuid
 from collections.abc import AsyncGenerator, Callable
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -11,8 +12,10 @@ from splitrail.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from splitrail.split.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from splitrail.split.v1.export_service_pb2_grpc import ExportServiceStub
 from splitrail.split.v1.import_service_pb2_grpc import ImportServiceStub
+from splitrail.split.v1.project_service_pb2_grpc import ProjectServiceStub
 from splitrail.split.v1.split_service_pb2_grpc import SplitServiceStub
 from splitrail.split.v1.version_service_pb2_grpc import VersionServiceStub
+from splitrail.trainer.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from splitrail.trainer.v1.run_service_pb2_grpc import RunServiceStub
 
 from .connection import Connection
@@ -23,8 +26,10 @@ if TYPE_CHECKING:  # the asynchronous face of the stubs exists for type checkers
     from splitrail.split.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub
     from splitrail.split.v1.export_service_pb2_grpc import ExportServiceAsyncStub
     from splitrail.split.v1.import_service_pb2_grpc import ImportServiceAsyncStub
+    from splitrail.split.v1.project_service_pb2_grpc import ProjectServiceAsyncStub
     from splitrail.split.v1.split_service_pb2_grpc import SplitServiceAsyncStub
     from splitrail.split.v1.version_service_pb2_grpc import VersionServiceAsyncStub
+    from splitrail.trainer.v1.evaluation_service_pb2_grpc import EvaluationServiceAsyncStub
     from splitrail.trainer.v1.run_service_pb2_grpc import RunServiceAsyncStub
 
 Answer = TypeVar("Answer", bound=Message)
@@ -33,21 +38,8 @@ DEADLINE_SECONDS = 30.0
 LONG_DEADLINE_SECONDS = 180.0
 """Deadline of a unary call that processes all files of a source or all images of a version."""
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-_SERVICE_CONFIG = {
-    # Safe: each of the calls made here may be repeated (reads, idempotent ones, and creations under one request_id).
-    "methodConfig": [
-        {
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.2s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
+# Which calls gRPC repeats by itself, as in proto/service_config.json: unary ones, when a service is UNAVAILABLE.
+_SERVICE_CONFIG = files("splitrail_client").joinpath("service_config.json").read_text()
 
 
 class Channel:
@@ -62,7 +54,7 @@ class Channel:
             ("grpc.min_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 5_000),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+            ("grpc.service_config", _SERVICE_CONFIG),
             ("grpc.enable_http_proxy", 0 if connection.is_loopback else 1),
         ]
         if connection.is_tls:
@@ -70,12 +62,14 @@ class Channel:
         else:
             self._channel = grpc.aio.insecure_channel(connection.target, options=options)
         self._metadata = (("authorization", f"Bearer {connection.token}"),)
+        self.projects: ProjectServiceAsyncStub = ProjectServiceStub(self._channel)
         self.datasets: DatasetServiceAsyncStub = DatasetServiceStub(self._channel)
         self.exports: ExportServiceAsyncStub = ExportServiceStub(self._channel)
         self.imports: ImportServiceAsyncStub = ImportServiceStub(self._channel)
         self.splits: SplitServiceAsyncStub = SplitServiceStub(self._channel)
         self.versions: VersionServiceAsyncStub = VersionServiceStub(self._channel)
         self.runs: RunServiceAsyncStub = RunServiceStub(self._channel)
+        self.evaluations: EvaluationServiceAsyncStub = EvaluationServiceStub(self._channel)
         self.metrics: MetricsServiceAsyncStub = MetricsServiceStub(self._channel)
 
     @property
@@ -90,7 +84,10 @@ class Channel:
     async def call(
         self, method: Callable[..., grpc.aio.UnaryUnaryCall[Any, Answer]], request: Message, *, seconds: float = DEADLINE_SECONDS
     ) -> Answer:
-        """One unary call with a deadline. Raises SplitrailError."""
+        """One unary call with a deadline. Every mutation gets a request_id, so that it can be repeated. Raises SplitrailError."""
+        identifier = request.DESCRIPTOR.fields_by_name.get("request_id")
+        if identifier is not None and not getattr(request, identifier.name):
+            setattr(request, identifier.name, str(uuid.uuid4()))
         try:
             return await method(request, timeout=seconds, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:

@@ -72,7 +72,7 @@ class JobFailedError(SplitrailError):
 
 
 class ImportFailedError(SplitrailError):
-    """An import ended without a version; `report` holds its problems. With problems, the data was refused; without, the import itself failed."""
+    """An import failed or was cancelled; `report` holds its problems. With problems, the data was refused; without, the import itself failed."""
 
     def __init__(self, message: str, report: import_pb2.Import) -> None:
         super().__init__(message)

@@ -25,7 +25,6 @@ from .text import plain
 from .transfer import NO_PROXY, TIMEOUT
 from .watching import Interruptions, OnInterruption, RetryPolicy, with_silence_limit
 
-FORMATS = {"yolo": export_service_pb2.EXPORT_FORMAT_YOLO, "coco": export_service_pb2.EXPORT_FORMAT_COCO}
 LOCK_FILE = "split.lock.json"
 """The first file of every export; it identifies the export."""
 DOWNLOADS_AT_ONCE = 8

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from splitrail.split.v1 import dataset_pb2, split_pb2
 
 from .errors import UsageError
 from .source import is_one_file, without_ending
+from .vocabulary import METHODS, PARTS, TASKS, word
 
 Scalar = str | float | bool | None
 """Value of a training argument; int counts as float."""
@@ -23,26 +23,11 @@ _NUMBER = re.compile(r"^[+-]?([0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-
 _EXACT = 2**53  # beyond it, protobuf's Value cannot hold an integer
 _WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "none": None, "null": None}
 _TOLERANCE = 1e-6 * (1 + 1e-9)  # as the service has it
-_METHODS = {"stratified": split_pb2.SPLIT_METHOD_STRATIFIED, "random": split_pb2.SPLIT_METHOD_RANDOM, "hash": split_pb2.SPLIT_METHOD_HASH}
-TASKS = {
-    "detect": dataset_pb2.TASK_DETECT,
-    "segment": dataset_pb2.TASK_SEGMENT,
-    "pose": dataset_pb2.TASK_POSE,
-    "obb": dataset_pb2.TASK_OBB,
-    "classify": dataset_pb2.TASK_CLASSIFY,
-}
-"""Tasks by Ultralytics' names."""
-_SPLITS = {"train": dataset_pb2.SPLIT_TRAIN, "val": dataset_pb2.SPLIT_VAL, "test": dataset_pb2.SPLIT_TEST}
 
 
 def version_reference(version: dataset_pb2.DatasetVersion) -> str:
     """`cells@v3`; of a draft, which has no number, its version_id."""
     return f"{version.dataset_name}@v{version.number}" if version.number else version.version_id
-
-
-def new_request_id() -> str:
-    """A request_id for one mutation, so that a retry does not repeat it."""
-    return str(uuid.uuid4())
 
 
 def import_request_id(project: str, dataset: str, manifest_digest: str, *, strict: bool, dry_run: bool) -> str:
@@ -84,16 +69,16 @@ def parse_evaluation_reference(text: str) -> EvaluationReference | None:
     return EvaluationReference(match["run"], int(match["number"])) if match else None
 
 
-def split_value(name: str) -> dataset_pb2.Split.ValueType:
+def part_value(name: str) -> dataset_pb2.Part.ValueType:
     """The enum of `train`, `val` or `test`. Raises UsageError."""
-    if name not in _SPLITS:
+    if name not in PARTS:
         raise UsageError(f"{name!r} is not a part of a split: use train, val or test")
-    return _SPLITS[name]
+    return PARTS[name]
 
 
-def split_name(value: dataset_pb2.Split.ValueType) -> str:
-    """`train`, `val` or `test`."""
-    return dataset_pb2.Split.Name(value).removeprefix("SPLIT_").lower()
+def part_name(value: dataset_pb2.Part.ValueType) -> str:
+    """`train`, `val` or `test`; a dash for none."""
+    return word(dataset_pb2.Part, value) or "–"
 
 
 def split_ratios(values: Sequence[float]) -> split_pb2.SplitRatios:
@@ -131,14 +116,14 @@ class SplitOptions(TypedDict, total=False):
 
 def split_method(name: str) -> split_pb2.SplitMethod.ValueType:
     """The enum of `stratified`, `random` or `hash`. Raises UsageError."""
-    if name not in _METHODS:
-        raise UsageError(f"{name!r} is not a split method: use {', '.join(_METHODS)}")
-    return _METHODS[name]
+    if name not in METHODS:
+        raise UsageError(f"{name!r} is not a split method: use {', '.join(METHODS)}")
+    return METHODS[name]
 
 
 def method_name(value: split_pb2.SplitMethod.ValueType) -> str:
     """`stratified`, `random`, `hash` or `imported`."""
-    return split_pb2.SplitMethod.Name(value).removeprefix("SPLIT_METHOD_").lower()
+    return word(split_pb2.SplitMethod, value)
 
 
 def group_by(rule: str) -> split_pb2.GroupBy:
@@ -155,13 +140,13 @@ def group_by(rule: str) -> split_pb2.GroupBy:
     raise UsageError(f"{rule!r} is not a grouping rule: use folder, metadata:KEY, name:PATTERN or near:BITS")
 
 
-def parse_assignments(words: Sequence[str]) -> dict[str, str]:
+def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     """`["epochs=20", ...]` by name. Raises UsageError for a word without '=' or a name given twice."""
     found: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
         if not equals or not name:
-            raise UsageError(f"{word!r} is not of the form name=value")
+            raise UsageError(f"{assignment!r} is not of the form name=value")
         if name in found:
             raise UsageError(f"{name} is given twice")
         found[name] = value

@@ -4,18 +4,20 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Unpack
 
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2, version_pb2, version_service_pb2
-from splitrail.trainer.v1 import run_pb2, run_service_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, project_pb2, split_pb2, split_service_pb2, version_pb2, version_service_pb2
+from splitrail.trainer.v1 import evaluation_pb2, job_pb2, run_pb2, run_service_pb2
 
 from .blocking import BlockingClient
-from .client import EvaluationLike, RunLike
+from .datasets import DatasetLike
+from .evaluations import EvaluationLike
 from .export import ExportProgress, ExportResult
 from .references import SplitOptions
+from .runs import RunLike
 from .transfer import ImportProgress, ImportResult
 from .versions import DraftChange, VersionLike
-from .watching import OnInterruption
+from .watching import OnInterruption, OnRestart
 
 
 class Client(BlockingClient):
@@ -24,6 +26,29 @@ class Client(BlockingClient):
     Callbacks are called from another thread. Closes itself when it is no longer used, and at the end of the program; or use it as a context
     manager.
     """
+
+    def create_project(self, project_id: str, *, external_id: str = "", labels: Mapping[str, str] | None = None) -> project_pb2.Project:
+        """Creates a project. `project_id`: lower-case letters, digits and inner hyphens, at most 40; it is never reused.
+
+        Raises RefusedError (ALREADY_EXISTS) when the project_id or the external_id is taken, ROLE_MISSING without the role admin.
+        """
+        return self._wait(lambda: self._client.create_project(project_id, external_id=external_id, labels=labels))
+
+    def get_project(self, project_id: str) -> project_pb2.Project:
+        """A project by its id."""
+        return self._wait(lambda: self._client.get_project(project_id))
+
+    def projects(self, *, include_archived: bool = False) -> list[project_pb2.Project]:
+        """Projects that the caller can see, by id."""
+        return self._wait(lambda: self._client.projects(include_archived=include_archived))
+
+    def archive_project(self, project_id: str) -> project_pb2.Project:
+        """Archives a project: it can be read, but no longer changed; its queued and running jobs continue. Safe to repeat."""
+        return self._wait(lambda: self._client.archive_project(project_id))
+
+    def unarchive_project(self, project_id: str) -> project_pb2.Project:
+        """Makes an archived project active again. Safe to repeat."""
+        return self._wait(lambda: self._client.unarchive_project(project_id))
 
     def import_dataset(
         self,
@@ -67,135 +92,23 @@ class Client(BlockingClient):
         """All problems of an import, by path and line."""
         return self._wait(lambda: self._client.problems(import_id))
 
+    def imports(
+        self, dataset: str = "", *, state: import_pb2.ImportState.ValueType = import_pb2.IMPORT_STATE_UNSPECIFIED, limit: int = 0
+    ) -> list[import_pb2.Import]:
+        """Imports of the project, newest first, without their problems. `dataset`: only into the one of this name; `limit` 0: all."""
+        return self._wait(lambda: self._client.imports(dataset, state=state, limit=limit))
+
+    def get_import(self, import_id: str) -> import_pb2.Import:
+        """The current state of an import, with its report once it has ended."""
+        return self._wait(lambda: self._client.get_import(import_id))
+
+    def cancel_import(self, import_id: str) -> import_pb2.Import:
+        """Ends an import without a version. Safe to repeat. Raises RefusedError (IMPORT_ENDED) when it has succeeded or failed."""
+        return self._wait(lambda: self._client.cancel_import(import_id))
+
     def datasets(self) -> list[dataset_pb2.Dataset]:
         """Datasets of the project, newest first."""
         return self._wait(self._client.datasets)
-
-    def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]) -> split_pb2.SplitRevision:
-        """Splits a version into train, val and test, and makes that its current split. Equal arguments give the same split everywhere."""
-        return self._wait(lambda: self._client.split(reference, ratios, **options))
-
-    def preview_split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]) -> split_pb2.SplitRevision:
-        """The split that `split` would create, with its certificate; nothing is stored, so it has neither id nor number."""
-        return self._wait(lambda: self._client.preview_split(reference, ratios, **options))
-
-    def splits(self, reference: str) -> list[split_pb2.SplitRevision]:
-        """All revisions of a version, newest first."""
-        return self._wait(lambda: self._client.splits(reference))
-
-    def compare_splits(self, reference: str, before: str) -> split_service_pb2.CompareSplitsResponse:
-        """Which images are in another part than in the revision `before`: counts, and every image that moved."""
-        return self._wait(lambda: self._client.compare_splits(reference, before))
-
-    def leaks(self, reference: str, max_distance: int | None = None) -> list[split_service_pb2.Leak]:
-        """Near-duplicates in different parts of a revision, closest first, with signed URLs of both images."""
-        return self._wait(lambda: self._client.leaks(reference, max_distance))
-
-    def get_split(self, reference: str) -> split_pb2.SplitRevision:
-        """The split that `cells@v3#2` names; without number, the version's current split."""
-        return self._wait(lambda: self._client.get_split(reference))
-
-    def delete_split(self, reference: str) -> None:
-        """Deletes `cells@v3#2`; the newest of the others becomes the current one. Raises RefusedError (PINNED) while a job uses it.
-
-        UsageError for `cells@v3`, which only implies a split.
-        """
-        self._wait(lambda: self._client.delete_split(reference))
-
-    def train(
-        self, *, data: str, model: str, queue: str = "", external_id: str = "", labels: Mapping[str, str] | None = None, **arguments: Any
-    ) -> run_pb2.Run:
-        """Queues a training run on the split that `data` names. `arguments` are those of Ultralytics (`epochs=20`); see `schema`.
-
-        Raises RefusedError naming each argument that is unknown, of a wrong type, out of range or set by the platform.
-        """
-        return self._wait(lambda: self._client.train(data=data, model=model, queue=queue, external_id=external_id, labels=labels, **arguments))
-
-    def create_run(
-        self, *, data: str, model: str, arguments: Mapping[str, Any], queue: str = "", external_id: str = "", labels: Mapping[str, str] | None = None
-    ) -> run_service_pb2.CreateRunResponse:
-        """Like `train`, with the service's warnings; also for arguments whose names collide with parameters of `train`."""
-        return self._wait(
-            lambda: self._client.create_run(data=data, model=model, arguments=arguments, queue=queue, external_id=external_id, labels=labels)
-        )
-
-    def run(self, run: RunLike) -> run_pb2.Run:
-        """The current state of a run."""
-        return self._wait(lambda: self._client.run(run))
-
-    def runs(self, *, state: run_event_pb2.JobState.ValueType = run_event_pb2.JOB_STATE_UNSPECIFIED, limit: int = 0) -> list[run_pb2.Run]:
-        """Runs of the project, newest first; `limit` 0: all."""
-        return self._wait(lambda: self._client.runs(state=state, limit=limit))
-
-    def summaries(self, runs: Sequence[run_pb2.Run]) -> Mapping[str, metrics_pb2.RunSummary]:
-        """Summaries by run_id; runs that have reported nothing are absent."""
-        return self._wait(lambda: self._client.summaries(runs))
-
-    def watch(
-        self,
-        run: RunLike,
-        *,
-        after_seq: int = 0,
-        on_progress: Callable[[run_event_pb2.BatchProgress], None] | None = None,
-        on_interruption: OnInterruption | None = None,
-    ) -> Generator[metrics_pb2.FeedEvent, None, None]:
-        """Each event of a run exactly once and in order: past ones, then live, until the run ends. Reconnects by itself.
-
-        `on_progress` is called with the progress of the running epoch, `on_interruption` with the error and the seconds until the next attempt.
-        """
-        yield from self._each(lambda: self._client.watch(run, after_seq=after_seq, on_progress=on_progress, on_interruption=on_interruption))
-
-    def metrics(self, run: RunLike) -> metrics_service_pb2.GetRunMetricsResponse:
-        """Epochs of the effective timeline, their summary, and the best checkpoint's metrics on val."""
-        return self._wait(lambda: self._client.metrics(run))
-
-    def history(self, run: RunLike) -> Any:
-        """One row per epoch with its canonical metric keys: a pandas DataFrame when pandas is installed, else a list of dicts."""
-        return self._wait(lambda: self._client.history(run))
-
-    def plots(self, run: RunLike | run_pb2.Evaluation) -> list[metrics_pb2.Plot]:
-        """Plots of a run or an evaluation, with signed URLs that expire."""
-        return self._wait(lambda: self._client.plots(run))
-
-    def artifacts(self, run: RunLike) -> list[run_pb2.Artifact]:
-        """Weights, results.csv and the like, with signed URLs that expire."""
-        return self._wait(lambda: self._client.artifacts(run))
-
-    def logs(self, run: RunLike | run_pb2.Evaluation, *, after_seq: int = 0) -> list[metrics_pb2.FeedEvent]:
-        """Log lines of a run or an evaluation so far (payload `log`)."""
-        return self._wait(lambda: self._client.logs(run, after_seq=after_seq))
-
-    def cancel(self, run: RunLike) -> run_pb2.Run:
-        """Cancels a run. Safe to repeat."""
-        return self._wait(lambda: self._client.cancel(run))
-
-    def schema(self) -> run_service_pb2.GetTrainingSchemaResponse:
-        """The training arguments and the models."""
-        return self._wait(self._client.schema)
-
-    def evaluate(
-        self, run: RunLike, split: str = "test", *, wait: bool = True, force: bool = False, on: str | None = None, **arguments: Any
-    ) -> run_pb2.Evaluation:
-        """Evaluates a run's best weights on the part `split` of its own split revision, or of the one that `on` (`cells@v3#2`) names.
-
-        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended, and raises JobFailedError unless it succeeded.
-        Raises RefusedError for an unfinished run, an empty split, or images that the run was trained on (unless `force`).
-        """
-        return self._wait(lambda: self._client.evaluate(run, split, wait=wait, force=force, on=on, **arguments))
-
-    def wait_evaluation(
-        self, evaluation: run_pb2.Evaluation, on_message: Callable[[metrics_service_pb2.WatchRunResponse], None] | None = None
-    ) -> run_pb2.Evaluation:
-        """Follows an evaluation to its end and returns it with its result. Raises JobFailedError unless it succeeded."""
-        return self._wait(lambda: self._client.wait_evaluation(evaluation, on_message))
-
-    def evaluation(self, evaluation: EvaluationLike) -> run_pb2.Evaluation:
-        """The current state of an evaluation."""
-        return self._wait(lambda: self._client.evaluation(evaluation))
-
-    def evaluations(self, run: RunLike | None = None) -> list[run_pb2.Evaluation]:
-        """Evaluations of a run, or of the project, newest first."""
-        return self._wait(lambda: self._client.evaluations(run))
 
     def create_dataset(
         self, name: str, task: str = "detect", *, external_id: str = "", labels: Mapping[str, str] | None = None
@@ -206,6 +119,17 @@ class Client(BlockingClient):
         Raises RefusedError (ALREADY_EXISTS) when the name or the external_id is taken.
         """
         return self._wait(lambda: self._client.create_dataset(name, task, external_id=external_id, labels=labels))
+
+    def update_dataset(self, dataset: DatasetLike, *, external_id: str | None = None, labels: Mapping[str, str] | None = None) -> dataset_pb2.Dataset:
+        """Changes the external_id ("" removes it) and the labels (all of them are replaced) of a dataset; None leaves them.
+
+        Given a Dataset, it is changed only if nobody else has changed it since it was read: else RefusedError (ETAG_MISMATCH).
+        """
+        return self._wait(lambda: self._client.update_dataset(dataset, external_id=external_id, labels=labels))
+
+    def delete_dataset(self, dataset: DatasetLike) -> None:
+        """Deletes a dataset with all versions, drafts and splits. Raises RefusedError (PINNED) while a job uses one of them."""
+        self._wait(lambda: self._client.delete_dataset(dataset))
 
     def versions(self, dataset: str) -> list[dataset_pb2.DatasetVersion]:
         """Committed versions of the dataset of this name, newest first. For drafts, see `drafts`."""
@@ -282,9 +206,194 @@ class Client(BlockingClient):
         """
         self._wait(lambda: self._client.delete_version(version))
 
-    def delete_dataset(self, dataset: str) -> None:
-        """Deletes the dataset of this name with all versions, drafts and splits. Raises RefusedError (PINNED) while a job uses one of them."""
-        self._wait(lambda: self._client.delete_dataset(dataset))
+    def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]) -> split_pb2.SplitRevision:
+        """Splits a version into train, val and test, and makes that its current split. Equal arguments give the same split everywhere."""
+        return self._wait(lambda: self._client.split(reference, ratios, **options))
+
+    def preview_split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]) -> split_pb2.SplitRevision:
+        """The split that `split` would create, with its certificate; nothing is stored, so it has neither id nor number."""
+        return self._wait(lambda: self._client.preview_split(reference, ratios, **options))
+
+    def splits(self, reference: str) -> list[split_pb2.SplitRevision]:
+        """All revisions of a version, newest first."""
+        return self._wait(lambda: self._client.splits(reference))
+
+    def compare_splits(self, reference: str, before: str) -> split_service_pb2.CompareSplitsResponse:
+        """Which images are in another part than in the revision `before`: counts, and every image that moved."""
+        return self._wait(lambda: self._client.compare_splits(reference, before))
+
+    def leaks(self, reference: str, max_distance: int | None = None) -> list[split_service_pb2.Leak]:
+        """Near-duplicates in different parts of a revision, closest first, with signed URLs of both images."""
+        return self._wait(lambda: self._client.leaks(reference, max_distance))
+
+    def get_split(self, reference: str) -> split_pb2.SplitRevision:
+        """The split that `cells@v3#2` names; without number, the version's current split."""
+        return self._wait(lambda: self._client.get_split(reference))
+
+    def delete_split(self, reference: str) -> None:
+        """Deletes `cells@v3#2`; the newest of the others becomes the current one. Raises RefusedError (PINNED) while a job uses it.
+
+        UsageError for `cells@v3`, which only implies a split.
+        """
+        self._wait(lambda: self._client.delete_split(reference))
+
+    def train(
+        self,
+        *,
+        data: str,
+        model: str,
+        queue: str = "",
+        external_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        request_id: str = "",
+        **arguments: Any,
+    ) -> run_pb2.Run:
+        """Queues a training run on the split that `data` names. `arguments` are those of Ultralytics (`epochs=20`); see `schema`.
+
+        `request_id`: the caller's identifier of this request; calling again with the same one returns the same run.
+        Raises RefusedError naming each argument that is unknown, of a wrong type, out of range or set by the platform.
+        """
+        return self._wait(
+            lambda: self._client.train(
+                data=data, model=model, queue=queue, external_id=external_id, labels=labels, request_id=request_id, **arguments
+            )
+        )
+
+    def create_run(
+        self,
+        *,
+        data: str,
+        model: str,
+        arguments: Mapping[str, Any],
+        queue: str = "",
+        external_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> run_service_pb2.CreateRunResponse:
+        """Like `train`, with the service's warnings; also for arguments whose names collide with parameters of `train`."""
+        return self._wait(
+            lambda: self._client.create_run(
+                data=data, model=model, arguments=arguments, queue=queue, external_id=external_id, labels=labels, request_id=request_id
+            )
+        )
+
+    def run(self, run: RunLike) -> run_pb2.Run:
+        """The current state of a run."""
+        return self._wait(lambda: self._client.run(run))
+
+    def runs(self, *, state: event_pb2.JobState.ValueType = event_pb2.JOB_STATE_UNSPECIFIED, limit: int = 0) -> list[run_pb2.Run]:
+        """Runs of the project, newest first; `limit` 0: all."""
+        return self._wait(lambda: self._client.runs(state=state, limit=limit))
+
+    def summaries(self, runs: Sequence[run_pb2.Run]) -> Mapping[str, metrics_pb2.RunSummary]:
+        """Summaries by run_id; runs that have reported nothing are absent."""
+        return self._wait(lambda: self._client.summaries(runs))
+
+    def watch(
+        self,
+        run: RunLike,
+        *,
+        after_seq: int = 0,
+        on_progress: Callable[[event_pb2.BatchProgress], None] | None = None,
+        on_interruption: OnInterruption | None = None,
+        on_restart: OnRestart | None = None,
+    ) -> Generator[metrics_pb2.FeedEvent, None, None]:
+        """Each event of a run exactly once and in order: past ones, then live, until the run ends. Reconnects by itself.
+
+        `on_progress` is called with the progress of the running epoch, `on_interruption` with the error and the seconds until the next attempt,
+        `on_restart` before the feed starts again from its first event, because the platform was restored from a backup: forget the earlier
+        events then. Without `on_restart`, RefusedError (CURSOR_OUT_OF_RANGE) is raised instead.
+        """
+        yield from self._each(
+            lambda: self._client.watch(run, after_seq=after_seq, on_progress=on_progress, on_interruption=on_interruption, on_restart=on_restart)
+        )
+
+    def watch_messages(
+        self,
+        run: RunLike | evaluation_pb2.Evaluation,
+        *,
+        after_seq: int = 0,
+        incarnation: str = "",
+        on_interruption: OnInterruption | None = None,
+        on_restart: OnRestart | None = None,
+    ) -> Generator[metrics_service_pb2.WatchRunResponse, None, None]:
+        """Like `watch`, for programs that store their position: messages with `cursor` and `incarnation`, the last one `closed`.
+
+        To continue, pass both as `after_seq` and `incarnation`.
+        """
+        yield from self._each(
+            lambda: self._client.watch_messages(
+                run, after_seq=after_seq, incarnation=incarnation, on_interruption=on_interruption, on_restart=on_restart
+            )
+        )
+
+    def metrics(self, run: RunLike) -> metrics_service_pb2.GetRunMetricsResponse:
+        """Epochs of the effective timeline, their summary, and the best checkpoint's metrics on val."""
+        return self._wait(lambda: self._client.metrics(run))
+
+    def history(self, run: RunLike) -> Any:
+        """One row per epoch with its canonical metric keys: a pandas DataFrame when pandas is installed, else a list of dicts."""
+        return self._wait(lambda: self._client.history(run))
+
+    def plots(self, run: RunLike | evaluation_pb2.Evaluation) -> list[metrics_pb2.Plot]:
+        """Plots of a run or an evaluation, with signed URLs that expire."""
+        return self._wait(lambda: self._client.plots(run))
+
+    def artifacts(self, run: RunLike) -> list[job_pb2.Artifact]:
+        """Weights, results.csv and the like, with signed URLs that expire."""
+        return self._wait(lambda: self._client.artifacts(run))
+
+    def logs(self, run: RunLike | evaluation_pb2.Evaluation, *, after_seq: int = 0) -> list[metrics_pb2.FeedEvent]:
+        """Log lines of a run or an evaluation so far (payload `log`)."""
+        return self._wait(lambda: self._client.logs(run, after_seq=after_seq))
+
+    def cancel(self, run: RunLike) -> run_pb2.Run:
+        """Cancels a run. Safe to repeat."""
+        return self._wait(lambda: self._client.cancel(run))
+
+    def schema(self) -> run_service_pb2.GetTrainingSchemaResponse:
+        """The training arguments and the models."""
+        return self._wait(self._client.schema)
+
+    def metric_schema(self) -> list[metrics_pb2.MetricDescriptor]:
+        """What each canonical metric means, in display order."""
+        return self._wait(self._client.metric_schema)
+
+    def evaluate(
+        self,
+        run: RunLike,
+        split: str = "test",
+        *,
+        wait: bool = True,
+        force: bool = False,
+        on: str | None = None,
+        request_id: str = "",
+        **arguments: Any,
+    ) -> evaluation_pb2.Evaluation:
+        """Evaluates a run's best weights on the part `split` of its own split revision, or of the one that `on` (`cells@v3#2`) names.
+
+        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended, and raises JobFailedError unless it succeeded.
+        Raises RefusedError for an unfinished run, an empty split, or images that the run was trained on (unless `force`).
+        """
+        return self._wait(lambda: self._client.evaluate(run, split, wait=wait, force=force, on=on, request_id=request_id, **arguments))
+
+    def wait_evaluation(
+        self, evaluation: evaluation_pb2.Evaluation, on_message: Callable[[metrics_service_pb2.WatchRunResponse], None] | None = None
+    ) -> evaluation_pb2.Evaluation:
+        """Follows an evaluation to its end and returns it with its result. Raises JobFailedError unless it succeeded."""
+        return self._wait(lambda: self._client.wait_evaluation(evaluation, on_message))
+
+    def evaluation(self, evaluation: EvaluationLike) -> evaluation_pb2.Evaluation:
+        """The current state of an evaluation."""
+        return self._wait(lambda: self._client.evaluation(evaluation))
+
+    def evaluations(self, run: RunLike | None = None) -> list[evaluation_pb2.Evaluation]:
+        """Evaluations of a run, or of the project, newest first."""
+        return self._wait(lambda: self._client.evaluations(run))
+
+    def cancel_evaluation(self, evaluation: EvaluationLike) -> evaluation_pb2.Evaluation:
+        """Cancels an evaluation. Safe to repeat. Raises RefusedError (JOB_ENDED) when it ended in another way."""
+        return self._wait(lambda: self._client.cancel_evaluation(evaluation))
 
     def version(self, reference: str) -> dataset_pb2.DatasetVersion:
         """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means; `cells@draft`: the dataset's draft, if it has only one.

@@ -122,6 +122,8 @@ class Transfer:
             await self._channel.call(imports.StartImport, start, seconds=LONG_DEADLINE_SECONDS)
         async for current in watch_import(self._channel, import_id):
             self._report(ImportProgress("processing", current.processed_count, current.image_count))
+        if current.state == import_pb2.IMPORT_STATE_CANCELLED:
+            raise ImportFailedError("the import was cancelled", current)
         if current.state == import_pb2.IMPORT_STATE_FAILED:
             raise ImportFailedError(current.failure or "the import failed", current)
         return ImportResult(current, len(self._sent), self._sent_bytes, ended_before)
@@ -135,8 +137,7 @@ class Transfer:
             request_id=import_request_id(spec.project, spec.dataset, identity, strict=spec.strict, dry_run=spec.dry_run),
             task=spec.task,
         )
-        opened: import_pb2.Import = getattr(await self._channel.call(self._channel.imports.CreateImport, request), "import")  # a keyword of Python
-        return opened
+        return (await self._channel.call(self._channel.imports.CreateImport, request)).dataset_import
 
     async def _latest(self) -> int:
         """The number of the dataset's newest version, 0 when there is none."""

@@ -12,7 +12,7 @@ from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, ver
 from .base import PAGE, BaseClient, explaining_not_found, is_version_id
 from .channel import LONG_DEADLINE_SECONDS, Channel
 from .errors import RefusedError, UsageError, Violation
-from .references import new_request_id, task_value, version_reference
+from .references import version_reference
 from .source import HashedFile, LocalFile, Source, scan
 from .text import plain
 from .transfer import LIMITS, NO_PROXY, TIMEOUT, ImportProgress, Report, read, upload
@@ -43,19 +43,6 @@ class DraftChange:
 class VersionClient(BaseClient):
     """The part of AsyncClient that creates, compares and deletes datasets and versions."""
 
-    async def create_dataset(
-        self, name: str, task: str = "detect", *, external_id: str = "", labels: Mapping[str, str] | None = None
-    ) -> dataset_pb2.Dataset:
-        """Creates an empty dataset; `new_draft(name)` then starts its first version. An import creates its dataset itself.
-
-        `task`: detect, segment, pose, obb or classify. `external_id`: the caller's own identifier of it.
-        Raises RefusedError (ALREADY_EXISTS) when the name or the external_id is taken.
-        """
-        request = dataset_service_pb2.CreateDatasetRequest(
-            project_id=self.project, name=name, task=task_value(task), external_id=external_id, labels=labels or {}, request_id=new_request_id()
-        )
-        return (await self.channel.call(self.channel.datasets.CreateDataset, request)).dataset
-
     async def versions(self, dataset: str) -> list[dataset_pb2.DatasetVersion]:
         """Committed versions of the dataset of this name, newest first. For drafts, see `drafts`."""
         request = dataset_service_pb2.ListVersionsRequest(dataset_id=(await self.dataset(dataset)).dataset_id)
@@ -66,7 +53,7 @@ class VersionClient(BaseClient):
 
         The name of a dataset means its newest version; when it has none, the draft starts empty.
         """
-        request = version_service_pb2.CreateVersionRequest(request_id=new_request_id())
+        request = version_service_pb2.CreateVersionRequest()
         named = await self.dataset(base) if isinstance(base, str) and "@" not in base and not is_version_id(base) else None
         if named is not None and not named.latest_version:
             request.dataset_id = named.dataset_id
@@ -186,7 +173,7 @@ class VersionClient(BaseClient):
     async def discard_draft(self, draft: VersionLike) -> None:
         """Deletes a draft. Raises RefusedError for a committed version."""
         found = await self._found(draft)
-        request = version_service_pb2.DeleteDraftRequest(dataset_id=found.dataset_id, version_id=found.version_id)
+        request = version_service_pb2.DeleteDraftRequest(dataset_id=found.dataset_id, version_id=found.version_id, allow_missing=True)
         await self.channel.call(self.channel.versions.DeleteDraft, request)
 
     async def delete_version(self, version: VersionLike) -> None:
@@ -197,13 +184,8 @@ class VersionClient(BaseClient):
         found = await self._found(version)
         if isinstance(version, str) and version not in (named := version_reference(found), found.version_id):
             raise UsageError(f"{version} does not name a version, so nothing was deleted: use {named} to delete that one")
-        request = version_service_pb2.DeleteVersionRequest(dataset_id=found.dataset_id, version_id=found.version_id)
+        request = version_service_pb2.DeleteVersionRequest(dataset_id=found.dataset_id, version_id=found.version_id, allow_missing=True)
         await self.channel.call(self.channel.versions.DeleteVersion, request)
-
-    async def delete_dataset(self, dataset: str) -> None:
-        """Deletes the dataset of this name with all versions, drafts and splits. Raises RefusedError (PINNED) while a job uses one of them."""
-        request = dataset_service_pb2.DeleteDatasetRequest(dataset_id=(await self.dataset(dataset)).dataset_id)
-        await self.channel.call(self.channel.datasets.DeleteDataset, request)
 
     async def _found(self, version: VersionLike) -> dataset_pb2.DatasetVersion:
         return await self.version(version) if isinstance(version, str) else version

@@ -13,8 +13,6 @@ from splitrail.split.v1 import import_pb2, import_service_pb2
 from .channel import Answer, Channel
 from .errors import BROKEN_CODES, SplitrailError, UnreachableError
 
-ENDED = "ended"
-"""The reason of `closed` after which nothing follows; after any other reason the watch continues from the cursor."""
 _PASSING_CODES = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -24,9 +22,13 @@ _PASSING_CODES = frozenset(
         grpc.StatusCode.ABORTED,
     }
 )
+_CURSOR_REASON = "CURSOR_OUT_OF_RANGE"
+_IMPORT_ENDS = (import_pb2.IMPORT_STATE_SUCCEEDED, import_pb2.IMPORT_STATE_FAILED, import_pb2.IMPORT_STATE_CANCELLED)
 
 OnInterruption = Callable[[SplitrailError, float], None]
 """Called with the error and the seconds until the next attempt."""
+OnRestart = Callable[[SplitrailError], None]
+"""Called with the refusal before the feed starts again from its first event: forget what was read of it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class RetryPolicy:
 
     give_up: float = 300.0
     """The error is raised after this long without any message."""
-    silence: float = 45.0
+    silence: float = 30.0
     """Services send a message at least every 15 s: after this long without one the connection counts as dead."""
     first_pause: float = 0.2
     longest_pause: float = 10.0
@@ -89,10 +91,16 @@ async def watch_run(
     run_id: str,
     after_seq: int = 0,
     *,
+    incarnation: str = "",
     policy: RetryPolicy | None = None,
     on_interruption: OnInterruption | None = None,
+    on_restart: OnRestart | None = None,
 ) -> AsyncGenerator[metrics_service_pb2.WatchRunResponse, None]:
-    """Messages of a run's (or evaluation's) feed after `after_seq`, without heartbeats; the last one is `closed` with reason `ended`.
+    """Messages of a run's (or evaluation's) feed after `after_seq`, without heartbeats; the last one is `closed` (CLOSED_REASON_ENDED).
+
+    `incarnation`: that of the message whose cursor `after_seq` is. After a restore from a backup the feed has another one, and a cursor means
+    nothing any more: then `on_restart` is called and the watch starts again from the first event. Without `on_restart`, RefusedError
+    (CURSOR_OUT_OF_RANGE) is raised, since the caller would not know what to forget.
 
     Every event comes exactly once and in order, also across broken connections; batch progress is passed on as it arrives.
     Raises RefusedError (no such run, no permission), or the last connection error after `policy.give_up` seconds without a message.
@@ -102,14 +110,14 @@ async def watch_run(
     cursor = after_seq
     while True:
         problem: SplitrailError = UnreachableError("the stream ended before the run did", code=grpc.StatusCode.UNAVAILABLE)
-        request = metrics_service_pb2.WatchRunRequest(run_id=run_id, after_seq=cursor)
+        request = metrics_service_pb2.WatchRunRequest(run_id=run_id, after_seq=cursor, incarnation=incarnation)
         try:
             async with (
                 aclosing(channel.stream(channel.metrics.WatchRun, request)) as stream,
                 aclosing(with_silence_limit(stream, policy.silence)) as messages,
             ):
                 async for message in messages:
-                    kind = message.WhichOneof("message")
+                    kind, incarnation = message.WhichOneof("message"), message.incarnation
                     if kind == "event":
                         if message.event.seq <= cursor:  # received before the connection broke
                             continue
@@ -118,14 +126,18 @@ async def watch_run(
                             break
                         cursor = message.event.seq
                     interruptions.message_came()
-                    if kind == "closed" and message.closed.reason != ENDED:
-                        problem = UnreachableError(f"the service is {message.closed.reason}", code=grpc.StatusCode.UNAVAILABLE)
+                    if kind == "closed" and message.closed.reason != metrics_service_pb2.CLOSED_REASON_ENDED:
+                        problem = UnreachableError("the service is shutting down", code=grpc.StatusCode.UNAVAILABLE)
                         break
                     if kind != "heartbeat":
                         yield message
                     if kind == "closed":
                         return
         except SplitrailError as error:
+            if error.reason == _CURSOR_REASON and (cursor or incarnation) and on_restart is not None:
+                cursor, incarnation = 0, ""
+                on_restart(error)
+                continue
             problem = error
         await interruptions.pause(problem)
 
@@ -137,7 +149,7 @@ async def watch_import(
     policy: RetryPolicy | None = None,
     on_interruption: OnInterruption | None = None,
 ) -> AsyncGenerator[import_pb2.Import, None]:
-    """The import each time it changes, the last time as SUCCEEDED or FAILED. Errors as of `watch_run`."""
+    """The import each time it changes, the last time as SUCCEEDED, FAILED or CANCELLED. Errors as of `watch_run`."""
     policy = policy or RetryPolicy()
     interruptions = Interruptions(policy, on_interruption)
     while True:
@@ -150,9 +162,8 @@ async def watch_import(
             ):
                 async for message in messages:
                     interruptions.message_came()
-                    current: import_pb2.Import = getattr(message, "import")  # a keyword of Python
-                    yield current
-                    if current.state in (import_pb2.IMPORT_STATE_SUCCEEDED, import_pb2.IMPORT_STATE_FAILED):
+                    yield message.dataset_import
+                    if message.dataset_import.state in _IMPORT_ENDS:
                         return
         except SplitrailError as error:
             problem = error

@@ -5,7 +5,7 @@ import json
 import pytest
 import splitrail_client
 from click.testing import CliRunner
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
 from splitrail_client.cli import cli
 from splitrail_local.shapes import generate
 
@@ -101,7 +101,7 @@ def test_unlabelled_images_are_counted_where_they_are_left_out(invoke, tmp_path)
     done = invoke("dataset", "import", str(tmp_path / "half"))
     assert done.stdout.startswith("half@v1 12 images, 5 unlabelled, ")
     assert "5 images unlabelled, so in no split" in done.stderr
-    assert json.loads(invoke("dataset", "import", str(tmp_path / "half"), "-o", "json").stdout)["version"]["unlabelledCount"] == "5"
+    assert json.loads(invoke("dataset", "import", str(tmp_path / "half"), "-o", "json").stdout)["version"]["unlabelledCount"] == 5
     assert invoke("split", "create", "half@v1").exit_code == 0
     exported = invoke("dataset", "export", "half@v1", str(tmp_path / "out"))
     assert "7 images" in exported.stdout
@@ -126,10 +126,10 @@ def test_a_watch_outlives_the_service_and_ends_with_the_run(client, stack, impor
     killed = stack.kill("metrics")
     assert client.cancel(run).run_id == run.run_id
     states += [event.state.state for event in watching]
-    assert states == [run_event_pb2.JOB_STATE_QUEUED, run_event_pb2.JOB_STATE_CANCELLED]
+    assert states == [event_pb2.JOB_STATE_QUEUED, event_pb2.JOB_STATE_CANCELLED]
     assert interruptions
     stack.restored("metrics", killed)
-    assert client.run(run.reference).job.state == run_event_pb2.JOB_STATE_CANCELLED
+    assert client.run(run.reference).job.state == event_pb2.JOB_STATE_CANCELLED
 
 
 def test_refusals_name_their_fields(client, imported):

@@ -85,7 +85,7 @@ def test_the_command_is_killed_and_run_again(client, split, command, tmp_path):
     assert contents(folder) == expected
     document = json.loads(out)
     assert document["writtenFiles"] == len(expected) - len([path for path in there if path in expected])
-    assert (int(document["fileCount"]), document["splitDigest"]) == (len(expected), split.digest)
+    assert (document["fileCount"], document["splitDigest"]) == (len(expected), split.digest)
     assert "exporting ..." in err
     with command(*arguments) as complete:
         assert "0 files written" in complete.communicate(timeout=60)[0]
@@ -121,14 +121,14 @@ def test_what_the_command_refuses(command, split, tmp_path):
 def test_json_and_small_pictures(client, stack, split):
     headers = {"authorization": f"Bearer {stack.admin_token}"}
     with httpx.Client(base_url=stack.gateway_url, headers=headers, timeout=30) as api:
-        answer = api.get(f"/api/splits/{split.split_id}/export", params={"splits": "SPLIT_TEST", "format": "EXPORT_FORMAT_COCO"})
+        answer = api.get(f"/api/splits/{split.split_id}/export", params={"parts": "PART_TEST", "format": "EXPORT_FORMAT_COCO"})
         messages = [json.loads(line) for line in answer.raise_for_status().text.splitlines()]
         assert messages[0]["start"]["reference"] == "cells@v1#1"
         assert messages[-1]["end"]["splitDigest"] == split.digest
         files = [file for message in messages for file in message["files"]]
-        assert len(files) == int(messages[-1]["end"]["fileCount"])
-        empty = api.get(f"/api/splits/{split.split_id}/export", params={"splits": "SPLIT_UNSPECIFIED"})
-        assert (empty.status_code, "splits" in empty.text) == (400, True)
+        assert len(files) == messages[-1]["end"]["fileCount"]
+        empty = api.get(f"/api/splits/{split.split_id}/export", params={"parts": "PART_UNSPECIFIED"})
+        assert (empty.status_code, "parts" in empty.text) == (400, True)
         image = next(file for file in files if file.get("url"))
         path = f"/api/datasets/{split.dataset_id}/assets/{image['sha256']}/thumbnail"
         picture = api.get(path).raise_for_status()

@@ -248,7 +248,7 @@ def test_the_command_in_text_and_json(client, invoke, cells, more, tmp_path):
         return json.loads(done.stdout)
 
     draft = document("new", cells)
-    assert (draft["state"], int(draft["imageCount"]), draft["reference"]) == ("VERSION_STATE_DRAFT", IMAGES, draft["versionId"])
+    assert (draft["state"], draft["imageCount"], draft["reference"]) == ("VERSION_STATE_DRAFT", IMAGES, draft["versionId"])
     items = [{"classId": 0, "box": {"centerX": 0.5, "centerY": 0.5, "width": 0.2, "height": 0.1}}]
     (tmp_path / "a.json").write_text(json.dumps({"assets": [{"path": "new/images/shapes_0000.jpg", "annotations": {"items": items}}]}))
     adding = ["add", f"{cells}@draft", str(more.parent), "--into", "new", "--annotations", str(tmp_path / "a.json")]
@@ -256,12 +256,12 @@ def test_the_command_in_text_and_json(client, invoke, cells, more, tmp_path):
     assert f"3 added, 0 changed, 0 unchanged; 3 files sent ({human_size(sum(one.stat().st_size for one in more.iterdir()))})" in added
     assert f"{cells} draft {draft['versionId']} {IMAGES + 3} images, 2 unlabelled, " in added
     again = document(*adding)
-    assert (again["unchangedCount"], again["uploadedFiles"], int(again["version"]["imageCount"])) == (3, 0, IMAGES + 3)
+    assert (again["unchangedCount"], again["uploadedFiles"], again["version"]["imageCount"]) == (3, 0, IMAGES + 3)
     assert document("add", f"{cells}@draft", str(more / "shapes_0000.jpg"), "--into", "new/images")["unchangedCount"] == 1
 
     removed = shown("remove", f"{cells}@draft", "new/images/shapes_0002.jpg", "nowhere.jpg")
     assert "1 image not found in the draft\n1 removed\n" in removed
-    assert int(document("remove", f"{cells}@draft", "--external-id", "x")["deletedCount"]) == 0
+    assert document("remove", f"{cells}@draft", "--external-id", "x")["deletedCount"] == 0
     changed = ["classes", f"{cells}@draft", "--rename", "star=sun", "--merge", "square=circle"]
     assert shown(*changed) == "circle\nsquare -> circle\ntriangle\nsun\n"
     classes = document("classes", f"{cells}@draft", "--add", "moon")["classes"]
@@ -276,7 +276,7 @@ def test_the_command_in_text_and_json(client, invoke, cells, more, tmp_path):
     found = document("diff", f"{cells}@v1", f"{cells}@v2")
     counts = found["counts"]
     [relabelled] = [item["images"] for item in counts["fields"] if item["field"] == "ASSET_FIELD_ANNOTATIONS"]
-    assert (int(counts["added"]), int(counts["removed"]), relabelled) == (2, 0, counts["changed"])
+    assert (counts["added"], counts["removed"], relabelled) == (2, 0, counts["changed"])
     renamed = {"kind": "DIFFERENCE_KIND_CHANGED", "classId": 3, "name": "sun", "otherName": "star"}
     assert any(renamed.items() <= item.items() for item in found["classes"])
     first = found["assets"][0]

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import grpc
 import pytest
-from splitrail.events.v1 import run_event_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from splitrail.events.v1 import event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2, metrics_service_pb2_grpc
 from splitrail.split.v1 import (
     dataset_pb2,
@@ -19,6 +21,7 @@ from splitrail.split.v1 import (
     import_service_pb2_grpc,
 )
 from splitrail_client.channel import Channel
+from splitrail_client.cli.metrics import MetricNames
 from splitrail_client.connection import Connection
 
 Message = metrics_service_pb2.WatchRunResponse
@@ -26,12 +29,12 @@ Message = metrics_service_pb2.WatchRunResponse
 
 def epoch_event(seq: int, epoch: int, epochs: int = 3, attempt: int = 1, **metrics: float) -> metrics_pb2.FeedEvent:
     values = {"train_box_loss": 1.5, "train_cls_loss": 2.5, "train_dfl_loss": 0.5, "mAP50": 0.25, "mAP50_95": 0.125, "fitness": 0.1 * epoch} | metrics
-    row = metrics_pb2.Epoch(epoch=epoch, epochs=epochs, metrics=values, attempt=attempt, seq=seq)
+    row = metrics_pb2.EpochMetrics(epoch=epoch, epochs=epochs, metrics=values, attempt=attempt, seq=seq)
     return metrics_pb2.FeedEvent(seq=seq, run_id="run-1", attempt=attempt, epoch=row)
 
 
 def state_event(seq: int, state: int, **fields: object) -> metrics_pb2.FeedEvent:
-    return metrics_pb2.FeedEvent(seq=seq, run_id="run-1", state=run_event_pb2.StateChanged(state=state, **fields))
+    return metrics_pb2.FeedEvent(seq=seq, run_id="run-1", state=event_pb2.StateChanged(state=state, **fields))
 
 
 class Relay:
@@ -80,22 +83,31 @@ class Feed(metrics_service_pb2_grpc.MetricsServiceServicer):
 
     events: list[metrics_pb2.FeedEvent] = field(default_factory=list)
     before: Callable[..., object] | None = None
-    end: str = "ended"
+    end: int = metrics_service_pb2.CLOSED_REASON_ENDED
+    incarnation: str = "first"
     cursors: list[int] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
 
     async def WatchRun(self, request, context):
         self.cursors.append(request.after_seq)
         self.metadata.append(dict(context.invocation_metadata()))
-        yield Message(cursor=request.after_seq, heartbeat=metrics_service_pb2.Heartbeat())
+        if request.incarnation not in ("", self.incarnation):
+            await context.abort_with_status(rpc_status.to_status(self.other_incarnation()))
+        yield Message(cursor=request.after_seq, incarnation=self.incarnation, heartbeat=metrics_service_pb2.Heartbeat())
         for event in self.events:
             if event.seq > request.after_seq:
                 if self.before is not None:
                     waiting = self.before(event.seq, len(self.cursors), context)
                     if waiting is not None:
                         await waiting
-                yield Message(cursor=event.seq, event=event)
-        yield Message(cursor=self.events[-1].seq, closed=metrics_service_pb2.Closed(reason=self.end))
+                yield Message(cursor=event.seq, incarnation=self.incarnation, event=event)
+        yield Message(cursor=self.events[-1].seq, incarnation=self.incarnation, closed=metrics_service_pb2.Closed(reason=self.end))
+
+    @staticmethod
+    def other_incarnation() -> status_pb2.Status:
+        refusal = status_pb2.Status(code=grpc.StatusCode.OUT_OF_RANGE.value[0], message="another incarnation")
+        refusal.details.add().Pack(error_details_pb2.ErrorInfo(reason="CURSOR_OUT_OF_RANGE", domain="splitrail"))
+        return refusal
 
 
 class Store(import_service_pb2_grpc.ImportServiceServicer):
@@ -117,7 +129,7 @@ class Store(import_service_pb2_grpc.ImportServiceServicer):
         found = self.imports.setdefault(
             request.request_id, import_pb2.Import(import_id=request.request_id, dataset_name=request.dataset_name, state=import_pb2.IMPORT_STATE_OPEN)
         )
-        return import_service_pb2.CreateImportResponse(**{"import": found})
+        return import_service_pb2.CreateImportResponse(dataset_import=found)
 
     async def AddFiles(self, request, context):
         self.pages.append(len(request.files))
@@ -133,10 +145,10 @@ class Store(import_service_pb2_grpc.ImportServiceServicer):
         current.state, current.file_count = self.end, len(self.announced)
         if self.end == import_pb2.IMPORT_STATE_SUCCEEDED and not request.dry_run:
             current.version.number, current.version.dataset_name, current.version.image_count = 1, current.dataset_name, len(self.announced)
-        return import_service_pb2.StartImportResponse(**{"import": current})
+        return import_service_pb2.StartImportResponse(dataset_import=current)
 
     async def WatchImport(self, request, context):
-        yield import_service_pb2.WatchImportResponse(**{"import": self.imports[request.import_id]})
+        yield import_service_pb2.WatchImportResponse(dataset_import=self.imports[request.import_id])
 
     async def serve_put(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -196,6 +208,17 @@ async def peer() -> AsyncIterator[Peer]:
         await channel.close()
         puts.close()
         await server.stop(None)
+
+
+@pytest.fixture
+def names() -> MetricNames:
+    """A metric schema in which mAP50 and mAP50_95 are headlines."""
+    ratios = {"mAP50": True, "mAP50_95": True, "precision": False, "top1": True}
+    schema = [
+        metrics_pb2.MetricDescriptor(key=key, unit="ratio", direction=metrics_pb2.DIRECTION_HIGHER, headline=headline)
+        for key, headline in ratios.items()
+    ]
+    return MetricNames([*schema, *(metrics_pb2.MetricDescriptor(key=f"train_{name}_loss", unit="loss") for name in ("box", "cls", "dfl"))])
 
 
 @pytest.fixture

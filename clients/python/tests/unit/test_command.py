@@ -17,22 +17,30 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from PIL import Image
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2, metrics_service_pb2_grpc
 from splitrail.split.v1 import dataset_pb2
-from splitrail.trainer.v1 import run_pb2, run_service_pb2, run_service_pb2_grpc
+from splitrail.trainer.v1 import (
+    evaluation_pb2,
+    evaluation_service_pb2,
+    evaluation_service_pb2_grpc,
+    job_pb2,
+    run_pb2,
+    run_service_pb2,
+    run_service_pb2_grpc,
+)
 from splitrail_client import AsyncClient, Client, connect
 from splitrail_client.cli import cli
 from splitrail_client.connection import Connection
 
 
-class Runs(run_service_pb2_grpc.RunServiceServicer):
+class Runs(run_service_pb2_grpc.RunServiceServicer, evaluation_service_pb2_grpc.EvaluationServiceServicer):
     """Takes every run, or refuses it with `refusal`."""
 
     def __init__(self):
         self.created = []
         self.refusal = None
-        self.state = run_event_pb2.JOB_STATE_SUCCEEDED
+        self.state = event_pb2.JOB_STATE_SUCCEEDED
         self.class_names = ["rbc", "wbc"]
 
     def CreateRun(self, request, context):
@@ -50,7 +58,7 @@ class Runs(run_service_pb2_grpc.RunServiceServicer):
         return run_service_pb2.GetRunResponse(run=self._run())
 
     def GetEvaluation(self, request, context):
-        return run_service_pb2.GetEvaluationResponse(evaluation=evaluation(self.class_names))
+        return evaluation_service_pb2.GetEvaluationResponse(evaluation=evaluation(self.class_names))
 
     def ListRuns(self, request, context):
         if request.page_token:
@@ -59,21 +67,21 @@ class Runs(run_service_pb2_grpc.RunServiceServicer):
 
     def _run(self):
         return run_pb2.Run(
-            run_id="run-1", reference="cells/1", model="yolov8n", epochs=2, job=run_pb2.Job(state=self.state, message="it broke", cause=6)
+            run_id="run-1", reference="cells/1", model="yolov8n", epochs=2, job=job_pb2.Job(state=self.state, message="it broke", cause=6)
         )
 
 
 def evaluation(class_names):
     side = len(class_names) + 1
-    matrix = run_pb2.ConfusionMatrix(class_names=class_names, counts=range(1000, 1000 + side * side), confidence=0.25)
-    return run_pb2.Evaluation(
+    matrix = evaluation_pb2.ConfusionMatrix(class_names=class_names, counts=range(1000, 1000 + side * side), confidence=0.25)
+    return evaluation_pb2.Evaluation(
         evaluation_id="evaluation-1",
         run_reference="cells/1",
         number=1,
-        split=dataset_pb2.SPLIT_TEST,
+        part=dataset_pb2.PART_TEST,
         split_reference="cells@v1#1",
-        job=run_pb2.Job(state=run_event_pb2.JOB_STATE_SUCCEEDED),
-        result=run_pb2.EvaluationResult(overall={"mAP50": 0.5}, confusion_matrix=matrix),
+        job=job_pb2.Job(state=event_pb2.JOB_STATE_SUCCEEDED),
+        result=evaluation_pb2.EvaluationResult(overall={"mAP50": 0.5}, confusion_matrix=matrix),
     )
 
 
@@ -82,17 +90,21 @@ class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
 
     def WatchRun(self, request, context):
         for seq in (1, 2):
-            row = metrics_pb2.Epoch(epoch=seq, epochs=2, metrics={"mAP50": 0.5, "fitness": 0.1, "train_box_loss": float("nan")})
+            row = metrics_pb2.EpochMetrics(epoch=seq, epochs=2, metrics={"mAP50": 0.5, "fitness": 0.1, "train_box_loss": float("nan")})
             yield metrics_service_pb2.WatchRunResponse(cursor=seq, event=metrics_pb2.FeedEvent(seq=seq, run_id="run-1", epoch=row))
-        change = run_event_pb2.StateChanged(state=run_event_pb2.JOB_STATE_SUCCEEDED)
+        change = event_pb2.StateChanged(state=event_pb2.JOB_STATE_SUCCEEDED)
         yield metrics_service_pb2.WatchRunResponse(cursor=3, event=metrics_pb2.FeedEvent(seq=3, run_id="run-1", state=change))
-        yield metrics_service_pb2.WatchRunResponse(cursor=3, closed=metrics_service_pb2.Closed(reason="ended"))
+        yield metrics_service_pb2.WatchRunResponse(cursor=3, closed=metrics_service_pb2.Closed(reason=metrics_service_pb2.CLOSED_REASON_ENDED))
+
+    def GetMetricSchema(self, request, context):
+        quality = metrics_pb2.MetricDescriptor(key="mAP50", unit="ratio", direction=metrics_pb2.DIRECTION_HIGHER, headline=True)
+        return metrics_service_pb2.GetMetricSchemaResponse(metrics=[quality])
 
     def BatchGetSummaries(self, request, context):
         return metrics_service_pb2.BatchGetSummariesResponse(summaries={"run-1": metrics_pb2.RunSummary(epochs_done=2)})
 
     def GetRunMetrics(self, request, context):
-        rows = [metrics_pb2.Epoch(epoch=number, metrics={"mAP50": 0.1 * number}) for number in (1, 2)]
+        rows = [metrics_pb2.EpochMetrics(epoch=number, metrics={"mAP50": 0.1 * number}) for number in (1, 2)]
         return metrics_service_pb2.GetRunMetricsResponse(epochs=rows)
 
 
@@ -100,6 +112,7 @@ class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
 def serving(runs):
     server = grpc.server(futures.ThreadPoolExecutor(4))
     run_service_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
+    evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(runs, server)
     metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -161,7 +174,7 @@ def test_watch_prints_the_gateways_messages(invoke):
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["event"]["epoch"]["epoch"] for line in lines[:2]] == [1, 2]
     assert lines[0]["event"]["epoch"]["metrics"]["train_box_loss"] == "NaN"
-    assert lines[-1]["closed"]["reason"] == "ended"
+    assert lines[-1]["closed"]["reason"] == "CLOSED_REASON_ENDED"
 
 
 @pytest.mark.parametrize(("state", "sentence"), [(4, "cells/1 failed (process): it broke"), (5, "cells/1 was cancelled")])

@@ -5,7 +5,8 @@ from contextlib import aclosing
 
 import grpc
 import pytest
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
+from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail_client.errors import RefusedError, SplitrailError, UnreachableError
 from splitrail_client.watching import RetryPolicy, watch_run
 
@@ -23,14 +24,14 @@ def sequence(messages):
 
 @pytest.fixture
 def feed(peer, make_epoch, make_state):
-    peer.feed.events = [*(make_epoch(number, number, 8) for number in range(1, 9)), make_state(9, run_event_pb2.JOB_STATE_SUCCEEDED)]
+    peer.feed.events = [*(make_epoch(number, number, 8) for number in range(1, 9)), make_state(9, event_pb2.JOB_STATE_SUCCEEDED)]
     return peer.feed
 
 
 async def test_events_come_in_order_to_the_end_with_the_token(peer, feed):
     messages = await watched(peer)
     assert sequence(messages) == list(range(1, 10))
-    assert messages[-1].closed.reason == "ended"
+    assert messages[-1].closed.reason == metrics_service_pb2.CLOSED_REASON_ENDED
     assert feed.metadata[0]["authorization"] == "Bearer secret"
     assert feed.cursors == [0]
 
@@ -55,8 +56,8 @@ async def test_a_passing_status_is_survived(peer, feed, code):
 
 
 async def test_a_draining_service_is_asked_again(peer, feed):
-    feed.end = "draining"
-    feed.before = lambda seq, opening, context: setattr(feed, "end", "ended") if opening == 2 else None
+    feed.end = metrics_service_pb2.CLOSED_REASON_DRAINING
+    feed.before = lambda seq, opening, context: setattr(feed, "end", metrics_service_pb2.CLOSED_REASON_ENDED) if opening == 2 else None
     first_half, rest = feed.events[:4], feed.events[4:]
     feed.events = first_half
 
@@ -65,6 +66,28 @@ async def test_a_draining_service_is_asked_again(peer, feed):
 
     assert sequence(await watched(peer, on_interruption=grow)) == list(range(1, 10))
     assert feed.cursors == [0, 4]
+
+
+async def test_a_restored_platform_is_watched_from_the_first_event_and_it_is_said(peer, feed):
+    def restore(seq, opening, context):
+        if seq != 5 or opening != 1:
+            return None
+        feed.incarnation = "second"
+        return context.abort(grpc.StatusCode.UNAVAILABLE, "restoring")
+
+    feed.before = restore
+    restarts = []
+    messages = await watched(peer, on_restart=restarts.append)
+    assert sequence(messages) == [1, 2, 3, 4, *range(1, 10)]
+    assert {message.incarnation for message in messages[-9:]} == {"second"}
+    assert ([error.reason for error in restarts], feed.cursors[-1]) == (["CURSOR_OUT_OF_RANGE"], 0)
+
+
+async def test_a_stored_position_of_another_incarnation_is_refused(peer, feed):
+    with pytest.raises(RefusedError) as refused:
+        await watched(peer, after_seq=4, incarnation="before the restore")
+    assert refused.value.reason == "CURSOR_OUT_OF_RANGE"
+    assert sequence(await watched(peer, after_seq=4, incarnation=feed.incarnation)) == list(range(5, 10))
 
 
 async def test_a_silent_connection_counts_as_dead(peer, feed):

@@ -107,7 +107,7 @@ def main_job(root: Path, steps: Steps, data: Path | None) -> float:
     imported = steps.document("import", "dataset", "import", str(folder), "--name", dataset_name(folder))
     made, version = imported["version"], imported["reference"]
     counts = {"image": made["imageCount"], "object": made["objectCount"], "problem": imported["problemCount"]}
-    sizes = [counted(int(count), noun) for noun, count in counts.items()]
+    sizes = [counted(count, noun) for noun, count in counts.items()]
     print(f"{version} {', '.join(sizes)}", flush=True)
     steps.command("split", "split", "create", version, "--ratios", RATIOS, "--seed", str(SEED), "--stratify")
     values = [f"{key}={value}" for key, value in {"data": version, "model": recipe.MODEL, **arguments}.items()]

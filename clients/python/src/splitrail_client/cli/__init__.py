@@ -7,6 +7,8 @@ import stamina.instrumentation
 
 from .data import dataset
 from .evaluations import evaluate
+from .imports import import_
+from .projects import project
 from .runs import run
 from .splits import split
 from .training import schema, train
@@ -29,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (dataset, version, split, train, run, evaluate, schema):
+for command in (project, dataset, import_, version, split, train, run, evaluate, schema):
     cli.add_command(command)
 
 

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import click
-from splitrail.split.v1 import import_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2
 
 from ..client import AsyncClient
 from ..errors import ImportFailedError
-from ..export import FORMATS, ExportResult
-from ..references import TASKS, parse_assignments
+from ..export import ExportResult
+from ..references import parse_assignments
 from ..source import Source
 from ..text import counted, human_size, plain
 from ..transfer import ImportProgress, ImportResult
+from ..vocabulary import EXPORT_FORMATS, PARTS, TASKS
 from . import documents, tables
 from .options import Session, with_flags, with_session
 from .phases import shown_phases
@@ -19,7 +20,8 @@ from .phases import shown_phases
 _SHOWN_PROBLEMS = 20
 _IMPORT_FLAGS = {"dataset_name": "--name", "task": "--task"}
 _CREATE_FLAGS = {"task": "--task", "labels": "--label", "external_id": "--external-id"}
-_EXPORT_FLAGS = {"format": "--format", "splits": "--split"}
+_UPDATE_FLAGS = {"labels": "--label", "external_id": "--external-id"}
+_EXPORT_FLAGS = {"format": "--format", "parts": "--split"}
 
 
 @click.group()
@@ -113,8 +115,8 @@ def left_out(source: Source) -> str:
 @dataset.command("export")
 @click.argument("reference", metavar="REF")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="yolo", show_default=True, help="Layout of the folder.")
-@click.option("--split", "parts", multiple=True, type=click.Choice(["train", "val", "test"]), help="Only this part; may be repeated. Default: all.")
+@click.option("--format", "format_", type=click.Choice(list(EXPORT_FORMATS)), default="yolo", show_default=True, help="Layout of the folder.")
+@click.option("--split", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only this part; may be repeated. Default: all.")
 @click.option("--include-unlabelled", is_flag=True, help="Also images in no part of the split, such as unlabelled ones.")
 @with_flags(_EXPORT_FLAGS)
 def export(session: Session, reference: str, folder: Path, *, format_: str, parts: tuple[str, ...], include_unlabelled: bool) -> None:
@@ -171,6 +173,30 @@ def list_datasets(session: Session) -> None:
     """Datasets of the project, newest first."""
     items = session.run(lambda client: client.datasets())
     session.answer_list(items, documents.document, tables.datasets, "no datasets yet: splitrail dataset import PATH")
+
+
+@dataset.command("update")
+@click.argument("name")
+@click.option("--external-id", help="Your own identifier of it; an empty one removes it.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Add or change a label. Repeatable.")
+@click.option("--remove-label", "removed", multiple=True, metavar="NAME", help="Remove a label. Repeatable.")
+@with_flags(_UPDATE_FLAGS)
+def update(session: Session, name: str, *, external_id: str | None, labels: tuple[str, ...], removed: tuple[str, ...]) -> None:
+    """Change labels and external id of the dataset NAME. Refused when somebody else changes it at the same time."""
+    if external_id is None and not labels and not removed:
+        raise click.UsageError("nothing to change: give --external-id, --label or --remove-label")
+    changed = parse_assignments(labels)
+
+    async def work(client: AsyncClient) -> dataset_pb2.Dataset:
+        found = await client.dataset(name)
+        kept = {key: value for key, value in found.labels.items() if key not in removed}
+        return await client.update_dataset(found, external_id=external_id, labels={**kept, **changed} if labels or removed else None)
+
+    item = session.run(work)
+    if session.json:
+        session.document(documents.document(item))
+    else:
+        session.answer(f"{item.name} updated")
 
 
 @dataset.command("delete")

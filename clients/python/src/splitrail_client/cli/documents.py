@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from splitrail.split.v1 import dataset_pb2, import_pb2, version_pb2
-from splitrail.trainer.v1 import run_pb2
+from splitrail.trainer.v1 import evaluation_pb2
 
 from ..export import ExportResult
 from ..references import version_reference
@@ -65,6 +65,6 @@ def export_report(result: ExportResult) -> Document:
     )
 
 
-def evaluation(item: run_pb2.Evaluation) -> Document:
+def evaluation(item: evaluation_pb2.Evaluation) -> Document:
     """An evaluation, with the `reference` that the command takes."""
     return document(item, reference=evaluation_reference(item))

@@ -4,24 +4,27 @@ import json
 from contextlib import aclosing
 
 import click
-from splitrail.events.v1 import run_event_pb2
-from splitrail.trainer.v1 import run_pb2
+from splitrail.events.v1 import event_pb2
+from splitrail.trainer.v1 import evaluation_pb2, run_pb2
 
-from ..client import AsyncClient, ending
+from ..client import AsyncClient
 from ..errors import JobFailedError
-from ..watching import watch_run
+from ..evaluations import ending
 from . import tables
 from .documents import document
 from .live import Display
+from .metrics import metric_names
 from .options import Session
 from .view import View, result_line
 
 
-async def follow(session: Session, client: AsyncClient, job_id: str, view: View, *, lines: bool = False) -> None:
+async def follow(session: Session, client: AsyncClient, job: run_pb2.Run | evaluation_pb2.Evaluation, view: View, *, lines: bool = False) -> None:
     """Shows a feed until it ends. `lines`: each message also as a line of JSON on stdout, as the gateway's NDJSON has it."""
+    view.names = await metric_names(client)
     display = Display(view, session.err)
     with display.showing():
-        async with aclosing(watch_run(client.channel, job_id, on_interruption=display.interrupted)) as messages:
+        messages = client.watch_messages(job, on_interruption=display.interrupted, on_restart=display.restarted)
+        async with aclosing(messages):
             async for message in messages:
                 display.message(message)
                 if lines:
@@ -36,7 +39,7 @@ def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> No
     view = View(run.reference, epochs=run.epochs)
 
     async def work(client: AsyncClient) -> run_pb2.Run:
-        await follow(session, client, run.run_id, view, lines=lines)
+        await follow(session, client, run, view, lines=lines)
         return await client.run(run)
 
     try:
@@ -48,7 +51,7 @@ def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> No
         session.document(document(ended or run))
     if ended is None:
         return
-    if ended.job.state != run_event_pb2.JOB_STATE_SUCCEEDED:
+    if ended.job.state != event_pb2.JOB_STATE_SUCCEEDED:
         raise JobFailedError(f"{run.reference} {ending(ended.job)}")
     if not session.json:
         session.answer(result_line(view, tables.elapsed(ended.job)))

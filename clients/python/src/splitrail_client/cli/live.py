@@ -1,6 +1,6 @@
 """Live display of a job on stderr: redrawn in place on a terminal, otherwise a line for each step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -12,8 +12,9 @@ from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
 
 from ..errors import SplitrailError
 from ..text import human_seconds, plain
-from .tables import STATE_STYLES, cells, fraction, table
-from .view import View, losses, qualities
+from .metrics import fraction
+from .tables import STATE_STYLES, cells, table
+from .view import View
 
 _BAR_COLUMNS = 30
 _OTHER_LINES = 8  # header, bars, column titles, note and spare lines
@@ -54,6 +55,10 @@ class Display:
     def interrupted(self, error: SplitrailError, seconds: float) -> None:
         """Says that the connection was lost and when the next attempt is."""
         self._line(self.view.interrupted(error.message, seconds))
+
+    def restarted(self, _: SplitrailError) -> None:
+        """Says that the feed starts again."""
+        self._line(self.view.restarted())
 
     def _line(self, line: str | None) -> None:
         if line and not self._console.is_terminal:
@@ -100,15 +105,15 @@ def _bars(view: View) -> Table:
 def _epochs(view: View, rows: int | None) -> Table:
     items = [view.rows[epoch] for epoch in sorted(view.rows)]
     newest = items[-1].metrics
-    columns = [*losses(newest), *qualities(newest), "seconds"]
+    losses, headlines = view.names.losses(newest), view.names.headlines(newest)
+    columns = [*losses, *(f"val {key}" for key in headlines), "seconds"]
     made = table("epoch", *columns, right=["epoch", *columns])
     best = view.best
     for row in items if rows is None else items[-max(rows, 1) :]:
-        made.add_row(*cells(row.epoch, *_numbers(row, newest)), style="bold" if row is best else "")
+        made.add_row(*cells(row.epoch, *_numbers(row, [*losses.values(), *headlines])), style="bold" if row is best else "")
     return made
 
 
-def _numbers(row: metrics_pb2.Epoch, newest: Mapping[str, float]) -> list[str]:
-    keys = [*losses(newest).values(), *qualities(newest).values()]
+def _numbers(row: metrics_pb2.EpochMetrics, keys: Sequence[str]) -> list[str]:
     seconds = row.metrics.get("epoch_seconds")
     return [*(fraction(row.metrics.get(key)) for key in keys), "–" if seconds is None else f"{seconds:.1f}"]

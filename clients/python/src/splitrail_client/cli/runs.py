@@ -1,21 +1,20 @@
 """`splitrail run`."""
 
 import click
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
 from splitrail.trainer.v1 import run_pb2
 
 from ..client import AsyncClient
 from ..references import from_value, parse_evaluation_reference
 from ..text import human_seconds, human_size
+from ..vocabulary import JOB_STATES
 from . import tables
 from .documents import document
 from .following import follow_run
+from .metrics import MetricNames, metric_names, named
 from .options import Session, with_session
-from .view import qualities
 from .words import artifact_name, evaluation_reference, level_name, state_name
-
-_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 @click.group()
@@ -24,22 +23,22 @@ def run() -> None:
 
 
 @run.command("ls")
-@click.option("--state", type=click.Choice(_STATES), help="Only runs in this state.")
+@click.option("--state", type=click.Choice(list(JOB_STATES)), help="Only runs in this state.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
 @with_session
 def list_runs(session: Session, state: str | None, limit: int) -> None:
     """Runs of the project, newest first."""
 
-    async def work(client: AsyncClient) -> tuple[list[run_pb2.Run], dict[str, metrics_pb2.RunSummary]]:
-        wanted = run_event_pb2.JobState.Value(f"JOB_STATE_{state.upper()}") if state else run_event_pb2.JOB_STATE_UNSPECIFIED
+    async def work(client: AsyncClient) -> tuple[list[run_pb2.Run], dict[str, metrics_pb2.RunSummary], MetricNames]:
+        wanted = JOB_STATES[state] if state else event_pb2.JOB_STATE_UNSPECIFIED
         runs = await client.runs(state=wanted, limit=limit)
-        return runs, dict(await client.summaries(runs))
+        return runs, dict(await client.summaries(runs)), await metric_names(client)
 
-    runs, summaries = session.run(work)
+    runs, summaries, names = session.run(work)
     if session.json:
         session.document([document(item, summary=document(summaries.get(item.run_id, metrics_pb2.RunSummary()))) for item in runs])
     elif runs:
-        session.out.print(tables.runs(runs, summaries))
+        session.out.print(tables.runs(runs, summaries, names))
     else:
         session.say("no runs yet: splitrail train data=cells@v1 model=yolov8n epochs=20")
 
@@ -50,11 +49,11 @@ def list_runs(session: Session, state: str | None, limit: int) -> None:
 def get_run(session: Session, reference: str) -> None:
     """Show one run: state, data, model, arguments and metrics."""
 
-    async def work(client: AsyncClient) -> tuple[run_pb2.Run, metrics_service_pb2.GetRunMetricsResponse]:
+    async def work(client: AsyncClient) -> tuple[run_pb2.Run, metrics_service_pb2.GetRunMetricsResponse, MetricNames]:
         item = await client.run(reference)
-        return item, await client.metrics(item)
+        return item, await client.metrics(item), await metric_names(client)
 
-    item, metrics = session.run(work)
+    item, metrics, names = session.run(work)
     if session.json:
         session.document(document(item, metrics=document(metrics)))
         return
@@ -71,9 +70,9 @@ def get_run(session: Session, reference: str) -> None:
         "labels": " ".join(f"{name}={value}" for name, value in sorted(item.labels.items())),
         "external id": item.external_id,
     }
-    if metrics.HasField("final"):
-        best = metrics.final.metrics
-        lines["best checkpoint"] = ", ".join(f"{title} {tables.fraction(best[key])}" for title, key in qualities(best).items())
+    if metrics.HasField("final_metrics"):
+        best = metrics.final_metrics.metrics
+        lines["best checkpoint"] = named(best, names.headlines(best), "val")
     session.answer(item.reference)
     for name, value in lines.items():
         if value:
@@ -97,7 +96,7 @@ def cancel(session: Session, reference: str) -> None:
     item = session.run(lambda client: client.cancel(reference))
     if session.json:
         session.document(document(item))
-    elif item.job.state == run_event_pb2.JOB_STATE_CANCELLED:
+    elif item.job.state == event_pb2.JOB_STATE_CANCELLED:
         session.answer(f"{item.reference} cancelled")
     else:
         session.answer(f"{item.reference} will end after the current batch")

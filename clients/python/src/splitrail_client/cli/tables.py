@@ -8,15 +8,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 from rich.text import Text
 from splitrail.metrics.v1 import metrics_pb2
-from splitrail.split.v1 import dataset_pb2, import_pb2, split_pb2, split_service_pb2, version_pb2
-from splitrail.trainer.v1 import run_pb2, run_service_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2, project_pb2, split_pb2, split_service_pb2, version_pb2
+from splitrail.trainer.v1 import evaluation_pb2, job_pb2, run_pb2, run_service_pb2
 
-from ..references import from_value, method_name, split_name, version_reference
+from ..references import from_value, method_name, part_name, version_reference
 from ..text import counted, plain
-from .words import difference_name, evaluation_reference, field_name, part_name, state_name, word
+from ..vocabulary import word
+from .metrics import MetricNames, fraction, named
+from .words import difference_name, evaluation_reference, field_name, import_state_name, state_name
 
 STATE_STYLES: Mapping[str, str] = {"queued": "yellow", "running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "magenta"}
-METRIC_TITLES: Mapping[str, str] = {"mAP50": "mAP50", "mAP50_95": "mAP50-95", "precision": "precision", "recall": "recall", "f1": "F1"}
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
@@ -32,15 +33,10 @@ def cells(*values: object) -> list[Text]:
     return [value if isinstance(value, Text) else Text(plain(str(value))) for value in values]
 
 
-def state_text(job: run_pb2.Job) -> Text:
+def state_text(job: job_pb2.Job) -> Text:
     """A job's state in its colour."""
     name = state_name(job)
     return Text(name, style=STATE_STYLES.get(name, ""))
-
-
-def fraction(value: float | None) -> str:
-    """`0.873`, `nan`, or a dash when there is none."""
-    return "–" if value is None else f"{value:.3f}"
 
 
 def local_time(time: Timestamp) -> str:
@@ -48,7 +44,7 @@ def local_time(time: Timestamp) -> str:
     return time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def elapsed(job: run_pb2.Job) -> float | None:
+def elapsed(job: job_pb2.Job) -> float | None:
     """Seconds from the first claim to the end, or until now; None before it was claimed."""
     if not job.start_time.seconds:
         return None
@@ -68,7 +64,25 @@ def datasets(items: Sequence[dataset_pb2.Dataset]) -> Table:
     made = table("DATASET", "NEWEST", "TASK", "CREATED")
     for item in items:
         newest = f"{item.name}@v{item.latest_version}" if item.latest_version else "none"
-        made.add_row(*cells(item.name, newest, word(dataset_pb2.Task, item.task, "TASK_"), local_time(item.create_time)))
+        made.add_row(*cells(item.name, newest, word(dataset_pb2.Task, item.task), local_time(item.create_time)))
+    return made
+
+
+def projects(items: Sequence[project_pb2.Project]) -> Table:
+    made = table("PROJECT", "STATE", "EXTERNAL ID", "CREATED")
+    for item in items:
+        state = "archived" if item.HasField("archive_time") else "active"
+        made.add_row(*cells(item.project_id, state, item.external_id, local_time(item.create_time)))
+    return made
+
+
+def imports(items: Sequence[import_pb2.Import]) -> Table:
+    right = ["FILES", "IMAGES", "PROBLEMS"]
+    made = table("IMPORT", "DATASET", "STATE", *right, "VERSION", "CREATED", right=right)
+    for item in items:
+        counts = (item.file_count, item.image_count, item.problem_count)
+        version = version_reference(item.version) if item.HasField("version") else "–"
+        made.add_row(*cells(item.import_id, item.dataset_name, import_state_name(item), *counts, version, local_time(item.create_time)))
     return made
 
 
@@ -99,7 +113,7 @@ def asset_difference_line(item: version_pb2.AssetDifference) -> str:
 
 def split_counts(item: split_pb2.SplitRevision) -> Table:
     """Images (objects) of each class in each part."""
-    parts = [split_name(part.split) for part in item.certificate.parts]
+    parts = [part_name(part.part) for part in item.certificate.parts]
     made = table("IMAGES (OBJECTS)", *parts, "DEVIATION", right=[*parts, "DEVIATION"])
     made.add_row(*cells("all", *(f"{part.images} ({part.objects})" for part in item.certificate.parts), ""), style="bold")
     for balance in item.certificate.classes:
@@ -133,46 +147,44 @@ def moves(items: Sequence[split_service_pb2.Move]) -> Table:
 
 def moved_line(item: split_service_pb2.MovedAsset) -> str:
     """`images/a.jpg: val -> test`."""
-    return f"{item.asset.path}: {part_name(item.before)} -> {part_name(item.asset.split)}"
+    return f"{item.asset.path}: {part_name(item.before)} -> {part_name(item.asset.part)}"
 
 
 def leaks(items: Sequence[split_service_pb2.Leak]) -> Table:
     made = table("BITS", "PART", "IMAGE", "PART", "LOOKS LIKE", right=["BITS"])
     for item in items:
         first, second = item.first, item.second
-        made.add_row(*cells(item.distance, part_name(first.split), first.path, part_name(second.split), second.path))
+        made.add_row(*cells(item.distance, part_name(first.part), first.path, part_name(second.part), second.path))
     return made
 
 
-def runs(items: Sequence[run_pb2.Run], summaries: Mapping[str, metrics_pb2.RunSummary]) -> Table:
-    made = table("RUN", "STATE", "MODEL", "EPOCHS", "BEST VAL MAP50", "SPLIT", "CREATED", right=["EPOCHS", "BEST VAL MAP50"])
+def runs(items: Sequence[run_pb2.Run], summaries: Mapping[str, metrics_pb2.RunSummary], names: MetricNames) -> Table:
+    """With the first headline metric of each run's best epoch."""
+    made = table("RUN", "STATE", "MODEL", "EPOCHS", "BEST EPOCH", "SPLIT", "CREATED", right=["EPOCHS"])
     for item in items:
         summary = summaries.get(item.run_id, metrics_pb2.RunSummary())
-        best = summary.best.metrics.get("mAP50") if summary.HasField("best") else None
+        best = named(summary.best.metrics, names.headlines(summary.best.metrics)[:1], "val") or "–"
         epochs = f"{summary.epochs_done}/{item.epochs}"
-        made.add_row(
-            *cells(item.reference, state_text(item.job), item.model, epochs, fraction(best), item.split_reference, local_time(item.job.create_time))
-        )
+        made.add_row(*cells(item.reference, state_text(item.job), item.model, epochs, best, item.split_reference, local_time(item.job.create_time)))
     return made
 
 
-def evaluations(items: Sequence[run_pb2.Evaluation]) -> Table:
-    made = table("EVALUATION", "STATE", "SPLIT", "MAP50", "MAP50-95", "OF", "CREATED", right=["MAP50", "MAP50-95"])
+def evaluations(items: Sequence[evaluation_pb2.Evaluation], names: MetricNames) -> Table:
+    made = table("EVALUATION", "STATE", "PART", "RESULT", "OF", "CREATED")
     for item in items:
-        part, overall = split_name(item.split), item.result.overall
-        done = item.HasField("result")
-        shown = [f"{part} {fraction(overall.get(key))}" if done else "–" for key in ("mAP50", "mAP50_95")]
+        part, overall = part_name(item.part), item.result.overall
+        result = named(overall, names.headlines(overall), part) or "–"
         contaminated = " (trained on!)" if item.contaminated_images else ""
         reference = evaluation_reference(item)
-        made.add_row(*cells(reference, state_text(item.job), part + contaminated, *shown, item.split_reference, local_time(item.job.create_time)))
+        made.add_row(*cells(reference, state_text(item.job), part + contaminated, result, item.split_reference, local_time(item.job.create_time)))
     return made
 
 
-def evaluation_result(item: run_pb2.Evaluation) -> Table:
+def evaluation_result(item: evaluation_pb2.Evaluation, names: MetricNames) -> Table:
     """Overall and per class; every column of metrics names the part that it was measured on."""
-    part = split_name(item.split)
-    keys = [key for key in METRIC_TITLES if key in item.result.overall]
-    titles = [f"{part} {METRIC_TITLES[key]}" for key in keys]
+    part = part_name(item.part)
+    keys = names.qualities(item.result.overall)
+    titles = [f"{part} {key}" for key in keys]
     made = table("CLASS", "images", "objects", *titles, right=["images", "objects", *titles])
     overall = [fraction(item.result.overall.get(key)) for key in keys]
     made.add_row(*cells("all", item.result.images, item.result.objects, *overall), style="bold")
@@ -181,15 +193,15 @@ def evaluation_result(item: run_pb2.Evaluation) -> Table:
     return made
 
 
-def evaluation_headline(item: run_pb2.Evaluation) -> str:
+def evaluation_headline(item: evaluation_pb2.Evaluation) -> str:
     """Run, part and split of an evaluation, with counts."""
-    part = split_name(item.split)
+    part = part_name(item.part)
     forced = f"; forced: {counted(item.contaminated_images, 'image')} of them were trained on" if item.contaminated_images else ""
     sizes = f"{counted(item.result.images, 'image')}, {counted(item.result.objects, 'object')}"
-    return f"{evaluation_reference(item)}: {item.run_reference} on the {part} split of {item.split_reference} ({sizes}{forced})"
+    return f"{evaluation_reference(item)}: {item.run_reference} on the part {part} of {item.split_reference} ({sizes}{forced})"
 
 
-def confusion_matrix(matrix: run_pb2.ConfusionMatrix, *, numbered: bool = False) -> Table:
+def confusion_matrix(matrix: evaluation_pb2.ConfusionMatrix, *, numbered: bool = False) -> Table:
     """Counts. Rows are predicted, columns true; the last row counts missed objects, the last column false detections.
 
     `numbered`: columns are headed by row numbers, which is narrower.
@@ -202,7 +214,7 @@ def confusion_matrix(matrix: run_pb2.ConfusionMatrix, *, numbered: bool = False)
     return made
 
 
-def _confusion_rows(matrix: run_pb2.ConfusionMatrix) -> list[Sequence[float]]:
+def _confusion_rows(matrix: evaluation_pb2.ConfusionMatrix) -> list[Sequence[float]]:
     """A list for each row. Empty when there is no matrix."""
     side = len(matrix.class_names) + 1
     return [matrix.counts[start : start + side] for start in range(0, len(matrix.counts), side)]
@@ -215,8 +227,8 @@ def schema(items: Sequence[run_service_pb2.ArgumentDescriptor]) -> Table:
     for item in items:
         if item.group != group:
             group = item.group
-            made.add_row(Text(plain(group), style="bold cyan"))
-        kind = word(run_service_pb2.ArgumentType, item.type, "ARGUMENT_TYPE_")
+            made.add_row(Text(word(run_service_pb2.ArgumentGroup, group), style="bold cyan"))
+        kind = word(run_service_pb2.ArgumentType, item.type)
         made.add_row(*cells(item.name, kind, _default(item), _range(item), item.help))
     return made
 

@@ -1,20 +1,14 @@
 """The state of a job, computed from the events of its feed. Pure."""
 
 import math
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from splitrail.events.v1 import run_event_pb2
+from splitrail.events.v1 import event_pb2
 from splitrail.metrics.v1 import metrics_pb2
 
 from ..text import human_seconds
-from .tables import fraction
-from .words import word
-
-_TRAIN_LOSS = re.compile(r"^train_(?P<name>.+)_loss$")
-_QUALITY = (("mAP50", "mAP50"), ("mAP50_95", "mAP50-95"), ("mask_mAP50", "mask mAP50"), ("pose_mAP50", "pose mAP50"), ("top1", "top1"))
-_LOSS_ORDER = ("box", "cls", "dfl")
+from ..vocabulary import word
+from .metrics import MetricNames, named
 
 
 @dataclass
@@ -30,13 +24,14 @@ class View:
     worker: str = ""
     device: str = ""
     stage: str = ""
-    rows: dict[int, metrics_pb2.Epoch] = field(default_factory=dict)
+    rows: dict[int, metrics_pb2.EpochMetrics] = field(default_factory=dict)
     """Epochs of the effective timeline."""
-    final: metrics_pb2.Epoch | None = None
+    final: metrics_pb2.EpochMetrics | None = None
     """Metrics of the best checkpoint on val."""
-    progress: run_event_pb2.BatchProgress | None = None
+    progress: event_pb2.BatchProgress | None = None
     note: str = ""
     """The last unusual event."""
+    names: MetricNames = field(default_factory=MetricNames)
 
     def apply(self, event: metrics_pb2.FeedEvent) -> str | None:
         """Applies the next event; returns a line for a plain log, or None."""
@@ -46,21 +41,28 @@ class View:
         if kind == "attempt_started":
             return self._attempt(event.attempt, event.attempt_started)
         if kind == "stage":
-            self.stage = word(run_event_pb2.Stage, event.stage.stage, "STAGE_")
+            self.stage = word(event_pb2.Stage, event.stage.stage)
             self.progress = None
             return self.stage
         if kind == "epoch":
             self.rows[event.epoch.epoch] = event.epoch
             self.epochs = event.epoch.epochs or self.epochs
             self.progress = None
-            return epoch_line(event.epoch)
+            return epoch_line(event.epoch, self.names)
         if kind == "rolled_back":
             return self._rolled_back(event.rolled_back.epoch)
-        if kind == "final":
-            self.final = event.final
-        elif kind == "log" and event.log.level == run_event_pb2.LOG_LEVEL_ERROR:
+        if kind == "final_metrics":
+            self.final = event.final_metrics
+        elif kind == "log" and event.log.level == event_pb2.LOG_LEVEL_ERROR:
             return event.log.text
         return None
+
+    def restarted(self) -> str:
+        """The feed starts again from its first event: forgets what it said."""
+        self.rows.clear()
+        self.state, self.stage, self.attempt, self.final, self.progress = "queued", "", 0, None, None
+        self.note = "the platform was restored from a backup: the feed is shown again from its first event"
+        return self.note
 
     def interrupted(self, message: str, seconds: float) -> str:
         """Notes a lost connection."""
@@ -78,7 +80,7 @@ class View:
         return len(self.rows)
 
     @property
-    def best(self) -> metrics_pb2.Epoch | None:
+    def best(self) -> metrics_pb2.EpochMetrics | None:
         """The epoch with the highest finite fitness so far, the latest of equal ones, as RunSummary.best is defined."""
         rated = [row for row in self.rows.values() if math.isfinite(row.metrics.get("fitness", math.nan))]
         return max(rated, key=lambda row: (row.metrics["fitness"], row.epoch), default=None)
@@ -93,20 +95,20 @@ class View:
             return None
         return sum(seconds) / len(seconds) * (self.epochs - self.epochs_done)
 
-    def _state(self, change: run_event_pb2.StateChanged) -> str:
-        self.state = word(run_event_pb2.JobState, change.state, "JOB_STATE_")
+    def _state(self, change: event_pb2.StateChanged) -> str:
+        self.state = word(event_pb2.JobState, change.state)
         self.progress = None
-        if change.state in (run_event_pb2.JOB_STATE_SUCCEEDED, run_event_pb2.JOB_STATE_FAILED, run_event_pb2.JOB_STATE_CANCELLED):
+        if change.state in (event_pb2.JOB_STATE_SUCCEEDED, event_pb2.JOB_STATE_FAILED, event_pb2.JOB_STATE_CANCELLED):
             self.stage = self.note = ""
-        elif change.state == run_event_pb2.JOB_STATE_QUEUED:
+        elif change.state == event_pb2.JOB_STATE_QUEUED:
             self.stage = ""
-        cause = word(run_event_pb2.FailureCause, change.cause, "FAILURE_CAUSE_").replace("_", " ")
+        cause = word(event_pb2.FailureCause, change.cause).replace("_", " ")
         reason = ": ".join(part for part in (cause, change.message) if part)
         if reason:
             self.note = reason
         return f"{self.state} ({reason})" if reason else self.state
 
-    def _attempt(self, attempt: int, started: run_event_pb2.AttemptStarted) -> str:
+    def _attempt(self, attempt: int, started: event_pb2.AttemptStarted) -> str:
         self.attempt, self.worker, self.device = attempt, started.worker, started.device
         self.state, self.stage, self.progress = "running", "", None
         resumed = f", resumes after epoch {started.resume_epoch}" if started.resume_epoch else ""
@@ -126,30 +128,20 @@ class View:
         return self.note
 
 
-def losses(values: Mapping[str, float]) -> dict[str, str]:
-    """Training losses among metrics: title -> key, in the usual order."""
-    found = {match["name"]: key for key in values if (match := _TRAIN_LOSS.match(key))}
-    return dict(sorted(found.items(), key=lambda item: (_LOSS_ORDER.index(item[0]) if item[0] in _LOSS_ORDER else len(_LOSS_ORDER), item[0])))
-
-
-def qualities(values: Mapping[str, float]) -> dict[str, str]:
-    """Metrics on val that are shown for each epoch: title -> key."""
-    return {f"val {title}": key for key, title in _QUALITY if key in values}
-
-
-def epoch_line(row: metrics_pb2.Epoch) -> str:
-    """`epoch 3/20: box 1.234, cls 2.1, dfl 1.3, val mAP50 0.812, val mAP50-95 0.514, 3.2 s`."""
-    parts = [f"{title} {row.metrics[key]:.3f}" for title, key in losses(row.metrics).items()]
-    parts += [f"{title} {fraction(row.metrics[key])}" for title, key in qualities(row.metrics).items()]
+def epoch_line(row: metrics_pb2.EpochMetrics, names: MetricNames) -> str:
+    """`epoch 3/20: box 1.234, cls 2.1, dfl 1.3, val mAP50 0.812, val mAP50_95 0.514, 3.2 s`."""
+    parts = [f"{title} {row.metrics[key]:.3f}" for title, key in names.losses(row.metrics).items()]
+    if headlines := names.headlines(row.metrics):
+        parts.append(named(row.metrics, headlines, "val"))
     if "epoch_seconds" in row.metrics:
         parts.append(f"{row.metrics['epoch_seconds']:.1f} s")
     return f"epoch {row.epoch}/{row.epochs}: {', '.join(parts)}"
 
 
 def result_line(view: View, seconds: float | None) -> str:
-    """`cells/17 succeeded: 20 epochs in 3m 20s; best checkpoint: val mAP50 0.873, val mAP50-95 0.601`."""
+    """`cells/17 succeeded: 20 epochs in 3m 20s; best checkpoint: val mAP50 0.873, val mAP50_95 0.601`."""
     took = f" in {human_seconds(seconds)}" if seconds is not None else ""
     best = view.final or view.best
-    shown = ", ".join(f"{title} {fraction(best.metrics[key])}" for title, key in qualities(best.metrics).items()) if best else ""
+    shown = named(best.metrics, view.names.headlines(best.metrics), "val") if best else ""
     epochs = f"{view.epochs_done} epoch{'' if view.epochs_done == 1 else 's'}"
     return f"{view.title} {view.state}: {epochs}{took}" + (f"; best checkpoint: {shown}" if shown else "")
