@@ -16,7 +16,7 @@ from splitrail_common.access import rules
 from splitrail_common.ids import new_id
 from splitrail_common.peers import bearer
 from splitrail_common.server import serving
-from splitrail_local.contracts import bad_pages, beyond_limits, refusal, well_formed
+from splitrail_local.bad_requests import bad_pages, beyond_limits, refusal, well_formed
 from splitrail_trainer.app import build
 from splitrail_trainer.models.domain import ArtifactKind
 
