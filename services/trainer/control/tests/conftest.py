@@ -22,8 +22,9 @@ from splitrail_trainer.data.domain import Part, PinnedData
 from splitrail_trainer.evaluations.domain import NewEvaluation
 from splitrail_trainer.jobs.domain import Job, JobKind
 from splitrail_trainer.models.domain import ArtifactKind, StoredFile
+from splitrail_trainer.queue.domain import ClaimedJob, UploadedFile
 from splitrail_trainer.queue.lease import LapseGuard
-from splitrail_trainer.queue.service import Attempts, ClaimedJob, Stores, UploadedFile
+from splitrail_trainer.queue.service import Attempts, Stores
 from splitrail_trainer.runs.domain import NewRun, Run
 from splitrail_trainer.settings import Settings
 from splitrail_trainer.transactions import Database

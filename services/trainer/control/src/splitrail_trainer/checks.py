@@ -1,4 +1,5 @@
-"""Collects what is wrong with a request, so that all of it is named at once. What the protos declare beside their fields is judged before."""
+"""Collects what is wrong with a request, so that all of it is named at once. Before that, the boundary has checked what the protos
+declare beside their fields."""
 
 from collections.abc import Mapping
 from typing import TypeVar

@@ -9,7 +9,7 @@ from splitrail_common.objects import ObjectStore
 from splitrail_trainer.jobs.domain import FailureCause
 from splitrail_trainer.models.domain import ArtifactKind
 from splitrail_trainer.models.sweeper import Sweeper
-from splitrail_trainer.queue.service import UploadedFile
+from splitrail_trainer.queue.domain import UploadedFile
 
 pytestmark = pytest.mark.integration
 

@@ -14,8 +14,8 @@ from splitrail_local.testing import eventually
 from splitrail_trainer.jobs.domain import FailureCause, JobKind, JobState, cancel
 from splitrail_trainer.jobs.store import RequestKnownError
 from splitrail_trainer.models.domain import ArtifactKind
+from splitrail_trainer.queue.domain import EvaluationReport, UploadedFile
 from splitrail_trainer.queue.lease import Reaper
-from splitrail_trainer.queue.service import EvaluationReport, UploadedFile
 from splitrail_trainer.runs.store import ExternalIdTakenError
 
 pytestmark = pytest.mark.integration

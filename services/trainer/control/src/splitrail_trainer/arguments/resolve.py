@@ -29,7 +29,7 @@ def resolve_training(requested: Mapping[str, object]) -> Resolved:
     if "close_mosaic" in given and close_mosaic > epochs:
         violations.append(Violation("arguments.close_mosaic", f"at most epochs ({epochs}), not {close_mosaic}"))
     elif close_mosaic > epochs:
-        # What Ultralytics does with its default of 10 in a shorter run: mosaic to the end. Said aloud, for a resumed run would close it at once.
+        # As Ultralytics does with its default of 10 in a shorter run: mosaic to the end. Explicit, because a resumed run would end mosaic at once.
         arguments["close_mosaic"] = 0
     return Resolved(arguments, violations, _warnings(given, arguments))
 

@@ -1,1 +1,1 @@
-"""Evaluations: a run judged on a part of a split."""
+"""Evaluations: the weights of a run evaluated on a part of a split."""

@@ -17,7 +17,7 @@ _WEIGHTS_BACK: Mapping[int, ArtifactKind] = {WEIGHTS[kind]: kind for kind in (Ar
 
 
 def evaluation_request(request: evaluation_service_pb2.CreateEvaluationRequest, check: Checker) -> EvaluationRequest:
-    """What is asked for; by default the best weights on the test part. `check` is told of unknown weights and parts."""
+    """What is requested; by default the best weights on the test part. `check` is told of unknown weights and parts."""
     weights = request.weights or job_pb2.ARTIFACT_KIND_BEST_WEIGHTS
     part = request.part or dataset_pb2.PART_TEST
     return EvaluationRequest(

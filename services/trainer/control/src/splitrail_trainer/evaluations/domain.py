@@ -12,7 +12,7 @@ from splitrail_trainer.models.domain import ArtifactKind, StoredFile
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """An evaluation as asked for, with defaults."""
+    """An evaluation as requested, with defaults."""
 
     run_id: str
     weights: ArtifactKind

@@ -36,8 +36,7 @@ class Evaluations:
         self._splits = splits
 
     async def create(self, call: Call, wanted: EvaluationRequest) -> Evaluation:
-        """Queues an evaluation, unless the run was trained on what it would be judged on; a request that repeats an earlier one with its id gets
-        that one's evaluation.
+        """Queues an evaluation, unless the run was trained on the images; a repeated request_id returns the evaluation that it made.
 
         Raises INVALID_ARGUMENT, also when the request_id belongs to another request, and FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY,
         CONTAMINATED).
@@ -65,10 +64,10 @@ class Evaluations:
         async with self._database.transaction() as transaction:
             weights = await self._artifacts.newest(transaction, run.run_id, wanted.weights)
         if weights is None or not run.info.job.ended:  # what a running attempt has left, a later one may replace
-            missing = f"has left no {wanted.weights.value.replace('_', ' ')} to judge" if run.info.job.ended else "has not ended yet"
+            missing = f"has left no {wanted.weights.value.replace('_', ' ')} to evaluate" if run.info.job.ended else "has not ended yet"
             raise precondition(Reason.ERROR_REASON_RUN_UNFINISHED, f"{run.reference} ({run.info.job.state.value}) {missing}", field="run_id")
         revision = await self._splits.revision(wanted.split_id or run.data.split_id, call.token)
-        contaminated = await self._judgeable(call, run, revision, wanted)
+        contaminated = await self._require_fit(call, run, revision, wanted)
         return NewEvaluation(
             job=self._jobs.new(run.data.project_id, JobKind.EVALUATE, run.info.job.queue),
             run_id=run.run_id,
@@ -81,8 +80,8 @@ class Evaluations:
             arguments=arguments,
         )
 
-    async def _judgeable(self, call: Call, run: Run, revision: Revision, wanted: EvaluationRequest) -> int:
-        """How many images of the part the run has trained or chosen its weights on: 0 unless forced. Raises when the part is unfit."""
+    async def _require_fit(self, call: Call, run: Run, revision: Revision, wanted: EvaluationRequest) -> int:
+        """Counts the images of the part that the run has trained or chosen its weights on; refuses them unless forced, and data of other classes."""
         if revision.pin.project_id != run.data.project_id:
             raise invalid(Violation("split_id", f"belongs to the project {revision.pin.project_id!r}, the run to {run.data.project_id!r}"))
         if tuple(revision.pin.class_names) != tuple(run.data.class_names):
@@ -93,7 +92,7 @@ class Evaluations:
             raise precondition(
                 Reason.ERROR_REASON_CONTAMINATED,
                 f"{run.reference} was trained, or its weights chosen, on {overlap} of the {revision.images[wanted.part]} images in the "
-                f"{wanted.part.value} part of {revision.pin.split_reference}: the numbers would flatter it. With force the result is labelled",
+                f"{wanted.part.value} part of {revision.pin.split_reference}, so the result would be too good; with force it is made and labelled",
                 metadata={"overlap": str(overlap)},
                 field="part",
             )
@@ -117,7 +116,7 @@ class Evaluations:
             return await self._store.page(transaction, scope, wanted, before, limit)
 
     async def cancel(self, scope: Scope, evaluation_id: str) -> Evaluation:
-        """Asks for its end. Raises FAILED_PRECONDITION (JOB_ENDED)."""
+        """Requests its cancellation. Raises FAILED_PRECONDITION (JOB_ENDED)."""
         await self.get(scope, evaluation_id)
         await self._jobs.cancel(evaluation_id)
         return await self.get(scope, evaluation_id)

@@ -1,7 +1,7 @@
-"""The life of a job as pure functions: each takes a job and returns its successor, or says why it cannot.
+"""The states of a job as pure functions: each takes a job and returns it in its next state, or raises why it cannot.
 
     queued -> running -> succeeded | failed | cancelled
-       ^________|  released, failed and tried again, or its lease ran out
+       ^________|  released, failed and retried, or its lease ran out
 
 The attempt number is the fencing token: it grows with each claim, and only the latest attempt may write.
 """
@@ -46,7 +46,7 @@ class FailureCause(StrEnum):
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 NEVER_RETRIED = frozenset({FailureCause.DATA, FailureCause.NAN, FailureCause.ARGUMENTS})
-"""The same data, arguments and seed would fail in the same way again."""
+"""Causes that are not retried: the same data, arguments and seed would fail in the same way again."""
 
 
 class FencedError(Exception):
@@ -59,7 +59,7 @@ class FencedError(Exception):
 
 
 class JobEndedError(Exception):
-    """The job has ended in another way than asked for."""
+    """The job cannot be cancelled: it has succeeded or failed."""
 
     def __init__(self, state: JobState) -> None:
         super().__init__(f"the job has {state.value} already" if state is not JobState.CANCELLED else "the job was cancelled already")
@@ -68,7 +68,7 @@ class JobEndedError(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """What the transitions need of a job."""
+    """A job, as far as the transitions need it."""
 
     job_id: str
     project_id: str
@@ -78,9 +78,9 @@ class Job:
     attempt: int = 0
     """The latest attempt; 0: never claimed."""
     worker: str = ""
-    """Who holds it, or held it last."""
+    """The pod that holds it, or held it last."""
     lapsed: bool = False
-    """Queued only because the lease of `attempt` ran out: that attempt may take it back until another is made."""
+    """Queued because the lease of `attempt` ran out: that attempt may take the job back until another one claims it."""
     cancel_requested: bool = False
     failures: int = 0
     """Failed attempts since the last stored checkpoint."""
@@ -96,7 +96,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobInfo:
-    """A job with what is only shown."""
+    """A job with its place in the queue and its times, for display."""
 
     job: Job
     queue_position: int | None
@@ -113,7 +113,7 @@ def claim(job: Job, worker: str) -> Job:
 
 
 def hold(job: Job, attempt: int) -> Job:
-    """The job as the caller's attempt may change it: running. An attempt whose lease ran out takes the job back while nobody else has.
+    """The job, running under the caller's attempt. An attempt whose lease ran out takes the job back unless another one has claimed it.
 
     Raises FencedError when a later attempt exists, the job was given back, or has ended.
     """
@@ -125,13 +125,13 @@ def hold(job: Job, attempt: int) -> Job:
 
 
 def lapse(job: Job) -> Job:
-    """The lease of a running job has run out: counted as a failure, tried again while the number of failures allows it."""
+    """The lease of a running job has run out: a failure, retried while fewer than `max_attempts` have failed."""
     after = _failed(job, FailureCause.LOST_POD, f"the pod {job.worker!r} was lost: its lease ran out")
     return replace(after, lapsed=after.state is JobState.QUEUED)
 
 
 def fail(job: Job, cause: FailureCause, message: str) -> Job:
-    """The holder reports a failure: tried again, unless that cannot help or there were too many."""
+    """The holder reports a failure: retried, unless its cause makes that useless or `max_attempts` have failed."""
     return _failed(job, cause, message)
 
 
@@ -149,30 +149,30 @@ def _failed(job: Job, cause: FailureCause, message: str) -> Job:
 
 
 def release(job: Job) -> Job:
-    """The holder gives the job back: not a failure. Ends as cancelled when that was asked for."""
+    """The holder gives the job back, which is no failure. A job whose cancellation was requested ends as cancelled."""
     if job.state is not JobState.RUNNING:
         raise ValueError(f"only a running job can be released, this one is {job.state.value}")
     if job.cancel_requested:
-        return replace(job, state=JobState.CANCELLED, cause=FailureCause.NONE, message="cancelled as asked for")
+        return replace(job, state=JobState.CANCELLED, cause=FailureCause.NONE, message="cancelled on request")
     return replace(job, state=JobState.QUEUED, cause=FailureCause.NONE, message=f"given back by the pod {job.worker!r}")
 
 
 def complete(job: Job) -> Job:
-    """The holder has done the work; a cancel that came too late is without effect."""
+    """The holder has done the work. A cancellation that was requested too late has no effect."""
     if job.state is not JobState.RUNNING:
         raise ValueError(f"only a running job can be completed, this one is {job.state.value}")
     return replace(job, state=JobState.SUCCEEDED, cause=FailureCause.NONE, message="")
 
 
 def progress(job: Job) -> Job:
-    """A checkpoint was stored: what failed before it no longer counts."""
+    """A checkpoint was stored: earlier failures no longer count."""
     return replace(job, failures=0)
 
 
 def cancel(job: Job) -> Job:
-    """Somebody asks for the end: at once while queued, through the pod when running; harmless when cancelled already.
+    """A user requests the cancellation: a queued job ends at once, a running one when its pod hears of it; a cancelled one stays as it is.
 
-    Raises JobEndedError when the job has ended in another way.
+    Raises JobEndedError when the job has succeeded or failed.
     """
     if job.state is JobState.QUEUED:
         return replace(job, state=JobState.CANCELLED, cancel_requested=True, lapsed=False, cause=FailureCause.NONE, message="cancelled before it ran")

@@ -1,4 +1,4 @@
-"""The relay: brings the state events of the outbox to the feeds. Several replicas may do it at once: numbers make repetitions harmless."""
+"""The relay publishes the state events of the outbox. Several replicas may do it at once: an event's number makes repetitions harmless."""
 
 import asyncio
 from collections.abc import Sequence
@@ -33,14 +33,14 @@ class Relay:
         self._turns: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """For ever."""
+        """Until it is cancelled."""
         try:
             await keep_going(self.step, name="relay", seconds=_LOOK_SECONDS, wake=self._store.events_written)
         finally:
             await ended(*self._turns.values())
 
     async def step(self) -> None:
-        """Starts a turn for each job with waiting events that has none. Raises what a turn has failed with."""
+        """Starts a task for each job with events in the outbox that has none. Raises what such a task has failed with."""
         for job_id, turn in list(self._turns.items()):
             if turn.done():
                 del self._turns[job_id]
@@ -55,7 +55,7 @@ class Relay:
                 self._turns[job_id] = turn
 
     async def _turn(self, job_id: str) -> None:
-        """Relays one job's events; gives up after a while, for other jobs wait too."""
+        """Relays one job's events; gives up after a while, so that other jobs get their turn."""
         try:
             async with asyncio.timeout(_TURN_SECONDS):
                 await self._relay(job_id)
@@ -75,7 +75,7 @@ class Relay:
         await beside(self._commit(job_id, publisher), publisher.run())
 
     async def _commit(self, job_id: str, publisher: FeedPublisher) -> None:
-        """Deletes what the feed has committed until nothing waits."""
+        """Deletes what the metrics service has committed until the job's outbox is empty."""
         while True:
             async with self._database.transaction() as transaction:
                 last = await self._store.last_event(transaction, job_id)

@@ -52,7 +52,7 @@ class Jobs:
         return known
 
     async def cancel(self, job_id: str) -> None:
-        """Asks for the job's end. Raises FAILED_PRECONDITION (JOB_ENDED)."""
+        """Requests the job's cancellation. Raises FAILED_PRECONDITION (JOB_ENDED)."""
         async with self._database.transaction() as transaction:
             job = await self._store.lock(transaction, job_id)
             if job is None:

@@ -14,7 +14,7 @@ _log = log.get(__name__)
 
 
 class Sweeper:
-    """Bytes first, then the row: what could not be removed is tried again. The resume point is never marked, and its row never deleted."""
+    """Removes the bytes first, then the row, so that a failed removal is tried again. A run's resume point is never removed."""
 
     def __init__(self, database: Database, store: ArtifactStore, objects: ObjectStore) -> None:
         self._database = database
@@ -22,7 +22,7 @@ class Sweeper:
         self._objects = objects
 
     async def run(self) -> None:
-        """For ever."""
+        """Until it is cancelled."""
         await keep_going(self.step, name="sweeper", seconds=30.0, wake=self._store.bytes_superseded)
 
     async def step(self) -> None:

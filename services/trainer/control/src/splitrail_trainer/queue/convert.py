@@ -12,7 +12,7 @@ from splitrail_trainer.jobs.convert import CAUSES_BACK, KINDS_BACK
 from splitrail_trainer.jobs.domain import DEFAULT_QUEUE, FailureCause, JobKind
 from splitrail_trainer.models.convert import KIND_NAMES, SignUrl
 from splitrail_trainer.models.convert import KINDS_BACK as FILE_KINDS_BACK
-from splitrail_trainer.queue.service import ClaimedJob, EvaluationReport, UploadedFile
+from splitrail_trainer.queue.domain import ClaimedJob, EvaluationReport, UploadedFile
 from splitrail_trainer.runs.domain import Run
 
 _CAUSE_NAMES = ", ".join(event_pb2.FailureCause.keys())

@@ -1,4 +1,4 @@
-"""Leases that ran out: who decides, when they must not run out, and the loop that finds those that nobody claims.
+"""Leases that ran out: when they may, and the loop that finds them.
 
 Leases are kept by Postgres' clock. While Postgres is away no pod can renew, so no lease may run out before the pods have had one lease length of
 an answering database. `LapseGuard` knows that from the reaper's own regular contact: a longer silence, for whatever reason (Postgres down, this
@@ -48,7 +48,7 @@ class LapseGuard:
 
 
 class Reaper:
-    """Puts jobs whose lease ran out back into the queue, or ends them."""
+    """Puts jobs whose lease ran out back into the queue, or fails them."""
 
     def __init__(self, database: Database, queue: QueueStore, jobs: JobStore, guard: LapseGuard) -> None:
         self._database = database
@@ -57,11 +57,11 @@ class Reaper:
         self._guard = guard
 
     async def run(self) -> None:
-        """For ever."""
+        """Until it is cancelled."""
         await keep_going(self.step, name="reaper", seconds=min(1.0, self._jobs.lease_seconds / 10))
 
     async def step(self) -> None:
-        """Once; also the guard's regular contact with the database."""
+        """One look. It is also the guard's regular contact with the database."""
         try:
             async with self._database.transaction() as transaction:
                 jobs = await self._queue.lapsed(transaction)

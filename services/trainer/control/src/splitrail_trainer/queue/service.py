@@ -1,4 +1,5 @@
-"""What pods do with jobs: claim, renew, leave files, end. Every write holds the job's row and is refused for any attempt but the latest."""
+"""What pods do with jobs: claim them, renew the lease, record files, end them. Each write locks the job's row and is refused for any attempt but the
+latest."""
 
 import asyncio
 import time
@@ -7,21 +8,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-import grpc
 from splitrail_common import log
 from splitrail_common.access import Scope
-from splitrail_common.errors import PlatformError, Reason, Violation, fenced, invalid, not_found, precondition
+from splitrail_common.errors import Reason, Violation, already_exists, fenced, invalid, not_found, precondition
 from splitrail_common.objects import ObjectStore
 from splitrail_common.tokens import Caller, Signer
 from splitrail_common.tokens import Kind as CallerKind
 
 from splitrail_trainer.data.domain import Part
-from splitrail_trainer.evaluations.domain import Evaluation
 from splitrail_trainer.evaluations.store import EvaluationStore
 from splitrail_trainer.jobs.domain import FailureCause, FencedError, Job, JobKind, JobState, claim, complete, fail, hold, lapse, progress, release
 from splitrail_trainer.jobs.store import JobStore
 from splitrail_trainer.models.domain import Artifact, ArtifactKind, StoredFile
 from splitrail_trainer.models.store import ArtifactStore, FileRecordedError
+from splitrail_trainer.queue.domain import ClaimedJob, EvaluationReport, HeartbeatReply, UploadedFile
 from splitrail_trainer.queue.lease import LapseGuard
 from splitrail_trainer.queue.store import QueueStore
 from splitrail_trainer.runs.domain import Run
@@ -31,44 +31,6 @@ from splitrail_trainer.transactions import Database, Transaction
 _log = log.get(__name__)
 _URL_LIFETIME = timedelta(hours=1)
 _ANY = Scope(None)
-
-
-@dataclass(frozen=True)
-class ClaimedJob:
-    """A job that the caller now holds."""
-
-    job: Job
-    token: str
-    work: Run | Evaluation
-
-
-@dataclass(frozen=True)
-class HeartbeatReply:
-    """What a heartbeat brings back."""
-
-    cancel: bool
-    token: str
-    """Replaces the caller's; empty while that one is good for long enough."""
-
-
-@dataclass(frozen=True)
-class EvaluationReport:
-    """What an evaluation found."""
-
-    part: Part | None
-    result: bytes
-
-
-@dataclass(frozen=True)
-class UploadedFile:
-    """A file that an attempt says it has uploaded."""
-
-    name: str
-    kind: ArtifactKind
-    size_bytes: int
-    sha256: str
-    epoch: int = 0
-    """For checkpoints: epochs complete in it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +56,7 @@ class Attempts:
         self._token_seconds = token_seconds
 
     async def claim(self, worker: str, queue: str, kinds: Sequence[JobKind]) -> ClaimedJob | None:
-        """A new attempt of the oldest job that can be had, or None. A job whose lease ran out and that has failed too often ends here."""
+        """A new attempt of the oldest job that can be claimed, or None. A job whose lease ran out once too often fails here."""
         async with self._database.transaction() as transaction:
             while (job := await self._stores.queue.claimable(transaction, queue, kinds, may_lapse=self._guard.may_lapse)) is not None:
                 if job.state is JobState.RUNNING:
@@ -187,12 +149,7 @@ class Attempts:
                     )
                 await self._record(transaction, job, artifact)
         except FileRecordedError as error:
-            raise PlatformError(
-                grpc.StatusCode.ALREADY_EXISTS,
-                Reason.ERROR_REASON_ALREADY_EXISTS,
-                f"this attempt has left another file named {file.name!r}",
-                metadata={"type": "artifact", "name": file.name},
-            ) from error
+            raise already_exists("file", file.name, "name") from error
 
     async def _record(self, transaction: Transaction, job: Job, artifact: Artifact) -> None:
         if artifact.kind is not ArtifactKind.CHECKPOINT:
@@ -208,20 +165,20 @@ class Attempts:
             await self._stores.jobs.save(transaction, job, progress(job))
 
     async def complete(self, caller: Caller, job_id: str, versions: dict[str, str], report: EvaluationReport | None) -> None:
-        """Ends the job well; again for the same attempt changes nothing."""
+        """The job has succeeded. A repetition by the same attempt changes nothing. Raises INVALID_ARGUMENT, ABORTED (ATTEMPT_FENCED)."""
         async with self._database.transaction() as transaction:
             job = await self._lock(transaction, caller, job_id)
             if job.state is JobState.SUCCEEDED and job.attempt == caller.attempt:
                 return
             held = await self._take(transaction, job, caller)
             if (report is not None) != (job.kind is JobKind.EVALUATE):
-                raise invalid(Violation("evaluation", "to be given for an evaluation, and for nothing else"))
+                raise invalid(Violation("evaluation", "must be set for an evaluation, and only then"))
             if report is None:
                 await self._stores.runs.set_versions(transaction, job_id, versions)
             else:
                 evaluation = await self._stores.evaluations.get(transaction, job_id, _ANY)
                 if evaluation is None or report.part is not evaluation.part:
-                    raise invalid(Violation("evaluation.part", "is not the part that was to be judged"))
+                    raise invalid(Violation("evaluation.part", "is not the part that was to be evaluated"))
                 await self._stores.evaluations.set_result(transaction, job_id, versions, report.result)
             await self._stores.jobs.save(transaction, held, complete(held))
 
@@ -234,7 +191,7 @@ class Attempts:
         return after.state is JobState.QUEUED
 
     async def release(self, caller: Caller, job_id: str) -> None:
-        """Gives the job back, or ends it as cancelled when that was asked for."""
+        """Gives the job back; one whose cancellation was requested ends as cancelled."""
         async with self._held(caller, job_id) as (transaction, job):
             await self._stores.jobs.save(transaction, job, release(job))
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from splitrail_trainer.checks import MAXIMUM_ID, MAXIMUM_LABEL, MAXIMUM_LABELS, Checker
 from splitrail_trainer.models.domain import ArtifactKind
-from splitrail_trainer.queue.service import UploadedFile
+from splitrail_trainer.queue.domain import UploadedFile
 
 MAXIMUM_UPLOADS = 200
 _MAXIMUM_MESSAGE = 16_384

@@ -11,7 +11,7 @@ from splitrail_trainer.runs.domain import Run, RunFilter, RunRequest
 
 
 def run_request(request: run_service_pb2.CreateRunRequest) -> RunRequest:
-    """What is asked for, with defaults."""
+    """What is requested, with defaults."""
     return RunRequest(
         project_id=request.project_id or DEFAULT_PROJECT,
         data=request.data,

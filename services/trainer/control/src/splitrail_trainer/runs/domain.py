@@ -12,7 +12,7 @@ from splitrail_trainer.models.domain import Artifact, Checkpoint
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run as asked for, with defaults."""
+    """A run as requested, with defaults."""
 
     project_id: str
     data: str

@@ -35,7 +35,7 @@ class Runs:
         self._objects = objects
 
     async def create(self, call: Call, wanted: RunRequest, resolved: Mapping[str, Value]) -> Run:
-        """Pins the data and queues the run; a request that repeats an earlier one with its id gets that one's run.
+        """Pins the data and queues the run; a repeated request_id returns the run that it made.
 
         `resolved`: the arguments of `wanted` with the defaults. Raises INVALID_ARGUMENT when the request_id belongs to another request,
         ALREADY_EXISTS when another run has the external_id, and FAILED_PRECONDITION (SPLIT_EMPTY, or what the split service says of the data).
@@ -104,7 +104,7 @@ class Runs:
         return [item for item in files if after is None or item.place > after][:limit]
 
     async def cancel(self, scope: Scope, run_id: str) -> Run:
-        """Asks for its end. Raises FAILED_PRECONDITION (JOB_ENDED)."""
+        """Requests its cancellation. Raises FAILED_PRECONDITION (JOB_ENDED)."""
         await self.get(scope, run_id)
         await self._jobs.cancel(run_id)
         return await self.get(scope, run_id)
