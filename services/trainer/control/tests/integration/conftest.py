@@ -19,6 +19,7 @@ from splitrail.split.v1 import (
     import_pb2,
     import_service_pb2,
     import_service_pb2_grpc,
+    project_service_pb2_grpc,
     split_pb2,
     split_service_pb2,
     split_service_pb2_grpc,
@@ -45,6 +46,7 @@ class Wire:
     staging: Any = field(init=False)
     splits: Any = field(init=False)
     imports: Any = field(init=False)
+    projects: Any = field(init=False)
     datasets: Any = field(init=False)
     metrics: Any = field(init=False)
 
@@ -54,6 +56,7 @@ class Wire:
         self.staging = staging_service_pb2_grpc.StagingServiceStub(self.channels["split"])
         self.jobs = job_service_pb2_grpc.JobServiceStub(self.channels["trainer"])
         self.splits = split_service_pb2_grpc.SplitServiceStub(self.channels["split"])
+        self.projects = project_service_pb2_grpc.ProjectServiceStub(self.channels["split"])
         self.imports = import_service_pb2_grpc.ImportServiceStub(self.channels["split"])
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channels["split"])
         self.metrics = metrics_service_pb2_grpc.MetricsServiceStub(self.channels["metrics"])
@@ -91,10 +94,13 @@ class Data:
     reference: str
 
 
-async def import_dataset(wire: Wire, folder: Path, name: str, images: int = IMAGES, task: int = dataset_pb2.TASK_DETECT) -> tuple[str, str]:
+async def import_dataset(
+    wire: Wire, folder: Path, name: str, *, images: int = IMAGES, task: int = dataset_pb2.TASK_DETECT, project_id: str = ""
+) -> tuple[str, str]:
     """Imports generated shapes; ids of dataset and version."""
     generate(folder, images=images, size=64)
-    made = await wire.imports.CreateImport(import_service_pb2.CreateImportRequest(dataset_name=name, task=task), **wire.user())
+    request = import_service_pb2.CreateImportRequest(dataset_name=name, task=task, project_id=project_id)
+    made = await wire.imports.CreateImport(request, **wire.user())
     return await _fill(wire, made.dataset_import.import_id, folder)
 
 

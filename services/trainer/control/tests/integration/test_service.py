@@ -17,7 +17,7 @@ from splitrail.events.v1 import event_pb2
 from splitrail.internal.split.v1 import staging_service_pb2
 from splitrail.internal.trainer.v1 import job_service_pb2
 from splitrail.metrics.v1 import metrics_service_pb2
-from splitrail.split.v1 import dataset_pb2, split_service_pb2
+from splitrail.split.v1 import dataset_pb2, project_service_pb2, split_service_pb2
 from splitrail.trainer.v1 import evaluation_pb2, evaluation_service_pb2, job_pb2, run_service_pb2
 from splitrail_common.ids import new_id
 from splitrail_local.testing import eventually
@@ -80,9 +80,9 @@ async def leave(wire, job, name: str, kind: int, content: bytes, *, epoch: int =
     await wire.jobs.CommitArtifact(request, **options)
 
 
-async def finished(wire, data):
+async def finished(wire, data, **fields):
     """A run that has succeeded, with best weights."""
-    run = (await wire.runs.CreateRun(create(data.reference), **wire.user())).run
+    run = (await wire.runs.CreateRun(create(data.reference, **fields), **wire.user())).run
     job = await claim(wire, run)
     await leave(wire, job, "best.pt", job_pb2.ARTIFACT_KIND_BEST_WEIGHTS, b"weights")
     request = job_service_pb2.CompleteJobRequest(job_id=job.job_id, versions={"torch": "2.15.0"})
@@ -256,6 +256,37 @@ async def test_projects_are_invisible_to_each_other(wire, data):
         wire.jobs.Heartbeat(job_service_pb2.HeartbeatRequest(job_id=run.run_id), **wire.worker()),
     ):
         assert (await refused(call)).code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_an_external_id_names_one_run_of_a_project(wire, data):
+    external_id = new_id()
+    request = create(data.reference, external_id=external_id, request_id=new_id())
+    run = (await wire.runs.CreateRun(request, **wire.user())).run
+    assert (await wire.runs.CreateRun(request, **wire.user())).run.run_id == run.run_id, "a repetition is no second run"
+    taken = await refused(wire.runs.CreateRun(create(data.reference, external_id=external_id), **wire.user()))
+    assert (taken.code, taken.reason, taken.fields) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS", ["external_id"])
+    assert taken.metadata == {"type": "run", "name": external_id}
+    listed = await wire.runs.ListRuns(run_service_pb2.ListRunsRequest(external_id=external_id), **wire.user())
+    assert [item.run_id for item in listed.runs] == [run.run_id]
+
+
+async def test_nothing_is_queued_in_an_archived_project(wire, tmp_path, load_dataset, make_split, services):
+    project_id, admin = f"p{new_id()[-8:]}", wire.user({"*": "admin"})
+    await wire.projects.CreateProject(project_service_pb2.CreateProjectRequest(project_id=project_id), **admin)
+    dataset_id, version_id = await load_dataset(tmp_path / "shapes", "cells", project_id=project_id)
+    revision = await make_split(dataset_id, version_id, (0.6, 0.2, 0.2))
+    run = await finished(wire, revision, project_id=project_id)
+    await wire.projects.ArchiveProject(project_service_pb2.ArchiveProjectRequest(project_id=project_id), **admin)
+    before = await pins(services, revision.split_id)
+    for call in (
+        wire.runs.CreateRun(create("cells", project_id=project_id), **wire.user()),
+        wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id), **wire.user()),
+    ):
+        archived = await refused(call)
+        assert (archived.code, archived.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PROJECT_ARCHIVED")
+    assert await pins(services, revision.split_id) == before
+    listed = await wire.runs.ListRuns(run_service_pb2.ListRunsRequest(project_id=project_id), **wire.user())
+    assert [item.run_id for item in listed.runs] == [run.run_id], "what is there can be read, and nothing was added"
 
 
 async def test_runs_are_listed_newest_first_in_pages(wire, data):
