@@ -3,6 +3,7 @@
 import asyncio
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -79,20 +80,26 @@ def test_sse(story: Story, stack: RunningStack, by_query):
     assert messages[-1]["closed"]["reason"] == "CLOSED_REASON_ENDED"
 
 
-async def test_a_thousand_watches_on_one_connection(story: Story, stack: RunningStack, api: httpx.Client):
-    """Beyond a connection's limit of streams calls wait in silence, the short ones too."""
+@pytest.fixture
+def waiting_run(story: Story, api: httpx.Client) -> Iterator[str]:
+    """A run that no pod will ever claim: its watches stay open."""
     wanted = {"data": "cells@v1", "model": "yolov8n", "arguments": {"epochs": 1}, "queue": "unattended"}
-    run = api.post("/api/runs", json=wanted).raise_for_status().json()["run"]
+    run_id = api.post("/api/runs", json=wanted).raise_for_status().json()["run"]["runId"]
+    yield run_id
+    api.post(f"/api/runs/{run_id}/cancel", json={}).raise_for_status()
+
+
+async def test_a_thousand_watches_on_one_connection(waiting_run: str, stack: RunningStack):
+    """Beyond a connection's limit of streams calls wait in silence, the short ones too."""
     metadata = bearer(stack.admin_token)
     async with grpc.aio.insecure_channel(stack.gateway_url.removeprefix("http://")) as channel:
         stub = metrics_service_pb2_grpc.MetricsServiceStub(channel)
-        request = metrics_service_pb2.WatchRunRequest(run_id=run["runId"])
+        request = metrics_service_pb2.WatchRunRequest(run_id=waiting_run)
         watches = [stub.WatchRun(request, metadata=metadata) for _ in range(1000)]
         async with asyncio.timeout(30):
             messages = await asyncio.gather(*(watch.read() for watch in watches))
             assert len({message.incarnation for message in messages}) == 1
             assert (await stub.GetMetricSchema(metrics_service_pb2.GetMetricSchemaRequest(), metadata=metadata)).metrics
-    api.post(f"/api/runs/{run['runId']}/cancel", json={}).raise_for_status()
 
 
 def test_json_paths_of_the_contract(story: Story, api: httpx.Client):
