@@ -116,7 +116,7 @@ func split(ctx context.Context, conn *grpc.ClientConn, version *splitv1.DatasetV
 func train(ctx context.Context, conn *grpc.ClientConn, splitID, requestID string) (string, error) {
 	// [run]
 	arguments, err := structpb.NewStruct(map[string]any{
-		"epochs": 4, "imgsz": 64, "batch": 8, "seed": 1, "workers": 0,
+		"epochs": 4, "imgsz": 64, "batch": 8, "seed": 1,
 	})
 	if err != nil {
 		return "", err
