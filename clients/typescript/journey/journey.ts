@@ -43,7 +43,7 @@ async function importFolder(folder: string, name: string): Promise<{ datasetId: 
       path,
       sha256,
       sizeBytes: BigInt(bytes.length),
-      ...(/\.(txt|yaml)$/.test(path) ? { content: bytes } : {}), // small texts come along
+      ...(/\.(txt|yaml)$/.test(path) && bytes.length <= 16384 ? { content: bytes } : {}), // small texts come along
     })),
   });
   for (const { sha256, url } of uploads) {
