@@ -1,12 +1,15 @@
 """What the tests of the whole share: the command, the recipe, what the main job left."""
 
 import json
+import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+from splitrail_local.shapes import generate
 from splitrail_local.testing import RunningStack
 
 EPOCHS = 8
@@ -69,3 +72,22 @@ def history(api: httpx.Client, run_id: str) -> list[dict[str, Any]]:
     answer = api.get(f"/api/runs/{run_id}/metrics")
     epochs: list[dict[str, Any]] = answer.json().get("epochs", []) if answer.status_code == 200 else []
     return epochs
+
+
+def import_by_curl(lines: str, variables: Mapping[str, str], folder: Path, name: str = "cells") -> dict[str, Any]:
+    """Runs a document's five curl lines, which import cells.zip, in `folder`; what the last message of the watch says of the import."""
+    generate(folder / "cells", images=12, size=32, seed=len(name))
+    shutil.make_archive(str(folder / "cells"), "zip", folder, "cells")
+    environment = {**variables, "PATH": "/usr/bin:/bin"}
+    answers: list[list[dict[str, Any]]] = []
+    for line in lines.replace('"cells"', f'"{name}"').replace("cells-1", f"{name}-1").splitlines():
+        shell = ["bash", "-c", line.replace("curl", "curl -sS --fail-with-body", 1)]
+        done = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        answers.append([json.loads(message) for message in done.stdout.splitlines()])
+        if len(answers) == 1:
+            environment["IMPORT_ID"] = answers[0][0]["datasetImport"]["importId"]
+        elif len(answers) == 2:
+            environment["UPLOAD_URL"] = answers[1][0]["uploads"][0]["url"]
+    ended: dict[str, Any] = answers[-1][-1]["datasetImport"]
+    return ended

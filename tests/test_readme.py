@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from main_job import Command, Story
+from main_job import Command, Story, import_by_curl
 from markdown_it import MarkdownIt
 from splitrail_local.shapes import generate
 from splitrail_local.testing import RunningStack
@@ -47,6 +47,13 @@ def test_the_curl_lines(story: Story, stack: RunningStack):
         done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True)
         messages = [json.loads(part.removeprefix("data: ")) for part in done.stdout.splitlines() if part.strip()]
         assert messages
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here (Debian: apt install curl)")
+def test_the_import_over_curl(stack: RunningStack, tmp_path: Path):
+    (lines,) = blocks("sh")
+    ended = import_by_curl(lines.replace("http://127.0.0.1:8080", stack.gateway_url), {"TOKEN": stack.admin_token}, tmp_path, "curled")
+    assert (ended["state"], ended["imageCount"]) == ("IMPORT_STATE_SUCCEEDED", 12)
 
 
 def test_every_make_target_named_exists():
