@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
+from importlib.resources import files
 from typing import Any
 
 import grpc
@@ -335,6 +336,17 @@ async def test_an_external_id_names_one_run_of_a_project(world):
     for _ in range(2):
         await world.add_run()
     assert (await world.run(await world.add_run(external_id="mlops-8"))).reference == "cells/4", "a refused run takes no number"
+
+
+async def test_runs_that_shared_an_external_id_before_it_was_unique_keep_a_trace_of_it(world):
+    made = [await world.add_run() for _ in range(4)]
+    shared, long = "mlops-7", "x" * 256
+    async with world.pool.connection() as connection:
+        await connection.execute("DROP INDEX run_external_id_unique")
+        for external_id, job_ids in ((shared, made[:2]), (long, made[2:])):
+            await connection.execute("UPDATE run SET external_id = %s WHERE job_id = ANY(%s)", (external_id, job_ids))
+        await connection.execute((files("splitrail_trainer") / "migrations" / "0003_external_ids.sql").read_bytes())
+    assert [(await world.run(job_id)).external_id for job_id in made] == [shared, f"{shared}~{made[1]}", long, f"{'x' * 219}~{made[3]}"]
 
 
 async def test_the_database_itself_refuses_impossible_jobs(world):

@@ -17,7 +17,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class PinnedData:
-    """What a run trains on, for ever."""
+    """The data of a run, which never changes: a split revision with its version and classes."""
 
     project_id: str
     dataset_id: str
@@ -35,10 +35,10 @@ class PinnedData:
 
 
 @dataclass(frozen=True)
-class Revision:
+class SplitRevision:
     """A split revision and how many images each part holds."""
 
-    pin: PinnedData
+    data: PinnedData
     images: Mapping[Part, int]
 
     def require_images(self, part: Part, field: str) -> None:
@@ -46,7 +46,7 @@ class Revision:
         if not self.images.get(part):
             raise precondition(
                 Reason.ERROR_REASON_SPLIT_EMPTY,
-                f"the {part.value} part of {self.pin.split_reference} holds no images",
+                f"the {part.value} part of {self.data.split_reference} holds no images",
                 metadata={"part": part.value},
                 field=field,
             )

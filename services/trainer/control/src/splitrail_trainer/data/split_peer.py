@@ -9,7 +9,7 @@ from splitrail_common.peers import bearer
 from splitrail_common.tokens import Signer
 
 from splitrail_trainer.data.convert import PARTS, PARTS_BACK
-from splitrail_trainer.data.domain import Part, PinnedData, Revision
+from splitrail_trainer.data.domain import Part, PinnedData, SplitRevision
 
 _SECONDS = 10.0
 
@@ -23,7 +23,7 @@ class SplitPeer:
         self._staging = staging_service_pb2_grpc.StagingServiceStub(channel)
         self._signer = signer
 
-    async def resolve(self, project_id: str, reference: str, token: str) -> Revision:
+    async def resolve(self, project_id: str, reference: str, token: str) -> SplitRevision:
         """What `cells@v3#2` means.
 
         Raises FAILED_PRECONDITION (SPLIT_MISSING, VERSION_STATE, TASK_UNSUPPORTED), or what the split service refuses, about `data`.
@@ -40,7 +40,7 @@ class SplitPeer:
             raise precondition(Reason.ERROR_REASON_SPLIT_MISSING, text, field="data")
         return _revision(await self._split(found.split_id, token), found.version)
 
-    async def revision(self, split_id: str, token: str) -> Revision:
+    async def revision(self, split_id: str, token: str) -> SplitRevision:
         """A revision by id. Raises NOT_FOUND, or FAILED_PRECONDITION (VERSION_STATE, TASK_UNSUPPORTED), about the field `split_id`."""
         split = await self._split(split_id, token)
         request = dataset_service_pb2.GetVersionRequest(dataset_id=split.dataset_id, version_id=split.version_id)
@@ -88,8 +88,8 @@ def _renamed(error: grpc.aio.AioRpcError, field: str, ours: str) -> PlatformErro
     return PlatformError(known.code, known.reason, known.message, metadata=known.metadata, violations=violations)
 
 
-def _revision(split: split_pb2.SplitRevision, version: dataset_pb2.DatasetVersion) -> Revision:
-    pin = PinnedData(
+def _revision(split: split_pb2.SplitRevision, version: dataset_pb2.DatasetVersion) -> SplitRevision:
+    data = PinnedData(
         project_id=split.project_id,
         dataset_id=split.dataset_id,
         dataset_name=version.dataset_name,
@@ -101,4 +101,4 @@ def _revision(split: split_pb2.SplitRevision, version: dataset_pb2.DatasetVersio
         class_names=tuple(version.class_names),
     )
     images = {PARTS_BACK[summary.part]: summary.images for summary in split.certificate.parts if summary.part in PARTS_BACK}
-    return Revision(pin, images)
+    return SplitRevision(data, images)

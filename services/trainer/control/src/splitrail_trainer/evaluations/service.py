@@ -8,7 +8,7 @@ from splitrail_common.errors import Reason, Violation, invalid, not_found, preco
 from splitrail_common.training.arguments import Value
 
 from splitrail_trainer.arguments.resolve import resolve_evaluation
-from splitrail_trainer.data.domain import Revision
+from splitrail_trainer.data.domain import SplitRevision
 from splitrail_trainer.data.split_peer import SplitPeer
 from splitrail_trainer.evaluations.domain import Evaluation, EvaluationFilter, EvaluationRequest, NewEvaluation
 from splitrail_trainer.evaluations.store import EvaluationStore
@@ -73,26 +73,26 @@ class Evaluations:
             run_id=run.run_id,
             weights=wanted.weights,
             weights_file=weights.file,
-            split_id=revision.pin.split_id,
-            split_reference=revision.pin.split_reference,
+            split_id=revision.data.split_id,
+            split_reference=revision.data.split_reference,
             part=wanted.part,
             contaminated_images=contaminated,
             arguments=arguments,
         )
 
-    async def _require_fit(self, call: Call, run: Run, revision: Revision, wanted: EvaluationRequest) -> int:
+    async def _require_fit(self, call: Call, run: Run, revision: SplitRevision, wanted: EvaluationRequest) -> int:
         """Counts the images of the part that the run has trained or chosen its weights on; refuses them unless forced, and data of other classes."""
-        if revision.pin.project_id != run.data.project_id:
-            raise invalid(Violation("split_id", f"belongs to the project {revision.pin.project_id!r}, the run to {run.data.project_id!r}"))
-        if tuple(revision.pin.class_names) != tuple(run.data.class_names):
-            raise invalid(Violation("split_id", f"the classes of {revision.pin.split_reference} are not those that {run.reference} was trained on"))
+        if revision.data.project_id != run.data.project_id:
+            raise invalid(Violation("split_id", f"belongs to the project {revision.data.project_id!r}, the run to {run.data.project_id!r}"))
+        if tuple(revision.data.class_names) != tuple(run.data.class_names):
+            raise invalid(Violation("split_id", f"the classes of {revision.data.split_reference} are not those that {run.reference} was trained on"))
         revision.require_images(wanted.part, "part")
-        overlap = await self._splits.overlap(revision.pin.split_id, wanted.part, run.data.split_id, call.token)
+        overlap = await self._splits.overlap(revision.data.split_id, wanted.part, run.data.split_id, call.token)
         if overlap and not wanted.force:
             raise precondition(
                 Reason.ERROR_REASON_CONTAMINATED,
                 f"{run.reference} was trained, or its weights chosen, on {overlap} of the {revision.images[wanted.part]} images in the "
-                f"{wanted.part.value} part of {revision.pin.split_reference}, so the result would be too good; with force it is made and labelled",
+                f"{wanted.part.value} part of {revision.data.split_reference}, so the result would be too good; with force it is made and labelled",
                 metadata={"overlap": str(overlap)},
                 field="part",
             )

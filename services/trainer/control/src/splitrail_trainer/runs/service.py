@@ -9,7 +9,7 @@ from splitrail_common.errors import Violation, already_exists, invalid, not_foun
 from splitrail_common.objects import ObjectStore
 from splitrail_common.training.arguments import Value
 
-from splitrail_trainer.data.domain import Part, Revision
+from splitrail_trainer.data.domain import Part, SplitRevision
 from splitrail_trainer.data.split_peer import SplitPeer
 from splitrail_trainer.jobs.domain import JobKind
 from splitrail_trainer.jobs.requests import require_same
@@ -60,14 +60,14 @@ class Runs:
 
     async def _new(self, call: Call, project_id: str, wanted: RunRequest, resolved: Mapping[str, Value]) -> NewRun:
         revision = await self._revision(call, wanted)
-        if revision.pin.project_id != project_id:
-            raise invalid(Violation("split_id", f"belongs to the project {revision.pin.project_id!r}, not {project_id!r}: set project_id"))
+        if revision.data.project_id != project_id:
+            raise invalid(Violation("split_id", f"belongs to the project {revision.data.project_id!r}, not {project_id!r}: set project_id"))
         for part in (Part.TRAIN, Part.VAL):
             revision.require_images(part, "split_id" if wanted.split_id else "data")
         job = self._jobs.new(project_id, JobKind.TRAIN, wanted.queue)
-        return NewRun(job, revision.pin, wanted.model, wanted.arguments, resolved, wanted.external_id, wanted.labels)
+        return NewRun(job, revision.data, wanted.model, wanted.arguments, resolved, wanted.external_id, wanted.labels)
 
-    async def _revision(self, call: Call, wanted: RunRequest) -> Revision:
+    async def _revision(self, call: Call, wanted: RunRequest) -> SplitRevision:
         if wanted.split_id:
             return await self._splits.revision(wanted.split_id, call.token)
         return await self._splits.resolve(wanted.project_id, wanted.data, call.token)
