@@ -4,6 +4,8 @@ import base64
 import hmac
 import importlib
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -141,3 +143,14 @@ def test_an_rpc_without_a_rule_stops_the_start():
     pool.Add(file)
     with pytest.raises(RuleMissingError, match=r"bare\.S\.Do"):
         rules([metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"], pool.FindServiceByName("bare.S")])
+
+
+def test_what_the_services_share_knows_no_service():
+    """Every module of splitrail_common, in an interpreter of its own: of the protos only access, errors and limits are loaded."""
+    program = (
+        "import importlib, pkgutil, sys, splitrail_common\n"
+        "for module in pkgutil.walk_packages(splitrail_common.__path__, 'splitrail_common.'): importlib.import_module(module.name)\n"
+        "print(*sorted({name.split('.')[1] for name in sys.modules if name.startswith('splitrail.') and name.endswith('_pb2')}))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert loaded.split() == ["api", "auth", "errors"]
