@@ -88,7 +88,9 @@ def test_forgeries_are_refused(verifier):
     stranger = jwt.encode(claims, ec.generate_private_key(ec.SECP256R1()), algorithm="ES256", headers={"kid": "splitrail"})
     other_key = jwt.encode(claims, KEYS["splitrail-metrics"], algorithm="ES256", headers={"kid": "splitrail-metrics"})
     audience = jwt.encode({**claims, "aud": "elsewhere"}, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"})
-    for token in (f"{head}.{altered}.{tail}", unsigned, symmetric, stranger, other_key, audience, "", "x", "a.b.c"):
+    # The right key under the right name, and a claim to be another issuer: the name of the key decides what it may sign.
+    another_issuer = jwt.encode({**claims, "iss": "splitrail-trainer"}, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"})
+    for token in (f"{head}.{altered}.{tail}", unsigned, symmetric, stranger, other_key, audience, another_issuer, "", "x", "a.b.c"):
         assert refused(verifier, token)
 
 
@@ -97,6 +99,14 @@ def test_expiry_is_judged_at_the_time_of_presentation_also_from_the_cache(verifi
     assert verifier.verify(token).subject == "ann"
     with pytest.raises(PlatformError, match="expired"):
         verifier.verify(token, at=time.time() + 100)
+
+
+@pytest.mark.parametrize("missing", ["iss", "aud", "exp", "iat", "sub", "kind"])
+def test_a_token_without_one_of_its_claims_is_refused(verifier, missing):
+    good = signer("splitrail").sign(Kind.USER, "ann", 60, roles={"*": "viewer"})
+    claims = jwt.decode(good, options={"verify_signature": False})
+    del claims[missing]
+    assert refused(verifier, jwt.encode(claims, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"}))
 
 
 def access(role: int = 0, *callers: int) -> access_pb2.Access:

@@ -153,6 +153,22 @@ async def test_something_comes_at_once(platform, run_id):
         again.cancel()
 
 
+async def test_a_thousand_watches_fit_into_one_connection(platform, run_id):
+    platform.trainer.runs[run_id] = "p"
+    pod = platform.sender(run_id, 1)
+    await pod.send(pod.started())
+    await platform.committed(pod)
+    request = api.WatchRunRequest(run_id=run_id, after_seq=1)
+    async with grpc.aio.insecure_channel(platform.address) as connection:
+        stub = metrics_service_pb2_grpc.MetricsServiceStub(connection)
+        calls = [stub.WatchRun(request, metadata=platform.admin, timeout=60) for _ in range(1500)]
+        assert {response.WhichOneof("message") for response in await asyncio.gather(*(call.read() for call in calls))} == {"heartbeat"}
+        await pod.send(pod.epoch(1))
+        assert {response.cursor for response in await asyncio.gather(*map(_next_event, calls))} == {2}
+        for call in calls:
+            call.cancel()
+
+
 async def test_heartbeats_while_nothing_happens(platform, run_id):
     platform.trainer.runs[run_id] = "p"
     call = platform.stub.WatchRun(api.WatchRunRequest(run_id=run_id, after_seq=0), metadata=platform.admin, timeout=20)
@@ -286,7 +302,7 @@ async def test_watchers_that_drop_and_resume_see_each_epoch_once(platform, run_i
                         break
 
     platform.trainer.runs[run_id] = "p"
-    followers = [asyncio.create_task(follow(random.Random(seed * 100 + index))) for index in range(5)]
+    followers = [asyncio.create_task(follow(random.Random(seed * 100 + index))) for index in range(1100)]
     await train()
     history = await platform.stub.GetRunMetrics(api.GetRunMetricsRequest(run_id=run_id), metadata=platform.admin)
     assert [item.epoch for item in history.epochs] == list(range(1, epochs + 1))
