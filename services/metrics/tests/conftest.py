@@ -16,10 +16,19 @@ import nats
 import pytest
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
-from splitrail.events.v1 import run_event_pb2 as events
+from splitrail.events.v1 import event_pb2 as payloads
+from splitrail.internal.events.v1 import run_event_pb2 as events
+from splitrail.internal.metrics.v1 import watermark_service_pb2, watermark_service_pb2_grpc
 from splitrail.metrics.v1 import metrics_service_pb2 as api
 from splitrail.metrics.v1 import metrics_service_pb2_grpc
-from splitrail.trainer.v1 import run_pb2, run_service_pb2, run_service_pb2_grpc
+from splitrail.trainer.v1 import (
+    evaluation_pb2,
+    evaluation_service_pb2,
+    evaluation_service_pb2_grpc,
+    run_pb2,
+    run_service_pb2,
+    run_service_pb2_grpc,
+)
 from splitrail_common.access import current_call
 from splitrail_common.concurrency import ended
 from splitrail_common.errors import not_found
@@ -86,7 +95,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     server.kill()
 
 
-class Trainer(run_service_pb2_grpc.RunServiceServicer):
+class Trainer(run_service_pb2_grpc.RunServiceServicer, evaluation_service_pb2_grpc.EvaluationServiceServicer):
     """The trainer service's two answers that metrics asks for, behind the real boundary."""
 
     def __init__(self) -> None:
@@ -105,8 +114,8 @@ class Trainer(run_service_pb2_grpc.RunServiceServicer):
 
     async def GetEvaluation(self, request, context):
         self._look(self.evaluations, request.evaluation_id)
-        judged = run_pb2.Evaluation(evaluation_id=request.evaluation_id, split_id="s", split_reference="cells@v3#2")
-        return run_service_pb2.GetEvaluationResponse(evaluation=judged)
+        judged = evaluation_pb2.Evaluation(evaluation_id=request.evaluation_id, split_id="s", split_reference="cells@v3#2")
+        return evaluation_service_pb2.GetEvaluationResponse(evaluation=judged)
 
 
 class Sender:
@@ -122,9 +131,9 @@ class Sender:
     async def read(self, after: int, limit: int) -> Sequence[events.RunEvent]:
         return self.events[after : after + limit]
 
-    async def watermark(self) -> api.GetWatermarkResponse:
-        request = api.GetWatermarkRequest(job_id=self.job_id, attempt=self.attempt)
-        return await self._platform.stub.GetWatermark(request, metadata=bearer(self.token), timeout=5)
+    async def watermark(self) -> watermark_service_pb2.GetWatermarkResponse:
+        request = watermark_service_pb2.GetWatermarkRequest(job_id=self.job_id, attempt=self.attempt)
+        return await self._platform.watermarks.GetWatermark(request, metadata=bearer(self.token), timeout=5)
 
     def add(self, **payload: Any) -> events.RunEvent:
         now = Timestamp()
@@ -137,20 +146,20 @@ class Sender:
         return event
 
     def started(self) -> events.RunEvent:
-        return self.add(attempt_started=events.AttemptStarted(worker="w", device="cpu"))
+        return self.add(attempt_started=payloads.AttemptStarted(worker="w", device="cpu"))
 
     def epoch(self, number: int, **values: float) -> events.RunEvent:
         raw = {"train/box_loss": 1.0 / number, "metrics/mAP50(B)": number / 100, "fitness": number / 1000, **values}
         return self.add(epoch=events.EpochCompleted(epoch=number, epochs=50, values=raw))
 
     def log(self, text: str) -> events.RunEvent:
-        return self.add(log=events.LogLine(level=events.LOG_LEVEL_INFO, text=text))
+        return self.add(log=payloads.LogLine(level=payloads.LOG_LEVEL_INFO, text=text))
 
     def rolled_back(self, epoch: int) -> events.RunEvent:
-        return self.add(rolled_back=events.RolledBack(epoch=epoch))
+        return self.add(rolled_back=payloads.RolledBack(epoch=epoch))
 
     def state(self, which: int) -> events.RunEvent:
-        return self.add(state=events.StateChanged(state=which))
+        return self.add(state=payloads.StateChanged(state=which))
 
     async def send(self, *messages: events.RunEvent, token: str | None = None, subject: str = "") -> None:
         """Publishes without a publisher's care."""
@@ -179,6 +188,7 @@ class Platform:
         self.admin = bearer(stack.user_token({"*": "admin"}))
         self.app: App
         self.stub: Any
+        self.watermarks: Any
         self.address = ""
         self.stop_ingest: Callable[[], Awaitable[None]]
         """Ends the first replica's ingest; it goes on serving."""
@@ -191,14 +201,22 @@ class Platform:
             self.nats = await connect(self.broker.url, name="test", deadline_seconds=20)
             cleanup.push_async_callback(self.nats.close)
             self.jetstream = self.nats.jetstream()
-            self.stub = metrics_service_pb2_grpc.MetricsServiceStub(await cleanup.enter_async_context(channel(self.address)))
+            self.channel = await cleanup.enter_async_context(channel(self.address))
+            self.stub = metrics_service_pb2_grpc.MetricsServiceStub(self.channel)
+            self.watermarks = watermark_service_pb2_grpc.WatermarkServiceStub(self.channel)
             await eventually(self.has_stream, "the stream and its consumer are there")
             yield self
 
     async def start_trainer(self, cleanup: AsyncExitStack) -> None:
-        descriptor = run_service_pb2.DESCRIPTOR.services_by_name["RunService"]
-        add = lambda server: run_service_pb2_grpc.add_RunServiceServicer_to_server(self.trainer, server)  # noqa: E731
-        app = App([Servicer(descriptor, add)], self.verifier)
+        runs = Servicer(
+            run_service_pb2.DESCRIPTOR.services_by_name["RunService"],
+            lambda server: run_service_pb2_grpc.add_RunServiceServicer_to_server(self.trainer, server),
+        )
+        evaluations = Servicer(
+            evaluation_service_pb2.DESCRIPTOR.services_by_name["EvaluationService"],
+            lambda server: evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(self.trainer, server),
+        )
+        app = App([runs, evaluations], self.verifier)
         running = await cleanup.enter_async_context(serving(app, "127.0.0.1:0", grace_seconds=0))
         self.trainer_address = running.address
 
@@ -233,7 +251,7 @@ class Platform:
         return True
 
     def attempt_token(self, job_id: str, attempt: int, project_id: str = "p", signer: Signer | None = None, lifetime: int = 600) -> str:
-        claims = {"project_id": project_id, "job_id": job_id, "attempt": attempt, "split_id": "", "splits": ["train", "val"]}
+        claims = {"project_id": project_id, "job_id": job_id, "attempt": attempt, "split_id": "", "parts": ["train", "val"]}
         return (signer or self.trainer_signer).sign(Kind.ATTEMPT, f"attempt:{job_id}", lifetime, **claims)
 
     def sender(self, job_id: str, attempt: int, project_id: str = "p") -> Sender:
@@ -256,10 +274,13 @@ class Platform:
 
         await eventually(reached, f"event {wanted} of attempt {sender.attempt} is committed", seconds)
 
-    async def watch(self, run_id: str, after_seq: int = 0, until: Callable[[api.WatchRunResponse], bool] | None = None) -> list[api.WatchRunResponse]:
+    async def watch(
+        self, run_id: str, after_seq: int = 0, *, incarnation: str = "", until: Callable[[api.WatchRunResponse], bool] | None = None
+    ) -> list[api.WatchRunResponse]:
         """Everything but heartbeats and progress, up to `closed` or the message that `until` accepts."""
         found = []
-        call = self.stub.WatchRun(api.WatchRunRequest(run_id=run_id, after_seq=after_seq), metadata=self.admin, timeout=30)
+        request = api.WatchRunRequest(run_id=run_id, after_seq=after_seq, incarnation=incarnation)
+        call = self.stub.WatchRun(request, metadata=self.admin, timeout=30)
         async for response in call:
             if response.WhichOneof("message") in ("event", "closed"):
                 found.append(response)

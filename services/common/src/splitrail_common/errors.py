@@ -142,7 +142,7 @@ def cursor_out_of_range(incarnation: str, last_seq: int) -> PlatformError:
     return PlatformError(
         grpc.StatusCode.OUT_OF_RANGE,
         Reason.ERROR_REASON_CURSOR_OUT_OF_RANGE,
-        "this cursor is not one of the feed as it is now, which was restored from a backup: forget what you have read and start from 0",
+        "the feed as it is now has no such cursor (it may have been restored from a backup): forget what you have read and start from 0",
         metadata={"incarnation": incarnation, "last_seq": str(last_seq)},
     )
 

@@ -29,6 +29,7 @@ _log = log.get(__name__)
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_STREAMS = 2000
+_MAX_PENDING = 10_000
 _GRACE_SECONDS = 10.0
 
 
@@ -77,6 +78,9 @@ def make_server(servicers: Sequence[Servicer], verifier: Verifier, *, reflected:
         options=[
             # The gateway brings the calls of many clients over few connections: what is beyond this waits without a word.
             ("grpc.max_concurrent_streams", _MAX_STREAMS),
+            # After a restart all watchers come back at once: from 1000 calls on that Python has not taken up yet, gRPC would by itself cancel some.
+            ("grpc.server.max_pending_requests", _MAX_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * _MAX_PENDING),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             # All that the gateway lets through: it repeats the path of a JSON request, with its query, in a header.
             ("grpc.max_metadata_size", _MAX_HEADER_BYTES),

@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import grpc
 import pytest
@@ -53,9 +55,10 @@ def store() -> Iterator[Store]:
 
 def objects(store: Store) -> ObjectStore:
     address = f"http://127.0.0.1:{store.server_address[1]}"
-    names = ("s3_access_key", "s3_secret_key", "s3_reader_access_key", "s3_reader_secret_key", "s3_writer_access_key", "s3_writer_secret_key")
-    addresses = {"listen": "127.0.0.1:0", "s3_endpoint": address, "s3_public_endpoint": address}
-    return ObjectStore(ObjectStoreSettings(jwks_file=Path("none"), **addresses, **dict.fromkeys(names, "k")))
+    keys = {f"s3_{who}access_key": f"{who}key" for who in ("", "reader_", "writer_")}
+    keys |= {f"s3_{who}secret_key": f"{who}secret" for who in ("", "reader_", "writer_")}
+    addresses = {"listen": "127.0.0.1:0", "s3_endpoint": address, "s3_public_endpoint": "https://files.example.org"}
+    return ObjectStore(ObjectStoreSettings(jwks_file=Path("none"), **addresses, **keys))
 
 
 @pytest.mark.parametrize("answer", [(503, "text/html", b"<h1>busy</h1>"), (500, "application/xml", FAILURE), (507, "application/xml", FAILURE)])
@@ -71,3 +74,15 @@ def test_a_refusal_is_none(store):
     store.answer = (403, "application/xml", REFUSAL)
     with pytest.raises(S3Error, match="AccessDenied"):
         objects(store).read("a")
+
+
+def test_urls_are_signed_for_the_public_endpoint_with_keys_that_can_do_no_more_than_needed(store):
+    signed = {
+        "reader_key": objects(store).download_url("projects/p/a", timedelta(minutes=5)),
+        "writer_key": objects(store).upload_url("staging/p/a", timedelta(minutes=5)),
+    }
+    for key, url in signed.items():
+        parts = urlsplit(url)
+        assert (parts.scheme, parts.netloc) == ("https", "files.example.org")
+        (credential,) = parse_qs(parts.query)["X-Amz-Credential"]
+        assert credential.partition("/")[0] == key

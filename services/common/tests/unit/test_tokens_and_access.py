@@ -4,6 +4,8 @@ import base64
 import hmac
 import importlib
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -86,7 +88,9 @@ def test_forgeries_are_refused(verifier):
     stranger = jwt.encode(claims, ec.generate_private_key(ec.SECP256R1()), algorithm="ES256", headers={"kid": "splitrail"})
     other_key = jwt.encode(claims, KEYS["splitrail-metrics"], algorithm="ES256", headers={"kid": "splitrail-metrics"})
     audience = jwt.encode({**claims, "aud": "elsewhere"}, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"})
-    for token in (f"{head}.{altered}.{tail}", unsigned, symmetric, stranger, other_key, audience, "", "x", "a.b.c"):
+    # The right key under the right name, and a claim to be another issuer: the name of the key decides what it may sign.
+    another_issuer = jwt.encode({**claims, "iss": "splitrail-trainer"}, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"})
+    for token in (f"{head}.{altered}.{tail}", unsigned, symmetric, stranger, other_key, audience, another_issuer, "", "x", "a.b.c"):
         assert refused(verifier, token)
 
 
@@ -95,6 +99,14 @@ def test_expiry_is_judged_at_the_time_of_presentation_also_from_the_cache(verifi
     assert verifier.verify(token).subject == "ann"
     with pytest.raises(PlatformError, match="expired"):
         verifier.verify(token, at=time.time() + 100)
+
+
+@pytest.mark.parametrize("missing", ["iss", "aud", "exp", "iat", "sub", "kind"])
+def test_a_token_without_one_of_its_claims_is_refused(verifier, missing):
+    good = signer("splitrail").sign(Kind.USER, "ann", 60, roles={"*": "viewer"})
+    claims = jwt.decode(good, options={"verify_signature": False})
+    del claims[missing]
+    assert refused(verifier, jwt.encode(claims, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"}))
 
 
 def access(role: int = 0, *callers: int) -> access_pb2.Access:
@@ -141,3 +153,14 @@ def test_an_rpc_without_a_rule_stops_the_start():
     pool.Add(file)
     with pytest.raises(RuleMissingError, match=r"bare\.S\.Do"):
         rules([metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"], pool.FindServiceByName("bare.S")])
+
+
+def test_what_the_services_share_knows_no_service():
+    """Every module of splitrail_common, in an interpreter of its own: of the protos only access, errors and limits are loaded."""
+    program = (
+        "import importlib, pkgutil, sys, splitrail_common\n"
+        "for module in pkgutil.walk_packages(splitrail_common.__path__, 'splitrail_common.'): importlib.import_module(module.name)\n"
+        "print(*sorted({name.split('.')[1] for name in sys.modules if name.startswith('splitrail.') and name.endswith('_pb2')}))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert loaded.split() == ["api", "auth", "errors"]

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from splitrail.internal.metrics.v1 import watermark_service_pb2, watermark_service_pb2_grpc
 from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from splitrail_common.database import open_pool
 from splitrail_common.messaging import connect
@@ -11,17 +12,21 @@ from splitrail_common.peers import channel
 from splitrail_common.server import App, Draining, Servicer
 from splitrail_common.tokens import Verifier
 
-from .history.service import FeedService, JobDirectory
+from . import convert
+from .history.service import FeedService
 from .history.store import Store
+from .ingest import incarnation
 from .ingest.loop import Ingest
 from .live.watches import Live
-from .servicer import MetricsServicer
+from .servicer import MetricsServicer, WatermarkServicer
 from .settings import Settings
+from .trainer_peer import TrainerPeer
 
 
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[App]:
-    """The service with its connections open. Waits for Postgres and NATS as long as the settings say, then raises what they last said."""
+    """The service with its connections open. Waits for Postgres and NATS as long as the settings say, then raises what
+    they last said."""
     verifier, draining = Verifier.from_file(settings.jwks_file), Draining()
     dsn, deadline = settings.database_dsn.get_secret_value(), settings.start_deadline_seconds
     nats = await connect(settings.nats_url.get_secret_value(), name="splitrail-metrics", deadline_seconds=deadline)
@@ -30,22 +35,36 @@ async def build(settings: Settings) -> AsyncIterator[App]:
             open_pool(dsn, size=settings.database_pool_size, deadline_seconds=deadline, package=__package__) as pool,
             channel(settings.trainer_address) as trainer,
         ):
+            async with pool.connection() as connection:
+                await incarnation.settle(connection)
             store = Store(pool)
-            live = Live(store, nats, draining, heartbeat_seconds=settings.heartbeat_seconds)
-            feeds = FeedService(store, ObjectStore(settings), JobDirectory(trainer))
-            servicer = MetricsServicer(feeds, live, stall_seconds=settings.watch_stall_seconds)
-            ingest = Ingest(dsn, nats, verifier, live.committed)
+            live = Live(store, nats, draining, convert.watched_event, heartbeat_seconds=settings.heartbeat_seconds)
+            feeds = FeedService(store, ObjectStore(settings), TrainerPeer(trainer))
+            metrics, watermarks = (
+                MetricsServicer(feeds, live, stall_seconds=settings.watch_stall_seconds),
+                WatermarkServicer(feeds),
+            )
+            servicers = [
+                Servicer(
+                    metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"],
+                    lambda server: metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(metrics, server),
+                ),
+                Servicer(
+                    watermark_service_pb2.DESCRIPTOR.services_by_name["WatermarkService"],
+                    lambda server: watermark_service_pb2_grpc.add_WatermarkServiceServicer_to_server(watermarks, server),
+                ),
+            ]
             async with live.running():
-                yield App(
-                    [
-                        Servicer(
-                            metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"],
-                            lambda server: metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(servicer, server),
-                        )
-                    ],
-                    verifier,
-                    draining,
-                    [ingest.run],
-                )
+                yield App(servicers, verifier, draining, background=[Ingest(dsn, nats, verifier, live.committed).run])
     finally:
         await nats.close()
+
+
+async def begin_incarnation(settings: Settings) -> str:
+    """Begins a new incarnation of the feeds (see ingest/incarnation.py) and returns it; a service may be running."""
+    dsn = settings.database_dsn.get_secret_value()
+    async with (
+        open_pool(dsn, size=1, deadline_seconds=settings.start_deadline_seconds, package=__package__) as pool,
+        pool.connection() as connection,
+    ):
+        return await incarnation.begin(connection)

@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 
 import grpc
 import pytest
-from splitrail.events.v1 import run_event_pb2 as events
+from splitrail.events.v1 import event_pb2 as payloads
+from splitrail.internal.metrics.v1 import watermark_service_pb2_grpc
 from splitrail.metrics.v1 import metrics_service_pb2 as api
 from splitrail.metrics.v1 import metrics_service_pb2_grpc
 from splitrail_common.concurrency import ended
@@ -171,20 +172,23 @@ async def test_the_service_killed_again_and_again(platform, run_id, process):
     address = await process.start()
     platform.trainer.runs[run_id] = "p"
     seen: list[int] = []
+    incarnation = ""
 
     async with channel(address) as connection:
         platform.stub = metrics_service_pb2_grpc.MetricsServiceStub(connection)
+        platform.watermarks = watermark_service_pb2_grpc.WatermarkServiceStub(connection)
 
         async def follow():
+            nonlocal incarnation
             while True:
-                call = platform.stub.WatchRun(
-                    api.WatchRunRequest(run_id=run_id, after_seq=seen[-1] if seen else 0), metadata=platform.admin, wait_for_ready=True
-                )
+                request = api.WatchRunRequest(run_id=run_id, after_seq=seen[-1] if seen else 0, incarnation=incarnation)
+                call = platform.stub.WatchRun(request, metadata=platform.admin, wait_for_ready=True)
                 try:
                     async for response in call:
+                        incarnation = response.incarnation
                         if response.WhichOneof("message") == "event":
                             seen.append(response.cursor)
-                        elif response.WhichOneof("message") == "closed" and response.closed.reason == "ended":
+                        elif response.WhichOneof("message") == "closed" and response.closed.reason == api.CLOSED_REASON_ENDED:
                             return
                 except grpc.aio.AioRpcError as error:
                     if error.code() is not grpc.StatusCode.UNAVAILABLE:
@@ -201,7 +205,7 @@ async def test_the_service_killed_again_and_again(platform, run_id, process):
                 await process.start()
             await training
             await platform.committed(pod, seconds=60)
-            trainer.state(events.JOB_STATE_SUCCEEDED)
+            trainer.state(payloads.JOB_STATE_SUCCEEDED)
             await platform.committed(trainer)
         await asyncio.wait_for(following, 20)
     assert numbers(platform, run_id) == [*range(1, 402), 1]

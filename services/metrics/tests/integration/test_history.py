@@ -10,7 +10,9 @@ import httpx
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from splitrail.events.v1 import run_event_pb2 as events
+from splitrail.events.v1 import event_pb2 as payloads
+from splitrail.internal.events.v1 import run_event_pb2 as events
+from splitrail.internal.metrics.v1 import watermark_service_pb2
 from splitrail.metrics.v1 import metrics_pb2
 from splitrail.metrics.v1 import metrics_service_pb2 as api
 from splitrail_common.objects import ObjectStore
@@ -19,7 +21,7 @@ from splitrail_local.testing import eventually
 from splitrail_metrics.history.store import PAGE_BYTES
 
 pytestmark = pytest.mark.integration
-SPLIT = metrics_pb2.JobSplit(split_id="s", reference="cells@v3#2", digest="d", dataset_id="c", version_id="v")
+SPLIT = metrics_pb2.RunSplit(split_id="s", reference="cells@v3#2", digest="d", dataset_id="c", version_id="v")
 """What the trainer says of every run."""
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 
@@ -33,19 +35,19 @@ async def refused(call):
 async def test_history_is_the_effective_timeline_bit_for_bit(platform, run_id):
     platform.trainer.runs[run_id] = "p"
     pod, second, trainer = platform.sender(run_id, 1), platform.sender(run_id, 2), platform.sender(run_id, 0)
-    trainer.state(events.JOB_STATE_RUNNING)
+    trainer.state(payloads.JOB_STATE_RUNNING)
     await trainer.send(*trainer.events)
     pod.started()
     pod.epoch(1, fitness=0.25)
     pod.epoch(2, fitness=0.5)
     pod.epoch(3, fitness=0.75)
-    pod.add(final=events.FinalMetrics(values={"fitness": 0.75}))
+    pod.add(final_metrics=events.FinalMetrics(values={"fitness": 0.75}))
     await pod.send(*pod.events)
     await platform.committed(pod)
     request = api.GetRunMetricsRequest(run_id=run_id)
     before = await platform.stub.GetRunMetrics(request, metadata=platform.admin)
     assert before.summary.best.epoch == 3
-    assert before.final.metrics["fitness"] == 0.75
+    assert before.final_metrics.metrics["fitness"] == 0.75
     second.started()
     second.rolled_back(2)
     odd = {"metrics/precision(B)": 0.0, "metrics/recall(B)": 0.0, "val/new_loss": math.inf, "lr/pg0": 5e-324, "x": math.nan, "zero": -0.0}
@@ -63,9 +65,9 @@ async def test_history_is_the_effective_timeline_bit_for_bit(platform, run_id):
     assert "zero" not in found.epochs[0].raw
     assert found.epochs[3].metrics["train_box_loss"] == -math.inf
     summary = found.summary
-    assert (summary.epochs_done, summary.epochs, summary.state, summary.seq) == (4, 50, events.JOB_STATE_RUNNING, 10)
+    assert (summary.epochs_done, summary.epochs, summary.state, summary.seq) == (4, 50, payloads.JOB_STATE_RUNNING, 10)
     assert (summary.best.epoch, summary.last.epoch) == (3, 4)  # of equals the later one; NaN is never the best
-    assert not found.HasField("final")  # it was of epochs that are void
+    assert not found.HasField("final_metrics")  # it was of epochs that are void
     superseded = platform.database.rows("SELECT epoch, superseded_by FROM epoch WHERE superseded_by IS NOT NULL")
     assert superseded == [(3, 8)]
 
@@ -94,7 +96,7 @@ async def test_a_run_that_has_not_reported_has_an_empty_history(platform, run_id
 
 def plot(run_id, name, data, **changes):
     values = {
-        "name": name, "title": name, "kind": "curve", "key": f"attempts/p/{run_id}/1/{name}", "content_type": "image/png",
+        "name": name, "title": name, "kind": payloads.PLOT_KIND_CURVE, "key": f"attempts/p/{run_id}/1/{name}", "content_type": "image/png",
         "size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(),
     }  # fmt: skip
     return events.PlotStored(**{**values, **changes})
@@ -115,9 +117,10 @@ async def test_plots_by_url_and_by_bytes(platform, run_id):
     await pod.send(*pod.events)
     await platform.committed(pod)
     listed = (await platform.stub.ListPlots(api.ListPlotsRequest(run_id=run_id), metadata=platform.admin)).plots
-    assert [item.name for item in listed] == ["b.png", "changed.png", "gone.png", "huge.png", "a.png"]
-    last = listed[-1]
+    assert [item.name for item in listed] == ["a.png", "b.png", "changed.png", "gone.png", "huge.png"]
+    last = listed[0]
     assert (last.title, last.run_id, last.content_type, last.size_bytes) == ("again", run_id, "image/png", len(PNG))
+    assert last.kind == payloads.PLOT_KIND_CURVE
     left = last.url_expire_time.ToDatetime(UTC) - datetime.now(UTC)
     assert timedelta(minutes=4) < left <= timedelta(minutes=5)
     async with httpx.AsyncClient() as client:
@@ -140,7 +143,7 @@ async def test_plots_by_url_and_by_bytes(platform, run_id):
     assert rpc_status.from_call(huge.value).details[0].Unpack(info)
     assert info.reason == "PLOT_TOO_LARGE"
     assert info.metadata == {"name": "huge.png", "size_bytes": "20000000", "max_bytes": str(3 * 1024**2)}
-    assert await refused(fetch("../a.png")) is grpc.StatusCode.INVALID_ARGUMENT
+    assert await refused(fetch("../a.png")) is grpc.StatusCode.NOT_FOUND
     assert await refused(fetch("a.png", platform.user(q="admin"))) is grpc.StatusCode.NOT_FOUND
 
 
@@ -149,15 +152,15 @@ async def test_metrics_come_with_plots_and_split(platform, run_id, judging):
     (platform.trainer.evaluations if judging else platform.trainer.runs)[run_id] = "p"
     pod = platform.sender(run_id, 1)
     pod.started()
-    pod.add(final=events.FinalMetrics(values={"fitness": 0.75}))
+    pod.add(final_metrics=events.FinalMetrics(values={"fitness": 0.75}))
     ObjectStore(platform.settings()).write(f"attempts/p/{run_id}/1/a.png", PNG)
     pod.add(plot=plot(run_id, "a.png", PNG))
     await pod.send(*pod.events)
     await platform.committed(pod)
     request = api.GetRunMetricsRequest(run_id=run_id)
     found = await platform.stub.GetRunMetrics(request, metadata=platform.user(p="viewer"))
-    assert found.final.metrics["fitness"] == 0.75
-    assert found.split == (metrics_pb2.JobSplit(split_id="s", reference="cells@v3#2") if judging else SPLIT)
+    assert found.final_metrics.metrics["fitness"] == 0.75
+    assert found.split == (metrics_pb2.RunSplit(split_id="s", reference="cells@v3#2") if judging else SPLIT)
     (picture,) = found.plots
     assert (picture.name, picture.run_id, picture.sha256) == ("a.png", run_id, hashlib.sha256(PNG).hexdigest())
     assert picture.url_expire_time.ToDatetime(UTC) > datetime.now(UTC)
@@ -179,7 +182,7 @@ async def test_the_url_of_a_plot_expires(platform, run_id, monkeypatch):
         return picture
 
     lasting = await listed()
-    monkeypatch.setattr("splitrail_metrics.service.URL_LIFETIME", timedelta(seconds=1))
+    monkeypatch.setattr("splitrail_metrics.history.service.URL_LIFETIME", timedelta(seconds=1))
     brief = await listed()
     async with httpx.AsyncClient() as client:
 
@@ -217,26 +220,51 @@ async def test_log_lines_page_by_page(platform, run_id):
     assert large.lines[0].seq == 261
     assert large.ByteSize() < 2 * PAGE_BYTES
     assert large.next_page_token
-    for bad in ({"page_size": 1001}, {"page_token": "eA"}, {"page_token": request.page_token + "x"}, {"after_seq": 2**63}):
+    for bad in ({"page_size": -1}, {"page_token": "eA"}, {"page_token": request.page_token + "x"}, {"after_seq": -1}):
         call = platform.stub.ListLogLines(api.ListLogLinesRequest(run_id=run_id, **bad), metadata=platform.admin)
         assert await refused(call) is grpc.StatusCode.INVALID_ARGUMENT
+    capped = await platform.stub.ListLogLines(api.ListLogLinesRequest(run_id=run_id, page_size=2**31 - 1, after_seq=260), metadata=platform.admin)
+    assert capped.lines == large.lines
+
+
+async def test_plots_page_by_page(platform, run_id):
+    """By name, byte by byte, whatever the order in which they came; a token is good for its run only."""
+    pod = platform.sender(run_id, 1)
+    pod.started()
+    names = [f"{letter}{number}.png" for number in (2, 10, 1) for letter in "bBa"]
+    for name in names:
+        pod.add(plot=plot(run_id, name, PNG))
+    await pod.send(*pod.events)
+    await platform.committed(pod)
+    request, found = api.ListPlotsRequest(run_id=run_id, page_size=4), []
+    while True:
+        page = await platform.stub.ListPlots(request, metadata=platform.admin)
+        found.append([item.name for item in page.plots])
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert [len(page) for page in found] == [4, 4, 1]
+    assert [name for page in found for name in page] == sorted(names)
+    platform.trainer.runs[other := str(uuid.uuid4())] = "p"
+    stolen = api.ListPlotsRequest(run_id=other, page_token=request.page_token)
+    assert await refused(platform.stub.ListPlots(stolen, metadata=platform.admin)) is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_an_attempt_reads_its_own_watermark_only(platform, run_id):
     pod = platform.sender(run_id, 1)
     empty = await pod.watermark()
-    assert empty == api.GetWatermarkResponse()
+    assert empty == watermark_service_pb2.GetWatermarkResponse()
     await pod.send(pod.started())
     await platform.committed(pod)
-    assert await pod.watermark() == api.GetWatermarkResponse(number=1, current_attempt=1)
-    ask = api.GetWatermarkRequest(job_id=run_id, attempt=1)
+    assert await pod.watermark() == watermark_service_pb2.GetWatermarkResponse(number=1, current_attempt=1)
+    ask = watermark_service_pb2.GetWatermarkRequest(job_id=run_id, attempt=1)
     service = bearer(platform.trainer_signer.service_token())
-    assert (await platform.stub.GetWatermark(ask, metadata=service)).number == 1
+    assert (await platform.watermarks.GetWatermark(ask, metadata=service)).number == 1
     stranger = bearer(platform.attempt_token(str(uuid.uuid4()), 1))
     elsewhere = bearer(platform.attempt_token(run_id, 1, "q"))
     for metadata in (stranger, elsewhere):
-        assert await refused(platform.stub.GetWatermark(ask, metadata=metadata)) is grpc.StatusCode.NOT_FOUND
-    assert await refused(platform.stub.GetWatermark(ask, metadata=platform.admin)) is grpc.StatusCode.PERMISSION_DENIED
+        assert await refused(platform.watermarks.GetWatermark(ask, metadata=metadata)) is grpc.StatusCode.NOT_FOUND
+    assert await refused(platform.watermarks.GetWatermark(ask, metadata=platform.admin)) is grpc.StatusCode.PERMISSION_DENIED
     assert (
         await refused(platform.stub.ListPlots(api.ListPlotsRequest(run_id=run_id), metadata=bearer(pod.token))) is grpc.StatusCode.PERMISSION_DENIED
     )
@@ -247,3 +275,6 @@ async def test_the_schema_is_served(platform):
     described = {item.key: item for item in schema.metrics}
     assert described["mAP50_95"].direction == metrics_pb2.DIRECTION_HIGHER
     assert described["train_box_loss"].family == described["val_box_loss"].family
+    assert (described["mask_mAP50"].title, described["mask_mAP50"].family_title) == ("Mask mAP50", "Mask mean average precision")
+    assert {item.key for item in schema.metrics if item.headline} >= {"mAP50", "mAP50_95", "top1"}
+    assert all(item.title and item.family and item.family_title for item in schema.metrics)

@@ -9,7 +9,7 @@ import nats.errors
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from splitrail.events.v1 import run_event_pb2 as events
+from splitrail.events.v1 import event_pb2 as payloads
 from splitrail.metrics.v1 import metrics_service_pb2 as api
 from splitrail.metrics.v1 import metrics_service_pb2_grpc
 from splitrail_common.database import open_pool
@@ -17,6 +17,8 @@ from splitrail_common.messaging import progress_subject
 from splitrail_common.peers import channel
 from splitrail_common.server import Draining
 from splitrail_local.testing import eventually
+from splitrail_metrics import convert
+from splitrail_metrics.domain import BatchProgress
 from splitrail_metrics.history.store import Store
 from splitrail_metrics.live.watches import Live
 from structlog.testing import capture_logs
@@ -25,13 +27,18 @@ pytestmark = pytest.mark.integration
 
 
 def kinds(responses):
-    return [item.event.WhichOneof("payload") if item.WhichOneof("message") == "event" else item.closed.reason for item in responses]
+    def kind(item):
+        if item.WhichOneof("message") == "event":
+            return item.event.WhichOneof("payload")
+        return api.ClosedReason.Name(item.closed.reason).removeprefix("CLOSED_REASON_").lower()
+
+    return [kind(item) for item in responses]
 
 
 async def finish(platform, run_id, pod):
     trainer = platform.sender(run_id, 0)
     await platform.committed(pod)
-    trainer.state(events.JOB_STATE_SUCCEEDED)
+    trainer.state(payloads.JOB_STATE_SUCCEEDED)
     await trainer.send(*trainer.events)
     await platform.committed(trainer)
 
@@ -59,7 +66,6 @@ async def test_replay_then_live_then_closed(platform, run_id):
     assert found[2].event.commit_time.seconds
     assert kinds(await late) == ["epoch", "state", "ended"]
     assert kinds(await platform.watch(run_id, after_seq=4)) == ["ended"]
-    assert kinds(await platform.watch(run_id, after_seq=900)) == ["ended"]
 
 
 async def test_progress_is_passed_on_when_it_is_sound(platform, run_id):
@@ -68,18 +74,15 @@ async def test_progress_is_passed_on_when_it_is_sound(platform, run_id):
     await pod.send(*pod.events)
     await platform.committed(pod)
     call = platform.stub.WatchRun(api.WatchRunRequest(run_id=run_id), metadata=platform.admin, timeout=20)
-    sound = events.BatchProgress(job_id=run_id, attempt=1, epoch=1, epochs=3, batch=5, batches=9, losses={"box_loss": 1.0})
+    sound = payloads.BatchProgress(attempt=1, epoch=1, epochs=3, batch=5, batches=9, losses={"box_loss": 1.0})
     stop = asyncio.Event()
 
     async def send():
         subject = progress_subject(run_id)
         for data in (b"\xff\xff", b"x" * 100_000):
             await platform.nats.publish(subject, data)
-        for wrong in ({"attempt": 2}, {"job_id": "other"}):
-            bad = events.BatchProgress()
-            bad.CopyFrom(sound)
-            for name, value in wrong.items():
-                setattr(bad, name, value)
+        for wrong in ({"attempt": 2}, {"attempt": -1}, {"losses": {f"l{number}": 1.0 for number in range(65)}}):
+            bad = payloads.BatchProgress(**{"attempt": 1, "epoch": 9, **wrong})
             await platform.nats.publish(subject, bad.SerializeToString())
         while not stop.is_set():
             await platform.nats.publish(subject, sound.SerializeToString())
@@ -89,7 +92,7 @@ async def test_progress_is_passed_on_when_it_is_sound(platform, run_id):
     async for response in call:
         if response.WhichOneof("message") == "progress":
             assert response.progress == sound
-            assert response.cursor == 1
+            assert (response.cursor, bool(response.incarnation)) == (1, True)
             break
     stop.set()
     await sending
@@ -114,7 +117,7 @@ async def test_a_first_watcher_that_leaves_while_it_subscribes_takes_nothing_alo
 
     monkeypatch.setattr(platform.nats, "subscribe", slowly)
     async with open_pool(platform.database.dsn, size=2, deadline_seconds=20, package="splitrail_metrics") as pool:
-        live = Live(Store(pool), platform.nats, Draining(), heartbeat_seconds=0.05)
+        live = Live(Store(pool), platform.nats, Draining(), convert.watched_event, heartbeat_seconds=0.05)
         first = asyncio.create_task(anext(live.watch(run_id, 1)))
         await asked.wait()
         async with asyncio.timeout(20), aclosing(live.watch(run_id, 1)) as second:
@@ -124,12 +127,46 @@ async def test_a_first_watcher_that_leaves_while_it_subscribes_takes_nothing_alo
             await asyncio.wait([first])
             assert first.cancelled()
             go_on.set()
-            response = await following
-            while response.WhichOneof("message") != "progress":
-                await platform.nats.publish(subject, events.BatchProgress(job_id=run_id, attempt=1, epoch=1).SerializeToString())
-                response = await anext(second)
+            update = await following
+            while not isinstance(update.what, BatchProgress):
+                await platform.nats.publish(subject, payloads.BatchProgress(attempt=1, epoch=1).SerializeToString())
+                update = await anext(second)
     with pytest.raises(nats.errors.NoRespondersError):
         await platform.nats.request(subject, timeout=5)
+
+
+async def test_something_comes_at_once(platform, run_id):
+    """Headers and a heartbeat, where the next heartbeat is ten minutes away."""
+    platform.trainer.runs[run_id] = "p"
+    async with AsyncExitStack() as cleanup:
+        replica = await platform.start(cleanup, heartbeat_seconds=600.0)
+        stub = metrics_service_pb2_grpc.MetricsServiceStub(await cleanup.enter_async_context(channel(replica)))
+        call = stub.WatchRun(api.WatchRunRequest(run_id=run_id), metadata=platform.admin, timeout=20)
+        first = await call.read()
+        assert (first.WhichOneof("message"), first.cursor, bool(first.incarnation)) == ("heartbeat", 0, True)
+        pod = platform.sender(run_id, 1)
+        await pod.send(pod.started())
+        assert (await _next_event(call)).cursor == 1
+        call.cancel()
+        again = stub.WatchRun(api.WatchRunRequest(run_id=run_id, after_seq=1), metadata=platform.admin, timeout=20)
+        assert (await again.read()).WhichOneof("message") == "heartbeat"
+        again.cancel()
+
+
+async def test_a_thousand_watches_fit_into_one_connection(platform, run_id):
+    platform.trainer.runs[run_id] = "p"
+    pod = platform.sender(run_id, 1)
+    await pod.send(pod.started())
+    await platform.committed(pod)
+    request = api.WatchRunRequest(run_id=run_id, after_seq=1)
+    async with grpc.aio.insecure_channel(platform.address) as connection:
+        stub = metrics_service_pb2_grpc.MetricsServiceStub(connection)
+        calls = [stub.WatchRun(request, metadata=platform.admin, timeout=60) for _ in range(1500)]
+        assert {response.WhichOneof("message") for response in await asyncio.gather(*(call.read() for call in calls))} == {"heartbeat"}
+        await pod.send(pod.epoch(1))
+        assert {response.cursor for response in await asyncio.gather(*map(_next_event, calls))} == {2}
+        for call in calls:
+            call.cancel()
 
 
 async def test_heartbeats_while_nothing_happens(platform, run_id):
@@ -254,7 +291,7 @@ async def test_watchers_that_drop_and_resume_see_each_epoch_once(platform, run_i
             async for response in call:
                 message = response.WhichOneof("message")
                 if message == "closed":
-                    assert response.closed.reason == "ended"
+                    assert response.closed.reason == api.CLOSED_REASON_ENDED
                     return seen
                 if message == "event":
                     seen.append(response.event)
@@ -265,7 +302,7 @@ async def test_watchers_that_drop_and_resume_see_each_epoch_once(platform, run_i
                         break
 
     platform.trainer.runs[run_id] = "p"
-    followers = [asyncio.create_task(follow(random.Random(seed * 100 + index))) for index in range(5)]
+    followers = [asyncio.create_task(follow(random.Random(seed * 100 + index))) for index in range(1100)]
     await train()
     history = await platform.stub.GetRunMetrics(api.GetRunMetricsRequest(run_id=run_id), metadata=platform.admin)
     assert [item.epoch for item in history.epochs] == list(range(1, epochs + 1))
@@ -285,7 +322,7 @@ async def test_a_stalled_watcher_is_closed_with_its_cursor(platform, run_id, sec
     pod = platform.sender(run_id, 1)
     pod.started()
     for _ in range(150):
-        pod.add(effective_arguments=events.EffectiveArguments(arguments={"filler": {"string_value": "x" * 100_000}}))
+        pod.add(effective_arguments=payloads.EffectiveArguments(arguments={"filler": {"string_value": "x" * 100_000}}))
     async with pod.publishing():
         await platform.committed(pod, seconds=60)
     async with grpc.aio.insecure_channel(second_replica) as stalled:

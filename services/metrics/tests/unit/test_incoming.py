@@ -10,23 +10,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
-from splitrail.events.v1 import run_event_pb2 as events
+from splitrail.events.v1 import event_pb2 as payloads
+from splitrail.internal.events.v1 import run_event_pb2 as events
 from splitrail_common.messaging import event_subject
 from splitrail_common.tokens import Kind, Signer, Verifier
-from splitrail_metrics.ingest.check import MAX_EVENT_BYTES
 from splitrail_metrics.ingest.feed import Quarantined, SignedEvent
 from splitrail_metrics.ingest.incoming import Message, examine
+from splitrail_metrics.ingest.reports import MAX_EVENT_BYTES
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 TRAINER = Signer("splitrail-trainer", KEY)
 VERIFIER = Verifier({"splitrail-trainer": jwt.PyJWK({**ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True), "alg": "ES256"})})
 RUN = str(uuid.UUID(int=5))
-EVENT = events.RunEvent(job_id=RUN, attempt=1, number=1, project_id="p", attempt_started=events.AttemptStarted())
+EVENT = events.RunEvent(job_id=RUN, attempt=1, number=1, project_id="p", attempt_started=payloads.AttemptStarted())
 DEEP = base64.urlsafe_b64encode(b'{"kid":' + b"[" * 100_000).decode().rstrip("=")
 
 
 def token(**changes: object) -> str:
-    return TRAINER.sign(Kind.ATTEMPT, "a", 60, **{"project_id": "p", "job_id": RUN, "attempt": 1, "split_id": "", "splits": [], **changes})
+    return TRAINER.sign(Kind.ATTEMPT, "a", 60, **{"project_id": "p", "job_id": RUN, "attempt": 1, "split_id": "", "parts": [], **changes})
 
 
 def message(event: events.RunEvent = EVENT, **changes: object) -> Message:
@@ -41,7 +42,7 @@ def test_a_proper_event_is_taken() -> None:
     found = examine(message(), VERIFIER)
     assert isinstance(found, SignedEvent)
     assert found.project_id == "p"
-    assert found.event_time is None
+    assert found.report.event_time is None
 
 
 def test_a_token_is_judged_at_the_time_of_sending() -> None:
@@ -69,7 +70,18 @@ def test_event_times_out_of_the_calendar_do_not_matter() -> None:
     event.event_time.seconds = 2**62
     found = examine(message(event), VERIFIER)
     assert isinstance(found, SignedEvent)
-    assert found.event_time is None
+    assert found.report.event_time is None
+
+
+@pytest.mark.parametrize("change", [{"attempt": -1}, {"number": 0}, {"number": -(2**63)}, {"job_id": "x"}])
+def test_an_identity_that_cannot_be(change: dict[str, object]) -> None:
+    event = events.RunEvent()
+    event.CopyFrom(EVENT)
+    for name, value in change.items():
+        setattr(event, name, value)
+    found = examine(message(event), VERIFIER)
+    assert isinstance(found, Quarantined)
+    assert found.reason == "identity"
 
 
 @given(st.binary(max_size=300), st.text(max_size=50), st.text(max_size=60))
@@ -83,4 +95,4 @@ def test_a_changed_byte_never_changes_the_origin(position: int, byte: int) -> No
     data[position] = byte
     found = examine(message(data=bytes(data)), VERIFIER)
     if isinstance(found, SignedEvent):
-        assert (found.event.job_id, found.event.attempt, found.project_id) == (RUN, 1, "p")
+        assert (found.report.job_id, found.report.attempt, found.project_id) == (RUN, 1, "p")

@@ -1,10 +1,10 @@
--- Reading.
-
 -- name: get_head
-SELECT run_id::text, project_id, state, current_attempt, last_seq, last_epoch, final_seq, closed, metric_names
-FROM feed WHERE run_id = :run_id
+-- Always a row: the incarnation is there before the feed.
+SELECT incarnation, run_id::text, project_id, state, current_attempt, last_seq, last_epoch, final_seq, closed, metric_names
+FROM incarnation LEFT JOIN feed ON run_id = :run_id
 
 -- name: get_watermark
+-- Zeros for a job or an origin that has not reported.
 SELECT coalesce(w.number, 0) AS number, coalesce(f.current_attempt, 0) AS current_attempt, coalesce(f.last_epoch, 0) AS last_epoch,
     coalesce(f.closed, false) AS closed, f.project_id
 FROM (SELECT :run_id::uuid AS run_id) AS asked
@@ -12,8 +12,8 @@ LEFT JOIN feed AS f USING (run_id)
 LEFT JOIN watermark AS w ON w.run_id = asked.run_id AND w.origin = :origin
 
 -- name: list_events
--- A page by seq, bounded in rows and (beyond the first row) in bytes.
-SELECT run_id::text, seq, attempt, number, kind, payload, event_time, commit_time
+-- A page by seq, bounded in rows and (beyond the first row) in bytes; with the incarnation that these events are in.
+SELECT (SELECT incarnation FROM incarnation) AS incarnation, run_id::text, seq, attempt, number, kind, payload, event_time, commit_time
 FROM (
     SELECT *, sum(length(payload)) OVER (ORDER BY seq) AS bytes_so_far
     FROM (SELECT * FROM event WHERE run_id = :run_id AND seq > :after_seq ORDER BY seq LIMIT :rows) AS page
@@ -22,7 +22,7 @@ WHERE bytes_so_far - length(payload) < :bytes
 ORDER BY seq
 
 -- name: list_log_lines
--- As above; page_rows tells whether bytes cut the page short.
+-- Bounded as list_events; page_rows tells whether bytes cut the page short.
 SELECT run_id::text, seq, attempt, number, kind, payload, event_time, commit_time, page_rows
 FROM (
     SELECT *, sum(length(payload)) OVER (ORDER BY seq) AS bytes_so_far, count(*) OVER () AS page_rows
@@ -32,9 +32,11 @@ WHERE bytes_so_far - length(payload) < :bytes
 ORDER BY seq
 
 -- name: get_event
+-- One event.
 SELECT run_id::text, seq, attempt, number, kind, payload, event_time, commit_time FROM event WHERE run_id = :run_id AND seq = :seq
 
 -- name: list_epochs
+-- The effective timeline.
 SELECT seq, epoch, epochs, attempt, metric_values, fitness FROM epoch WHERE run_id = :run_id AND superseded_by IS NULL ORDER BY epoch
 
 -- name: list_summaries
@@ -51,7 +53,9 @@ LEFT JOIN epoch AS last ON last.run_id = f.run_id AND last.superseded_by IS NULL
 WHERE f.run_id = ANY(:run_ids::uuid[]) AND (:scope::text[] IS NULL OR f.project_id = ANY(:scope))
 
 -- name: list_plots
-SELECT run_id::text, name, seq, title, kind, key, content_type, size_bytes, sha256 FROM plot WHERE run_id = :run_id ORDER BY seq
+-- By name, whatever the database's collation; a limit of null: all.
+SELECT run_id::text, name, seq, title, kind, key, content_type, size_bytes, sha256
+FROM plot WHERE run_id = :run_id AND name COLLATE "C" > :after_name ORDER BY name COLLATE "C" LIMIT :limit
 
 -- name: get_plot
 SELECT run_id::text, name, seq, title, kind, key, content_type, size_bytes, sha256 FROM plot WHERE run_id = :run_id AND name = :name

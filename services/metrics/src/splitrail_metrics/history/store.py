@@ -5,13 +5,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from splitrail_common.access import Scope
-from splitrail_common.database import Pool, Tables
+from splitrail_common.database import Pool, Row, Tables
 
-from ..ingest.feed import CommittedEvent, Feed, PlotRow
+from ..domain import CommittedEvent, Feed, Plot, PlotKind
 
 PAGE_ROWS = 256
 PAGE_BYTES = 1024 * 1024
 """A page of events holds at most this much besides its first event, however large they are."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A feed as it is now."""
+
+    incarnation: str
+    """Of all feeds: what their cursors count."""
+    feed: Feed | None
+    """Without watermarks; None when nothing was reported yet."""
+
+
+@dataclass(frozen=True)
+class EventPage:
+    """A stretch of a feed, in the order of seq."""
+
+    incarnation: str | None
+    """In which these events are; None for an empty page."""
+    events: list[CommittedEvent]
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,13 @@ class History:
     feed: Feed
     epochs: list[EpochNumbers]
     final: CommittedEvent | None
+
+    def summary(self) -> "Summary":
+        """The same in a few numbers. Of epochs with equal fitness the later one is the best, as Ultralytics keeps it."""
+        judged = [item for item in self.epochs if item.fitness is not None]
+        best = max(judged, key=lambda item: (item.fitness or 0.0, item.epoch), default=None)
+        last = self.epochs[-1] if self.epochs else None
+        return Summary(self.feed.run_id, self.feed.state, self.feed.last_seq, self.feed.last_epoch, best, last)
 
 
 @dataclass(frozen=True)
@@ -68,25 +94,27 @@ class Watermark:
 
 
 class Store:
-    """Reads; every method raises psycopg.OperationalError or psycopg_pool.PoolTimeout when the database does not answer."""
+    """Reads; every method raises psycopg.OperationalError or psycopg_pool.PoolTimeout when the database does not
+    answer."""
 
     def __init__(self, pool: Pool) -> None:
         self._tables = Tables(pool, __package__)
 
-    async def head(self, run_id: str) -> Feed | None:
-        """The feed as it is now, without watermarks; None when nothing was reported yet."""
+    async def head(self, run_id: str) -> Head:
+        """The feed as it is now."""
         rows = await self._tables.rows("get_head", {"run_id": run_id})
-        return Feed(**rows[0]) if rows else None
+        return _head(rows[0])
 
     async def watermark(self, run_id: str, origin: int) -> Watermark:
         """How far the events of `origin` are committed."""
         rows = await self._tables.rows("get_watermark", {"run_id": run_id, "origin": origin})
         return Watermark(**rows[0])
 
-    async def events_after(self, run_id: str, after_seq: int) -> list[CommittedEvent]:
+    async def events_after(self, run_id: str, after_seq: int) -> EventPage:
         """The next page of a feed."""
         rows = await self._tables.rows("list_events", {"run_id": run_id, "after_seq": after_seq, "rows": PAGE_ROWS, "bytes": PAGE_BYTES})
-        return [CommittedEvent(**row) for row in rows]
+        incarnations = [row.pop("incarnation") for row in rows]
+        return EventPage(incarnations[0] if incarnations else None, [CommittedEvent(**row) for row in rows])
 
     async def log_lines(self, run_id: str, after_seq: int, limit: int) -> LogPage:
         """The next log lines: at most `limit`, fewer when they are long."""
@@ -98,10 +126,9 @@ class Store:
     async def history(self, run_id: str) -> History | None:
         """All epochs in one consistent state; None when nothing was reported yet."""
         async with self._tables.snapshot() as connection:
-            head = await self._tables.one_in(connection, "get_head", {"run_id": run_id})
-            if head is None:
+            feed = _head((await self._tables.rows_in(connection, "get_head", {"run_id": run_id}))[0]).feed
+            if feed is None:
                 return None
-            feed = Feed(**head)
             rows = await self._tables.rows_in(connection, "list_epochs", {"run_id": run_id})
             final = None
             if feed.final_seq is not None:
@@ -114,14 +141,23 @@ class Store:
         rows = await self._tables.rows("list_summaries", {"run_ids": list(run_ids), "scope": scope.sql()})
         return [_summary(row) for row in rows]
 
-    async def plots(self, run_id: str) -> list[PlotRow]:
-        """In the order in which they came."""
-        return [PlotRow(**row) for row in await self._tables.rows("list_plots", {"run_id": run_id})]
+    async def plots(self, run_id: str, after_name: str = "", limit: int | None = None) -> list[Plot]:
+        """By name, those after `after_name`; at most `limit`, None: all."""
+        return [_plot(row) for row in await self._tables.rows("list_plots", {"run_id": run_id, "after_name": after_name, "limit": limit})]
 
-    async def plot(self, run_id: str, name: str) -> PlotRow | None:
+    async def plot(self, run_id: str, name: str) -> Plot | None:
         """One plot."""
         rows = await self._tables.rows("get_plot", {"run_id": run_id, "name": name})
-        return PlotRow(**rows[0]) if rows else None
+        return _plot(rows[0]) if rows else None
+
+
+def _head(row: Row) -> Head:
+    incarnation = row.pop("incarnation")
+    return Head(incarnation, Feed(**row) if row["run_id"] else None)
+
+
+def _plot(row: Row) -> Plot:
+    return Plot(**{**row, "kind": PlotKind(row["kind"])})
 
 
 def _numbers(names: Sequence[str], row: dict[str, Any]) -> EpochNumbers:

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Self
 
@@ -14,9 +14,11 @@ from splitrail_common import log
 from splitrail_common.database import Connection, Queries
 from splitrail_common.tokens import Verifier
 
-from .check import PoisonError
-from .feed import Changes, CommittedEvent, Feed, Quarantined, SignedEvent, Verdict, take
+from ..domain import CommittedBatch, Feed, Verdict
+from . import incarnation
+from .feed import Changes, Quarantined, SignedEvent, take
 from .incoming import Message, examine, refuse
+from .reports import PoisonError
 
 _log = log.get(__name__)
 QUERIES = Queries(__package__)
@@ -26,7 +28,8 @@ _COMMIT_SECONDS = 20.0
 _CACHED_FEEDS = 2000
 _QUARANTINE_ROWS = 2_000
 _QUARANTINE_BYTES = 32 * 1024
-# The server notices within seconds that an ingesting replica has vanished, and ends what hangs: the lock must not outlive its holder.
+# The server notices within seconds that an ingesting replica has vanished, and ends what hangs: the lock must not
+# outlive its holder.
 _SESSION = (
     "-c statement_timeout=15000 -c idle_in_transaction_session_timeout=15000"
     " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000"
@@ -34,19 +37,9 @@ _SESSION = (
 _Taken = SignedEvent | Quarantined
 
 
-@dataclass
-class Outcome:
-    """What a batch did."""
-
-    events: list[CommittedEvent] = field(default_factory=list)
-    """By run in the order of seq."""
-    heads: dict[str, Feed] = field(default_factory=dict)
-    """The feeds that changed, as they are now."""
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
-
-
 class Journal:
-    """Commits batches over the connection that holds the lock: when the connection is lost, so is the lock, and nothing can be committed without it.
+    """Commits batches over the connection that holds the lock: when the connection is lost, so is the lock, and nothing
+    can be committed without it.
 
     What it remembers of feeds is true while the connection lives, because nobody else writes.
     """
@@ -59,7 +52,8 @@ class Journal:
     @classmethod
     @asynccontextmanager
     async def lead(cls, dsn: str, verifier: Verifier) -> AsyncIterator[Self]:
-        """Waits until no other replica ingests, then holds the lock. Raises psycopg.OperationalError when the database does not answer."""
+        """Waits until no other replica ingests, then holds the lock. Raises psycopg.OperationalError when the database
+        does not answer."""
         connection: Connection = await psycopg.AsyncConnection.connect(
             dsn,
             autocommit=True,
@@ -77,7 +71,8 @@ class Journal:
                     _log.info("standing by: another replica ingests")
                 waited = True
                 await asyncio.sleep(_STANDBY_SECONDS)
-            _log.info("ingesting")
+            name = await incarnation.settle(connection)
+            _log.info("ingesting", incarnation=name)
             yield cls(connection, verifier)
 
     async def probe(self) -> None:
@@ -85,11 +80,12 @@ class Journal:
         async with asyncio.timeout(_COMMIT_SECONDS):
             await self._connection.execute(QUERIES["probe"])
 
-    async def commit(self, messages: Sequence[Message]) -> Outcome:
+    async def commit(self, messages: Sequence[Message]) -> CommittedBatch:
         """Takes, refuses or quarantines each message; everything is on disk when this returns.
 
-        A message that the database refuses goes to the quarantine alone. Raises psycopg.OperationalError, psycopg.InterfaceError or TimeoutError when
-        the connection is lost: then the batch is not committed, or it is and its messages are duplicates from now on.
+        A message that the database refuses goes to the quarantine alone. Raises psycopg.OperationalError,
+        psycopg.InterfaceError or TimeoutError when the connection is lost: then the batch is not committed, or it is
+        and its messages are duplicates from now on.
         """
         examined = [examine(message, self._verifier) for message in messages]
         try:
@@ -98,15 +94,16 @@ class Journal:
             raise
         except psycopg.Error as error:
             _log.warning("a message cannot be stored: committing one by one", error=str(error))
-        whole = Outcome()
+        whole = CommittedBatch()
         for message, item in zip(messages, examined, strict=True):
             part = await self._commit_alone(message, item)
+            whole.incarnation = part.incarnation
             whole.events += part.events
-            whole.heads |= part.heads
+            whole.feeds |= part.feeds
             whole.verdicts += part.verdicts
         return whole
 
-    async def _commit_alone(self, message: Message, item: _Taken) -> Outcome:
+    async def _commit_alone(self, message: Message, item: _Taken) -> CommittedBatch:
         try:
             return await self._commit([item])
         except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError):
@@ -116,29 +113,36 @@ class Journal:
             poison = PoisonError("database", type(error).__name__)
             return await self._commit([replace(item, poison=poison) if isinstance(item, SignedEvent) else refuse(message, poison)])
 
-    async def _commit(self, items: Sequence[_Taken]) -> Outcome:
-        changes, outcome, now = Changes(), Outcome(), datetime.now(UTC)
+    async def _commit(self, items: Sequence[_Taken]) -> CommittedBatch:
+        changes, batch, now = Changes(), CommittedBatch(), datetime.now(UTC)
         try:
             async with asyncio.timeout(_COMMIT_SECONDS), self._connection.transaction():
-                await self._load({item.event.job_id for item in items if isinstance(item, SignedEvent)})
+                await self._load({item.report.job_id for item in items if isinstance(item, SignedEvent)})
                 for item in items:
-                    outcome.verdicts[self._take(item, now, changes)] += 1
+                    batch.verdicts[self._take(item, now, changes)] += 1
                 await self._write(changes)
+                batch.incarnation = await incarnation.current(self._connection)
         except BaseException:
             self._feeds.clear()  # they are ahead of the database
             raise
-        outcome.events, outcome.heads = changes.events, changes.feeds
-        _report(outcome.verdicts, changes.quarantined)
-        return outcome
+        batch.events, batch.feeds = changes.events, changes.feeds
+        _report(batch.verdicts, changes.quarantined)
+        return batch
 
     def _take(self, item: _Taken, now: datetime, changes: Changes) -> Verdict:
         if isinstance(item, Quarantined):
             changes.quarantined.append(item)
             return Verdict.QUARANTINED
-        feed = self._feeds[item.event.job_id]
+        feed = self._feeds[item.report.job_id]
         verdict = take(feed, item, now, changes)
         if verdict in (Verdict.FENCED, Verdict.CLOSED):
-            _log.info("event refused", verdict=verdict.value, run_id=feed.run_id, attempt=item.event.attempt, number=item.event.number)
+            _log.info(
+                "event refused",
+                verdict=verdict.value,
+                run_id=feed.run_id,
+                attempt=item.report.attempt,
+                number=item.report.number,
+            )
         return verdict
 
     async def _load(self, run_ids: Collection[str]) -> None:
@@ -162,7 +166,11 @@ class Journal:
                 "save_watermark",
                 [{"run_id": run_id, "origin": origin, "number": number} for (run_id, origin), number in changes.watermarks.items()],
             )
-            await _many(cursor, "void_epochs", [{"run_id": run_id, "epoch": epoch, "seq": seq} for run_id, epoch, seq in changes.rollbacks])
+            await _many(
+                cursor,
+                "void_epochs",
+                [{"run_id": run_id, "epoch": epoch, "seq": seq} for run_id, epoch, seq in changes.rollbacks],
+            )
             if changes.events:
                 async with cursor.copy(QUERIES["copy_events"]) as copy:
                     for event in changes.events:
@@ -171,11 +179,15 @@ class Journal:
                 async with cursor.copy(QUERIES["copy_epochs"]) as copy:
                     for row in changes.epochs:
                         await copy.write_row(tuple(vars(row).values()))
-            await _many(cursor, "save_plot", [vars(plot) for plot in changes.plots.values()])
+            await _many(cursor, "save_plot", [{**vars(plot), "kind": plot.kind.value} for plot in changes.plots.values()])
             if changes.quarantined:
                 await _many(cursor, "save_quarantined", [_storable(item) for item in changes.quarantined])
                 totals = Counter(item.reason for item in changes.quarantined)
-                await _many(cursor, "count_quarantined", [{"reason": reason, "total": total} for reason, total in totals.items()])
+                await _many(
+                    cursor,
+                    "count_quarantined",
+                    [{"reason": reason, "total": total} for reason, total in totals.items()],
+                )
                 await cursor.execute(QUERIES["trim_quarantine"], {"kept": _QUARANTINE_ROWS})
 
 

@@ -12,7 +12,8 @@ from nats.aio.msg import Msg
 from splitrail_common import log
 from splitrail_common.tokens import Verifier
 
-from .journal import Journal, Outcome
+from ..domain import CommittedBatch
+from .journal import Journal
 from .stream import EventStream, StreamInterruptedError, to_message
 
 _log = log.get(__name__)
@@ -24,7 +25,7 @@ _PAUSE_SECONDS = 0.5
 class Ingest:
     """Runs in every replica; only the one that holds the lock takes messages."""
 
-    def __init__(self, dsn: str, connection: Client, verifier: Verifier, committed: Callable[[Outcome], Awaitable[None]]) -> None:
+    def __init__(self, dsn: str, connection: Client, verifier: Verifier, committed: Callable[[CommittedBatch], Awaitable[None]]) -> None:
         """`committed` is called after each commit that changed a feed, before its messages are acknowledged."""
         self._dsn = dsn
         self._nats = connection
@@ -74,14 +75,18 @@ class Ingest:
         self._away = outage
 
     async def _take(self, journal: Journal, stream: EventStream) -> None:
-        outcome = await journal.commit([to_message(message) for message in self._batch])
-        batch, self._batch = self._batch, []
-        if outcome.heads:
-            await self._committed(outcome)
+        committed = await journal.commit([to_message(message) for message in self._batch])
+        messages, self._batch = self._batch, []
+        if committed.feeds:
+            await self._committed(committed)
         try:
-            await stream.acknowledge(batch)
+            await stream.acknowledge(messages)
         except _NATS_ERRORS as error:
-            _log.warning("acknowledgements lost: these messages will come again", messages=len(batch), error=str(error) or type(error).__name__)
+            _log.warning(
+                "acknowledgements lost: these messages will come again",
+                messages=len(messages),
+                error=str(error) or type(error).__name__,
+            )
 
 
 async def _pause() -> None:

@@ -48,3 +48,29 @@ ON CONFLICT (reason) DO UPDATE SET total = quarantine_count.total + excluded.tot
 
 -- name: trim_quarantine!
 DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - :kept
+
+-- The incarnation.
+
+-- name: fingerprint
+-- Of this database: other after a restore from a base backup or a dump, and after a recovery to a point in time. The
+-- timeline is that of the WAL which is written now: the control file's lags behind a promotion until the next
+-- checkpoint.
+SELECT concat_ws('/',
+    (SELECT system_identifier FROM pg_control_system()),
+    left(pg_walfile_name(pg_current_wal_lsn()), 8),
+    (SELECT oid FROM pg_database WHERE datname = current_database()),
+    'feed'::regclass::oid) AS fingerprint
+
+-- name: settle_incarnation
+-- A row when a new one has begun.
+INSERT INTO incarnation (incarnation, fingerprint) VALUES (:incarnation, :fingerprint)
+ON CONFLICT (only_row) DO UPDATE SET incarnation = excluded.incarnation, fingerprint = excluded.fingerprint, begin_time = now()
+WHERE incarnation.fingerprint <> excluded.fingerprint
+RETURNING incarnation
+
+-- name: forget_incarnation!
+-- So that the next `settle` begins a new one.
+UPDATE incarnation SET fingerprint = ''
+
+-- name: get_incarnation
+SELECT incarnation FROM incarnation

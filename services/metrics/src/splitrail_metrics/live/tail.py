@@ -2,44 +2,58 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import Generic, TypeVar
 
-from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from splitrail.events.v1 import run_event_pb2 as events
-from splitrail.metrics.v1 import metrics_service_pb2
 
-from .. import convert
-from ..history.store import Store
-from ..ingest.feed import CommittedEvent, Feed
+from ..domain import BatchProgress, CommittedEvent, Feed
+from ..history.store import Head, Store
+from .convert import progress
 
+M = TypeVar("M")
+"""What watchers get for an event: made once for all of them."""
 _EVENTS = 256
 _BYTES = 1024 * 1024
 _PROGRESS_BYTES = 16 * 1024
 _PROGRESS_LOSSES = 64
-Response = metrics_service_pb2.WatchRunResponse
+Render = Callable[[CommittedEvent, str], M]
+"""An event and the incarnation that it is in."""
 
 
-class Tail:
-    """Bounded: beyond 256 events or 1 MiB the oldest leave, and watchers further back read from Postgres."""
+@dataclass(frozen=True)
+class Entry(Generic[M]):
+    """An event, ready to be sent."""
 
-    def __init__(self, run_id: str, store: Store) -> None:
+    seq: int
+    size_bytes: int
+    """Of its payload."""
+    message: M
+
+
+class Tail(Generic[M]):
+    """Bounded: beyond 256 events or 1 MiB of payloads the oldest leave, and watchers further back read from Postgres."""
+
+    def __init__(self, run_id: str, store: Store, render: Render[M]) -> None:
         self.run_id = run_id
         self.watchers = 0
         self.subscribing: asyncio.Task[Subscription] | None = None
         """To the run's progress; done once NATS was told."""
+        self.incarnation: str | None = None
+        """In which `end` counts; None before the first look."""
         self.end = 0
         """Last seq that is known here."""
         self.closed = False
-        self.progress: events.BatchProgress | None = None
+        self.progress: BatchProgress | None = None
         """The latest; replaced, never queued."""
         self.progress_number = 0
         self._store = store
-        self._opened = False
+        self._render = render
         self._attempt = 0
-        self._recent: deque[Response] = deque()
+        self._recent: deque[Entry[M]] = deque()
         self._bytes = 0
         self._stale = True
         self._looked = 0.0
@@ -62,17 +76,28 @@ class Tail:
             self._stale = True
             self.wake()
 
-    def offer(self, feed: Feed, committed: Sequence[CommittedEvent]) -> None:
-        """Events that this process has just committed, and the feed after them."""
-        if self._opened and committed and committed[0].seq <= self.end + 1:
+    def offer(self, incarnation: str, feed: Feed, committed: Sequence[CommittedEvent]) -> None:
+        """Events that this process has just committed, and the feed after them. Events that do not follow the end are
+        read from the database."""
+        if incarnation == self.incarnation and committed and committed[0].seq <= self.end + 1:
             self._append(committed)
             self._adopt(feed)
         else:
             self._stale = True
         self.wake()
 
-    async def after(self, cursor: int) -> Sequence[Response]:
-        """The next events after `cursor`, at most a page; empty when there are none yet."""
+    async def reach(self, cursor: int) -> bool:
+        """True when the feed has come as far as `cursor`, which is looked up where it is not known here."""
+        if self._stale or self.incarnation is None:  # None: another watcher is looking for the first time
+            await self._look()
+        if cursor > self.end:
+            self._stale = True
+            await self._look()
+        return cursor <= self.end
+
+    async def after(self, cursor: int) -> Sequence[Entry[M]]:
+        """The next events after `cursor`, at most a page; empty when there are none yet, and when the incarnation has
+        changed."""
         if self._stale:
             await self._look()
         if cursor >= self.end:
@@ -80,19 +105,22 @@ class Tail:
         first = self.end - len(self._recent) + 1
         if cursor + 1 >= first:
             return list(islice(self._recent, cursor + 1 - first, None))
-        return [convert.watch_event(event) for event in await self._store.events_after(self.run_id, cursor)]
+        page = await self._store.events_after(self.run_id, cursor)
+        if page.incarnation != self.incarnation:
+            self._stale = True
+            await self._look()
+            return ()
+        return [self._entry(event) for event in page.events]
 
     async def on_progress(self, message: Msg) -> None:
-        """Progress is not signed, so it is checked for size and form, and that it comes from the running attempt; the latest wins."""
+        """Progress is not signed, so it is checked for size and form, and that it comes from the running attempt; the
+        latest wins."""
         if len(message.data) > _PROGRESS_BYTES:
             return
-        try:
-            progress = events.BatchProgress.FromString(message.data)
-        except DecodeError:
+        found = progress(message.data)
+        if found is None or found.attempt != self._attempt or self.closed or len(found.losses) > _PROGRESS_LOSSES:
             return
-        if progress.job_id != self.run_id or progress.attempt != self._attempt or self.closed or len(progress.losses) > _PROGRESS_LOSSES:
-            return
-        self.progress, self.progress_number = progress, self.progress_number + 1
+        self.progress, self.progress_number = found, self.progress_number + 1
         self.wake()
 
     async def _look(self) -> None:
@@ -107,32 +135,44 @@ class Tail:
                     raise
 
     async def _read(self) -> None:
-        feed = await self._store.head(self.run_id)
+        head = await self._store.head(self.run_id)
         self._looked = asyncio.get_running_loop().time()
-        if feed is None:
+        if head.incarnation != self.incarnation:
+            self._begin(head)
+        if head.feed is None:
             return
-        if not self._opened:
-            # Nothing is kept yet: what lies before the head is read by those who need it.
-            self._opened, self.end = True, max(self.end, feed.last_seq)
-        while self.end < feed.last_seq:
+        while self.end < head.feed.last_seq:
             page = await self._store.events_after(self.run_id, self.end)
-            if not page:
-                raise RuntimeError(f"the feed of run {self.run_id} has no event {self.end + 1}, though its last is {feed.last_seq}")
-            self._append(page)
-        self._adopt(feed)
+            if page.incarnation != head.incarnation:
+                if page.incarnation is None:
+                    raise RuntimeError(f"the feed of run {self.run_id} has no event {self.end + 1}, though its last is {head.feed.last_seq}")
+                self._stale = True
+                return
+            self._append(page.events)
+        self._adopt(head.feed)
         self.wake()
+
+    def _begin(self, head: Head) -> None:
+        """Starts at the head, in its incarnation: what lies before is read by those who need it."""
+        self.incarnation, self.end = head.incarnation, head.feed.last_seq if head.feed else 0
+        self.closed, self._attempt, self.progress = False, 0, None
+        self._recent.clear()
+        self._bytes = 0
+
+    def _entry(self, event: CommittedEvent) -> Entry[M]:
+        return Entry(event.seq, len(event.payload), self._render(event, self.incarnation or ""))
 
     def _append(self, committed: Sequence[CommittedEvent]) -> None:
         """Adds those that follow the end."""
         for event in committed:
             if event.seq != self.end + 1:
                 continue
-            response = convert.watch_event(event)
-            self._recent.append(response)
-            self._bytes += response.ByteSize()
+            entry = self._entry(event)
+            self._recent.append(entry)
+            self._bytes += entry.size_bytes
             self.end = event.seq
         while len(self._recent) > _EVENTS or self._bytes > _BYTES:
-            self._bytes -= self._recent.popleft().ByteSize()
+            self._bytes -= self._recent.popleft().size_bytes
 
     def _adopt(self, feed: Feed) -> None:
         """Takes over what the feed's row says, unless something later is known."""

@@ -27,7 +27,7 @@ from splitrail.api.v1 import limits_pb2 as splitrail_dot_api_dot_v1_dot_limits__
 from splitrail.auth.v1 import access_pb2 as splitrail_dot_auth_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5splitrail/internal/metrics/v1/watermark_service.proto\x12\x1dsplitrail.internal.metrics.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\"B\n\x13GetWatermarkRequest\x12\x1a\n\x06job_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"c\n\x14GetWatermarkResponse\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x17\n\x0f\x63urrent_attempt\x18\x02 \x01(\x05\x12\x12\n\nlast_epoch\x18\x03 \x01(\x05\x12\x0e\n\x06\x63losed\x18\x04 \x01(\x08\x32\x96\x01\n\x10WatermarkService\x12\x81\x01\n\x0cGetWatermark\x12\x32.splitrail.internal.metrics.v1.GetWatermarkRequest\x1a\x33.splitrail.internal.metrics.v1.GetWatermarkResponse\"\x08\xea\xe0\x18\x04\x12\x02\x03\x01\x42\xe9\x01\n!dev.splitrail.internal.metrics.v1B\x15WatermarkServiceProtoP\x01ZHsplitrail.dev/clients/go/splitrail/internal/metrics/v1;internalmetricsv1\xaa\x02\x1dSplitrail.Internal.Metrics.V1\xca\x02\x1dSplitrail\\Internal\\Metrics\\V1\xea\x02 Splitrail::Internal::Metrics::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5splitrail/internal/metrics/v1/watermark_service.proto\x12\x1dsplitrail.internal.metrics.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\"Q\n\x13GetWatermarkRequest\x12\x1a\n\x06job_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x1e\n\x07\x61ttempt\x18\x02 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\"c\n\x14GetWatermarkResponse\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x17\n\x0f\x63urrent_attempt\x18\x02 \x01(\x05\x12\x12\n\nlast_epoch\x18\x03 \x01(\x05\x12\x0e\n\x06\x63losed\x18\x04 \x01(\x08\x32\x96\x01\n\x10WatermarkService\x12\x81\x01\n\x0cGetWatermark\x12\x32.splitrail.internal.metrics.v1.GetWatermarkRequest\x1a\x33.splitrail.internal.metrics.v1.GetWatermarkResponse\"\x08\xea\xe0\x18\x04\x12\x02\x03\x01\x42\xe9\x01\n!dev.splitrail.internal.metrics.v1B\x15WatermarkServiceProtoP\x01ZHsplitrail.dev/clients/go/splitrail/internal/metrics/v1;internalmetricsv1\xaa\x02\x1dSplitrail.Internal.Metrics.V1\xca\x02\x1dSplitrail\\Internal\\Metrics\\V1\xea\x02 Splitrail::Internal::Metrics::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,12 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n!dev.splitrail.internal.metrics.v1B\025WatermarkServiceProtoP\001ZHsplitrail.dev/clients/go/splitrail/internal/metrics/v1;internalmetricsv1\252\002\035Splitrail.Internal.Metrics.V1\312\002\035Splitrail\\Internal\\Metrics\\V1\352\002 Splitrail::Internal::Metrics::V1'
   _globals['_GETWATERMARKREQUEST'].fields_by_name['job_id']._loaded_options = None
   _globals['_GETWATERMARKREQUEST'].fields_by_name['job_id']._serialized_options = b'\342A\001\002\362\340\030\002@\001'
+  _globals['_GETWATERMARKREQUEST'].fields_by_name['attempt']._loaded_options = None
+  _globals['_GETWATERMARKREQUEST'].fields_by_name['attempt']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
   _globals['_WATERMARKSERVICE'].methods_by_name['GetWatermark']._loaded_options = None
   _globals['_WATERMARKSERVICE'].methods_by_name['GetWatermark']._serialized_options = b'\352\340\030\004\022\002\003\001'
   _globals['_GETWATERMARKREQUEST']._serialized_start=184
-  _globals['_GETWATERMARKREQUEST']._serialized_end=250
-  _globals['_GETWATERMARKRESPONSE']._serialized_start=252
-  _globals['_GETWATERMARKRESPONSE']._serialized_end=351
-  _globals['_WATERMARKSERVICE']._serialized_start=354
-  _globals['_WATERMARKSERVICE']._serialized_end=504
+  _globals['_GETWATERMARKREQUEST']._serialized_end=265
+  _globals['_GETWATERMARKRESPONSE']._serialized_start=267
+  _globals['_GETWATERMARKRESPONSE']._serialized_end=366
+  _globals['_WATERMARKSERVICE']._serialized_start=369
+  _globals['_WATERMARKSERVICE']._serialized_end=519
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,7 @@ import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_metrics.catalogue import SCHEMA, describe, f1, normalize
+from splitrail_metrics.catalogue import METRICS, describe, f1, normalize
 
 DETECT = {
     "train/box_loss": 1.5,
@@ -98,10 +98,10 @@ def test_f1_lies_between(precision: float, recall: float) -> None:
 
 
 def test_schema_describes_what_normalize_makes() -> None:
-    keys = [item.key for item in SCHEMA]
+    keys = [item.key for item in METRICS]
     assert len(keys) == len(set(keys))
-    assert all(item.title and item.family for item in SCHEMA)
+    assert all(item.title and item.family for item in METRICS)
     assert set(normalize(DETECT)) <= set(keys)
-    families = {item.key: item.family for item in SCHEMA}
+    families = {item.key: item.family for item in METRICS}
     assert families["train_box_loss"] == families["val_box_loss"]
     assert families["mask_f1"] == families["mask_recall"] != families["recall"]

@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail.events.v1 import run_event_pb2 as events
-from splitrail_metrics.ingest.check import PoisonError, check_payload
-from splitrail_metrics.ingest.feed import Changes, Feed, SignedEvent, Verdict, take
+from splitrail.events.v1 import event_pb2 as payloads
+from splitrail.internal.events.v1 import run_event_pb2 as events
+from splitrail_metrics.domain import Feed, Verdict
+from splitrail_metrics.ingest import convert
+from splitrail_metrics.ingest.feed import Changes, SignedEvent, take
+from splitrail_metrics.ingest.reports import PoisonError, check
 
 RUN, NOW = str(uuid.UUID(int=7)), datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -18,7 +21,7 @@ def event(attempt: int, number: int, project: str = "p", **payload: object) -> e
 
 
 def started() -> dict[str, object]:
-    return {"attempt_started": events.AttemptStarted(worker="w")}
+    return {"attempt_started": payloads.AttemptStarted(worker="w")}
 
 
 def epoch(number: int, **values: float) -> dict[str, object]:
@@ -26,17 +29,17 @@ def epoch(number: int, **values: float) -> dict[str, object]:
 
 
 def apply(feed: Feed, changes: Changes, message: events.RunEvent, project: str = "p") -> Verdict:
-    return take(feed, SignedEvent(message, project, None, "s", b"d"), NOW, changes)
+    return take(feed, SignedEvent(convert.report(message.SerializeToString()), project, "s", b"d"), NOW, changes)
 
 
-def state(which: events.JobState.ValueType) -> dict[str, object]:
-    return {"state": events.StateChanged(state=which)}
+def state(which: payloads.JobState.ValueType) -> dict[str, object]:
+    return {"state": payloads.StateChanged(state=which)}
 
 
 def test_the_life_of_a_run() -> None:
     feed, changes = Feed(RUN), Changes()
     steps = [
-        (event(0, 1, **state(events.JOB_STATE_QUEUED)), Verdict.COMMITTED),
+        (event(0, 1, **state(payloads.JOB_STATE_QUEUED)), Verdict.COMMITTED),
         (event(1, 2, **epoch(1)), Verdict.AHEAD),
         (event(1, 1, **started()), Verdict.COMMITTED),
         (event(1, 2, **epoch(1, fitness=float("nan"), a=1.0)), Verdict.COMMITTED),
@@ -45,14 +48,15 @@ def test_the_life_of_a_run() -> None:
         (event(1, 4, **epoch(2, b=2.0)), Verdict.COMMITTED),
         (event(2, 1, **started()), Verdict.COMMITTED),
         (event(1, 5, **epoch(3)), Verdict.FENCED),
-        (event(2, 2, rolled_back=events.RolledBack(epoch=1)), Verdict.COMMITTED),
+        (event(2, 2, rolled_back=payloads.RolledBack(epoch=1)), Verdict.COMMITTED),
         (event(2, 3, **epoch(2)), Verdict.COMMITTED),
-        (event(2, 4, final=events.FinalMetrics(values={"x": 1.0})), Verdict.COMMITTED),
-        (event(0, 2, **state(events.JOB_STATE_SUCCEEDED)), Verdict.COMMITTED),
-        (event(2, 5, log=events.LogLine(text="late")), Verdict.CLOSED),
+        (event(2, 4, final_metrics=events.FinalMetrics(values={"x": 1.0})), Verdict.COMMITTED),
+        (event(0, 2, **state(payloads.JOB_STATE_SUCCEEDED)), Verdict.COMMITTED),
+        (event(2, 5, log=payloads.LogLine(text="late")), Verdict.CLOSED),
     ]
     assert [apply(feed, changes, message) for message, _ in steps] == [verdict for _, verdict in steps]
     assert [item.seq for item in changes.events] == list(range(1, 10))
+    assert changes.events[1].kind == "attempt_started"
     assert [(row.epoch, row.superseded_by, row.fitness, row.metric_values) for row in changes.epochs] == [
         (1, None, None, [1.0, pytest.approx(float("nan"), nan_ok=True)]),
         (2, 6, None, [None, None, 2.0]),
@@ -65,18 +69,21 @@ def test_the_life_of_a_run() -> None:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (event(1, 2, log=events.LogLine(text="x" * 5000)), "payload"),
+        (event(1, 2, log=payloads.LogLine(text="x" * 5000)), "payload"),
         (event(1, 2), "payload"),
-        (event(1, 2, project="q", log=events.LogLine(text="x")), "project"),
-        (event(1, 2, **state(events.JOB_STATE_FAILED)), "origin"),
-        (event(0, 1, log=events.LogLine(text="x")), "origin"),
-        (event(0, 1, **state(events.JOB_STATE_UNSPECIFIED)), "payload"),
+        (event(1, 2, project="q", log=payloads.LogLine(text="x")), "project"),
+        (event(1, 2, **state(payloads.JOB_STATE_FAILED)), "origin"),
+        (event(0, 1, log=payloads.LogLine(text="x")), "origin"),
+        (event(0, 1, **state(payloads.JOB_STATE_UNSPECIFIED)), "payload"),
         (event(0, 1, **state(99)), "payload"),  # type: ignore[arg-type]
         (event(1, 2, **started()), "order"),
         (event(2, 1, **epoch(1)), "order"),
         (event(1, 2, **epoch(0)), "epoch"),
-        (event(1, 2, **epoch(2**32 - 1)), "epoch"),
-        (event(1, 2, rolled_back=events.RolledBack(epoch=5)), "epoch"),
+        (event(1, 2, **epoch(2**31 - 1)), "epoch"),
+        (event(1, 2, **epoch(-1)), "epoch"),
+        (event(1, 2, epoch=events.EpochCompleted(epoch=1, epochs=-1)), "payload"),
+        (event(1, 2, rolled_back=payloads.RolledBack(epoch=5)), "epoch"),
+        (event(1, 2, rolled_back=payloads.RolledBack(epoch=-1)), "epoch"),
         (event(1, 2, **epoch(1, **{"a\x00": 1.0})), "payload"),
         (event(1, 2, **epoch(1, **{f"k{index}": 1.0 for index in range(1001)})), "payload"),
     ],
@@ -91,19 +98,20 @@ def test_poison_is_quarantined_and_blocks_nothing(message: events.RunEvent, reas
 
 
 PLOT = {
-    "name": "results.png", "title": "Results", "kind": "results", "key": f"attempts/p/{RUN}/1/results.png", "content_type": "image/png",
-    "size_bytes": 10, "sha256": "0" * 64,
+    "name": "results.png", "title": "Results", "kind": payloads.PLOT_KIND_RESULTS, "key": f"attempts/p/{RUN}/1/results.png",
+    "content_type": "image/png", "size_bytes": 10, "sha256": "0" * 64,
 }  # fmt: skip
 
 
 def test_a_plot_of_the_attempt_is_taken() -> None:
-    check_payload(event(1, 2, plot=events.PlotStored(**PLOT)))  # type: ignore[arg-type]
+    check(convert.report(event(1, 2, plot=events.PlotStored(**PLOT)).SerializeToString()))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"key": f"attempts/q/{RUN}/1/results.png"},
+        {"key": f"attempts/p/{uuid.UUID(int=8)}/1/results.png"},
         {"key": f"attempts/p/{RUN}/../x/results.png"},
         {"key": f"attempts/p/{RUN}//results.png"},
         {"key": "projects/p/assets/00"},
@@ -113,14 +121,14 @@ def test_a_plot_of_the_attempt_is_taken() -> None:
         {"name": "../x.png"},
         {"name": ""},
         {"title": "a\x00b"},
-        {"kind": "<b>"},
         {"sha256": "xyz"},
-        {"size_bytes": 2**63},
+        {"size_bytes": 2**40},
+        {"size_bytes": -1},
     ],
 )
 def test_other_plots_are_poison(change: dict[str, object]) -> None:
     with pytest.raises(PoisonError):
-        check_payload(event(1, 2, plot=events.PlotStored(**{**PLOT, **change})))  # type: ignore[arg-type]
+        check(convert.report(event(1, 2, plot=events.PlotStored(**{**PLOT, **change})).SerializeToString()))  # type: ignore[arg-type]
 
 
 kinds = st.sampled_from(["started", "next_epoch", "odd_epoch", "back", "log", "poison", "succeeded"])
@@ -137,10 +145,10 @@ def test_any_sequence_keeps_the_invariants(script: list[tuple[int, int, str]], d
             "started": started(),
             "next_epoch": epoch(feed.last_epoch + 1),
             "odd_epoch": epoch(data.draw(st.integers(0, 6))),
-            "back": {"rolled_back": events.RolledBack(epoch=data.draw(st.integers(0, feed.last_epoch + 1)))},
-            "log": {"log": events.LogLine(text="x")},
+            "back": {"rolled_back": payloads.RolledBack(epoch=data.draw(st.integers(0, feed.last_epoch + 1)))},
+            "log": {"log": payloads.LogLine(text="x")},
             "poison": {},
-            "succeeded": state(events.JOB_STATE_SUCCEEDED),
+            "succeeded": state(payloads.JOB_STATE_SUCCEEDED),
         }[kind]
         before = (feed.current_attempt, dict(feed.watermarks), feed.last_seq)
         verdict = apply(feed, changes, event(attempt, number, **payload))
