@@ -42,7 +42,9 @@ def rows(job: Any) -> list[dict[str, str]]:
 
 
 def assert_equal_to_csv(records: list[EpochRecord], table: list[dict[str, str]]) -> None:
-    """Every value of every epoch equals the CSV's to its printed digits, and neither has an epoch or a column that the other lacks."""
+    """Every value of every epoch equals the CSV's to its printed digits, and neither has an epoch or a column that the
+    other lacks.
+    """
     assert [str(record.epoch) for record in records] == [row["epoch"] for row in table]
     for record, row in zip(records, table, strict=True):
         printed = {name: f"{value:.6g}" for name, value in record.values.items()}
