@@ -26,6 +26,7 @@ from splitrail_pod.exchange.messages import (
     EvaluationRecord,
     FailedRecord,
     FinalRecord,
+    FinishOrder,
     JobFailureCause,
     LogRecord,
     PlotRecord,
@@ -223,6 +224,22 @@ def test_cancel_stops_between_batches(make_training: Callable[..., Any]) -> None
     job.order(CancelOrder())
     assert job.end(30) == messages.EXIT_CANCELLED
     assert isinstance(job.seen[-1], CancelledRecord)
+
+
+def test_finish_ends_after_the_present_epoch_and_an_unknown_order_changes_nothing(make_training: Callable[..., Any]) -> None:
+    job = make_training(epochs=1000)
+    job.start()
+    job.wait_for(StartedRecord)
+    job.process.stdin.write(b'{"kind":"pause"}\n')
+    job.order(FinishOrder())
+    assert job.end() == messages.EXIT_COMPLETED, job.stderr()
+    assert "refused an order" in job.stderr()
+    assert "'pause'" in job.stderr()
+    last = job.records(EpochRecord)[-1]
+    assert last.last
+    ended = job.seen[-1]
+    assert isinstance(ended, CompletedRecord)
+    assert (ended.training.epochs, ended.training.stopped_early) == (last.epoch, True)
 
 
 def test_it_ends_with_its_supervisor(make_training: Callable[..., Any]) -> None:
