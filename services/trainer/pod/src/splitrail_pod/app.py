@@ -29,8 +29,10 @@ class PodDirectoryBusyError(Exception):
 
 
 @contextmanager
-def own(directory: Path) -> Iterator[None]:
-    """Makes `directory` this process's own, and removes what a pod that was killed left of its jobs. Raises PodDirectoryBusyError, OSError."""
+def locked(directory: Path) -> Iterator[None]:
+    """Locks `directory` for this process, and removes the job directories that a killed pod has left. Raises
+    PodDirectoryBusyError, OSError.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -46,10 +48,12 @@ def own(directory: Path) -> Iterator[None]:
 
 
 async def run(settings: PodSettings) -> None:
-    """Claims and does jobs until SIGTERM or SIGINT. Raises PodDirectoryBusyError; what NATS last said when it does not answer at the start."""
+    """Claims and does jobs until SIGTERM or SIGINT. Raises PodDirectoryBusyError, and NATS' last error when it cannot
+    be reached at the start.
+    """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, and ours carry signatures
     draining = asyncio.Event()
-    with own(settings.pod_dir):
+    with locked(settings.pod_dir):
         nats = await messaging.connect(
             settings.nats_url.get_secret_value(),
             name=settings.worker_name,
@@ -69,7 +73,7 @@ async def run(settings: PodSettings) -> None:
                     device=await host.find_device(settings.device, settings.pod_dir / "ultralytics"),
                     draining=draining,
                 )
-                for number in (signal.SIGTERM, signal.SIGINT):  # until here there is nothing to give back, and a signal simply ends the process
+                for number in (signal.SIGTERM, signal.SIGINT):  # until here there is nothing to release, and a signal simply ends the process
                     asyncio.get_running_loop().add_signal_handler(number, draining.set)
                 await claim_jobs(pod)
         finally:

@@ -22,13 +22,13 @@ class PodSettings(EnvironmentSettings):
     nats_url: SecretStr
     """With the credentials of a user that may publish events and progress, and listen below `_INBOX_pod`."""
     worker_token_file: Path
-    """Holds the token that may claim jobs; read anew for each claim, so that it can be replaced while the pod runs."""
+    """Holds the token that may claim jobs; read again for each claim, so that it can be replaced while the pod runs."""
     pod_dir: Path
-    """Work directories and caches. One pod at a time; nothing in it is needed by anyone else."""
+    """Work directories and caches, for one pod at a time. All of it may be deleted while no pod runs."""
     queue: str = "default"
     worker_name: str = Field(default_factory=_worker_name)
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """Longest pause between two questions for a job; each is drawn from the upper half."""
+    """Longest pause between two ClaimJob calls; each pause is random between half of it and all of it."""
     cache_bytes: Annotated[int, Field(ge=0)] = 20 * 1024**3
     """Limit of each of the two caches (training and evaluation)."""
     download_concurrency: Annotated[int, Field(ge=1, le=64)] = 8
@@ -39,4 +39,4 @@ class PodSettings(EnvironmentSettings):
     cancel_grace_seconds: Annotated[float, Field(gt=0)] = 60.0
     """After a cancel: how long the batch in progress may still take before the training process is killed."""
     patience_seconds: Annotated[float, Field(gt=0)] = 1800.0
-    """How long staging and final uploads wait for a store that does not answer; training itself waits for nobody."""
+    """How long staging and final uploads wait for a store that does not respond; training itself never waits."""

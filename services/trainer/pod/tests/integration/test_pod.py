@@ -99,7 +99,9 @@ def check_result(evaluation: evaluation_pb2.Evaluation) -> None:
 
 
 async def test_killed_supervisors_children_and_polite_ends_lose_and_double_nothing(platform: Platform, start_pod: StartPod) -> None:
-    """One run through three pods: kill -9 of the supervisor, kill -9 of the training process, SIGTERM, and then to its end."""
+    """One run through three pods: kill -9 of the supervisor, kill -9 of the training process, SIGTERM, and then to its
+    end.
+    """
     epochs = 8
     run_id = await platform.train(epochs)
     watch = asyncio.create_task(platform.events(run_id, 400))
@@ -190,7 +192,9 @@ async def kill(pod: PodProcess) -> None:
 
 
 async def test_killed_before_the_first_checkpoint_and_after_the_last_and_while_evaluating(platform: Platform, start_pod: StartPod) -> None:
-    """The edges of a job: an epoch that only the feed knows, a training that lacks only its results, an evaluation that is under way."""
+    """The edges of a job: an epoch that only the feed knows, a training that lacks only its results, an evaluation that
+    is under way.
+    """
     epochs = 2
     run_id = await platform.train(epochs)
     watch = asyncio.create_task(platform.events(run_id, 400))
@@ -295,7 +299,9 @@ async def test_a_pod_that_was_overtaken_stops_and_writes_nothing(platform: Platf
 
 
 async def test_an_outage_of_everything_does_not_slow_the_training(platform: Platform, start_pod: StartPod) -> None:
-    """NATS, S3, the trainer and the metrics service stand still for longer than a lease; the training goes on, and nothing is missing afterwards."""
+    """NATS, S3, the trainer and the metrics service stand still for longer than a lease; the training goes on, and
+    nothing is missing afterwards.
+    """
     pod = start_pod()
     epochs = 12
     run_id = await platform.train(epochs)

@@ -1,4 +1,4 @@
-"""A packed checkpoint: what a run needs to go on in another pod, in one file. Imports no torch.
+"""A packed checkpoint: what a run needs to continue in another pod, in one file.
 
 An uncompressed zip (``.ckpt``) with
 
@@ -76,7 +76,8 @@ class _HashingFile:
 
 
 def pack(target: Path, *, last: Path, best: Path | None, best_is_last: bool, history: Sequence[EpochRecord], final: bool) -> StoredFile:
-    """Copy the weights and the history into `target`; it appears under its name only when it is complete and on the disk.
+    """Copy the weights and the history into `target`; it appears under its name only when it is complete and on the
+    disk.
 
     A copy, never a link: Ultralytics overwrites last.pt in place. Raises OSError.
     """
@@ -105,7 +106,8 @@ def read_manifest(path: Path) -> CheckpointManifest:
 
 
 def unpack(path: Path, directory: Path) -> CheckpointManifest:
-    """Write last.pt and best.pt (also when it equals last.pt) into `directory`, and return the manifest. Raises CheckpointError, OSError.
+    """Write last.pt and best.pt (also when it equals last.pt) into `directory`, and return the manifest. Raises
+    CheckpointError, OSError.
 
     The `.pt` files are still untrusted: load them with the restricted loader only.
     """

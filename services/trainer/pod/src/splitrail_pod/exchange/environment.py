@@ -10,9 +10,11 @@ _KEPT_PREFIXES = ("LC_", "PYTHON", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", 
 
 
 def scrubbed(environment: Mapping[str, str], cache_directory: Path) -> dict[str, str]:
-    """The environment for the training process: what interpreters, locales and accelerators need, and Ultralytics' switches; no tokens, no endpoints.
+    """The environment for the training process: what interpreters, locales and accelerators need, and Ultralytics'
+    switches; no tokens, no endpoints.
 
-    The supervisor starts the process with it; the process applies it to itself again, so that neither relies on the other.
+    The supervisor starts the process with it; the process applies it to itself again, so that neither relies on the
+    other.
     """
     kept = {name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
     return kept | {

@@ -1,18 +1,20 @@
 """Every message between the supervisor and the training process; both import this module.
 
-===========  ===========================  ========================================================================================
-message      how it travels               lost when
-===========  ===========================  ========================================================================================
-`Spec`       SPEC.json, read at start     never
-`Order`      JSON lines, standard input   never; end of file means that the supervisor is gone, and the process exits at once
-`Progress`   JSON lines, standard output  nobody reads: at most about five a second, dropped rather than waited for
-`Record`     the spool (see `spool`)      never: a record that was synced survives a power cut, any other survives a kill
-===========  ===========================  ========================================================================================
+===========  ===========================
+======================================================================================== message      how it travels
+lost when ===========  ===========================
+======================================================================================== `Spec`       SPEC.json, read at
+start     never `Order`      JSON lines, standard input   never; end of file means that the supervisor is gone, and the
+process exits at once `Progress`   JSON lines, standard output  nobody reads: at most about five a second, dropped
+rather than waited for `Record`     the spool (see `spool`)      never: a record that was synced survives a power cut,
+any other survives a kill ===========  ===========================
+========================================================================================
 
-Messages are told apart by `kind`. An unknown kind, an unknown field and a value of the wrong type are refused by name (`MessageError`). Floats keep
-all their digits; NaN and infinities are written as `NaN`, `Infinity` and `-Infinity`.
+Messages are told apart by `kind`. An unknown kind, an unknown field and a value of the wrong type are refused by name
+(`MessageError`). Floats keep all their digits; NaN and infinities are written as `NaN`, `Infinity` and `-Infinity`.
 
-What native libraries print goes to standard error, unstructured; its last lines tell why a process died without a last record.
+What native libraries print goes to standard error, unstructured; its last lines tell why a process died without a last
+record.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ Metric = Literal["precision", "recall", "f1", "mAP50", "mAP50_95"]
 
 
 class MessageError(Exception):
-    """The other process sent what is no message of ours; the text names the kind or field. A defect of ours, not of the user."""
+    """The other process sent something that is not a valid message; the text names the kind or field. A defect of the
+    pod, not of the user.
+    """
 
 
 class Message(BaseModel):
@@ -97,7 +101,9 @@ class JobSpec(Message):
     expected: dict[Part, int]
     """Number of images by part; compared with what Ultralytics really loaded."""
     arguments: dict[str, ArgumentValue]
-    """Ultralytics' arguments, already validated against the hyperparameter schema; 20.0 is taken as 20 where an integer is due."""
+    """Ultralytics' arguments, already validated against the hyperparameter schema; 20.0 is taken as 20 where an integer
+    is due.
+    """
 
 
 class TrainSpec(JobSpec):
@@ -116,7 +122,7 @@ class TrainSpec(JobSpec):
         if set(self.expected) != {"train", "val"}:
             raise ValueError("expected must count exactly train and val")
         if refused := sorted(set(self.arguments) - TRAINING_NAMES | set(self.arguments) & {"seed"}):
-            raise ValueError("arguments: " + "; ".join(f"{name} {REFUSED.get(name, 'is none of a training')}" for name in refused))
+            raise ValueError("arguments: " + "; ".join(f"{name} {REFUSED.get(name, 'is not an argument of a training')}" for name in refused))
         return self
 
 
@@ -162,7 +168,7 @@ class FinishOrder(Message):
 Order = CancelOrder | FinishOrder
 
 
-# Progress: how far the present epoch is. Worth nothing later.
+# Progress: how far the present epoch is. Only the newest counts.
 
 
 class BatchProgress(Message):
@@ -186,7 +192,8 @@ class BatchProgress(Message):
 Progress = BatchProgress
 
 
-# Records: what has happened, in order. The last record is `completed`, `cancelled` or `failed`; a process that leaves none of them died.
+# Records: what has happened, in order. The last record is `completed`, `cancelled` or `failed`; a process that leaves
+# none of them died.
 
 
 class JobFailureCause(enum.StrEnum):
@@ -197,7 +204,9 @@ class JobFailureCause(enum.StrEnum):
     ARGUMENTS = "arguments"
     """Ultralytics refuses an argument. Trying again does not help."""
     CHECKPOINT = "checkpoint"
-    """The checkpoint or weights file is damaged, hostile, or of another run, or this machine could not read it: another pod may."""
+    """The checkpoint or weights file is damaged, hostile, or of another run, or this machine could not read it: another
+    pod may.
+    """
     NAN = "nan"
     """The loss became NaN or infinite and did not recover."""
     ACCELERATOR_MEMORY = "accelerator_memory"
@@ -239,7 +248,9 @@ class DeviceInfo(Message):
 
 
 class StartedRecord(SpoolMessage):
-    """Preparation is over and the first batch comes. Records of epochs >= `start_epoch` that stand before it in the spool are void."""
+    """Preparation is over and the first batch comes. Records of epochs >= `start_epoch` that stand before it in the
+    spool are void.
+    """
 
     kind: Literal["started"] = "started"
     effective: dict[str, ArgumentValue]
@@ -250,10 +261,11 @@ class StartedRecord(SpoolMessage):
     images: dict[Part, int]
     """Number of images by part, as loaded."""
     start_epoch: int | None = None
-    """1-based; None in an evaluation. When only the final validation was left to do, it is one more than the epochs in the checkpoint, and no epoch
-    follows."""
+    """1-based; None in an evaluation. When only the final validation was left to do, it is one more than the epochs in
+    the checkpoint, and no epoch follows.
+    """
     epochs: int | None = None
-    """How many the training shall have; None in an evaluation."""
+    """How many are asked for; None in an evaluation."""
     parameters: int | None = None
     """Number of the model's parameters; None in an evaluation."""
 
@@ -275,7 +287,9 @@ class EpochRecord(SpoolMessage):
     """1-based."""
     epochs: int
     values: dict[str, float]
-    """Ultralytics' raw keys: what results.csv holds for the epoch, but with all digits: train/*, val/*, metrics/*, lr/pg*."""
+    """Ultralytics' raw keys: what results.csv holds for the epoch, but with all digits: train/*, val/*, metrics/*,
+    lr/pg*.
+    """
     fitness: float
     best_fitness: float
     epoch_seconds: float
@@ -353,7 +367,7 @@ class ArtifactRecord(SpoolMessage):
 
 
 class ConfusionMatrix(Message):
-    """Which class was taken for which."""
+    """How often each class was predicted for each true class."""
 
     class_names: tuple[str, ...]
     """The background is last."""
@@ -388,7 +402,7 @@ class Curve(Message):
 
 
 class EvaluationRecord(SpoolMessage):
-    """Everything that a validation of the weights on one part knows."""
+    """All results of validating the weights on one part."""
 
     kind: Literal["evaluation"] = "evaluation"
     part: Part
@@ -437,7 +451,7 @@ class CompletedRecord(SpoolMessage):
 
 
 class CancelledRecord(SpoolMessage):
-    """The work was stopped by an order; what it was at is discarded."""
+    """The work was stopped by an order; what was unfinished is discarded."""
 
     kind: Literal["cancelled"] = "cancelled"
 
@@ -481,7 +495,7 @@ _RECORD = _by_kind(Record)
 
 
 def refusal(error: ValidationError) -> str:
-    """What is wrong with a message, each field with its name."""
+    """What is wrong with a message, by field."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'message'}: {one['msg']}" for one in found)
 

@@ -1,11 +1,11 @@
 """The spool: an append-only file between the training process (one writer) and the supervisor (readers).
 
-A record is one line, ``crc32 of the JSON as 8 hex digits, a space, the JSON, a newline``. JSON escapes newlines, so a line is a record and the file
-can be read with `less`. What the JSON holds stands in `messages`.
+A record is one line, ``crc32 of the JSON as 8 hex digits, a space, the JSON, a newline``. JSON escapes newlines, so a
+line is a record and the file can be read with `less`. What the JSON holds stands in `messages`.
 
-What a kill -9 or a power cut can leave is a torn last line: without its newline, or with a checksum that does not match. The next writer
-truncates it; a reader never returns it. A damaged line with good lines after it is not a torn tail, and raises `SpoolCorruptError`. A sound line
-that is no record of ours raises `UnknownRecordError`.
+What a kill -9 or a power cut can leave is a torn last line: without its newline, or with a checksum that does not
+match. The next writer truncates it; a reader never returns it. A damaged line with good lines after it is not a torn
+tail, and raises `SpoolCorruptError`. A sound line that is not a valid record raises `UnknownRecordError`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def decode_line(line: bytes) -> bytes | None:
 def _sound_lines(data: bytes, *, path: Path, base: int) -> tuple[list[bytes], int]:
     """What the complete, sound lines in `data` hold, and how many bytes they take.
 
-    `base` is the file offset of `data`, for messages. A damaged line is a torn tail when nothing sound follows it. Raises SpoolCorruptError.
+    `base` is the file offset of `data`, for messages. A damaged line is a torn tail when nothing sound follows it.
+    Raises SpoolCorruptError.
     """
     bodies: list[bytes] = []
     position = 0
@@ -97,8 +98,9 @@ class SpoolWriter:
             raise
 
     def append(self, record: Record, *, sync: bool = True) -> None:
-        """Write one record. With `sync` it is on the disk when this returns; without, it is in the file but a power cut may take it (it survives a
-        kill)."""
+        """Write one record. With `sync` it is on the disk when this returns; without, it is in the file but a power cut
+        may take it (it survives a kill).
+        """
         data = memoryview(encode_line(record.encode()))
         with self._lock:
             while data:  # a short write is possible when the disk fills up; the next one then raises
@@ -141,7 +143,7 @@ class SpoolReader:
         try:
             records = [decode_record(body) for body in bodies]
         except MessageError as error:
-            raise UnknownRecordError(f"{self.path}: a record of another version or none at all: {error}") from error
+            raise UnknownRecordError(f"{self.path}: a line is not a record that this version knows: {error}") from error
         self._offset += consumed
         return records
 

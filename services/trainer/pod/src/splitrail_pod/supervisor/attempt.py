@@ -28,12 +28,12 @@ B = TypeVar("B")
 
 
 class Attempt:
-    """Does one claimed job, or gives it back."""
+    """Does one claimed job, or releases it."""
 
     def __init__(self, pod: Pod, job: job_service_pb2.ClaimedJob) -> None:
         self._context = AttemptContext.of(pod, job)
         self._defect: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        """What a background task has ended with."""
+        """The exception that ended a background task."""
 
     async def run(self) -> None:
         """Returns when the attempt is over, however it ended; nothing of it is left on the disk or running."""
@@ -51,7 +51,9 @@ class Attempt:
             await asyncio.to_thread(_remove, context.directory)
 
     async def _watched(self, background: Coroutine[Any, Any, None]) -> None:
-        """Leaves a defect of a background task to `_main`, which reports it while the other tasks still run. Raises FencedError."""
+        """Leaves an exception of a background task to `_main`, which reports it while the other tasks still run. Raises
+        FencedError.
+        """
         try:
             await background
         except FencedError:
@@ -61,7 +63,7 @@ class Attempt:
                 self._defect.set_result(error)
 
     async def _main(self) -> None:
-        """Works until the work is over, until it is to stop, or until a defect."""
+        """Works until the work is over, it has to stop, or a background task fails."""
         context = self._context
         work = asyncio.create_task(self._work())
         stop = [asyncio.create_task(context.lease.cancelled.wait()), asyncio.create_task(context.pod.draining.wait())]
@@ -99,7 +101,7 @@ class Attempt:
             await end.fail_by_defect(self._context, error)
 
     async def _stop(self, work: asyncio.Task[None]) -> None:
-        """Cancelled, or the pod is to end: stops the training, flushes what can be flushed, and gives the job back."""
+        """Cancelled, or the pod is to end: stops the training, sends what can be sent, and releases the job."""
         context = self._context
         since = asyncio.get_running_loop().time()
         cancelled = context.lease.cancelled.is_set
@@ -109,7 +111,7 @@ class Attempt:
             await self._conclude(work)
             return
         await ended(work)
-        await end.give_back(context, since)
+        await end.release(context, since)
 
 
 async def _both(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:
@@ -137,7 +139,7 @@ def _started(context: AttemptContext) -> RunEvent:
 
 
 def _remove(directory: Path) -> None:
-    """Removes a work directory and the job's own when it was the last in it."""
+    """Removes an attempt's work directory, and the job's when that is empty then."""
 
     def report(function: Any, path: str, info: Any) -> None:
         _log.warning("could not remove a file of a work directory; the next start of the pod will", path=path, error=str(info[1]))

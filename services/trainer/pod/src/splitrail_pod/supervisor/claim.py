@@ -10,7 +10,7 @@ from splitrail_common import log
 from splitrail_pod.supervisor.attempt import Attempt
 from splitrail_pod.supervisor.context import Pod
 from splitrail_pod.supervisor.network.calls import JobQueue, RefusedError
-from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError
+from splitrail_pod.supervisor.network.retry import BadResponseError, UnavailableError
 
 _log = log.get(__name__)
 _AFTER_ERROR = 3.0  # pauses between claims grow by this factor while they are refused
@@ -28,7 +28,7 @@ async def claim_jobs(pod: Pod) -> None:
         try:
             job = await queue.claim()
             pause = settings.poll_seconds
-        except (AwayError, BadAnswerError) as error:
+        except (UnavailableError, BadResponseError) as error:
             _log.warning("no answer to ClaimJob", error=str(error))
         except (RefusedError, OSError) as error:
             _log.error("ClaimJob is refused; look at SPLITRAIL_WORKER_TOKEN_FILE", error=str(error))

@@ -80,7 +80,7 @@ class AttemptContext:
         return self.job.HasField("evaluate")
 
     def take(self, record: Record) -> None:
-        """Does with a spool record what is to be done at once."""
+        """Handles a spool record: kept for the end, a checkpoint offered for upload, an event emitted."""
         self.report.take(record)
         if isinstance(record, CheckpointRecord):
             self.checkpoints.offer(record)

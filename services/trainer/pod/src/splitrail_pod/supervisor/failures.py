@@ -1,4 +1,4 @@
-"""How an attempt can end before its time, in words that the trainer service understands."""
+"""How an attempt can end before its time, with the causes that the trainer service knows."""
 
 from splitrail.events.v1 import event_pb2
 
@@ -17,8 +17,9 @@ _CAUSES: dict[JobFailureCause, FailureCause.ValueType] = {
 
 
 class FencedError(Exception):
-    """The platform has told us that this attempt is over: a later one has been claimed, the job has ended, or our token is not accepted any more.
-    Nothing may be written after it."""
+    """The platform has told us that this attempt is over: a later one has been claimed, the job has ended, or its token
+    is no longer accepted. Nothing may be written after it.
+    """
 
 
 class AttemptFailedError(Exception):
@@ -30,7 +31,9 @@ class AttemptFailedError(Exception):
 
 
 def cause_of(cause: JobFailureCause) -> FailureCause.ValueType:
-    """The cause of a `failed` record as the trainer service knows it; what has no counterpart (a damaged checkpoint) counts as PROCESS."""
+    """The cause of a `failed` record as the trainer service knows it; what has no counterpart (a damaged checkpoint)
+    counts as PROCESS.
+    """
     return _CAUSES.get(cause, FailureCause.FAILURE_CAUSE_PROCESS)
 
 

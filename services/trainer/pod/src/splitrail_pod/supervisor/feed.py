@@ -1,7 +1,7 @@
 """The attempt's part of its run's feed: events numbered without gaps, published until they are committed.
 
-The events live in memory. They need not survive the supervisor: a new attempt numbers anew, and the checkpoint carries the history of epochs
-(see ARCHITECTURE.md).
+The events live in memory. They need not survive the supervisor: a new attempt numbers anew, and the checkpoint carries
+the history of epochs (see ARCHITECTURE.md).
 """
 
 import time
@@ -31,7 +31,9 @@ class EventLog:
         return len(self._events)
 
     def append(self, event: RunEvent, at: float | None = None) -> int:
-        """Numbers `event`, which holds a payload only, stamps it with `at` (Unix seconds, default now), and returns its number."""
+        """Numbers `event`, which holds a payload only, stamps it with `at` (Unix seconds, default now), and returns its
+        number.
+        """
         event.job_id, event.attempt, event.project_id = self._job.job_id, self._job.attempt, self._job.project_id
         event.number = self.last + 1
         event.event_time.FromNanoseconds(int((time.time() if at is None else at) * 1e9))
@@ -67,7 +69,9 @@ class Feed:
             self.emit(event, record.time)
 
     async def accepted(self) -> Watermark:
-        """Waits until event 1, `attempt_started`, is committed, which shuts out lower attempts; returns how far the feed was then."""
+        """Waits until event 1, `attempt_started`, is committed, which shuts out lower attempts; returns how far the
+        feed was then.
+        """
         return await self._publisher.wait_committed(1)
 
     async def committed(self) -> None:
@@ -75,7 +79,7 @@ class Feed:
         await self._publisher.wait_committed(self._events.last)
 
     async def run(self) -> None:
-        """Publishes for ever. Raises FencedError."""
+        """Publishes without end. Raises FencedError."""
         try:
             await self._publisher.run()
         except PlatformError as error:

@@ -1,4 +1,6 @@
-"""What the pod runs on: its device, the versions of what it runs, and whether the kernel has killed something for memory."""
+"""What the pod runs on: its device, the versions of what it runs, and whether the kernel has killed processes because
+memory ran out.
+"""
 
 import asyncio
 import os
@@ -35,7 +37,7 @@ class Device:
 
 
 def versions() -> dict[str, str]:
-    """Versions that matter for reproducing a run, from the installed distributions: nothing heavy is imported."""
+    """Versions that matter for reproducing a run, from the installed distributions, without importing them."""
     found = {"python": platform.python_version()}
     for name, candidates in _DISTRIBUTIONS.items():
         for candidate in candidates:
@@ -48,7 +50,8 @@ def versions() -> dict[str, str]:
 
 
 async def find_device(wanted: Literal["auto", "cpu", "0"], cache_directory: Path) -> Device:
-    """The device to use. Asks torch, in a process of its own, only where there is a sign of an accelerator: its import takes seconds.
+    """The device to use. Asks torch, in a process of its own, only where there is a sign of an accelerator: its import
+    takes seconds.
 
     Raises RuntimeError when a GPU is demanded and torch cannot use one.
     """
@@ -81,9 +84,10 @@ async def find_device(wanted: Literal["auto", "cpu", "0"], cache_directory: Path
 
 
 def out_of_memory_kills() -> int | None:
-    """How many processes the kernel has killed for memory so far: in this control group if it can tell, else on the whole machine; None when unknown.
+    """How many processes the kernel has killed so far because memory ran out: in this control group if it can tell,
+    else on the whole machine; None when unknown.
 
-    Two readings that differ make it likely that a process killed between them was one of those.
+    Two readings that differ make it likely that a process that was killed between them was one of these.
     """
     for path in (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"), Path("/proc/vmstat")):
         try:

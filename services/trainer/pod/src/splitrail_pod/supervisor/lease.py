@@ -7,7 +7,7 @@ from splitrail_common import log
 
 from splitrail_pod.supervisor.failures import FencedError
 from splitrail_pod.supervisor.network.calls import AttemptCalls, RefusedError
-from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError
+from splitrail_pod.supervisor.network.retry import BadResponseError, UnavailableError
 
 _log = log.get(__name__)
 _LONGEST_CALL_SECONDS = 10.0
@@ -23,10 +23,10 @@ class Lease:
         self.cancelled = asyncio.Event()
         """Set once the job is to be cancelled."""
         self.completing = False
-        """We are ending the job ourselves: a refusal may only mean that it has ended."""
+        """This attempt is completing the job: a refusal may only mean that it is complete."""
 
     async def run(self) -> None:
-        """Renews three times in the lease's length. Services that are away are no reason to stop: only being told that we are fenced is.
+        """Renews three times in the lease's length. Unavailable services do not stop an attempt; being fenced does.
 
         Raises FencedError.
         """
@@ -37,7 +37,7 @@ class Lease:
                 if await self._calls.heartbeat(min(self._interval, _LONGEST_CALL_SECONDS)):
                     self.cancelled.set()
                 pause = self._interval
-            except (AwayError, BadAnswerError) as error:
+            except (UnavailableError, BadResponseError) as error:
                 _log.warning("heartbeat failed, going on", error=str(error))
                 pause = min(self._interval, _LONGEST_PAUSE_AFTER_ERROR_SECONDS)
             except RefusedError as error:

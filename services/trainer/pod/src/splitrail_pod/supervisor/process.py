@@ -1,4 +1,6 @@
-"""The training process, seen from outside: started with a clean environment, ordered about on its standard input, killed with all its children."""
+"""The training process, seen from outside: started with a clean environment, given orders on its standard input, killed
+with all its children.
+"""
 
 import asyncio
 import contextlib
@@ -21,20 +23,23 @@ OnProgress = Callable[[Progress], None]
 
 
 class TrainingProcess:
-    """One run of `python -m splitrail_pod.training`. It also ends by itself when the supervisor dies: by parent-death signal, and at the end of its
-    standard input."""
+    """One run of `python -m splitrail_pod.training`. It also ends by itself when the supervisor dies: by parent-death
+    signal, and at the end of its standard input.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, on_progress: OnProgress) -> None:
         self._process = process
         self._stderr = b""
         self._kills_before = host.out_of_memory_kills()
         self.killed = False
-        """We killed it ourselves."""
+        """The supervisor killed it."""
         self._readers = [asyncio.create_task(self._read_progress(on_progress)), asyncio.create_task(self._read_errors())]
 
     @classmethod
     async def start(cls, specification: Path, cache_directory: Path, on_progress: OnProgress) -> "TrainingProcess":
-        """Starts it in a session of its own, without our environment's secrets and without the current directory on its path."""
+        """Starts it in a session of its own, without our environment's secrets and without the current directory on its
+        path.
+        """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
@@ -76,20 +81,22 @@ class TrainingProcess:
         return status
 
     def order(self, order: Order) -> None:
-        """Sends an order. A process that has ended does not mind."""
+        """Sends an order; does nothing when the process has ended."""
         stdin = self._process.stdin
         if stdin is not None and self._process.returncode is None:
             stdin.write(order.encode() + b"\n")
 
     def kill(self) -> None:
-        """Ends it and its children at once."""
+        """Kills it and its children."""
         if self._process.returncode is None:
             self.killed = True
             with contextlib.suppress(ProcessLookupError):  # it ended just now, and asyncio does not know yet
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def likely_out_of_memory(self) -> bool:
-        """The kernel has killed for memory since it started: if it died of signal 9, it probably was the one."""
+        """The kernel's out-of-memory killer has acted since it started: if it died of signal 9, that is the probable
+        reason.
+        """
         now = host.out_of_memory_kills()
         return now is not None and self._kills_before is not None and now > self._kills_before
 
@@ -101,7 +108,7 @@ class TrainingProcess:
                 progress = decode_progress(line)
             except MessageError as error:
                 _log.warning(
-                    "the training process printed something that is no progress", error=str(error), line=line[:200].decode("utf-8", "replace")
+                    "the training process printed something that is not progress", error=str(error), line=line[:200].decode("utf-8", "replace")
                 )
                 continue
             on_progress(progress)

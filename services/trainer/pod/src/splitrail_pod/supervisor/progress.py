@@ -1,4 +1,4 @@
-"""Batch progress on its way from the training process to watchers: sent while there is a connection, worth nothing later."""
+"""Batch progress on its way from the training process to watchers: sent while there is a connection, dropped otherwise."""
 
 import asyncio
 
@@ -25,7 +25,9 @@ class ProgressRelay:
         self._newest: asyncio.Queue[Progress] = asyncio.Queue(1)
 
     def offer(self, progress: Progress) -> None:
-        """Keeps the newest batch. The validation inside a training has batches of its own, which would make the epoch's jump back."""
+        """Keeps the newest batch. The validation inside a training has batches of its own, which would make the epoch's
+        jump back.
+        """
         if self._job.HasField("train") and progress.phase != "train":
             return
         if self._newest.full():
@@ -33,7 +35,7 @@ class ProgressRelay:
         self._newest.put_nowait(progress)
 
     async def run(self) -> None:
-        """Sends for ever."""
+        """Sends without end."""
         while True:
             progress = await self._newest.get()
             if not self._nats.is_connected:

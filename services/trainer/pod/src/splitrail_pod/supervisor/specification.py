@@ -37,7 +37,8 @@ class _Common(TypedDict):
 def specification(
     job: job_service_pb2.ClaimedJob, staged: Staged, *, directory: Path, cache_directory: Path, device: Device, file: Path | None
 ) -> Spec:
-    """What the training process is to do. `file` is the checkpoint to resume from (None: from scratch), or the weights to evaluate.
+    """What the training process is to do. `file` is the checkpoint to resume from (None: from scratch), or the weights
+    to evaluate.
 
     Raises ValidationError when the job is not one that a training process accepts.
     """

@@ -1,4 +1,6 @@
-"""``python -m splitrail_pod.training SPEC.json``: one job, then the end. See `splitrail_pod.exchange.messages` for what goes in and out."""
+"""``python -m splitrail_pod.training SPEC.json``: one job, then the end. See `splitrail_pod.exchange.messages` for what
+goes in and out.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from splitrail_pod.training.progress import ProgressWriter
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job of SPEC.json; the exit status. Raises MessageError and OSError when there is not even a spool to report to."""
+    """Run the job of SPEC.json; the exit status. Raises MessageError and OSError when there is not even a spool to
+    report to.
+    """
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m splitrail_pod.training SPEC.json\n")
         return 2
@@ -45,7 +49,7 @@ def _run(job: Spec, spool: SpoolWriter, progress: ProgressWriter, orders: Orders
     except CancelOrderedError:
         spool.append(CancelledRecord())
         return EXIT_CANCELLED
-    except Exception as error:  # the one place where a failure becomes a record; nothing is hidden, the trace goes to standard error
+    except Exception as error:  # the one place where an exception becomes a record; its trace goes to standard error
         traceback.print_exc()
         cause, message = explain(error)
         spool.append(FailedRecord(cause=cause, message=clean(message)))

@@ -1,4 +1,6 @@
-"""The data of a job as Ultralytics gets it: a data.yaml of our own, and a check that nothing of it was dropped in silence."""
+"""The data of a job as Ultralytics gets it: a data.yaml of our own, and a check that Ultralytics silently dropped none
+of it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ _NAMED = 10  # how many dropped images a message names
 def write_data_yaml(spec: JobSpec, parts: dict[str, Part]) -> Path:
     """Write `directory`/data.yaml with absolute paths and return it. `parts` maps Ultralytics' keys to parts.
 
-    Never holds `download:`, and no part beyond those given: Ultralytics would execute the one and might fall back to the other.
-    Raises JobFailedError when a part has no images.
+    Never holds `download:`, and no part beyond those given: Ultralytics would execute the one and might fall back to
+    the other. Raises JobFailedError when a part has no images.
     """
     root = spec.directory / "data"
     for part in set(parts.values()):
@@ -37,7 +39,8 @@ def write_data_yaml(spec: JobSpec, parts: dict[str, Part]) -> Path:
 def check_loaded(part: Part, *, expected: int, files: Iterable[str], labels: list[dict[str, Any]], fraction: float = 1.0) -> None:
     """Compare what Ultralytics found (`files`) and kept (`labels`) of a part with what the manifest promised.
 
-    It drops an image that does not decode or whose labels it refuses with nothing but a log line. Raises JobFailedError naming the first of them.
+    It drops an image that does not decode or whose labels it refuses with nothing but a log line. Raises JobFailedError
+    naming the first of them.
     """
     wanted = max(1, round(expected * fraction)) if fraction < 1.0 else expected
     if len(labels) == wanted:

@@ -21,7 +21,9 @@ _SHOWN = {"device", "workers"}  # what else the platform sets are paths and cons
 
 
 def effective_arguments(args: Any) -> dict[str, ArgumentValue]:
-    """The arguments that Ultralytics uses now, by name: scalars and lists of them, without those that are paths of this pod."""
+    """The arguments that Ultralytics uses now, by name: scalars and lists of them, without those that are paths of this
+    pod.
+    """
     hidden = SET_BY_PLATFORM - _SHOWN
     return {name: value for name, value in sorted(vars(args).items()) if name not in hidden and _plain(value)}
 
@@ -51,7 +53,9 @@ def device(chosen: torch.device) -> DeviceInfo:
 
 
 def per_class(metrics: Any, names: Mapping[int, str]) -> tuple[ClassMetrics, ...]:
-    """One entry for each class, in the order of the class ids. Ultralytics lists only classes that occur (`ap_class_index`)."""
+    """One entry for each class, in the order of the class ids. Ultralytics lists only classes that occur
+    (`ap_class_index`).
+    """
     position = {int(class_id): index for index, class_id in enumerate(metrics.ap_class_index)}
     return tuple(
         ClassMetrics(

@@ -1,4 +1,4 @@
-"""One evaluation: Ultralytics' own validator on one part, with everything it knows as data."""
+"""One evaluation: Ultralytics' own validator on one part, with all its results as a record."""
 
 from __future__ import annotations
 
@@ -36,14 +36,17 @@ _MAX_WORKERS = 8
 
 
 def evaluate(spec: EvaluateSpec, spool: SpoolWriter, progress: ProgressWriter, orders: Orders) -> None:
-    """Score the weights and append every record but `failed`. Raises JobFailedError, CancelOrderedError, and what Ultralytics raises."""
+    """Score the weights and append every record but `failed`. Raises JobFailedError, CancelOrderedError, and what
+    Ultralytics raises.
+    """
     start = time.monotonic()
     spool.append(StageRecord(name="evaluating"))
     run = spec.directory / "run"
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)
     _check_classes(spec)
-    # Ultralytics scores what the data.yaml calls `val`; `train` is a required key, and points to the same images so that no other can be read.
+    # Ultralytics scores what the data.yaml calls `val`; `train` is a required key, and points to the same images so
+    # that no other can be read.
     data = write_data_yaml(spec, {"train": spec.part, "val": spec.part})
     arguments = _arguments(spec, data, run)
     check_arguments(arguments)
@@ -82,9 +85,11 @@ def evaluate(spec: EvaluateSpec, spool: SpoolWriter, progress: ProgressWriter, o
 
 
 class _FixedConfidenceMatrix(ultralytics_metrics.ConfusionMatrix):  # type: ignore[misc]  # Ultralytics has no types
-    """Counts predictions from a confidence of 0.25, whatever the validator's own threshold: at its 0.001 false positives swamp the matrix.
+    """Counts predictions from a confidence of 0.25, whatever the validator's own threshold: at its 0.001 false
+    positives swamp the matrix.
 
-    Non-maximum suppression goes from high to low confidence, so that what it keeps above 0.25 is the same as if it had started there.
+    Non-maximum suppression goes from high to low confidence, so that what it keeps above 0.25 is the same as if it had
+    started there.
     """
 
     def process_batch(
@@ -109,7 +114,7 @@ class _Validator(DetectionValidator):  # type: ignore[misc]  # Ultralytics has n
         super().__init__(save_dir=Path(arguments["save_dir"]), args=arguments, _callbacks=callbacks)
 
     def get_dataloader(self, dataset_path: str, batch_size: int) -> Any:
-        """As Ultralytics, demanding every image of the manifest and at least one object."""
+        """As Ultralytics. Raises JobFailedError when an image of the manifest is missing, or there is no object at all."""
         try:
             loader = super().get_dataloader(dataset_path, batch_size)
         except (FileNotFoundError, ValueError, AssertionError) as error:
@@ -122,7 +127,7 @@ class _Validator(DetectionValidator):  # type: ignore[misc]  # Ultralytics has n
         return loader
 
     def init_metrics(self, model: Any) -> None:
-        """As Ultralytics, with a confusion matrix at a confidence that people use."""
+        """As Ultralytics, with a confusion matrix at a usual confidence."""
         super().init_metrics(model)
         self.confusion_matrix = _FixedConfidenceMatrix(names=model.names)
 
@@ -158,7 +163,7 @@ class _Validator(DetectionValidator):  # type: ignore[misc]  # Ultralytics has n
 
 
 def _check_classes(spec: EvaluateSpec) -> None:
-    """Demand that the model knows the same classes in the same order: Ultralytics would compare ids and score nonsense."""
+    """Check that the model knows the same classes in the same order: Ultralytics would compare ids and score nonsense."""
     loaded = check_weights(spec.weights)
     names = (loaded.get("ema") or loaded["model"]).names
     known = [str(names[index]) for index in sorted(names)]
@@ -170,7 +175,7 @@ def _check_classes(spec: EvaluateSpec) -> None:
 
 
 def _arguments(spec: EvaluateSpec, data: Path, run: Path) -> dict[str, Any]:
-    """What the validator gets; `rect` as in the validation of a training, so that the numbers compare."""
+    """What the validator gets; `rect` as in the validation of a training, so that the numbers are comparable."""
     return whole_numbers(spec.arguments) | {
         "task": "detect",
         "mode": "val",

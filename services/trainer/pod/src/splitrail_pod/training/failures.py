@@ -1,4 +1,4 @@
-"""Why a training or evaluation failed, in words that the platform can act on."""
+"""Why a training or evaluation failed: an exception as a cause and a message."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class JobFailedError(Exception):
 
 
 class CancelOrderedError(Exception):
-    """The supervisor ordered to stop; raised between two batches."""
+    """The supervisor ordered a stop; raised between two batches."""
 
 
 def explain(error: BaseException) -> tuple[JobFailureCause, str]:

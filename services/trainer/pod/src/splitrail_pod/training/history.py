@@ -16,7 +16,9 @@ def csv_row(path: Path) -> tuple[int, float]:
 
 
 def write_csv(path: Path, history: Sequence[EpochRecord]) -> None:
-    """Write results.csv as Ultralytics would have, had one process run all epochs in `history`: it appends to it, and plots from it."""
+    """Write results.csv as Ultralytics would have, had one process run all epochs in `history`: it appends to it, and
+    plots from it.
+    """
     if not history:
         return
     columns = list(history[0].values)
@@ -28,6 +30,8 @@ def write_csv(path: Path, history: Sequence[EpochRecord]) -> None:
 
 
 def best_epoch(history: Sequence[EpochRecord]) -> int | None:
-    """The epoch whose weights are best.pt: the last among those with the highest fitness, as Ultralytics keeps it; None when no fitness is finite."""
+    """The epoch whose weights are best.pt: the last among those with the highest fitness, as Ultralytics keeps it; None
+    when no fitness is finite.
+    """
     finite = [record for record in history if math.isfinite(record.fitness)]
     return max(finite, key=lambda record: (record.fitness, record.epoch)).epoch if finite else None

@@ -46,7 +46,9 @@ def _level(number: int) -> LogLevel:
 
 
 def route(spool: SpoolWriter) -> None:
-    """Send Ultralytics' logger, Python's warnings and exceptions of plot threads to the spool. To be called after Ultralytics is imported."""
+    """Send Ultralytics' logger, Python's warnings and exceptions of plot threads to the spool. To be called after
+    Ultralytics is imported.
+    """
     handler = SpoolHandler(spool)
     for name in ("ultralytics", "py.warnings"):
         logger = logging.getLogger(name)

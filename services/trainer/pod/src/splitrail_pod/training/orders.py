@@ -18,8 +18,9 @@ class Orders:
         self._finish = threading.Event()
 
     def listen(self) -> None:
-        """Read standard input on a thread of its own. Its end ends the process at once: nobody would upload what it makes, and another pod may have
-        the job."""
+        """Read standard input on a thread of its own. Its end ends the process at once: nobody would upload what it
+        makes, and another pod may have the job.
+        """
         threading.Thread(target=self._read, name="orders", daemon=True).start()
 
     def _read(self) -> None:
@@ -38,8 +39,9 @@ class Orders:
         os._exit(EXIT_ORPHANED)
 
     def raise_if_cancelled(self) -> None:
-        """Raises CancelOrderedError once the order has come. To be called between batches: never by trainer.stop, which would save half an epoch as
-        a whole one."""
+        """Raises CancelOrderedError once the order has come. To be called between batches: never by trainer.stop, which
+        would save half an epoch as a whole one.
+        """
         if self._cancel.is_set():
             raise CancelOrderedError
 

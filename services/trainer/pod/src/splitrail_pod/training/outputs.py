@@ -1,4 +1,4 @@
-"""The files that a finished job leaves: plots and artifacts, as records."""
+"""The files that a finished job leaves, plots and artifacts, as records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress, transient: JSON lines on what was standard output at the start."""
+"""Writes progress as JSON lines to what was standard output at the start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ProgressWriter:
         self._next = 0.0
 
     def report(self, progress: Progress) -> None:
-        """Send `progress`, unless some was sent less than a fifth of a second ago."""
+        """Send `progress`, unless a line was sent less than a fifth of a second ago."""
         now = time.monotonic()
         if now < self._next:
             return

@@ -26,8 +26,10 @@ def apply(cache_directory: Path) -> None:
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the thread that started it ends (not only the process: start it from the main thread), and exit now
-    when it is gone already. Linux only; elsewhere the end of standard input is the only signal. Raises OSError."""
+    """Ask the kernel to kill this process when the thread that started it ends (not only the process: start it from the
+    main thread), and exit now when it is gone already. Linux only; elsewhere the end of standard input is the only
+    signal. Raises OSError.
+    """
     if sys.platform != "linux":
         return
     parent = os.getppid()

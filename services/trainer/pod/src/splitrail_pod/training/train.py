@@ -1,4 +1,4 @@
-"""One training: from the specification to results, fresh or resumed."""
+"""One training, from scratch or resumed: from the specification to the results."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ _MAX_WORKERS = 8
 
 
 def train(spec: TrainSpec, spool: SpoolWriter, progress: ProgressWriter, orders: Orders) -> None:
-    """Train to the end and append every record but `failed`. Raises JobFailedError, CancelOrderedError, and what Ultralytics raises."""
+    """Train to the end and append every record but `failed`. Raises JobFailedError, CancelOrderedError, and what
+    Ultralytics raises.
+    """
     start = time.monotonic()
     spec = spec.model_copy(update={"arguments": whole_numbers(spec.arguments)})
     spool.append(StageRecord(name="preparing"))
     run = spec.directory / "run"
-    shutil.rmtree(run, ignore_errors=True)  # the checkpoint decides what is left of an earlier process
+    shutil.rmtree(run, ignore_errors=True)  # of an earlier process only the checkpoint counts
     (run / "weights").mkdir(parents=True)
     (spec.directory / "checkpoints").mkdir(exist_ok=True)
     restored = _restore(spec.resume, run) if spec.resume else None
@@ -76,7 +78,7 @@ def _restore(resume: Resume, run: Path) -> checkpoint.CheckpointManifest:
 
 
 def _platform_arguments(spec: TrainSpec, data: Path, run: Path) -> dict[str, Any]:
-    """What the platform sets, whatever was asked for."""
+    """The arguments that the platform sets."""
     return {
         "task": "detect",
         "mode": "train",

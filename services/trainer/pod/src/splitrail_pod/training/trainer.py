@@ -1,7 +1,8 @@
-"""Ultralytics' detection trainer, told what to record and where to resume.
+"""Ultralytics' detection trainer, extended to record each epoch and to resume from a packed checkpoint.
 
-The order within an epoch is Ultralytics': row of results.csv, last.pt, `on_model_save`, `on_fit_epoch_end`. Everything of an epoch is recorded in
-`on_model_save`, record first and checkpoint second, so that a kill at any point loses no epoch that a checkpoint holds.
+The order within an epoch is Ultralytics': row of results.csv, last.pt, `on_model_save`, `on_fit_epoch_end`. Everything
+of an epoch is recorded in `on_model_save`, record first and checkpoint second, so that a kill at any point loses no
+epoch that a checkpoint holds.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         progress: ProgressWriter,
         orders: Orders,
     ) -> None:
-        """`overrides` is what Ultralytics parses; `platform` is forced over what a resumed checkpoint says; `restored` is that checkpoint's
-        manifest."""
+        """`overrides` is what Ultralytics parses; `platform` is forced over what a resumed checkpoint says; `restored`
+        is that checkpoint's manifest.
+        """
         self._spec = spec
         self._platform = platform
         self._spool = spool
@@ -82,7 +84,7 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         callbacks["on_val_batch_end"].append(self._on_val_batch_end)
         super().__init__(overrides=overrides, _callbacks=callbacks)
 
-    # What Ultralytics does differently here
+    # Methods of Ultralytics' trainer that are overridden
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
         """Take the arguments from the checkpoint, then put the platform's own over them: its paths mean nothing here."""
@@ -105,7 +107,7 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         return data
 
     def _build_train_pipeline(self) -> None:
-        """Build the loaders, turning failures to read the data into ones that say so, and demand that no image was dropped."""
+        """Build the loaders. Raises JobFailedError when the data cannot be read or an image was dropped."""
         try:
             super()._build_train_pipeline()
         except (FileNotFoundError, ValueError, AssertionError) as error:
@@ -204,7 +206,9 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         self._report("val", validator.batch_i + 1, len(validator.dataloader), {})
 
     def _on_model_save(self) -> None:
-        """Record the epoch, then leave its checkpoint. `stop` is already decided here, but for an order to finish."""
+        """Record the epoch, then leave its checkpoint. Whether to stop is already decided here, except by an order to
+        finish.
+        """
         self.stop |= self._orders.finish
         epoch, elapsed = csv_row(self.csv)
         record = EpochRecord(
@@ -223,7 +227,7 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         self.history.append(record)
         self._leave_checkpoint(record)
 
-    # Parts of the above
+    # Steps of the above
 
     def _leave_checkpoint(self, record: EpochRecord) -> None:
         """Pack last.pt, the best weights and the history; remove those that newer ones replace."""
@@ -262,7 +266,9 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         )
 
     def _eta(self, seconds: float, batch: int, batches: int) -> float:
-        """Seconds to the end of the last epoch: this epoch at its own pace, the others at the mean of those of this process, early stopping aside."""
+        """Seconds to the end of the last epoch: this epoch at its own pace, the others at the mean of those of this
+        process, early stopping aside.
+        """
         rest = seconds / batch * (batches - batch)
         done = [record.epoch_seconds for record in self.history[self.start_epoch :]]
         per_epoch = sum(done) / len(done) if done else seconds + rest
@@ -273,7 +279,9 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         return [str(path) for path in sorted((self._spec.directory / "data" / "images" / part).iterdir())]
 
     def _refuse_other_arguments(self) -> None:
-        """A checkpoint of other arguments is one of another run. What Ultralytics itself changes while training may differ."""
+        """A checkpoint of other arguments is one of another run. What Ultralytics itself changes while training may
+        differ.
+        """
         adjusted = {"batch", "max_det", "imgsz", "amp"}
         if self._spec.arguments.get("optimizer", "auto") == "auto":
             adjusted |= {"optimizer", "lr0", "warmup_bias_lr"}

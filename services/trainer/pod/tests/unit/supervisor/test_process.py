@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from splitrail_common.concurrency import ended
 from splitrail_pod.exchange.messages import CancelOrder, CheckpointRecord, StoredFile
-from splitrail_pod.supervisor.network.retry import AwayError
+from splitrail_pod.supervisor.network.retry import UnavailableError
 from splitrail_pod.supervisor.process import TrainingProcess
 from splitrail_pod.supervisor.results.uploads import CheckpointUploader
 
@@ -113,7 +113,7 @@ class SlowUploads:
         await self.gate.acquire()
         if self.away:
             self.away -= 1
-            raise AwayError("away")
+            raise UnavailableError("away")
         self.stored.append(record.epoch)
 
 

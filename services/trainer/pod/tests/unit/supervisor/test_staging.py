@@ -95,7 +95,7 @@ def test_only_the_very_split_passes(packed: list[tuple[int, bytes]], damage: str
 def test_unsound_entries_are_refused_before_anything_is_fetched(bad: Entry) -> None:
     ledger = Ledger([TRAIN, VAL])
     ledger.add(entry(3))
-    with pytest.raises(AttemptFailedError, match="manifest is not sound"):
+    with pytest.raises(AttemptFailedError, match="manifest is invalid"):
         ledger.add(bad)
 
 
@@ -219,7 +219,7 @@ async def test_an_expired_url_is_signed_again_and_an_outage_is_waited_for(tmp_pa
 async def test_other_bytes_than_announced_fail_as_data(tmp_path: Path) -> None:
     place = place_with()
     place.objects[place.entries[6].sha256] = b"image 9"
-    with pytest.raises(AttemptFailedError, match="image 6 cannot be had") as caught:
+    with pytest.raises(AttemptFailedError, match="image 6 cannot be fetched") as caught:
         await staged(place, tmp_path)
     assert caught.value.cause == FailureCause.FAILURE_CAUSE_DATA
     assert not list((tmp_path / "cache").glob("*.partial"))

@@ -81,7 +81,9 @@ def test_a_wrong_specification_names_the_field(tmp_path: Path, raw: dict[str, An
 
 
 def test_what_both_processes_import_is_light() -> None:
-    """The supervisor shares the package `exchange`, so it must not bring torch; the training process shares it, so it must not bring the network."""
+    """The supervisor shares the package `exchange`, so it must not bring torch; the training process shares it, so it
+    must not bring the network.
+    """
     program = (
         "import sys, pkgutil, importlib, splitrail_pod.exchange as package\n"
         "for one in pkgutil.iter_modules(package.__path__): importlib.import_module(f'splitrail_pod.exchange.{one.name}')\n"

@@ -26,6 +26,7 @@ from splitrail_pod.exchange.messages import (
     EvaluationRecord,
     FailedRecord,
     FinalRecord,
+    FinishOrder,
     JobFailureCause,
     LogRecord,
     PlotRecord,
@@ -42,7 +43,9 @@ def rows(job: Any) -> list[dict[str, str]]:
 
 
 def assert_equal_to_csv(records: list[EpochRecord], table: list[dict[str, str]]) -> None:
-    """Every value of every epoch equals the CSV's to its printed digits, and neither has an epoch or a column that the other lacks."""
+    """Every value of every epoch equals the CSV's to its printed digits, and neither has an epoch or a column that the
+    other lacks.
+    """
     assert [str(record.epoch) for record in records] == [row["epoch"] for row in table]
     for record, row in zip(records, table, strict=True):
         printed = {name: f"{value:.6g}" for name, value in record.values.items()}
@@ -221,6 +224,22 @@ def test_cancel_stops_between_batches(make_training: Callable[..., Any]) -> None
     job.order(CancelOrder())
     assert job.end(30) == messages.EXIT_CANCELLED
     assert isinstance(job.seen[-1], CancelledRecord)
+
+
+def test_finish_ends_after_the_present_epoch_and_an_unknown_order_changes_nothing(make_training: Callable[..., Any]) -> None:
+    job = make_training(epochs=1000)
+    job.start()
+    job.wait_for(StartedRecord)
+    job.process.stdin.write(b'{"kind":"pause"}\n')
+    job.order(FinishOrder())
+    assert job.end() == messages.EXIT_COMPLETED, job.stderr()
+    assert "refused an order" in job.stderr()
+    assert "'pause'" in job.stderr()
+    last = job.records(EpochRecord)[-1]
+    assert last.last
+    ended = job.seen[-1]
+    assert isinstance(ended, CompletedRecord)
+    assert (ended.training.epochs, ended.training.stopped_early) == (last.epoch, True)
 
 
 def test_it_ends_with_its_supervisor(make_training: Callable[..., Any]) -> None:

@@ -1,1 +1,3 @@
-"""Calls to the platform's services and transfers from and to the object store, with their errors sorted and their retries bounded."""
+"""Calls to the platform's services, transfers from and to the object store, what their errors mean and when they are
+retried.
+"""

@@ -1,4 +1,4 @@
-"""Trying again: for as long as something is away, a few times when it answers badly."""
+"""Retries: for as long as wished while a store or service is unavailable, a few times when its response is wrong."""
 
 from collections.abc import AsyncIterable
 
@@ -8,30 +8,33 @@ from stamina import Attempt
 _FEW = 5
 
 
-class AwayError(Exception):
-    """A store or service does not answer, or says that it cannot at the moment. Worth trying again for as long as it takes."""
+class UnavailableError(Exception):
+    """A store or service does not respond, or says that it cannot at the moment. Worth retrying for as long as it
+    takes.
+    """
 
 
-class BadAnswerError(Exception):
-    """A store or service answers, but wrongly: worth trying a few times only."""
+class BadResponseError(Exception):
+    """A store or service responds, but wrongly: worth a few retries only."""
 
 
 class _Decision:
-    """Whether to try again; counts the bad answers of one operation."""
+    """Whether to retry; counts the wrong responses to one operation."""
 
     def __init__(self) -> None:
         self._bad = 0
 
     def __call__(self, error: Exception) -> bool:
-        if isinstance(error, BadAnswerError):
+        if isinstance(error, BadResponseError):
             self._bad += 1
             return self._bad < _FEW
-        return isinstance(error, AwayError)
+        return isinstance(error, UnavailableError)
 
 
 def retrying(patience_seconds: float | None) -> AsyncIterable[Attempt]:
     """`async for attempt in retrying(...): with attempt: ...` for an operation that may be repeated.
 
-    AwayError: again until `patience_seconds` have passed (None: for ever), with pauses that grow to 5 s, jittered. BadAnswerError: five times in all.
+    UnavailableError: retried until `patience_seconds` have passed (None: without end), with pauses that grow to 5 s,
+    jittered. BadResponseError: five times in all.
     """
     return stamina.retry_context(on=_Decision(), attempts=None, timeout=patience_seconds, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5)

@@ -1,4 +1,6 @@
-"""Bytes from and to the object store over signed URLs, checked on the way. URLs are secrets: they appear in no message and no log."""
+"""Bytes from and to the object store over signed URLs, checked on the way. The URLs are secrets: they appear in no
+message and no log.
+"""
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -6,14 +8,14 @@ from pathlib import Path
 
 import httpx
 
-from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.supervisor.network.retry import BadResponseError, UnavailableError, retrying
 
 _CHUNK = 256 * 1024
-_AWAY = {408, 425, 429, 500, 502, 503, 504}
+_UNAVAILABLE = {408, 425, 429, 500, 502, 503, 504}
 _OK = range(200, 300)
 
 
-class CorruptError(BadAnswerError):
+class CorruptError(BadResponseError):
     """The store's bytes are not those that were announced."""
 
 
@@ -35,10 +37,12 @@ class Transfer:
         self._patience = patience_seconds
 
     async def download(self, url: str, target: Path, *, sha256: str, size_bytes: int, again: Callable[[], Awaitable[str]] | None = None) -> None:
-        """Writes the bytes behind `url` to `target`, which exists afterwards only if they have that size and hash (hex).
+        """Writes the bytes behind `url` to `target`, which exists afterwards only if they have that size and hash
+        (hex).
 
-        `again` gives a newly signed URL for when the store refuses this one, since URLs expire. A download may be repeated: it changes nothing
-        but its target. Raises AwayError after the patience, BadAnswerError (CorruptError) after a few wrong answers.
+        `again` gives a newly signed URL for when the store refuses this one, since URLs expire. A download may be
+        repeated: it changes nothing but its target. Raises UnavailableError after the patience, BadResponseError
+        (CorruptError) after a few wrong answers.
         """
         refused = False
         async for attempt in retrying(self._patience):
@@ -48,7 +52,7 @@ class Transfer:
                 try:
                     await self._download_once(url, target, sha256=sha256, size_bytes=size_bytes)
                 except BaseException as error:
-                    refused = isinstance(error, BadAnswerError)
+                    refused = isinstance(error, BadResponseError)
                     target.unlink(missing_ok=True)  # noqa: ASYNC240 - one system call
                     raise
 
@@ -68,12 +72,14 @@ class Transfer:
                         digest.update(chunk)
                         file.write(chunk)
             except httpx.HTTPError as error:
-                raise AwayError(f"download from the object store: {type(error).__name__}: {error}") from error
+                raise UnavailableError(f"download from the object store: {type(error).__name__}: {error}") from error
         if size != size_bytes or digest.hexdigest() != sha256:
             raise CorruptError(f"the store holds {size} bytes with SHA-256 {digest.hexdigest()}, announced were {size_bytes} with {sha256}")
 
     async def upload(self, url: str, source: Path, *, size_bytes: int, content_type: str) -> None:
-        """Puts a file, once. Raises AwayError, BadAnswerError, FileNotFoundError when the file is gone."""
+        """Uploads a file by HTTP PUT, once. Raises UnavailableError, BadResponseError, FileNotFoundError when the file
+        is gone.
+        """
         with source.open("rb") as file:
 
             async def body() -> AsyncIterator[bytes]:
@@ -84,13 +90,13 @@ class Transfer:
             try:
                 response = await self._client.put(url, content=body(), headers=headers)
             except httpx.HTTPError as error:
-                raise AwayError(f"upload to the object store: {type(error).__name__}: {error}") from error
+                raise UnavailableError(f"upload to the object store: {type(error).__name__}: {error}") from error
         if response.status_code not in _OK:
             await _refuse("PUT", response)
 
 
 async def _refuse(method: str, response: httpx.Response) -> None:
-    """Raises AwayError or BadAnswerError with what the store said."""
+    """Raises UnavailableError or BadResponseError with what the store said."""
     body = (await response.aread())[:500].decode("utf-8", "replace")
     text = f"the object store answers {response.status_code} to a {method}: {body}"
-    raise AwayError(text) if response.status_code in _AWAY else BadAnswerError(text)
+    raise UnavailableError(text) if response.status_code in _UNAVAILABLE else BadResponseError(text)

@@ -1,4 +1,6 @@
-"""The ends of an attempt that does not finish: it fails, or it gives its job back. What can still be sent is sent first, within bounds."""
+"""The ends of an attempt that does not finish: it fails, or releases its job. What can still be sent is sent first,
+within a time limit.
+"""
 
 import asyncio
 
@@ -10,7 +12,7 @@ from splitrail_pod.exchange.messages import CancelOrder
 from splitrail_pod.supervisor.context import AttemptContext
 from splitrail_pod.supervisor.failures import FailureCause, describe
 from splitrail_pod.supervisor.network.calls import RefusedError
-from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError
+from splitrail_pod.supervisor.network.retry import BadResponseError, UnavailableError
 
 _log = log.get(__name__)
 FLUSH_SECONDS = 30.0
@@ -28,18 +30,20 @@ async def fail(context: AttemptContext, cause: event_pb2.FailureCause.ValueType,
     try:
         retried = await context.calls.fail(cause, text, context.pod.settings.patience_seconds)
         _log.info("failure reported", retried=retried)
-    except (AwayError, BadAnswerError, RefusedError) as error:
+    except (UnavailableError, BadResponseError, RefusedError) as error:
         _log.error("the failure could not be reported; the lease will run out", error=str(error))
 
 
 async def fail_by_defect(context: AttemptContext, error: Exception) -> None:
-    """Reports a defect of ours: the job must not wait for its lease to run out."""
+    """Reports a defect of the pod itself, so that the job need not wait for its lease to run out."""
     _log.error("defect", exc_info=error)
     await fail(context, FailureCause.FAILURE_CAUSE_PROCESS, f"a defect of the pod: {type(error).__name__}: {error}")
 
 
 async def stop_training(context: AttemptContext, work: asyncio.Task[None]) -> None:
-    """Orders the training process to stop between two batches, and waits for that, or for results that are being stored, as long as there is time."""
+    """Orders the training process to stop between two batches, and waits for it; waits for results that are being
+    stored, too. Both within a time limit.
+    """
     process = context.process
     training = process is not None and not process.ended
     if process is not None and training:
@@ -50,8 +54,10 @@ async def stop_training(context: AttemptContext, work: asyncio.Task[None]) -> No
         await ended(patience)
 
 
-async def give_back(context: AttemptContext, since: float) -> None:
-    """Releases the job. `since`: when the stop began, in the event loop's seconds, from which the grace of a pod that is to end counts."""
+async def release(context: AttemptContext, since: float) -> None:
+    """Returns the job to the queue. `since`: when the stop began, by the event loop's clock; the grace of a pod that is
+    to end counts from there.
+    """
     if context.process:
         context.process.kill()
 
@@ -64,13 +70,15 @@ async def give_back(context: AttemptContext, since: float) -> None:
     await _flush(context, left() - _SMALLEST_FLUSH_SECONDS)
     try:
         await context.calls.release(left())
-        _log.info("job given back")
-    except (AwayError, BadAnswerError, RefusedError) as error:
-        _log.error("the job could not be given back; its lease will run out", error=str(error))
+        _log.info("job released")
+    except (UnavailableError, BadResponseError, RefusedError) as error:
+        _log.error("the job could not be released; its lease will run out", error=str(error))
 
 
 async def _patience(context: AttemptContext) -> None:
-    """How long the batch in progress may take: long after a cancel, a part of the grace when the pod is to end."""
+    """Waits as long as the batch in progress may take: `cancel_grace_seconds` after a cancel, half of
+    `stop_grace_seconds` when the pod is to end.
+    """
     settings = context.pod.settings
     try:
         await asyncio.wait_for(context.pod.draining.wait(), settings.cancel_grace_seconds)
@@ -80,7 +88,9 @@ async def _patience(context: AttemptContext) -> None:
 
 
 async def _flush(context: AttemptContext, seconds: float) -> None:
-    """Lets the newest checkpoint and the events so far get through, within bounds: what is lost here is made again from the checkpoint."""
+    """Sends the newest checkpoint and the events so far, within `seconds`. What is not sent is computed again from the
+    checkpoint.
+    """
     sending = [asyncio.create_task(context.checkpoints.idle()), asyncio.create_task(context.feed.committed())]
     await asyncio.wait(sending, timeout=seconds)
     if not all(task.done() and task.exception() is None for task in sending):

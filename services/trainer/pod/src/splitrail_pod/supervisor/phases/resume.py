@@ -8,16 +8,17 @@ from splitrail_pod.exchange.checkpoint import CheckpointError, read_manifest
 from splitrail_pod.exchange.messages import EpochRecord
 from splitrail_pod.supervisor.context import AttemptContext
 from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause
-from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError
+from splitrail_pod.supervisor.network.retry import BadResponseError, UnavailableError
 from splitrail_pod.supervisor.network.transfer import CorruptError
 from splitrail_pod.supervisor.results.events import reconcile
 
 
 async def resume(context: AttemptContext) -> Path | None:
-    """Fetches the checkpoint or weights, waits until the feed knows of this attempt, and makes the feed's epochs those of the checkpoint.
+    """Fetches the checkpoint or weights, waits until the feed knows of this attempt, and makes the feed's epochs those
+    of the checkpoint.
 
-    All of it is committed when this returns: a checkpoint of the new timeline must not exist while the feed still shows the old one.
-    Returns the file; None: a training from scratch. Raises AttemptFailedError.
+    All of it is committed when this returns: a checkpoint of the new timeline must not exist while the feed still shows
+    the old one. Returns the file; None: a training from scratch. Raises AttemptFailedError.
     """
     if context.evaluates:
         work = context.job.evaluate
@@ -50,6 +51,6 @@ async def _fetch(context: AttemptContext, name: str, url: str, sha256: str, size
         await context.pod.transfer.download(url, target, sha256=sha256, size_bytes=size_bytes)
     except CorruptError as error:
         raise AttemptFailedError(FailureCause.FAILURE_CAUSE_PROCESS, f"{name} is damaged in the store: {error}") from error
-    except (AwayError, BadAnswerError) as error:
+    except (UnavailableError, BadResponseError) as error:
         raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"{name} cannot be fetched: {error}") from error
     return target

@@ -13,7 +13,8 @@ _PARTS = {"train": dataset_pb2.PART_TRAIN, "val": dataset_pb2.PART_VAL, "test": 
 def result_of(record: EvaluationRecord) -> evaluation_pb2.EvaluationResult:
     """The result; classes that do not occur have no metrics. Raises KeyError when the record lacks a canonical metric.
 
-    Of hundreds of classes the curves, and then the confusion matrix, do not fit into a message and are left out: their plots hold them too.
+    Of hundreds of classes the curves, and then the confusion matrix, do not fit into a message and are left out: their
+    plots hold them too.
     """
     matrix = record.confusion_matrix
     result = evaluation_pb2.EvaluationResult(

@@ -1,4 +1,4 @@
-"""Spool records and progress as the events that travel."""
+"""Spool records and progress as the events that are published."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,7 +51,7 @@ def stage_event(value: event_pb2.Stage.ValueType) -> RunEvent:
 
 
 def translate(record: Record) -> RunEvent | None:
-    """The event that a spool record gives rise to by itself, or None; plots become events when they are stored."""
+    """The event for a spool record, or None when there is none; plots become events when they are stored."""
     match record:
         case StageRecord():
             return stage_event(_STAGES[record.name])
@@ -74,9 +74,10 @@ def epoch_event(record: EpochRecord) -> RunEvent:
 
 
 def reconcile(feed_epoch: int, resume_epoch: int, history: Sequence[EpochRecord]) -> list[RunEvent]:
-    """What brings a feed whose effective timeline ends at `feed_epoch` to the checkpoint's `resume_epoch`, of which `history` holds all epochs.
+    """The events after which a feed ends at the checkpoint's `resume_epoch`; so far its effective timeline ends at
+    `feed_epoch`.
 
-    Epochs beyond the checkpoint are void; epochs that the feed lacks come from the checkpoint.
+    Epochs beyond the checkpoint are void; epochs that the feed lacks come from `history`, the checkpoint's epochs.
     """
     if feed_epoch > resume_epoch:
         return [RunEvent(rolled_back=event_pb2.RolledBack(epoch=resume_epoch))]

@@ -22,12 +22,12 @@ _LAST_LINES = 30
 
 
 class StoppedError(Exception):
-    """The training process has stopped because we ordered it to; what it was working on is discarded."""
+    """The training process has stopped as ordered; its unfinished work is discarded."""
 
 
 @dataclass
 class ProcessReport:
-    """Records that matter at the end."""
+    """The records that are needed when the process has ended."""
 
     artifacts: list[ArtifactRecord] = field(default_factory=list)
     plots: list[PlotRecord] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What leaves the pod for the object store: checkpoints while training goes on, artifacts and plots at its end."""
+"""Uploads to the object store: checkpoints during training, artifacts and plots at its end."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from splitrail_common.concurrency import together
 
 from splitrail_pod.exchange.messages import ArtifactRecord, CheckpointRecord, PlotRecord, StoredFile
 from splitrail_pod.supervisor.network.calls import AttemptCalls, RefusedError
-from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.supervisor.network.retry import BadResponseError, UnavailableError, retrying
 from splitrail_pod.supervisor.network.transfer import Transfer
 from splitrail_pod.supervisor.results.events import PLOT_KINDS, RunEvent
 
@@ -53,7 +53,7 @@ class Uploads:
         )
 
     async def artifacts(self, records: Sequence[ArtifactRecord]) -> None:
-        """Uploads and commits result files, patiently: the same bytes go to the same key."""
+        """Uploads and commits result files. Retrying is safe: the same bytes go to the same key."""
         await together(*(self._artifact(record) for record in records))
 
     async def _artifact(self, record: ArtifactRecord) -> None:
@@ -66,7 +66,7 @@ class Uploads:
                     await self._calls.commit_artifact(file.path.name, kind, size_bytes=file.size_bytes, sha256=file.sha256)
 
     async def plots(self, records: Sequence[PlotRecord]) -> list[RunEvent]:
-        """Uploads plots, patiently, and returns the events that tell of them, in the order of the records."""
+        """Uploads plots, with retries, and returns their events in the order of the records."""
         return await together(*(self._plot(record) for record in records))
 
     async def _plot(self, record: PlotRecord) -> RunEvent:
@@ -89,7 +89,9 @@ class Uploads:
 
 
 class CheckpointUploader:
-    """Takes only the newest checkpoint that has not been sent: when uploads are slower than epochs, or the store is away, older ones are skipped."""
+    """Takes only the newest checkpoint that has not been sent: when uploads are slower than epochs, or the store is
+    unavailable, older ones are skipped.
+    """
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
@@ -107,14 +109,15 @@ class CheckpointUploader:
         self._offered.set()
 
     async def idle(self) -> None:
-        """Waits until the newest checkpoint is stored and committed. Raises BadAnswerError or RefusedError after several refusals, FileNotFoundError
-        when its file is gone."""
+        """Waits until the newest checkpoint is stored and committed. Raises BadResponseError or RefusedError after
+        several refusals, FileNotFoundError when its file is gone.
+        """
         await self._settled.wait()
         if self._refusal is not None:
             raise self._refusal
 
     async def run(self) -> None:
-        """Uploads for ever; outages and refusals only delay. Raises FencedError."""
+        """Uploads without end; outages and refusals only delay. Raises FencedError."""
         failures = refusals = 0
         while True:
             await self._offered.wait()
@@ -124,14 +127,15 @@ class CheckpointUploader:
                 await self._uploads.checkpoint_once(record)
             except FileNotFoundError as error:
                 if self._newest is record:
-                    # The training process has dropped it, since it has left newer ones, and the spool is about to tell of them. If not, `idle` does.
+                    # The training process has removed it because newer ones exist, which the spool is about to
+                    # announce. Otherwise `idle` raises.
                     self._refusal = error
                     self._offered.clear()
                     self._settled.set()
                 continue
-            except (AwayError, BadAnswerError, RefusedError) as error:
+            except (UnavailableError, BadResponseError, RefusedError) as error:
                 failures += 1
-                refusals = 0 if isinstance(error, AwayError) else refusals + 1
+                refusals = 0 if isinstance(error, UnavailableError) else refusals + 1
                 if refusals >= _FEW and self._newest is record:
                     self._refusal = error
                     self._settled.set()

@@ -1,1 +1,1 @@
-"""The images and labels of a job on the pod's disk: fetched once, cached by content, proven by the split's digests."""
+"""The images and labels of a job on the pod's disk: fetched once, cached by content, verified by the split's digests."""

@@ -1,4 +1,5 @@
-"""A content-addressed cache of images: files named by their SHA-256, at most so many bytes, the least recently used go first.
+"""A content-addressed cache of images: files named by their SHA-256, with a limit in bytes; the least recently used are
+removed first.
 
 Training and evaluation have separate caches, so that bytes of a test set never lie where a training job stages from.
 """
@@ -22,7 +23,9 @@ class ContentCache:
     """One cache directory. Used from the event loop; what touches many bytes runs on a thread."""
 
     def __init__(self, directory: Path, limit_bytes: int) -> None:
-        """Takes over what an earlier pod left in `directory`, the least recently used first; removes unfinished downloads. Raises OSError."""
+        """Takes over what an earlier pod left in `directory`, the least recently used first; removes unfinished
+        downloads. Raises OSError.
+        """
         self._directory = directory
         self._limit = limit_bytes
         self._sizes: OrderedDict[str, int] = OrderedDict()
@@ -46,7 +49,8 @@ class ContentCache:
     async def place(self, sha256: str, target: Path) -> bool:
         """Puts the cached file at `target` (a hard link where possible), read-only. False when it is not cached.
 
-        Checks the content: a process that runs as root can write to read-only files, and Ultralytics repairs some JPEGs in place.
+        Checks the content: a process that runs as root can write to read-only files, and Ultralytics repairs some JPEGs
+        in place.
         """
         if sha256 not in self._sizes:
             return False
@@ -58,7 +62,9 @@ class ContentCache:
         return False
 
     def insert(self, partial: Path, sha256: str, target: Path) -> None:
-        """Takes over a verified download, and puts it at `target`. Then makes room, which never touches what is already placed."""
+        """Takes over a verified download, and puts it at `target`. Then makes room, which never touches what is already
+        placed.
+        """
         path = self._directory / sha256
         size = partial.stat().st_size
         partial.chmod(_READ_ONLY)

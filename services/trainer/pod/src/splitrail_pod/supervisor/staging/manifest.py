@@ -20,7 +20,7 @@ _EXTENSION = re.compile(r"\.[a-z0-9]{1,8}")
 
 @dataclass
 class _PartSoFar:
-    """What one part has held so far."""
+    """What the manifest has listed of one part so far."""
 
     assets: list[bytes] = field(default_factory=list)
     annotations: list[bytes] = field(default_factory=list)
@@ -30,16 +30,17 @@ class _PartSoFar:
 
 
 def check_entry(entry: Entry, allowed: Sequence[dataset_pb2.Part.ValueType], after: int | None) -> None:
-    """Refuses what must never be staged, before a byte of it is fetched: another part, a name that is none, an ordinal out of order.
+    """Refuses what must never be staged, before a byte of it is fetched: another part, an invalid hash or extension, an
+    ordinal out of order.
 
     Raises AttemptFailedError (DATA).
     """
     if entry.part not in allowed:
-        raise _unsound(f"image {entry.ordinal} is of part {PART_NAMES.get(entry.part, str(entry.part))}, which this job may not see")
+        raise _invalid(f"image {entry.ordinal} is of part {PART_NAMES.get(entry.part, str(entry.part))}, which this job may not see")
     if not _SHA256.fullmatch(entry.sha256) or not _EXTENSION.fullmatch(entry.extension):
-        raise _unsound(f"image {entry.ordinal} has hash {entry.sha256!r} and extension {entry.extension!r}")
+        raise _invalid(f"image {entry.ordinal} has hash {entry.sha256!r} and extension {entry.extension!r}")
     if after is not None and entry.ordinal <= after:
-        raise _unsound(f"image {entry.ordinal} comes after image {after}")
+        raise _invalid(f"image {entry.ordinal} comes after image {after}")
 
 
 def label_rows(entry: Entry) -> str:
@@ -47,15 +48,15 @@ def label_rows(entry: Entry) -> str:
     try:
         return to_yolo_rows(entry.packed_annotations)
     except ValueError as error:
-        raise _unsound(f"image {entry.ordinal}: {error}") from error
+        raise _invalid(f"image {entry.ordinal}: {error}") from error
 
 
-def _unsound(message: str) -> AttemptFailedError:
-    return AttemptFailedError(FailureCause.FAILURE_CAUSE_DATA, f"the manifest is not sound: {message}")
+def _invalid(message: str) -> AttemptFailedError:
+    return AttemptFailedError(FailureCause.FAILURE_CAUSE_DATA, f"the manifest is invalid: {message}")
 
 
 class Ledger:
-    """What the manifest has announced so far, to be compared with its end."""
+    """What the manifest has listed so far, to be compared with its end."""
 
     def __init__(self, parts: Sequence[dataset_pb2.Part.ValueType]) -> None:
         self._parts = {part: _PartSoFar() for part in parts}
@@ -78,7 +79,7 @@ class Ledger:
     def verify(self, end: staging_service_pb2.ManifestEnd) -> None:
         """Compares number and digests with what the revision says. Raises AttemptFailedError (DATA)."""
         if end.image_count != self.count:
-            raise _unsound(f"it announces {end.image_count} images and sent {self.count}")
+            raise _invalid(f"it announces {end.image_count} images and sent {self.count}")
         for part, so_far in self._parts.items():
             name = PART_NAMES[part]
             promised, found = getattr(end.part_digests, name), so_far.digest()

@@ -1,4 +1,4 @@
-"""Staging: the images and labels of the parts that a job needs, in the work directory, proven by the split's digests.
+"""Staging: the images and labels of the parts that a job needs, in the work directory, verified by the split's digests.
 
 Layout: data/images/<part>/<ordinal, 8 digits><extension>, data/labels/<part>/<ordinal, 8 digits>.txt.
 """
@@ -17,7 +17,7 @@ from splitrail_common.concurrency import together
 from splitrail_pod.exchange.messages import Part
 from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause
 from splitrail_pod.supervisor.network.calls import AttemptCalls, RefusedError
-from splitrail_pod.supervisor.network.retry import AwayError, BadAnswerError, retrying
+from splitrail_pod.supervisor.network.retry import BadResponseError, UnavailableError, retrying
 from splitrail_pod.supervisor.network.transfer import CorruptError, Transfer
 from splitrail_pod.supervisor.staging.cache import ContentCache
 from splitrail_pod.supervisor.staging.manifest import PART_NAMES, Entry, Ledger, label_rows
@@ -49,11 +49,11 @@ class Stager:
         self._patience = patience_seconds
 
     async def stage(self, split_id: str, parts: Sequence[dataset_pb2.Part.ValueType]) -> Staged:
-        """Fetches everything and proves it. Raises AttemptFailedError (DATA, DEPENDENCY), FencedError."""
+        """Fetches and verifies everything. Raises AttemptFailedError (DATA, DEPENDENCY), FencedError."""
         for part in parts:
             for kind in ("images", "labels"):
                 (self._data / kind / PART_NAMES[part]).mkdir(parents=True, exist_ok=True)
-        # Bounded, so that URLs are signed when they are about to be used; gRPC's flow control passes it on to the service.
+        # Bounded, so that URLs are signed when they are about to be used; gRPC's flow control slows the service down.
         waiting: asyncio.Queue[Entry | None] = asyncio.Queue(4 * self._concurrency)
         ledger = Ledger(parts)
         end = staging_service_pb2.ManifestEnd()
@@ -69,9 +69,9 @@ class Stager:
 
         try:
             await together(read(), *(fetch() for _ in range(self._concurrency)))
-        except AwayError as error:
+        except UnavailableError as error:
             raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"staging gave up after {self._patience:.0f} s: {error}") from error
-        except (BadAnswerError, RefusedError) as error:
+        except (BadResponseError, RefusedError) as error:
             raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"staging is not possible: {error}") from error
         except OSError as error:
             if error.errno not in _FULL:
@@ -85,7 +85,9 @@ class Stager:
     async def _read(
         self, split_id: str, parts: Sequence[dataset_pb2.Part.ValueType], ledger: Ledger, waiting: asyncio.Queue[Entry | None]
     ) -> staging_service_pb2.ManifestEnd:
-        """Reads the manifest to its end, opening it again after the last ordinal when it breaks off. Patience counts from the last progress."""
+        """Reads the manifest to its end, opening it again after the last ordinal when it breaks off. The time limit
+        counts from the last entry.
+        """
         while True:
             before = ledger.last_ordinal
             try:
@@ -97,8 +99,8 @@ class Stager:
                                 await waiting.put(entry)
                             if message.HasField("end"):
                                 return message.end
-                        raise BadAnswerError("StreamManifest ended without its last message")
-            except (AwayError, BadAnswerError):
+                        raise BadResponseError("StreamManifest ended without its last message")
+            except (UnavailableError, BadResponseError):
                 if ledger.last_ordinal == before:
                     raise
 
@@ -116,11 +118,11 @@ class Stager:
                     if found.ordinal == entry.ordinal:
                         return found.url
                 break
-            raise BadAnswerError(f"the manifest no longer begins with image {entry.ordinal}")
+            raise BadResponseError(f"the manifest no longer begins with image {entry.ordinal}")
 
         partial = self._cache.partial()
         try:
             await self._transfer.download(entry.url, partial, sha256=entry.sha256, size_bytes=entry.size_bytes, again=sign_again)
         except CorruptError as error:
-            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DATA, f"image {entry.ordinal} cannot be had: {error}") from error
+            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DATA, f"image {entry.ordinal} cannot be fetched: {error}") from error
         self._cache.insert(partial, entry.sha256, target)
