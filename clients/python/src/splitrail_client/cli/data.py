@@ -26,7 +26,7 @@ _EXPORT_FLAGS = {"format": "--format", "parts": "--split"}
 
 @click.group()
 def dataset() -> None:
-    """Import, export, list and delete datasets."""
+    """Import, export, list, change and delete datasets."""
 
 
 @dataset.command("import")
@@ -116,7 +116,7 @@ def left_out(source: Source) -> str:
 @click.argument("reference", metavar="REF")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--format", "format_", type=click.Choice(list(EXPORT_FORMATS)), default="yolo", show_default=True, help="Layout of the folder.")
-@click.option("--split", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only this part; may be repeated. Default: all.")
+@click.option("--split", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only this part. Repeatable. Default: all.")
 @click.option("--include-unlabelled", is_flag=True, help="Also images in no part of the split, such as unlabelled ones.")
 @with_flags(_EXPORT_FLAGS)
 def export(session: Session, reference: str, folder: Path, *, format_: str, parts: tuple[str, ...], include_unlabelled: bool) -> None:
@@ -151,7 +151,7 @@ def export(session: Session, reference: str, folder: Path, *, format_: str, part
 @click.argument("name")
 @click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What its annotations will be.")
 @click.option("--external-id", default="", help="Your own identifier of it.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping; may be repeated.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping. Repeatable.")
 @with_flags(_CREATE_FLAGS)
 def create(session: Session, name: str, *, task: str, external_id: str, labels: tuple[str, ...]) -> None:
     """Create the empty dataset NAME; `splitrail version new NAME` then starts its first version.

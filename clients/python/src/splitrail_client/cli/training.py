@@ -15,7 +15,7 @@ _FLAGS = {"queue": "--queue", "labels": "--label", "external_id": "--external-id
 @click.argument("assignments", nargs=-1, required=True, metavar="data=REF model=NAME [ARGUMENT=VALUE]...")
 @click.option("--detach", is_flag=True, help="Queue the run and return at once.")
 @click.option("--queue", default="", help="The queue to put the run in.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping; may be repeated.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping. Repeatable.")
 @click.option("--external-id", default="", help="Your own identifier of this run.")
 @with_flags(_FLAGS)
 def train(session: Session, assignments: tuple[str, ...], *, detach: bool, queue: str, labels: tuple[str, ...], external_id: str) -> None:
