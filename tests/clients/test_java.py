@@ -1,0 +1,44 @@
+"""The Java project: generated and compiled by Maven alone, its own tests, and the same code by buf."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from .programs import JAVA, require, run
+
+pytestmark = pytest.mark.clients
+SCRIPTS = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    """Maven generates, compiles, and runs the tests against servers that cut connections."""
+    require("java", ["java", "mvn"])
+    run(["mvn", "-q", "-B", "package"], JAVA)
+
+
+def test_the_project_has_tests_that_ran():
+    reports = [path.read_text() for path in (JAVA / "target" / "surefire-reports").glob("*.txt")]
+    counts = [tuple(map(int, found)) for report in reports for found in re.findall(r"Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)", report)]
+    assert sum(count[0] for count in counts) >= 30
+    assert not [count for count in counts if any(count[1:])]
+
+
+def test_buf_generates_the_same(tmp_path: Path):
+    plugin = next((JAVA / "target" / "protoc-plugins").glob("protoc-gen-grpc-java-*.exe"))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "protoc-gen-grpc-java").symlink_to(plugin)
+    path = os.pathsep.join([str(tools), str(SCRIPTS), os.environ["PATH"]])
+    run(["buf", "generate", "--template", "../../proto/buf.gen.java.yaml", "--output", str(tmp_path)], JAVA, {"PATH": path})
+    by_buf = sources(tmp_path / "build" / "generated")
+    by_maven = {name: text for kind in ("java", "grpc-java") for name, text in sources(JAVA / "target" / "generated-sources" / "protobuf" / kind).items()}
+    assert len(by_buf) > 100
+    assert by_buf == by_maven
+
+
+def sources(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.java")}
