@@ -72,7 +72,7 @@ lint: $(STAMP) ## ruff, buf, what may import what, generated code as committed, 
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 	cd proto && ../$(VENV)/bin/buf lint
-	$(RUN) -m pytest -q tests/test_contracts.py
+	$(RUN) -m pytest -q tests/test_contracts.py tests/test_generation.py
 
 type: $(STAMP) ## mypy --strict
 	MYPYPATH=proto/gen/python:$(subst $(space),:,$(SOURCES)) $(RUN) -m mypy $(SOURCES)

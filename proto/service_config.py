@@ -1,4 +1,4 @@
-"""Writes service_config.json from the contracts (`python proto/service_config.py`): which calls a gRPC client may repeat by itself.
+"""Writes service_config.json from the contracts (`make proto`): which calls a gRPC client may repeat by itself.
 
 UNAVAILABLE is repeated on every unary RPC: reads, and mutations, all of which carry a request_id. Never on a stream, which is opened again
 from its cursor instead. Run with the project's virtual environment. The Go module and the Python package hold copies, because neither can
@@ -8,6 +8,7 @@ read beyond itself.
 import json
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
@@ -37,14 +38,19 @@ def methods(files: list[FileDescriptor]) -> list[MethodDescriptor]:
     return [method for file in files for service in file.services_by_name.values() for method in service.methods]
 
 
-def text() -> str:
+def contents() -> dict[str, Any]:
     """What service_config.json holds."""
     names = [
         {"service": method.containing_service.full_name, "method": method.name}
         for method in methods(public_files())
         if not method.client_streaming and not method.server_streaming
     ]
-    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": RETRY_POLICY}]}, indent=2) + "\n"
+    return {"methodConfig": [{"name": names, "retryPolicy": RETRY_POLICY}]}
+
+
+def text() -> str:
+    """The same as JSON."""
+    return json.dumps(contents(), indent=2) + "\n"
 
 
 if __name__ == "__main__":

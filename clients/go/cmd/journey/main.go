@@ -150,7 +150,7 @@ func follow(ctx context.Context, conn *grpc.ClientConn, runID string) error {
 			log.Printf("interrupted (%v), again in %s", err, pause)
 		},
 		OnRestart: func(*splitrail.Refusal) {
-			log.Print("the feed was restored from a backup: what was shown is void")
+			log.Print("the feed was restored from a backup: forget the epochs so far")
 		},
 	}
 	for message, err := range splitrail.Watch(ctx, conn, runID, options) {
@@ -158,13 +158,12 @@ func follow(ctx context.Context, conn *grpc.ClientConn, runID string) error {
 			return err
 		}
 		if epoch := message.GetEvent().GetEpoch(); epoch != nil {
-			log.Printf("epoch %d of %d: mAP50 %.3f", epoch.GetEpoch(), epoch.GetEpochs(), epoch.GetMetrics()["mAP50"])
-			// [/watch]
 			if err := say("epoch", line{"epoch": epoch.GetEpoch(), "seq": message.GetEvent().GetSeq()}); err != nil {
 				return err
 			}
 		}
 	}
+	// [/watch]
 	run, err := trainerv1.NewRunServiceClient(conn).GetRun(ctx, &trainerv1.GetRunRequest{RunId: runID})
 	if err != nil {
 		return err
@@ -245,10 +244,9 @@ func refused(ctx context.Context, conn *grpc.ClientConn, splitID string) error {
 	if !ok {
 		return fmt.Errorf("no refusal: %w", err)
 	}
-	log.Printf("%s: %v", refusal.Reason, refusal.Fields)
-	// [/refusal]
-	if len(refusal.Fields) != 1 {
-		return fmt.Errorf("%d fields are named: %w", len(refusal.Fields), err)
+	for _, field := range refusal.Fields {
+		log.Printf("%s: %s", field.Field, field.Description)
 	}
+	// [/refusal]
 	return say("refusal", line{"code": code.Code(refusal.Code).String(), "reason": refusal.Reason, "field": refusal.Fields[0].Field})
 }

@@ -57,38 +57,36 @@ const (
 	ErrorReason_ERROR_REASON_CONTAMINATED ErrorReason = 12
 	// FAILED_PRECONDITION: announced files have not been uploaded. Metadata: missing (number of files).
 	ErrorReason_ERROR_REASON_UPLOAD_MISSING ErrorReason = 13
-	// FAILED_PRECONDITION: the import found problems and `strict` was set, or nothing could be imported.
-	ErrorReason_ERROR_REASON_IMPORT_REFUSED ErrorReason = 14
 	// FAILED_PRECONDITION: the resource is pinned by another one. Metadata: pinned_by.
-	ErrorReason_ERROR_REASON_PINNED ErrorReason = 15
+	ErrorReason_ERROR_REASON_PINNED ErrorReason = 14
 	// UNAVAILABLE: a store or another service could not be reached; safe to retry.
-	ErrorReason_ERROR_REASON_DEPENDENCY_UNAVAILABLE ErrorReason = 16
+	ErrorReason_ERROR_REASON_DEPENDENCY_UNAVAILABLE ErrorReason = 15
 	// INTERNAL: a defect of ours; the log holds the detail under the request id.
-	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 17
+	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 16
 	// RESOURCE_EXHAUSTED: the watcher read too slowly and was closed; open the watch again from its cursor. Metadata:
 	// cursor.
-	ErrorReason_ERROR_REASON_WATCHER_TOO_SLOW ErrorReason = 18
+	ErrorReason_ERROR_REASON_WATCHER_TOO_SLOW ErrorReason = 17
 	// FAILED_PRECONDITION: the import has been started and takes no more files.
-	ErrorReason_ERROR_REASON_IMPORT_STARTED ErrorReason = 19
+	ErrorReason_ERROR_REASON_IMPORT_STARTED ErrorReason = 18
 	// FAILED_PRECONDITION: the plot does not fit into a message; its signed URL has no limit. Metadata: name,
 	// size_bytes, max_bytes.
-	ErrorReason_ERROR_REASON_PLOT_TOO_LARGE ErrorReason = 20
+	ErrorReason_ERROR_REASON_PLOT_TOO_LARGE ErrorReason = 19
 	// ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and
 	// newest_version_id (empty: none), newest_number, and how many images were added, removed, changed between the two.
-	ErrorReason_ERROR_REASON_BASE_MOVED ErrorReason = 21
+	ErrorReason_ERROR_REASON_BASE_MOVED ErrorReason = 20
 	// FAILED_PRECONDITION: the dataset describes something that no model can be trained on yet. Metadata: task.
-	ErrorReason_ERROR_REASON_TASK_UNSUPPORTED ErrorReason = 22
+	ErrorReason_ERROR_REASON_TASK_UNSUPPORTED ErrorReason = 21
 	// ABORTED: the resource has changed since its etag was read: read it again. Metadata: etag (the present one).
-	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 23
+	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 22
 	// FAILED_PRECONDITION: the project is archived and can only be read. Metadata: project_id.
-	ErrorReason_ERROR_REASON_PROJECT_ARCHIVED ErrorReason = 24
+	ErrorReason_ERROR_REASON_PROJECT_ARCHIVED ErrorReason = 23
 	// OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0.
 	// Metadata: incarnation, last_seq.
-	ErrorReason_ERROR_REASON_CURSOR_OUT_OF_RANGE ErrorReason = 25
+	ErrorReason_ERROR_REASON_CURSOR_OUT_OF_RANGE ErrorReason = 24
 	// FAILED_PRECONDITION: the import has ended. Metadata: state.
-	ErrorReason_ERROR_REASON_IMPORT_ENDED ErrorReason = 26
+	ErrorReason_ERROR_REASON_IMPORT_ENDED ErrorReason = 25
 	// RESOURCE_EXHAUSTED: too many requests; RetryInfo says when to try again.
-	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 27
+	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 26
 )
 
 // Enum value maps for ErrorReason.
@@ -108,20 +106,19 @@ var (
 		11: "ERROR_REASON_RUN_UNFINISHED",
 		12: "ERROR_REASON_CONTAMINATED",
 		13: "ERROR_REASON_UPLOAD_MISSING",
-		14: "ERROR_REASON_IMPORT_REFUSED",
-		15: "ERROR_REASON_PINNED",
-		16: "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
-		17: "ERROR_REASON_INTERNAL",
-		18: "ERROR_REASON_WATCHER_TOO_SLOW",
-		19: "ERROR_REASON_IMPORT_STARTED",
-		20: "ERROR_REASON_PLOT_TOO_LARGE",
-		21: "ERROR_REASON_BASE_MOVED",
-		22: "ERROR_REASON_TASK_UNSUPPORTED",
-		23: "ERROR_REASON_ETAG_MISMATCH",
-		24: "ERROR_REASON_PROJECT_ARCHIVED",
-		25: "ERROR_REASON_CURSOR_OUT_OF_RANGE",
-		26: "ERROR_REASON_IMPORT_ENDED",
-		27: "ERROR_REASON_RATE_LIMITED",
+		14: "ERROR_REASON_PINNED",
+		15: "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
+		16: "ERROR_REASON_INTERNAL",
+		17: "ERROR_REASON_WATCHER_TOO_SLOW",
+		18: "ERROR_REASON_IMPORT_STARTED",
+		19: "ERROR_REASON_PLOT_TOO_LARGE",
+		20: "ERROR_REASON_BASE_MOVED",
+		21: "ERROR_REASON_TASK_UNSUPPORTED",
+		22: "ERROR_REASON_ETAG_MISMATCH",
+		23: "ERROR_REASON_PROJECT_ARCHIVED",
+		24: "ERROR_REASON_CURSOR_OUT_OF_RANGE",
+		25: "ERROR_REASON_IMPORT_ENDED",
+		26: "ERROR_REASON_RATE_LIMITED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -138,20 +135,19 @@ var (
 		"ERROR_REASON_RUN_UNFINISHED":         11,
 		"ERROR_REASON_CONTAMINATED":           12,
 		"ERROR_REASON_UPLOAD_MISSING":         13,
-		"ERROR_REASON_IMPORT_REFUSED":         14,
-		"ERROR_REASON_PINNED":                 15,
-		"ERROR_REASON_DEPENDENCY_UNAVAILABLE": 16,
-		"ERROR_REASON_INTERNAL":               17,
-		"ERROR_REASON_WATCHER_TOO_SLOW":       18,
-		"ERROR_REASON_IMPORT_STARTED":         19,
-		"ERROR_REASON_PLOT_TOO_LARGE":         20,
-		"ERROR_REASON_BASE_MOVED":             21,
-		"ERROR_REASON_TASK_UNSUPPORTED":       22,
-		"ERROR_REASON_ETAG_MISMATCH":          23,
-		"ERROR_REASON_PROJECT_ARCHIVED":       24,
-		"ERROR_REASON_CURSOR_OUT_OF_RANGE":    25,
-		"ERROR_REASON_IMPORT_ENDED":           26,
-		"ERROR_REASON_RATE_LIMITED":           27,
+		"ERROR_REASON_PINNED":                 14,
+		"ERROR_REASON_DEPENDENCY_UNAVAILABLE": 15,
+		"ERROR_REASON_INTERNAL":               16,
+		"ERROR_REASON_WATCHER_TOO_SLOW":       17,
+		"ERROR_REASON_IMPORT_STARTED":         18,
+		"ERROR_REASON_PLOT_TOO_LARGE":         19,
+		"ERROR_REASON_BASE_MOVED":             20,
+		"ERROR_REASON_TASK_UNSUPPORTED":       21,
+		"ERROR_REASON_ETAG_MISMATCH":          22,
+		"ERROR_REASON_PROJECT_ARCHIVED":       23,
+		"ERROR_REASON_CURSOR_OUT_OF_RANGE":    24,
+		"ERROR_REASON_IMPORT_ENDED":           25,
+		"ERROR_REASON_RATE_LIMITED":           26,
 	}
 )
 
@@ -186,7 +182,7 @@ var File_splitrail_errors_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_splitrail_errors_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"&splitrail/errors/v1/error_reason.proto\x12\x13splitrail.errors.v1*\x8d\a\n" +
+	"&splitrail/errors/v1/error_reason.proto\x12\x13splitrail.errors.v1*\xec\x06\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1a\n" +
@@ -202,21 +198,20 @@ const file_splitrail_errors_v1_error_reason_proto_rawDesc = "" +
 	"\x12\x1f\n" +
 	"\x1bERROR_REASON_RUN_UNFINISHED\x10\v\x12\x1d\n" +
 	"\x19ERROR_REASON_CONTAMINATED\x10\f\x12\x1f\n" +
-	"\x1bERROR_REASON_UPLOAD_MISSING\x10\r\x12\x1f\n" +
-	"\x1bERROR_REASON_IMPORT_REFUSED\x10\x0e\x12\x17\n" +
-	"\x13ERROR_REASON_PINNED\x10\x0f\x12'\n" +
-	"#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x10\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10\x11\x12!\n" +
-	"\x1dERROR_REASON_WATCHER_TOO_SLOW\x10\x12\x12\x1f\n" +
-	"\x1bERROR_REASON_IMPORT_STARTED\x10\x13\x12\x1f\n" +
-	"\x1bERROR_REASON_PLOT_TOO_LARGE\x10\x14\x12\x1b\n" +
-	"\x17ERROR_REASON_BASE_MOVED\x10\x15\x12!\n" +
-	"\x1dERROR_REASON_TASK_UNSUPPORTED\x10\x16\x12\x1e\n" +
-	"\x1aERROR_REASON_ETAG_MISMATCH\x10\x17\x12!\n" +
-	"\x1dERROR_REASON_PROJECT_ARCHIVED\x10\x18\x12$\n" +
-	" ERROR_REASON_CURSOR_OUT_OF_RANGE\x10\x19\x12\x1d\n" +
-	"\x19ERROR_REASON_IMPORT_ENDED\x10\x1a\x12\x1d\n" +
-	"\x19ERROR_REASON_RATE_LIMITED\x10\x1bB\xa8\x01\n" +
+	"\x1bERROR_REASON_UPLOAD_MISSING\x10\r\x12\x17\n" +
+	"\x13ERROR_REASON_PINNED\x10\x0e\x12'\n" +
+	"#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x0f\x12\x19\n" +
+	"\x15ERROR_REASON_INTERNAL\x10\x10\x12!\n" +
+	"\x1dERROR_REASON_WATCHER_TOO_SLOW\x10\x11\x12\x1f\n" +
+	"\x1bERROR_REASON_IMPORT_STARTED\x10\x12\x12\x1f\n" +
+	"\x1bERROR_REASON_PLOT_TOO_LARGE\x10\x13\x12\x1b\n" +
+	"\x17ERROR_REASON_BASE_MOVED\x10\x14\x12!\n" +
+	"\x1dERROR_REASON_TASK_UNSUPPORTED\x10\x15\x12\x1e\n" +
+	"\x1aERROR_REASON_ETAG_MISMATCH\x10\x16\x12!\n" +
+	"\x1dERROR_REASON_PROJECT_ARCHIVED\x10\x17\x12$\n" +
+	" ERROR_REASON_CURSOR_OUT_OF_RANGE\x10\x18\x12\x1d\n" +
+	"\x19ERROR_REASON_IMPORT_ENDED\x10\x19\x12\x1d\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10\x1aB\xa8\x01\n" +
 	"\x17dev.splitrail.errors.v1B\x10ErrorReasonProtoP\x01Z5splitrail.dev/clients/go/splitrail/errors/v1;errorsv1\xaa\x02\x13Splitrail.Errors.V1\xca\x02\x13Splitrail\\Errors\\V1\xea\x02\x15Splitrail::Errors::V1b\x06proto3"
 
 var (

@@ -145,18 +145,17 @@ public final class Journey {
                   interruptions.incrementAndGet();
                   System.err.printf("interrupted (%s), again in %s%n", error.getStatus(), pause);
                 })
-            .onRestart(refusal -> System.err.println("the feed was restored from a backup: what was shown is void"));
+            .onRestart(refusal -> System.err.println("the feed was restored from a backup: forget the epochs so far"));
     try (Watch watch = builder.start()) {
       while (watch.hasNext()) {
         WatchRunResponse message = watch.next();
         if (message.getEvent().hasEpoch()) {
           var epoch = message.getEvent().getEpoch();
-          System.err.printf("epoch %d of %d: %s%n", epoch.getEpoch(), epoch.getEpochs(), epoch.getMetricsMap());
-          // [/watch]
           say("epoch", Map.of("epoch", epoch.getEpoch(), "seq", message.getEvent().getSeq()));
         }
       }
     }
+    // [/watch]
     say("closed", Map.of("interruptions", interruptions.get()));
   }
 
@@ -218,8 +217,6 @@ public final class Journey {
       throw new IllegalStateException("an unknown argument was taken");
     } catch (StatusRuntimeException e) {
       Refusal refusal = Refusal.of(e).orElseThrow(() -> e);
-      System.err.println(refusal.reason() + ": " + refusal.fields());
-      // [/refusal]
       say(
           "refusal",
           Map.of(
@@ -227,6 +224,7 @@ public final class Journey {
               "reason", refusal.reason(),
               "field", refusal.fields().get(0).name()));
     }
+    // [/refusal]
   }
 
   private static void say(String step, Map<String, Object> fields) {
