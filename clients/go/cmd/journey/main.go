@@ -159,12 +159,12 @@ func follow(ctx context.Context, conn *grpc.ClientConn, runID string) error {
 		}
 		if epoch := message.GetEvent().GetEpoch(); epoch != nil {
 			log.Printf("epoch %d of %d: mAP50 %.3f", epoch.GetEpoch(), epoch.GetEpochs(), epoch.GetMetrics()["mAP50"])
-			// [/watch]
 			if err := say("epoch", line{"epoch": epoch.GetEpoch(), "seq": message.GetEvent().GetSeq()}); err != nil {
 				return err
 			}
 		}
 	}
+	// [/watch]
 	run, err := trainerv1.NewRunServiceClient(conn).GetRun(ctx, &trainerv1.GetRunRequest{RunId: runID})
 	if err != nil {
 		return err

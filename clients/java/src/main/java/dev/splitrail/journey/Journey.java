@@ -152,11 +152,11 @@ public final class Journey {
         if (message.getEvent().hasEpoch()) {
           var epoch = message.getEvent().getEpoch();
           System.err.printf("epoch %d of %d: %s%n", epoch.getEpoch(), epoch.getEpochs(), epoch.getMetricsMap());
-          // [/watch]
           say("epoch", Map.of("epoch", epoch.getEpoch(), "seq", message.getEvent().getSeq()));
         }
       }
     }
+    // [/watch]
     say("closed", Map.of("interruptions", interruptions.get()));
   }
 
@@ -219,7 +219,6 @@ public final class Journey {
     } catch (StatusRuntimeException e) {
       Refusal refusal = Refusal.of(e).orElseThrow(() -> e);
       System.err.println(refusal.reason() + ": " + refusal.fields());
-      // [/refusal]
       say(
           "refusal",
           Map.of(
@@ -227,6 +226,7 @@ public final class Journey {
               "reason", refusal.reason(),
               "field", refusal.fields().get(0).name()));
     }
+    // [/refusal]
   }
 
   private static void say(String step, Map<String, Object> fields) {
