@@ -11,6 +11,18 @@ export interface ConnectOptions {
   readonly token: string | (() => string | Promise<string>);
   /** Deadline of a unary call with its retries; default 30 s. A call's own `timeoutMs` wins; 0: none. */
   readonly timeoutMs?: number;
+  /** Also sends the token without TLS to another machine: for a network that is trusted, such as a cluster's own. */
+  readonly plaintext?: boolean;
+}
+
+/** The gateway's address. Throws for one that would carry the token in the clear to another machine. */
+export function gatewayUrl({ url, plaintext = false }: ConnectOptions): string {
+  const { protocol, hostname } = new URL(url);
+  const isThisMachine = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
+  if (protocol !== "https:" && !isThisMachine && !plaintext) {
+    throw new Error(`the token would go to ${hostname} without TLS: use https, or plaintext: true on a trusted network`);
+  }
+  return url;
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;

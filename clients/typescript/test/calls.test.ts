@@ -4,6 +4,8 @@ import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import * as api from "@splitrail/client";
 import { MetricsService, RunService, SplitrailError } from "@splitrail/client";
+import { connect as connectNode } from "@splitrail/client/node";
+import { connect as connectWeb } from "@splitrail/client/web";
 import { Gateway } from "./gateway.js";
 import { refusal } from "./refusal.js";
 
@@ -119,6 +121,15 @@ for (const path of ["gRPC", "gRPC-Web"] as const) {
     await assert.rejects(call, (error) => error instanceof SplitrailError && error.code === Code.Unavailable);
   });
 }
+
+test("a token goes without TLS to this machine only, unless it is said otherwise", () => {
+  for (const connect of [connectNode, connectWeb]) {
+    assert.throws(() => connect({ url: "http://splitrail.example.org", token: "a token" }), /without TLS/);
+    connect({ url: "http://splitrail.example.org", token: "a token", plaintext: true });
+    connect({ url: "https://splitrail.example.org", token: "a token" });
+    connect({ url: "http://localhost:8080", token: "a token" });
+  }
+});
 
 test("calls are repeated as proto/service_config.json says", () => {
   interface Config {

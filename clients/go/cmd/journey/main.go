@@ -150,7 +150,7 @@ func follow(ctx context.Context, conn *grpc.ClientConn, runID string) error {
 			log.Printf("interrupted (%v), again in %s", err, pause)
 		},
 		OnRestart: func(*splitrail.Refusal) {
-			log.Print("the feed was restored from a backup: forget the epochs so far")
+			log.Print("the feed was restored from a backup: what was shown is void")
 		},
 	}
 	for message, err := range splitrail.Watch(ctx, conn, runID, options) {
@@ -158,6 +158,7 @@ func follow(ctx context.Context, conn *grpc.ClientConn, runID string) error {
 			return err
 		}
 		if epoch := message.GetEvent().GetEpoch(); epoch != nil {
+			log.Printf("epoch %d of %d: mAP50 %.3f", epoch.GetEpoch(), epoch.GetEpochs(), epoch.GetMetrics()["mAP50"])
 			if err := say("epoch", line{"epoch": epoch.GetEpoch(), "seq": message.GetEvent().GetSeq()}); err != nil {
 				return err
 			}
@@ -244,9 +245,10 @@ func refused(ctx context.Context, conn *grpc.ClientConn, splitID string) error {
 	if !ok {
 		return fmt.Errorf("no refusal: %w", err)
 	}
-	for _, field := range refusal.Fields {
-		log.Printf("%s: %s", field.Field, field.Description)
-	}
+	log.Printf("%s: %v", refusal.Reason, refusal.Fields)
 	// [/refusal]
+	if len(refusal.Fields) != 1 {
+		return fmt.Errorf("%d fields are named: %w", len(refusal.Fields), err)
+	}
 	return say("refusal", line{"code": code.Code(refusal.Code).String(), "reason": refusal.Reason, "field": refusal.Fields[0].Field})
 }

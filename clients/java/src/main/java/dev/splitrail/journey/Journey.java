@@ -145,12 +145,13 @@ public final class Journey {
                   interruptions.incrementAndGet();
                   System.err.printf("interrupted (%s), again in %s%n", error.getStatus(), pause);
                 })
-            .onRestart(refusal -> System.err.println("the feed was restored from a backup: forget the epochs so far"));
+            .onRestart(refusal -> System.err.println("the feed was restored from a backup: what was shown is void"));
     try (Watch watch = builder.start()) {
       while (watch.hasNext()) {
         WatchRunResponse message = watch.next();
         if (message.getEvent().hasEpoch()) {
           var epoch = message.getEvent().getEpoch();
+          System.err.printf("epoch %d of %d: %s%n", epoch.getEpoch(), epoch.getEpochs(), epoch.getMetricsMap());
           say("epoch", Map.of("epoch", epoch.getEpoch(), "seq", message.getEvent().getSeq()));
         }
       }
@@ -217,6 +218,7 @@ public final class Journey {
       throw new IllegalStateException("an unknown argument was taken");
     } catch (StatusRuntimeException e) {
       Refusal refusal = Refusal.of(e).orElseThrow(() -> e);
+      System.err.println(refusal.reason() + ": " + refusal.fields());
       say(
           "refusal",
           Map.of(
