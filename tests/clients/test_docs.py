@@ -15,8 +15,8 @@ def test_each_promise_names_tests_that_exist():
     promises = (ROOT / "docs" / "clients.md").read_text()
     named = re.findall(r"`([\w/.-]+\.(?:py|ts|go|java))::([^`]+)`", promises)
     assert len(named) >= 40
-    for path, name in named:
-        name, source = " ".join(name.split()), (ROOT / path).read_text()
+    for path, wrapped in named:
+        name, source = " ".join(wrapped.split()), (ROOT / path).read_text()
         pattern = rf"^\s*(async )?def {name}\(" if path.endswith(".py") else rf"\b{re.escape(name)}\b"
         assert re.search(pattern, source, re.MULTILINE), f"{path} has no {name}"
 
