@@ -3,7 +3,7 @@
 import pytest
 from splitrail.internal.metrics.v1 import watermark_service_pb2
 from splitrail.metrics.v1 import metrics_service_pb2
-from splitrail_local.contracts import bad_pages, beyond_limits, refusal
+from splitrail_local.bad_requests import bad_pages, beyond_limits, refusal
 
 pytestmark = pytest.mark.integration
 PUBLIC = metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"]
