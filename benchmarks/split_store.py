@@ -28,8 +28,8 @@ from splitrail_common.database import open_pool
 from splitrail_common.peers import bearer
 from splitrail_local import s3
 from splitrail_local.testing import RunningStack, running_stack
-from splitrail_split import arrays, digest
-from splitrail_split.store import DatasetStore, Tables
+from splitrail_split.datasets.store import DatasetStore, Tables
+from splitrail_split.domain import arrays, digest
 
 RUNS = 5
 IMPORTED = 10_000

@@ -22,30 +22,30 @@ from splitrail_common.objects import ObjectStore
 from splitrail_common.server import Draining, Servicer, serve
 from splitrail_common.tokens import Verifier
 
-from splitrail_split.content_store import ContentStore
-from splitrail_split.contents import Contents
+from splitrail_split.contents.staging import Staging
+from splitrail_split.contents.store import ContentStore
+from splitrail_split.contents.sweep import Sweeper
+from splitrail_split.contents.thumbnails import Thumbnails
+from splitrail_split.contents.verify import Contents
+from splitrail_split.datasets.service import Datasets
+from splitrail_split.datasets.servicer import DatasetServicer, ImportServicer, SplitServicer
+from splitrail_split.datasets.store import DatasetStore, Tables
 from splitrail_split.exports.service import Exports
 from splitrail_split.exports.servicer import ExportServicer
-from splitrail_split.import_store import ImportStore
-from splitrail_split.importing import Importer
-from splitrail_split.imports import Imports
-from splitrail_split.places import Places
-from splitrail_split.service import Datasets
-from splitrail_split.servicer import DatasetServicer, ImportServicer, SplitServicer
+from splitrail_split.imports.job import Importer
+from splitrail_split.imports.places import Places
+from splitrail_split.imports.service import Imports
+from splitrail_split.imports.store import ImportStore
+from splitrail_split.imports.worker import ImportQueue, ImportWorkers
 from splitrail_split.settings import Settings
-from splitrail_split.split_store import SplitStore
-from splitrail_split.splits import Splits
-from splitrail_split.staging import Staging
-from splitrail_split.store import DatasetStore, Tables
-from splitrail_split.sweep import Sweeper
-from splitrail_split.thumbnails import Thumbnails
+from splitrail_split.splits.service import Splits
+from splitrail_split.splits.store import SplitStore
 from splitrail_split.versions.commit import Commits
 from splitrail_split.versions.comparison import Comparisons
 from splitrail_split.versions.incoming import Incoming
 from splitrail_split.versions.service import Versions
 from splitrail_split.versions.servicer import VersionServicer
 from splitrail_split.versions.store import VersionStore
-from splitrail_split.worker import ImportQueue, ImportWorkers
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ import hashlib
 
 import pytest
 from splitrail_common.annotations import LabelState
-from splitrail_split import arrays, formats
-from splitrail_split.assembly import assemble, judge, printable
-from splitrail_split.contents import Fault, Inspected
-from splitrail_split.domain import Claim, SourceFile
-from splitrail_split.import_store import KnownAsset
-from splitrail_split.importing import refusal
+from splitrail_split import formats
+from splitrail_split.contents.verify import Fault, Inspected
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import Claim, SourceFile
+from splitrail_split.imports.assembly import assemble, judge, printable
+from splitrail_split.imports.job import refusal
+from splitrail_split.imports.store import KnownAsset
 
 CLAIM = Claim("i", "default", "cells", 1, 1, strict=False, dry_run=False, image_count=0, claims=1, owner="o")
 

@@ -14,12 +14,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from splitrail_common.annotations import SCALE, Annotation, AnnotationError, Kind, LabelState, box_from_yolo, pack, unpack
-from splitrail_split import arrays, formats, thumbnails
-from splitrail_split.domain import Asset, Version
+from splitrail_split import formats
+from splitrail_split.contents import thumbnails
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import Asset, Version
 from splitrail_split.exports import coco, layout, names, yolo
 from splitrail_split.exports.messages import MESSAGE_BYTES, Messages, Pieces, whole
 from splitrail_split.formats import shapes
-from splitrail_split.sources import path_problem
+from splitrail_split.imports.sources import path_problem
 
 CLASSES = 12
 edges = st.sampled_from([0.0, 1e-6, 2e-6, 5e-7, 1 / 3, 0.5, 0.999999, 0.9999995, 1.0])

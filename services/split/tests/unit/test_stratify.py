@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail_split.certificate import certify
-from splitrail_split.shares import ONE, apportion
-from splitrail_split.stratify import TEST, TRAIN, VAL, Images, assign, ratio_shares, seeded_keys, split_sizes
+from splitrail_split.splits.algorithm.shares import ONE, apportion
+from splitrail_split.splits.algorithm.stratify import TEST, TRAIN, VAL, Images, assign, ratio_shares, seeded_keys, split_sizes
+from splitrail_split.splits.certificate import certify
 
 ALL_RATIOS = [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15), (1, 0, 0), (0, 0, 1), (0.5, 0, 0.5), (0.0, 0.9, 0.1), (1 / 3, 1 / 3, 1 / 3), (0.98, 0.01, 0.01)]
 
@@ -214,7 +214,7 @@ def test_the_seed_matters():
 def test_known_answer_in_another_process(hash_seed):
     """The answer is part of the contract of ALGORITHM_VERSION: raise the version when this changes."""
     program = (
-        "import hashlib, numpy as np; from splitrail_split.stratify import Images, assign\n"
+        "import hashlib, numpy as np; from splitrail_split.splits.algorithm.stratify import Images, assign\n"
         "content = np.array([list(hashlib.sha256(bytes([i])).digest()) for i in range(24)], dtype=np.uint8)\n"
         "labels = [[i % 4] * (1 + i % 2) + [(i // 5) % 4] for i in range(24)]\n"
         "indptr = np.cumsum([0, *map(len, labels)]); ids = np.array(sum(labels, []))\n"

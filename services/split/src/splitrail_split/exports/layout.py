@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from splitrail_common.annotations import LabelState
 
-from splitrail_split import arrays
-from splitrail_split.domain import EXTENSIONS, PART_NAMES, PARTS, Asset, Revision, Version
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import EXTENSIONS, PART_NAMES, PARTS, Asset, Revision, Version
 from splitrail_split.exports import names
 
 LOCK_FILE = "split.lock.json"

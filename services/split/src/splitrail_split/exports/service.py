@@ -11,15 +11,16 @@ from splitrail_common.access import Scope
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition
 from splitrail_common.objects import ObjectStore
 
-from splitrail_split import arrays, convert
-from splitrail_split.domain import PART_NAMES, Asset, Revision, Task, Version, asset_key
+from splitrail_split.datasets import convert
+from splitrail_split.datasets.service import Datasets, require_committed, split_missing
+from splitrail_split.datasets.store import DatasetStore
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import PART_NAMES, Asset, Revision, Task, Version, asset_key
 from splitrail_split.exports import coco, layout, names, yolo
 from splitrail_split.exports.layout import Layout, Order, Plan
 from splitrail_split.exports.messages import Messages, Pieces, whole
 from splitrail_split.formats.tree import CLASSES_FILE
-from splitrail_split.service import Datasets, require_committed, split_missing
-from splitrail_split.splits import Splits
-from splitrail_split.store import DatasetStore
+from splitrail_split.splits.service import Splits
 
 URL_LIFETIME = timedelta(hours=1)
 _ROWS = 500

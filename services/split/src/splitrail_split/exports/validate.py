@@ -3,7 +3,7 @@
 from splitrail.split.v1 import export_service_pb2
 from splitrail_common.errors import Violation, invalid
 
-from splitrail_split import validate
+from splitrail_split.datasets import validate
 from splitrail_split.exports.layout import Layout, Order
 
 

@@ -10,14 +10,14 @@ from splitrail_common.access import Scope
 from splitrail_common.concurrency import ended
 from splitrail_common.database import Connection
 
-from splitrail_split import arrays, columns
-from splitrail_split.columns import Columns
-from splitrail_split.domain import Version
-from splitrail_split.frames import SEQUENCE, next_frames
-from splitrail_split.store import DatasetStore, Row, Tables
-from splitrail_split.versions import classes, drafts
+from splitrail_split.datasets.store import DatasetStore, Row, Tables
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import Version
+from splitrail_split.versions import classes, columns, drafts
+from splitrail_split.versions.columns import Columns
 from splitrail_split.versions.differences import Field
 from splitrail_split.versions.drafts import Draft
+from splitrail_split.versions.frames import SEQUENCE, next_frames
 from splitrail_split.versions.store import VersionStore
 
 _RECODED_AT_ONCE = 10_000

@@ -10,10 +10,10 @@ from splitrail_common.access import Scope
 from splitrail_common.database import Connection
 from splitrail_common.errors import Reason, precondition
 
-from splitrail_split import arrays
-from splitrail_split.domain import Asset, Version, VersionState
-from splitrail_split.service import Datasets
-from splitrail_split.store import DatasetStore
+from splitrail_split.datasets.service import Datasets
+from splitrail_split.datasets.store import DatasetStore
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import Asset, Version, VersionState
 from splitrail_split.versions import classes, differences
 from splitrail_split.versions.differences import ABSENT, AssetDifference, ClassDifference, Counts, Differences, Field, Kind
 from splitrail_split.versions.drafts import Draft

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from splitrail.split.v1 import dataset_pb2, version_pb2
 
-from splitrail_split import convert
-from splitrail_split.domain import Asset
+from splitrail_split.datasets import convert
+from splitrail_split.domain.datasets import Asset
 from splitrail_split.versions.classes import DraftClasses
 from splitrail_split.versions.differences import AssetDifference, ClassDifference, Counts
 from splitrail_split.versions.drafts import Draft

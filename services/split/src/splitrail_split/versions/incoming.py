@@ -8,12 +8,12 @@ from splitrail_common.access import Scope
 from splitrail_common.errors import not_found
 from splitrail_common.objects import ObjectStore
 
-from splitrail_split.content_store import ContentStore
-from splitrail_split.contents import BATCH, UPLOAD_MISSING, Contents, Inspected
-from splitrail_split.domain import PresignedUpload, staging_key
-from splitrail_split.staging import Staging
-from splitrail_split.store import DatasetStore
-from splitrail_split.worker import STORES_FAILED
+from splitrail_split.contents.staging import Staging
+from splitrail_split.contents.store import ContentStore
+from splitrail_split.contents.verify import BATCH, UPLOAD_MISSING, Contents, Inspected
+from splitrail_split.datasets.store import DatasetStore
+from splitrail_split.domain.datasets import PresignedUpload, staging_key
+from splitrail_split.imports.worker import STORES_FAILED
 
 _log = log.get(__name__)
 

@@ -9,10 +9,10 @@ from splitrail_common.access import Scope
 from splitrail_common.annotations import LabelState, unpack
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition, unavailable
 
-from splitrail_split.contents import UPLOAD_MISSING, Inspected
-from splitrail_split.domain import EXTENSIONS, Dataset, Task, Version, VersionState
-from splitrail_split.service import Datasets, require_committed
-from splitrail_split.store import DatasetStore
+from splitrail_split.contents.verify import UPLOAD_MISSING, Inspected
+from splitrail_split.datasets.service import Datasets, require_committed
+from splitrail_split.datasets.store import DatasetStore
+from splitrail_split.domain.datasets import EXTENSIONS, Dataset, Task, Version, VersionState
 from splitrail_split.versions import classes, drafts
 from splitrail_split.versions.commit import BaseMovedError, Commits, NoImagesError
 from splitrail_split.versions.comparison import Comparisons

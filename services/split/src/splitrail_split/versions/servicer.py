@@ -9,8 +9,8 @@ from splitrail.split.v1 import version_service_pb2_grpc
 from splitrail_common import paging
 from splitrail_common.access import Scope, current_call
 
-from splitrail_split import convert as common
-from splitrail_split.validate import optional_uuid, page_after, page_before_id, project, request_id, uuid
+from splitrail_split.datasets import convert as common
+from splitrail_split.datasets.validate import optional_uuid, page_after, page_before_id, project, request_id, uuid
 from splitrail_split.versions import convert, validate
 from splitrail_split.versions.comparison import Comparisons, DiffPage, DiffQuery
 from splitrail_split.versions.drafts import Draft

@@ -16,9 +16,9 @@ from splitrail_common.access import Scope
 from splitrail_common.database import Connection
 from splitrail_common.errors import not_found
 
-from splitrail_split.content_store import ContentStore
-from splitrail_split.domain import Asset, Version
-from splitrail_split.store import DatasetStore, Row, Tables
+from splitrail_split.contents.store import ContentStore
+from splitrail_split.datasets.store import DatasetStore, Row, Tables
+from splitrail_split.domain.datasets import Asset, Version
 from splitrail_split.versions.classes import DraftClasses
 from splitrail_split.versions.differences import Differences
 from splitrail_split.versions.drafts import Draft, DraftAsset, Tally

@@ -7,11 +7,12 @@ from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, version_pb2, ve
 from splitrail_common.annotations import Annotation, AnnotationError, Kind, LabelState, box_from_yolo, overhang, pack
 from splitrail_common.errors import Violation, invalid
 
-from splitrail_split import sources, validate
-from splitrail_split.domain import KINDS, Task
+from splitrail_split.datasets import validate
+from splitrail_split.domain.datasets import KINDS, Task
 from splitrail_split.formats import shapes
 from splitrail_split.formats.boxes import CLIP_TOLERANCE, MAX_CLASSES
-from splitrail_split.sources import MAX_IMAGE_BYTES
+from splitrail_split.imports import sources
+from splitrail_split.imports.sources import MAX_IMAGE_BYTES
 from splitrail_split.versions.classes import Add, Change, Merge, Rename
 from splitrail_split.versions.drafts import UNANNOTATED, Draft, Upsert
 

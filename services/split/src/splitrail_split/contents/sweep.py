@@ -1,0 +1,81 @@
+"""Removes bytes that nothing names any more, in the background: staged ones when the hold on them has ended, and assets project by project.
+
+Each step can be killed anywhere: first the row of an asset goes, so that nobody counts on it any more, and after that its bytes. What is left between
+the two is found by the next walk, which goes by the bytes.
+"""
+
+import asyncio
+import re
+from contextlib import suppress
+from datetime import timedelta
+from itertools import islice
+
+from splitrail_common import log
+from splitrail_common.objects import ObjectStore
+from splitrail_common.server import Draining
+
+from splitrail_split.contents.store import ContentStore, Step
+from splitrail_split.domain.datasets import asset_key, staging_key
+from splitrail_split.imports.worker import STORES_FAILED
+
+_log = log.get(__name__)
+
+_POLL_SECONDS = 2.0
+_AT_ONCE = 1000
+_CONTENT = re.compile(r"[0-9a-f]{64}")
+
+
+class Sweeper:
+    """Walks over what is stored."""
+
+    def __init__(self, store: ContentStore, objects: ObjectStore, draining: Draining, *, grace_seconds: float) -> None:
+        self._store = store
+        self._objects = objects
+        self._draining = draining
+        self._grace = timedelta(seconds=grace_seconds)
+
+    async def run(self) -> None:
+        """Works until the process ends or this is cancelled."""
+        while not self._draining.is_set:
+            if not await self._worked():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await self._draining.event.wait()
+
+    async def _worked(self) -> bool:
+        """One step; False when there is nothing to do, or no store answers."""
+        try:
+            return await self._unstage() or await self._sweep()
+        except (*STORES_FAILED, RuntimeError) as error:
+            _log.warning("nothing can be removed at the moment, will retry", error=str(error))
+            return False
+
+    async def _unstage(self) -> bool:
+        project_id = await self._store.project_of_expired_hold()
+        if project_id is None:
+            return False
+        async with self._store.expired(project_id) as contents:
+            await asyncio.to_thread(self._objects.remove, [staging_key(project_id, sha256) for sha256 in contents])
+        return True
+
+    async def _sweep(self) -> bool:
+        step = await self._store.claim_sweep()
+        if step is None:
+            return False
+        names = await asyncio.to_thread(self._names, step)
+        # Others are not ours to judge.
+        stored = [bytes.fromhex(name) for name in names if _CONTENT.fullmatch(name)]
+        if stored and (unnamed := await self._store.unnamed(step.project_id, stored)):
+            await self._store.forget(step.project_id, unnamed, self._grace)
+            async with self._store.forgotten(step.project_id, unnamed) as gone:
+                await asyncio.to_thread(self._objects.remove, [asset_key(step.project_id, sha256) for sha256 in gone])
+            if gone:
+                _log.info("assets removed", project_id=step.project_id, count=len(gone))
+        await self._store.advance_sweep(step.project_id, names[-1] if len(names) == _AT_ONCE else None)
+        return True
+
+    def _names(self, step: Step) -> list[str]:
+        """The next objects of a walk, by their names without the folder. Blocking."""
+        folder = asset_key(step.project_id, b"")
+        listed = self._objects.list(folder, folder + step.after if step.after else None)
+        return [one.key.removeprefix(folder) for one in islice(listed, _AT_ONCE)]
