@@ -26,26 +26,35 @@ from splitrail_split.contents.staging import Staging
 from splitrail_split.contents.store import ContentStore
 from splitrail_split.contents.sweep import Sweeper
 from splitrail_split.contents.thumbnails import Thumbnails
+from splitrail_split.contents.urls import AssetUrls
 from splitrail_split.contents.verify import Contents
+from splitrail_split.datasets.assets import Assets
 from splitrail_split.datasets.service import Datasets
-from splitrail_split.datasets.servicer import DatasetServicer, ImportServicer, SplitServicer
-from splitrail_split.datasets.store import DatasetStore, Tables
+from splitrail_split.datasets.servicer import DatasetServicer
+from splitrail_split.datasets.store import DatasetStore
+from splitrail_split.domain.arrays import ArrayCache
 from splitrail_split.exports.service import Exports
 from splitrail_split.exports.servicer import ExportServicer
+from splitrail_split.imports.files import ImportFiles
 from splitrail_split.imports.job import Importer
 from splitrail_split.imports.places import Places
 from splitrail_split.imports.service import Imports
+from splitrail_split.imports.servicer import ImportServicer
 from splitrail_split.imports.store import ImportStore
 from splitrail_split.imports.worker import ImportQueue, ImportWorkers
 from splitrail_split.settings import Settings
+from splitrail_split.splits.inputs import SplitInputs
+from splitrail_split.splits.lookup import SplitLookup
+from splitrail_split.splits.manifest import Manifests
 from splitrail_split.splits.service import Splits
+from splitrail_split.splits.servicer import SplitServicer
 from splitrail_split.splits.store import SplitStore
 from splitrail_split.versions.commit import Commits
 from splitrail_split.versions.comparison import Comparisons
 from splitrail_split.versions.incoming import Incoming
 from splitrail_split.versions.service import Versions
 from splitrail_split.versions.servicer import VersionServicer
-from splitrail_split.versions.store import VersionStore
+from splitrail_split.versions.store import DraftStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +80,52 @@ async def build(settings: Settings, draining: Draining) -> AsyncIterator[App]:
             package="splitrail_split",
         ) as pool:
             await objects.wait(deadline)
-            tables = Tables(pool)
-            dataset_store = DatasetStore(tables, settings.array_cache_bytes)
-            split_store = SplitStore(tables)
-            import_store = ImportStore(tables, dataset_store, split_store)
-            content_store = ContentStore(tables)
-            version_store = VersionStore(tables, dataset_store, content_store)
+            cache = ArrayCache(settings.array_cache_bytes)
+            content_store = ContentStore(pool)
+            dataset_store = DatasetStore(pool, content_store, cache)
+            split_store = SplitStore(pool, dataset_store, cache)
+            draft_store = DraftStore(pool, dataset_store, content_store)
+            import_store = ImportStore(pool, content_store, dataset_store, split_store)
+
+            urls = AssetUrls(objects)
+            staging = Staging(objects, content_store)
+            contents = Contents(objects, executor, settings.import_threads)
+
+            inputs = SplitInputs(split_store, dataset_store)
+            lookup = SplitLookup(split_store, inputs)
+            datasets = Datasets(dataset_store, lookup, Thumbnails(objects))
+            assets = Assets(dataset_store, datasets, lookup, urls)
+
+            incoming = Incoming(content_store, datasets, contents, staging)
+            comparisons = Comparisons(draft_store, dataset_store, datasets)
+            commits = Commits(pool, draft_store, dataset_store)
+            versions = Versions(
+                draft_store, dataset_store=dataset_store, datasets=datasets, incoming=incoming, commits=commits, comparisons=comparisons
+            )
+
+            splits = Splits(split_store, dataset_store, datasets, inputs, urls)
+            manifests = Manifests(splits, split_store, datasets, dataset_store, urls)
+            exports = Exports(dataset_store, datasets=datasets, split_store=split_store, splits=splits, urls=urls)
+
             queue = ImportQueue()
-            datasets = Datasets(dataset_store, split_store)
-            thumbnails = Thumbnails(datasets, dataset_store, objects)
-            splits = Splits(split_store, dataset_store, datasets, objects)
-            exports = Exports(datasets, splits, dataset_store, objects)
-            staging, contents = Staging(objects, content_store), Contents(import_store, objects, executor, settings.import_threads)
-            imports = Imports(import_store, dataset_store, staging, queue, draining)
-            importer = Importer(import_store, contents, Places(settings.import_prefixes, settings.s3_bucket))
+            imports = Imports(
+                import_store,
+                datasets=datasets,
+                dataset_store=dataset_store,
+                contents=content_store,
+                staging=staging,
+                queue=queue,
+                draining=draining,
+            )
+            files = ImportFiles(import_store, content_store, contents, objects)
+            importer = Importer(import_store, files, contents, Places(settings.import_prefixes, settings.s3_bucket))
             workers = ImportWorkers(
                 import_store, importer, queue, draining, workers=settings.import_workers, lease_seconds=settings.import_lease_seconds
             )
-            incoming = Incoming(content_store, dataset_store, contents, staging, objects)
-            comparisons = Comparisons(version_store, dataset_store, datasets)
-            commits = Commits(tables, version_store, dataset_store)
-            versions = Versions(
-                version_store, dataset_store=dataset_store, datasets=datasets, incoming=incoming, commits=commits, comparisons=comparisons
-            )
             servicers = _servicers(
-                DatasetServicer(datasets, versions, thumbnails, objects),
+                DatasetServicer(datasets, assets),
                 ImportServicer(imports),
-                SplitServicer(splits, objects),
+                SplitServicer(splits, manifests),
                 ExportServicer(exports),
                 VersionServicer(versions, incoming, comparisons),
             )

@@ -112,6 +112,6 @@ async def test_images_are_found_by_their_key_while_statistics_lack_their_version
     parameters = {"version_id": version.version_id, "ordinals": list(range(1000)), "annotations": True, "after": 0, "limit": 1000}
     for query in ("get_assets", "page_assets"):
         with psycopg.connect(place.dsn) as connection:
-            plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {Queries('splitrail_split')[query]}", parameters))
+            plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {Queries('splitrail_split.datasets')[query]}", parameters))
         assert "version_asset_pkey" in plan, plan
         assert "version_asset_path" not in plan, plan

@@ -113,5 +113,5 @@ async def test_who_may_export(api, place, version):
 async def test_a_draft_and_kinds_that_a_format_does_not_hold(api, place, version):
     place.execute("UPDATE dataset SET task = 5")
     assert await refused(messages(api, version_id=version.version_id, format=COCO)) == invalid("format")
-    place.execute("UPDATE version SET state = 1")
-    assert (await refused(messages(api, version_id=version.version_id)))[:2] == (PRECONDITION, "VERSION_STATE")
+    draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
+    assert (await refused(messages(api, version_id=draft.version_id)))[:2] == (PRECONDITION, "VERSION_STATE")

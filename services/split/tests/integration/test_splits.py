@@ -91,11 +91,11 @@ async def test_missing_parameters_and_unknown_versions(api):
     assert await refused(api.split("x' OR 1=1 --")) == invalid("version_id")
 
 
-async def test_a_draft_and_a_version_without_split(api, place, version):
+async def test_a_draft_and_a_version_without_split(api, version):
     request = split_service_pb2.GetSplitRequest(version_id=version.version_id)
     assert await refused(api.call(api.splits.GetSplit, request)) == (PRECONDITION, "SPLIT_MISSING", ["version_id"])
-    place.execute("UPDATE version SET state = 1")
-    assert await refused(api.split(version.version_id)) == (PRECONDITION, "VERSION_STATE", ["version_id"])
+    draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
+    assert await refused(api.split(draft.version_id)) == (PRECONDITION, "VERSION_STATE", ["version_id"])
 
 
 async def test_nothing_labelled_cannot_be_split(api, sources):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from splitrail_common.annotations import LabelState
-from splitrail_split.datasets.convert import split_pb2
 from splitrail_split.domain import arrays
-from splitrail_split.domain.datasets import Method, SplitParameters
 from splitrail_split.splits.algorithm.stratify import TEST, TRAIN, VAL
+from splitrail_split.splits.convert import pack_certificate, unpack_certificate
+from splitrail_split.splits.domain import Method, SplitParameters
 from splitrail_split.splits.leaks import find_leaks
 from splitrail_split.splits.revision import Inputs, assign, make_revision
 from splitrail_split.versions.near import Links, links
@@ -33,7 +33,9 @@ def parameters(seed=0, ratios=(0.5, 0.0, 0.5)):
 
 
 def certificate_of(given, wish):
-    return split_pb2.SplitCertificate.FromString(make_revision(given, wish).certificate)
+    made = make_revision(given, wish).certificate
+    assert unpack_certificate(pack_certificate(made)) == made
+    return made
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -2,17 +2,27 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from splitrail_common.objects import ObjectStore
 
+from splitrail_split.contents.keys import staging_folder, staging_key
 from splitrail_split.contents.store import ContentStore
-from splitrail_split.domain.datasets import PresignedUpload, staging_key
 
 UPLOAD_LIFETIME = timedelta(hours=1)
 _LISTED_FROM = 2000
 """So many contents, more than a request announces, are looked up by listing what is staged, fewer one by one: listing for each request would take
 time in the square of what is staged."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUpload:
+    """Where a client puts one content."""
+
+    sha256: bytes
+    url: str
+    expire_time: datetime
 
 
 class Staging:
@@ -48,4 +58,4 @@ class Staging:
         return await asyncio.to_thread(signed)
 
     def _staged(self, project_id: str) -> dict[str, int]:
-        return {one.key: one.size_bytes for one in self._objects.list(f"staging/{project_id}/")}
+        return {one.key: one.size_bytes for one in self._objects.list(staging_folder(project_id))}

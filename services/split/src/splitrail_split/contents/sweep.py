@@ -1,7 +1,7 @@
-"""Removes bytes that nothing names any more, in the background: staged ones when the hold on them has ended, and assets project by project.
+"""Removes bytes that nothing refers to any more, in the background: staged ones when the hold on them has ended, and assets project by project.
 
-Each step can be killed anywhere: first the row of an asset goes, so that nobody counts on it any more, and after that its bytes. What is left between
-the two is found by the next walk, which goes by the bytes.
+Each step can be killed anywhere: first the row of an asset goes, so that nothing can refer to it any more, and after that its bytes. What is
+left between the two is found by the next walk, which goes by the bytes.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from splitrail_common import log
 from splitrail_common.objects import ObjectStore
 from splitrail_common.server import Draining
 
+from splitrail_split.contents.keys import asset_key, assets_folder, staging_key
 from splitrail_split.contents.store import ContentStore, Step
-from splitrail_split.domain.datasets import asset_key, staging_key
-from splitrail_split.imports.worker import STORES_FAILED
+from splitrail_split.storage.failures import STORES_FAILED
 
 _log = log.get(__name__)
 
@@ -65,9 +65,9 @@ class Sweeper:
         names = await asyncio.to_thread(self._names, step)
         # Others are not ours to judge.
         stored = [bytes.fromhex(name) for name in names if _CONTENT.fullmatch(name)]
-        if stored and (unnamed := await self._store.unnamed(step.project_id, stored)):
-            await self._store.forget(step.project_id, unnamed, self._grace)
-            async with self._store.forgotten(step.project_id, unnamed) as gone:
+        if stored and (unreferenced := await self._store.unreferenced(step.project_id, stored)):
+            await self._store.forget(step.project_id, unreferenced, self._grace)
+            async with self._store.forgotten(step.project_id, unreferenced) as gone:
                 await asyncio.to_thread(self._objects.remove, [asset_key(step.project_id, sha256) for sha256 in gone])
             if gone:
                 _log.info("assets removed", project_id=step.project_id, count=len(gone))
@@ -76,6 +76,6 @@ class Sweeper:
 
     def _names(self, step: Step) -> list[str]:
         """The next objects of a walk, by their names without the folder. Blocking."""
-        folder = asset_key(step.project_id, b"")
+        folder = assets_folder(step.project_id)
         listed = self._objects.list(folder, folder + step.after if step.after else None)
         return [one.key.removeprefix(folder) for one in islice(listed, _AT_ONCE)]

@@ -1,4 +1,4 @@
-"""Small pictures of images, made when they are asked for."""
+"""Small pictures of assets, made when they are asked for."""
 
 import asyncio
 import contextlib
@@ -7,14 +7,10 @@ import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
-from splitrail_common.access import Scope
-from splitrail_common.errors import not_found
 from splitrail_common.objects import ObjectStore
 
-from splitrail_split.datasets.service import Datasets
-from splitrail_split.datasets.store import DatasetStore
-from splitrail_split.domain.datasets import asset_key
-from splitrail_split.imports.sources import MAX_IMAGE_BYTES
+from splitrail_split.contents.keys import asset_key
+from splitrail_split.contents.verify import MAX_IMAGE_BYTES
 
 LONGEST_SIDE = 256
 _SIZE = (LONGEST_SIDE, LONGEST_SIDE)
@@ -23,21 +19,16 @@ _AT_ONCE = 2  # an image of the largest size that is taken, 100 megapixels, need
 
 
 class Thumbnails:
-    """Thumbnails of the images of datasets."""
+    """Thumbnails of assets, a few at a time."""
 
-    def __init__(self, datasets: Datasets, store: DatasetStore, objects: ObjectStore) -> None:
-        self._datasets = datasets
-        self._store = store
+    def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def get(self, scope: Scope, dataset_id: str, sha256: bytes) -> bytes:
-        """A JPEG. Raises NOT_FOUND for the dataset, or when none of its versions holds the image."""
-        dataset = await self._datasets.dataset(scope, dataset_id)
-        if not await self._store.dataset_holds(dataset_id, sha256):
-            raise not_found("image", sha256.hex())
+    async def get(self, project_id: str, sha256: bytes) -> bytes:
+        """A JPEG of an asset of the project."""
         async with self._slots:
-            return await asyncio.to_thread(self._make, asset_key(dataset.project_id, sha256))
+            return await asyncio.to_thread(self._make, asset_key(project_id, sha256))
 
     def _make(self, key: str) -> bytes:
         return make(self._objects.read(key, MAX_IMAGE_BYTES))

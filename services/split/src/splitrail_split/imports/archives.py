@@ -20,9 +20,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from splitrail_split.domain.datasets import Finding, SourceFile
+from splitrail_split.domain.paths import MAX_PATH_BYTES, extension, name_problem
 from splitrail_split.formats import Code
+from splitrail_split.formats.images import is_image
 from splitrail_split.imports import sources
+from splitrail_split.imports.domain import Finding, SourceFile
 from splitrail_split.imports.tar_headers import PLAIN_TYPES, ExtendedHeadersError, headers
 
 BAD_ARCHIVE = "bad_archive"
@@ -117,7 +119,7 @@ class _Judge:
     def add(self, member: _Member) -> None:
         """A regular file."""
         path = member.path
-        if (problem := sources.name_problem(path)) is not None:
+        if (problem := name_problem(path)) is not None:
             return self.refuse(path, UNSAFE_PATH, f"its name {problem}")
         self._total += member.size
         limits = self.limits
@@ -132,7 +134,7 @@ class _Judge:
         if (before := self._seen.setdefault(folded, path)) is not path:
             same = "occurs twice" if before == path else f"is {before!r} but for its case"
             return self.refuse(path, DUPLICATE_PATH, f"the name {same}: which of them is meant cannot be told")
-        if sources.extension(path) in _NESTED:
+        if extension(path) in _NESTED:
             return self.refuse(path, NESTED_ARCHIVE, "is an archive within the archive: put its files in directly")
         if sources.is_ignored(path) or sources.is_listing(path):
             return None
@@ -204,7 +206,7 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
             finding = Finding(_shown(member.path), None, BAD_ARCHIVE, f"cannot be read from the archive: {_reason(error)}", False, note=False)
             raise ArchiveError([finding]) from error
-        files.append(SourceFile(member.path, sha256.digest(), member.size, sources.is_image(member.path)))
+        files.append(SourceFile(member.path, sha256.digest(), member.size, is_image(member.path)))
         read[sha256.digest()] = partial(_bytes, member)
     if packed:
         files = [replace(file, path=file.path.removeprefix(folder)) for file in files]
@@ -214,7 +216,7 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
 def _may_list(member: _Member, folder: str) -> bool:
     """True for what names folders or images of a YOLO dataset: a .yaml or .txt at the top of the folder."""
     within = member.path.removeprefix(folder)
-    return "/" not in within and sources.extension(within) in _LISTS and member.size <= _MAX_LIST_BYTES
+    return "/" not in within and extension(within) in _LISTS and member.size <= _MAX_LIST_BYTES
 
 
 def _bytes(member: _Member) -> bytes:
@@ -254,7 +256,7 @@ def _zipped(path: Path, judge: _Judge) -> Iterator[_Member]:
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             judge.refuse(name, LINK, "is a link or another special file")
         elif name.endswith("/") and not info.file_size:
-            if (problem := sources.name_problem(name.rstrip("/") or "/")) is not None:
+            if (problem := name_problem(name.rstrip("/") or "/")) is not None:
                 judge.refuse(name, UNSAFE_PATH, f"its name {problem}")
         elif info.flag_bits & _ENCRYPTED_FLAG:
             judge.refuse(name, BAD_ARCHIVE, "is encrypted")
@@ -330,7 +332,7 @@ def _tarred(path: Path, judge: _Judge) -> Iterator[_Member]:
         if not _is_text(name):
             judge.refuse(name, Code.NOT_UTF8, "its name is not UTF-8")
         elif info.isdir():
-            if name not in ("", ".") and (problem := sources.name_problem(name.rstrip("/"))) is not None:
+            if name not in ("", ".") and (problem := name_problem(name.rstrip("/"))) is not None:
                 judge.refuse(name, UNSAFE_PATH, f"its name {problem}")
         elif info.type not in PLAIN_TYPES:
             judge.refuse(name, LINK, "is a link or another special file")
@@ -354,7 +356,7 @@ def _is_text(name: str) -> bool:
 
 def _shown(path: str) -> str:
     """A name from an archive as it can be stored: no NUL, no bytes that are no text."""
-    return path.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()[: sources.MAX_PATH_BYTES]
+    return path.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()[:MAX_PATH_BYTES]
 
 
 def _reason(error: Exception) -> str:

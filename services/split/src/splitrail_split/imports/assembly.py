@@ -14,11 +14,12 @@ from splitrail_common.text import counted
 
 from splitrail_split.contents.verify import Fault, Inspected
 from splitrail_split.domain import arrays
-from splitrail_split.domain.datasets import PARTS, Claim, Finding, Method, Report, SourceFile, SplitParameters
+from splitrail_split.domain.parts import PARTS
 from splitrail_split.formats import Code, ParsedDataset, ParsedImage, Problem, Severity
+from splitrail_split.imports.domain import Claim, Finding, Report, SourceFile
 from splitrail_split.imports.store import NewVersion
+from splitrail_split.splits.domain import MadeRevision, Method, SplitParameters
 from splitrail_split.splits.revision import Inputs, make_revision
-from splitrail_split.splits.store import NewRevision
 from splitrail_split.versions import columns
 from splitrail_split.versions.near import Links
 
@@ -138,7 +139,7 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
 
 def imported(
     stored: Mapping[str, npt.NDArray[Any]], labels: arrays.Labels, class_names: Sequence[str], parts: npt.NDArray[np.uint8]
-) -> NewRevision | None:
+) -> MadeRevision | None:
     """The parts (N,) in which the source had the images, as a revision; None when all that anybody looked at are in one: nobody has split them."""
     looked_at = stored[arrays.LABEL_STATE] != LabelState.UNLABELLED
     vector = np.where(looked_at, parts, 0).astype(np.uint8)

@@ -12,11 +12,13 @@ from splitrail_common.annotations import LabelState
 
 from splitrail_split import formats
 from splitrail_split.contents.verify import Contents, Fault, Inspected
-from splitrail_split.domain.datasets import FORMAT_NUMBERS, FORMATS, KINDS, Claim, Finding, ImportState, Report, SourceFile, Task
-from splitrail_split.formats import Code, ParsedDataset, listing
+from splitrail_split.domain.datasets import KINDS, Task
+from splitrail_split.formats import Code, Format, ParsedDataset, listing
 from splitrail_split.imports import suggest
 from splitrail_split.imports.archives import ArchiveError, Expanded, expand, image_count
 from splitrail_split.imports.assembly import WHOLE_FILE, Judged, assemble, fault_finding, judge, printable
+from splitrail_split.imports.domain import Claim, Finding, ImportState, Report, SourceFile
+from splitrail_split.imports.files import ImportFiles
 from splitrail_split.imports.places import Places
 from splitrail_split.imports.sources import is_archive, is_listing, meant
 from splitrail_split.imports.store import ImportStore, TaskMismatchError
@@ -24,7 +26,7 @@ from splitrail_split.imports.store import ImportStore, TaskMismatchError
 _log = log.get(__name__)
 
 _ABANDONED_AFTER = timedelta(days=7)
-_MANY_A_FILE = frozenset(FORMAT_NUMBERS[format_] for format_ in (formats.Format.COCO, formats.Format.CVAT, formats.Format.LABEL_STUDIO))
+_MANY_A_FILE = frozenset({Format.COCO, Format.CVAT, Format.LABEL_STUDIO})
 _UNCHANGED = Finding(
     "",
     None,
@@ -46,8 +48,9 @@ _DROPPED = Finding(
 class Importer:
     """Works on claimed imports."""
 
-    def __init__(self, store: ImportStore, contents: Contents, places: Places) -> None:
+    def __init__(self, store: ImportStore, files: ImportFiles, contents: Contents, places: Places) -> None:
         self._store = store
+        self._files = files
         self._contents = contents
         self._places = places
 
@@ -61,7 +64,7 @@ class Importer:
         """Removes what one ended or forgotten import has left in the staging area; False when there is nothing. Errors of the stores pass through."""
         if count := await self._store.abandon(_ABANDONED_AFTER, f"abandoned: not started within {_ABANDONED_AFTER.days} days"):
             _log.info("imports abandoned", count=count)
-        return await self._contents.unstage()
+        return await self._files.unstage()
 
     async def _import(self, claim: Claim, files: list[SourceFile], folder: Path) -> None:
         if is_listing(files[0].path):
@@ -74,7 +77,7 @@ class Importer:
                 return
             claim, source = expanded
             files = source.files
-        inspected = await self._contents.images(claim, [file for file in files if file.is_image], source.read)
+        inspected = await self._files.images(claim, [file for file in files if file.is_image], source.read)
         annotations, faults = await self._annotations(claim, source, folder)
         if faults:
             # Without its label file an image would pass for unlabelled: no part of the source can be trusted.
@@ -82,9 +85,10 @@ class Importer:
             await self._refuse(claim, Report(findings, len(findings), 0, 0), f"{len(findings)} annotation files are not as announced; {findings[0]}")
             return
         sizes = {file.path: inspected.good[file.sha256] for file in files if file.is_image and file.sha256 in inspected.good}
-        format_ = await self._contents.run(partial(formats.recognize, FORMATS[claim.format], annotations))
-        if FORMAT_NUMBERS[format_] != claim.format:
-            claim = replace(claim, format=FORMAT_NUMBERS[format_])
+        named = claim.format or formats.detect([file.path for file in files], KINDS[Task(claim.task)])
+        format_ = await self._contents.run(partial(formats.recognize, named, annotations))
+        if format_ != claim.format:
+            claim = replace(claim, format=format_)
             await self._store.set_source(claim, len(files))
         parsed: ParsedDataset = await self._contents.run(
             partial(
@@ -101,7 +105,7 @@ class Importer:
 
     async def _listed(self, claim: Claim, file: SourceFile, folder: Path) -> None:
         """An import of what a CSV lists."""
-        fetched, faults = await self._contents.spool(claim, [file], folder)
+        fetched, faults = await self._files.spool(claim, [file], folder)
         if faults:
             finding = fault_finding(file.path, faults[file.path], excluded=False)
             await self._refuse(claim, Report([finding], 1, 0, 0), f"the list is not as announced; {finding}")
@@ -115,7 +119,7 @@ class Importer:
             return
         claim = replace(claim, image_count=len(found.images))
         await self._store.set_source(claim, 1)
-        collected = await self._contents.collect(claim, {path: listed.location for path, listed in found.images.items()}, folder)
+        collected = await self._files.collect(claim, {path: listed.location for path, listed in found.images.items()}, folder)
         files, inspected = collected.files, collected.inspected
         good = {one.path: inspected.good[one.sha256] for one in files if one.sha256 in inspected.good}
         sizes = {path: (asset.width, asset.height) for path, asset in good.items()}
@@ -142,7 +146,7 @@ class Importer:
 
     async def _expand(self, claim: Claim, archive: SourceFile, target: Path) -> tuple[Claim, Expanded] | str:
         """What the archive holds, recorded as the import's source; or why the import was refused."""
-        fault = await self._contents.fetch(claim, archive, target)
+        fault = await self._contents.fetch(claim.project_id, archive.sha256, archive.size_bytes, target)
         if fault is not None:
             finding = fault_finding(archive.path, fault, excluded=False)
             return await self._refuse(claim, Report([finding], 1, 0, 0), f"the archive is not as announced; {finding}")
@@ -151,14 +155,14 @@ class Importer:
             paths = [file.path for file in source.files]
             if not any(file.is_image for file in source.files):
                 return await self._refuse(claim, _report(source.notes), f"{archive.path!r} holds no image: nothing can be imported")
-            number = claim.format or FORMAT_NUMBERS[formats.detect(paths, KINDS[Task(claim.task)])]
+            format_ = claim.format or formats.detect(paths, KINDS[Task(claim.task)])
         except ArchiveError as error:
             count = len(error.findings)
             report = Report(error.findings, count, 0, 0)
             return await self._refuse(claim, report, f"{archive.path!r} is refused for {count} {'reason' if count == 1 else 'reasons'}; {error}")
         except formats.UnknownFormatError as error:
             return await self._refuse(claim, _report(source.notes), str(error))
-        claim = replace(claim, format=number, image_count=image_count(source.files))
+        claim = replace(claim, format=format_, image_count=image_count(source.files))
         await self._store.set_source(claim, len(source.files))
         await self._store.put_members(claim, [file.sha256 for file in source.files if file.is_image])
         return claim, source
@@ -166,7 +170,7 @@ class Importer:
     async def _annotations(self, claim: Claim, source: Expanded, folder: Path) -> tuple[dict[str, formats.Loader], dict[str, Fault]]:
         """How to read each annotation file, by path, and what is wrong with the others."""
         files = [file for file in source.files if not file.is_image]
-        fetched, faults = await self._contents.spool(claim, [file for file in files if file.sha256 not in source.read], folder)
+        fetched, faults = await self._files.spool(claim, [file for file in files if file.sha256 not in source.read], folder)
         loaders: dict[str, formats.Loader] = {path: local.read_bytes for path, local in fetched.items()}
         return {**loaders, **{file.path: source.read[file.sha256] for file in files if file.sha256 in source.read}}, faults
 
@@ -212,9 +216,9 @@ def _missed(claim: Claim, judged: Judged, problems: Sequence[Finding]) -> str:
     for problem in problems:
         shared = problem.code in WHOLE_FILE and not problem.image_excluded
         of_many = unlabelled and claim.format in _MANY_A_FILE
-        names = claim.format == FORMAT_NUMBERS[formats.Format.YOLO] and not problem.path.endswith(".txt")
+        names = claim.format == Format.YOLO and not problem.path.endswith(".txt")
         if shared and (nothing or of_many or names):
             return f"a file that says something of many images cannot be read: mend it or leave it out; {problem}"
     absent = next((problem for problem in problems if problem.code == Code.IMAGE_ABSENT), None)
-    described = claim.format in {*_MANY_A_FILE, FORMAT_NUMBERS[formats.Format.VOC]}
+    described = claim.format in {*_MANY_A_FILE, Format.VOC}
     return f"no annotation is of an image that is there; the first: {absent}" if nothing and described and absent else ""

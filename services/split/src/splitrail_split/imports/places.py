@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from splitrail_split.imports.sources import is_image, name_problem
+from splitrail_split.domain.paths import name_problem
+from splitrail_split.formats.images import is_image
 
 _SCHEME = "s3://"
 _PROJECT = "{project}"

@@ -9,10 +9,14 @@ from splitrail_common.errors import PlatformError, Reason, Violation, invalid, n
 from splitrail_common.server import Draining
 
 from splitrail_split import formats
-from splitrail_split.contents.staging import Staging
+from splitrail_split.contents.staging import PresignedUpload, Staging
+from splitrail_split.contents.store import ContentStore
+from splitrail_split.datasets.service import Datasets
 from splitrail_split.datasets.store import DatasetStore
-from splitrail_split.domain.datasets import FORMAT_NUMBERS, KINDS, Finding, Import, ImportState, ImportView, PresignedUpload, SourceFile, Task
+from splitrail_split.domain.datasets import KINDS, Task
+from splitrail_split.domain.pages import Page
 from splitrail_split.formats import Format
+from splitrail_split.imports.domain import Finding, Import, ImportState, ImportView, SourceFile
 from splitrail_split.imports.sources import is_archive, is_listing, meant
 from splitrail_split.imports.store import ImportStore
 from splitrail_split.imports.worker import ImportQueue
@@ -25,8 +29,20 @@ _HEARTBEAT_SECONDS = 10.0
 class Imports:
     """What callers do with imports."""
 
-    def __init__(self, store: ImportStore, datasets: DatasetStore, staging: Staging, queue: ImportQueue, draining: Draining) -> None:
+    def __init__(
+        self,
+        store: ImportStore,
+        *,
+        datasets: Datasets,
+        dataset_store: DatasetStore,
+        contents: ContentStore,
+        staging: Staging,
+        queue: ImportQueue,
+        draining: Draining,
+    ) -> None:
         self._store = store
+        self._dataset_store = dataset_store
+        self._contents = contents
         self._datasets = datasets
         self._staging = staging
         self._queue = queue
@@ -34,10 +50,8 @@ class Imports:
 
     async def create(self, scope: Scope, project_id: str, dataset_name: str, request_id: str, task: int) -> ImportView:
         """Opens an import, or finds the one of the same request_id. Raises NOT_FOUND for the project, INVALID_ARGUMENT."""
-        scope.require(project_id)
-        if not await self._datasets.project_exists(project_id):
-            raise not_found("project", project_id)
-        dataset = await self._datasets.find_dataset(scope, project_id, dataset_name)
+        await self._datasets.require_project(scope, project_id)
+        dataset = await self._dataset_store.find_dataset(scope, project_id, dataset_name)
         if dataset and dataset.task != task:
             raise invalid(
                 Violation("task", f"the dataset {dataset_name!r} is of the task {Task(dataset.task).name.lower()}, not {Task(task).name.lower()}")
@@ -52,8 +66,8 @@ class Imports:
         found = await self._store.get(scope, import_id)
         if found is None:
             raise not_found("import", import_id)
-        version = await self._datasets.get_version(scope, found.version_id) if found.version_id else None
-        numbered = await self._store.findings(import_id, after=0, limit=SHOWN_FINDINGS) if ImportState(found.state).ended else []
+        version = await self._dataset_store.get_version(scope, found.version_id) if found.version_id else None
+        numbered = await self._store.findings(import_id, after=0, limit=SHOWN_FINDINGS) if found.state.ended else []
         return ImportView(found, version, [finding for _, finding in numbered])
 
     async def add_files(self, scope: Scope, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> list[PresignedUpload]:
@@ -67,16 +81,16 @@ class Imports:
         possible = await self._staging.possible(found.project_id, list({file.sha256 for file in files} - contents.keys()))
         if found.state != ImportState.OPEN or not await self._store.put_files(import_id, files, contents):
             raise _begun(import_id)
-        await self._store.settled(found.project_id)
+        await self._contents.settled(found.project_id)
         return await self._staging.uploads(found.project_id, await self._missing(found, files, possible))
 
-    async def start(self, scope: Scope, import_id: str, format_number: int, *, strict: bool, dry_run: bool) -> ImportView:
+    async def start(self, scope: Scope, import_id: str, wanted: Format | None, *, strict: bool, dry_run: bool) -> ImportView:
         """Queues the import once everything is there. Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (UPLOAD_MISSING)."""
         view = await self.get(scope, import_id)
         if view.found.state != ImportState.OPEN:
             return view
         files = meant(await self._store.files(import_id))
-        format_number = _format(files, format_number, view.found.task)
+        format_ = _format(files, wanted, view.found.task)
         if missing := await self._missing(view.found, files, {file.sha256 for file in files}):
             first = next(file for file in files if file.sha256 in missing)
             raise precondition(
@@ -85,7 +99,7 @@ class Imports:
                 f" {first.size_bytes} bytes: announce the files again for their upload addresses",
                 metadata={"missing": str(len(missing))},
             )
-        await self._store.queue(import_id, format_number, strict=strict, dry_run=dry_run)
+        await self._store.queue(import_id, format_, strict=strict, dry_run=dry_run)
         self._queue.notify()
         return await self.get(scope, import_id)
 
@@ -101,16 +115,16 @@ class Imports:
             if view.found != sent or time.monotonic() - sent_at >= _HEARTBEAT_SECONDS:
                 yield view
                 sent, sent_at = view.found, time.monotonic()
-            if ImportState(view.found.state).ended:
+            if view.found.state.ended:
                 return
             if await self._ending_within(_WATCH_SECONDS):
                 raise unavailable("the split service, which restarts,")
 
-    async def problems(self, scope: Scope, import_id: str, after: int, limit: int) -> list[tuple[int, Finding]]:
+    async def problems(self, scope: Scope, import_id: str, after: int, limit: int) -> Page[tuple[int, Finding]]:
         """Findings with their numbers. Raises NOT_FOUND."""
         if await self._store.get(scope, import_id) is None:
             raise not_found("import", import_id)
-        return await self._store.findings(import_id, after=after, limit=limit)
+        return Page.of(await self._store.findings(import_id, after=after, limit=limit + 1), limit)
 
     async def _ending_within(self, seconds: float) -> bool:
         try:
@@ -122,14 +136,14 @@ class Imports:
 
     async def _missing(self, opened: Import, files: Sequence[SourceFile], possible: Collection[bytes]) -> list[bytes]:
         """Contents that must be uploaded: images that are no asset yet, annotation files that did not come along, but for what is staged in full."""
-        known = await self._store.known(opened.project_id, [file.sha256 for file in files if file.is_image])
-        came = await self._store.came_along(opened.import_id, [file.sha256 for file in files if not file.is_image])
-        sizes = {file.sha256: file.size_bytes for file in files if not (file.sha256 in known if file.is_image else file.sha256 in came)}
+        known = await self._contents.known(opened.project_id, [file.sha256 for file in files if file.is_image])
+        inline = await self._store.have_inline(opened.import_id, [file.sha256 for file in files if not file.is_image])
+        sizes = {file.sha256: file.size_bytes for file in files if not (file.sha256 in known if file.is_image else file.sha256 in inline)}
         return await self._staging.missing(opened.project_id, sizes, possible)
 
 
-def _format(files: Sequence[SourceFile], wanted: int, task: int) -> int:
-    """The format that these files can be imported in; 0 for an archive of which nothing is known yet. Raises INVALID_ARGUMENT."""
+def _format(files: Sequence[SourceFile], wanted: Format | None, task: int) -> Format | None:
+    """The format that these files can be imported in; None for an archive of which nothing is known yet. Raises INVALID_ARGUMENT."""
     whole = next((file.path for file in files if is_archive(file.path) or is_listing(file.path)), None)
     if whole is not None and len(files) > 1:
         raise invalid(Violation("import_id", f"{whole!r} is one of {len(files)} announced files: an archive or a list must be all of a source"))
@@ -137,12 +151,12 @@ def _format(files: Sequence[SourceFile], wanted: int, task: int) -> int:
         count = f"none of the {len(files)} announced files is an image" if files else "no file was announced"
         raise invalid(Violation("import_id", f"{count}: nothing can be imported"))
     listed = whole is not None and is_listing(whole)
-    if wanted and listed != (wanted == FORMAT_NUMBERS[Format.CSV]):
+    if wanted and listed != (wanted is Format.CSV):
         raise invalid(Violation("format", "a list of objects is one .csv file, and a .csv file is nothing else"))
     if listed:
-        return FORMAT_NUMBERS[Format.CSV]
+        return Format.CSV
     try:
-        return wanted if wanted or whole is not None else FORMAT_NUMBERS[formats.detect([file.path for file in files], KINDS[Task(task)])]
+        return wanted if wanted or whole is not None else formats.detect([file.path for file in files], KINDS[Task(task)])
     except formats.UnknownFormatError as error:
         raise invalid(Violation("format", str(error))) from error
 

@@ -1,11 +1,12 @@
 """What may be announced as a file of a source: names are untrusted, and are judged before anything is uploaded."""
 
-import re
 from collections.abc import Sequence
 from posixpath import basename, splitext
 
-from splitrail_split.domain.datasets import SourceFile
-from splitrail_split.formats.images import EXTENSIONS as IMAGE_EXTENSIONS
+from splitrail_split.contents.verify import MAX_IMAGE_BYTES
+from splitrail_split.domain.paths import extension, name_problem
+from splitrail_split.formats.images import is_image
+from splitrail_split.imports.domain import SourceFile
 
 ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".names", ".labels"})
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -15,18 +16,12 @@ LISTING_EXTENSION = ".csv"
 IGNORED_EXTENSIONS = frozenset({".md", ".rst", ".html"})
 IGNORED_NAMES = frozenset({"split.lock.json", "license", "licence", "readme", "notice", "copying", "citation", ".gitignore", ".gitkeep", ".ds_store"})
 
-MAX_PATH_BYTES = 1024
-MAX_SEGMENT_BYTES = 255
-MAX_IMAGE_BYTES = 256 * 1024 * 1024
 MAX_ANNOTATION_BYTES = 512 * 1024 * 1024
 MAX_LISTING_BYTES = 64 * 1024 * 1024
 """About a million rows: they are in memory at once, at some twenty times their size."""
 MAX_INLINE_BYTES = 16 * 1024
 """Annotation files up to here may come with their announcement."""
 MAX_ARCHIVE_BYTES = 4 * 1024 * 1024 * 1024
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def path_problem(path: str) -> str | None:
@@ -35,24 +30,6 @@ def path_problem(path: str) -> str | None:
         return problem
     if not (is_archive(path) or is_listing(path) or is_wanted(path) or is_ignored(path)):
         return f"{kind_of(path)!r} is not a kind of file that a dataset of images and annotations is made of: leave it out"
-    return None
-
-
-def name_problem(path: str) -> str | None:
-    """Why a path may not name a file of any kind, or None."""
-    segments = path.split("/")
-    if not path:
-        return "is empty"
-    if len(path.encode()) > MAX_PATH_BYTES or any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
-        return f"is too long: at most {MAX_PATH_BYTES} bytes, {MAX_SEGMENT_BYTES} between two '/'"
-    if _CONTROL.search(path):
-        return "holds a control character"
-    if "\\" in path:
-        return "holds a backslash: separate folders by '/'"
-    if path.startswith("/") or _DRIVE.match(path):
-        return "is absolute: give it relative to the source's folder"
-    if any(segment in ("", ".", "..") for segment in segments):
-        return "holds an empty, '.' or '..' segment"
     return None
 
 
@@ -74,11 +51,6 @@ def is_listing(path: str) -> bool:
 def is_wanted(path: str) -> bool:
     """True for images and annotations."""
     return is_image(path) or is_annotation(path)
-
-
-def is_image(path: str) -> bool:
-    """True when the name says that it is an image."""
-    return extension(path) in IMAGE_EXTENSIONS
 
 
 def is_annotation(path: str) -> bool:
@@ -104,8 +76,3 @@ def meant(files: Sequence[SourceFile]) -> list[SourceFile]:
     """Announced files without lists of objects that came beside others: many datasets have some .csv, and clients announce page by page."""
     others = [file for file in files if not is_listing(file.path)]
     return others or list(files)
-
-
-def extension(path: str) -> str:
-    """`.jpg` of `images/A.JPG`; empty without one."""
-    return splitext(path)[1].lower()

@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 
 import re2
 
-from splitrail_split.domain.datasets import Finding
 from splitrail_split.formats import Code, ParsedImage
 from splitrail_split.formats.image_names import is_plain
-from splitrail_split.versions.frames import SEQUENCE
+from splitrail_split.formats.model import SEQUENCE
+from splitrail_split.imports.domain import Finding
 
 PATTERNS = (r"^(.+)\.rf\.[0-9a-f]+$", r"^(.*[A-Za-z].*?)[^A-Za-z0-9]*[0-9]+$")
 """Copies that Roboflow augmented, by their original; names that end in a number, by what stands before it if that has a letter."""

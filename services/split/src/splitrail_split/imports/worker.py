@@ -4,24 +4,20 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
-import psycopg
-from minio.error import S3Error
-from psycopg_pool import PoolTimeout
 from splitrail_common import ids, log
 from splitrail_common.concurrency import ended
-from splitrail_common.errors import PlatformError
 from splitrail_common.server import Draining
 
-from splitrail_split.domain.datasets import Claim, ImportState, Report
+from splitrail_split.imports.domain import Claim, ImportState, Report
 from splitrail_split.imports.job import Importer
 from splitrail_split.imports.store import ImportStore, LeaseLostError
+from splitrail_split.storage.failures import STORES_FAILED
 
 _log = log.get(__name__)
 
 _POLL_SECONDS = 2.0
 _MAX_CLAIMS = 8
 _BACKOFF = timedelta(seconds=10)
-STORES_FAILED = (PlatformError, psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, S3Error, OSError)
 
 
 class ImportQueue:

@@ -1,199 +1,111 @@
-"""What a split is worth: counts per class and split, how far from the ideal, and what could not be met."""
+"""The certificate of a split: its balance, what it lets leak, and in words what could not be reconciled. Pure."""
 
-from __future__ import annotations
-
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from splitrail_common.annotations import LabelState
 from splitrail_common.text import counted
 
-from splitrail_split.domain.datasets import PART_NAMES
-from splitrail_split.splits.algorithm.stratify import SPLITS, TRAIN, ratio_shares, split_sizes
+from splitrail_split.domain.arrays import Array
+from splitrail_split.domain.parts import PARTS
+from splitrail_split.splits.balance import Balance, half_width
+from splitrail_split.splits.domain import Certificate, ClassBalance, ClassPart, PartSummary
+from splitrail_split.splits.leaks import Leaks
+
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Deviation:
-    """How far one class in one split is from its ideal: images (signed), and the same as a fraction of the class' images."""
+class Placement:
+    """A split vector (N,) and what it came of.
 
-    class_id: int
-    split: int
-    images: float
-    fraction: float
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """Counts and deviations of one split revision. Columns of the (classes, 3) arrays are train, val, test; the arrays are read-only."""
-
-    sizes: tuple[int, int, int]
-    wanted_sizes: tuple[int, int, int]
-    images: npt.NDArray[np.int64]
-    """(classes, 3): images that hold the class."""
-    boxes: npt.NDArray[np.int64]
-    """(classes, 3): objects of the class."""
-    ideal: npt.NDArray[np.float64]
-    """(classes, 3): the class' images times the ratio."""
-    background: tuple[int, int, int]
-    """Images without any object."""
-    max_deviation_images: float
-    max_deviation_fraction: float
-    worst: Deviation | None
-    """The class and split with the largest fraction; None without labelled images."""
-    empty_cells: tuple[tuple[int, int], ...]
-    """(class, split) where a class that has images has none in a split with a ratio above 0."""
-    random_max_deviation_images: float
-    """What one random split of the same sizes gives, for comparison."""
-    random_max_deviation_fraction: float
-    random_empty_cells: int
-    unmet: tuple[str, ...]
-    """One sentence for each wish that could not be met; empty when all were."""
-
-
-def certify(
-    splits: npt.NDArray[np.uint8],
-    indptr: npt.NDArray[np.integer],
-    class_ids: npt.NDArray[np.integer],
-    *,
-    n_classes: int,
-    ratios: Sequence[float],
-    keys: npt.NDArray[np.uint64],
-    class_names: Sequence[str] | None = None,
-) -> Certificate:
-    """Judge a split vector (N,) of TRAIN, VAL, TEST over images whose objects' classes are class_ids[indptr[i]:indptr[i + 1]].
-
-    Other values of the vector (0: in no split) are left out of everything. keys (N,): see `stratify.seeded_keys`; they draw the random split to
-    compare with. Names, when given, are used in sentences. Raises ValueError as `stratify.ratio_shares` does.
+    units (N,): the group of each image. fixed (N,): the part that the base or a pin gave, 0 for none; None when there was neither. findings: what
+    collecting all this has shown, in words.
     """
-    ratio_shares(ratios)
-    ratio = np.array(ratios, dtype=np.float64)
-    column = splits.astype(np.int64) - TRAIN
-    kept = (column >= 0) & (column < SPLITS)
-    lengths = np.diff(indptr)
-    image, classes = _distinct_labels(lengths, class_ids, n_classes)
-    boxes = _count(np.repeat(column, lengths), class_ids.astype(np.int64), n_classes, np.repeat(kept, lengths))
-    images = _count(column[image], classes, n_classes, kept[image])
-    sizes = np.bincount(column[kept], minlength=SPLITS)
-    ideal = images.sum(axis=1, keepdims=True) * ratio
-    background = np.bincount(column[kept & (lengths == 0)], minlength=SPLITS)
-    wanted = split_sizes(int(sizes.sum()), ratios)
-    drawn = _drawn(keys, kept, sizes)
-    drawn_images = _count(drawn[image], classes, n_classes, kept[image])
-    empty = _empty_cells(images, ratio)
-    worst = _worst(images, ideal)
-    random_worst = _worst(drawn_images, ideal)
-    for array in (images, boxes, ideal):
-        array.flags.writeable = False
+
+    vector: npt.NDArray[np.uint8]
+    label_state: Array
+    units: npt.NDArray[np.int64]
+    fixed: npt.NDArray[np.uint8] | None
+    findings: Sequence[str]
+
+
+def certificate(made: Balance, class_names: Sequence[str], ratios: Sequence[float], leaks: Leaks, placement: Placement) -> Certificate:
+    """What a split achieves."""
+    objects = made.boxes.sum(axis=0)
+    grouped, parted = parted_units(placement.units, placement.vector)
+    fixed = placement.fixed
     return Certificate(
-        sizes=_three(sizes),
-        wanted_sizes=_three(wanted),
-        images=images,
-        boxes=boxes,
-        ideal=ideal,
-        background=_three(background),
-        max_deviation_images=float(np.abs(images - ideal).max(initial=0)),
-        max_deviation_fraction=abs(worst.fraction) if worst else 0.0,
-        worst=worst,
-        empty_cells=empty,
-        random_max_deviation_images=float(np.abs(drawn_images - ideal).max(initial=0)),
-        random_max_deviation_fraction=abs(random_worst.fraction) if random_worst else 0.0,
-        random_empty_cells=len(_empty_cells(drawn_images, ratio)),
-        unmet=tuple(_unmet(_three(sizes), _three(wanted), images, ratio, class_names)),
+        parts=tuple(
+            PartSummary(part, made.sizes[column], int(objects[column]), made.background[column], made.wanted_sizes[column])
+            for column, part in enumerate(PARTS.values())
+        ),
+        classes=tuple(ClassBalance(name, _class_parts(made, row, ratios)) for row, name in enumerate(class_names)),
+        worst_class=class_names[made.worst.class_id] if made.worst else "",
+        max_deviation=made.max_deviation_fraction,
+        random_max_deviation=made.random_max_deviation_fraction,
+        max_deviation_images=made.max_deviation_images,
+        empty_cells=len(made.empty_cells),
+        random_empty_cells=made.random_empty_cells,
+        duplicate_pairs=leaks.duplicate_pairs,
+        near_duplicate_pairs=tuple(leaks.near_pairs),
+        neighbour_frame_pairs=leaks.parted_frame_pairs,
+        frame_pairs=leaks.frame_pairs,
+        group_count=grouped,
+        parted_groups=len(parted),
+        kept_images=0 if fixed is None else int(np.count_nonzero(fixed[placement.vector > 0])),
+        findings=(*made.unmet, *_findings(placement, parted, leaks)),
     )
 
 
-def half_width(objects: int) -> float:
-    """Half the width of the 95 % interval of a proportion of so many objects at worst, 1.96 * sqrt(1/4 / n) (Wald); 0 without any."""
-    return 0.98 / math.sqrt(objects) if objects else 0.0
+def _class_parts(made: Balance, row: int, ratios: Sequence[float]) -> tuple[ClassPart, ...]:
+    total = int(made.images[row].sum())
+    return tuple(
+        ClassPart(
+            part=part,
+            images=int(made.images[row, column]),
+            objects=int(made.boxes[row, column]),
+            ideal_images=float(made.ideal[row, column]),
+            deviation=abs(int(made.images[row, column]) / total - ratios[column]) if total else 0.0,
+            expected_half_width=half_width(int(made.boxes[row, column])),
+        )
+        for column, part in enumerate(PARTS.values())
+    )
 
 
-def _three(values: Sequence[int] | npt.NDArray[np.integer]) -> tuple[int, int, int]:
-    train, val, test = (int(value) for value in values)
-    return train, val, test
+def parted_units(units: npt.NDArray[np.int64], vector: npt.NDArray[np.uint8]) -> tuple[int, npt.NDArray[np.int64]]:
+    """How many units have two images or more in parts, and those of them that lie in several parts."""
+    placed = vector > 0
+    n = int(units.max(initial=-1)) + 1
+    images = np.bincount(units[placed], minlength=n)
+    low, high = np.full(n, 255, dtype=np.uint8), np.zeros(n, dtype=np.uint8)
+    np.minimum.at(low, units[placed], vector[placed])
+    np.maximum.at(high, units[placed], vector[placed])
+    return int(np.count_nonzero(images > 1)), np.flatnonzero((images > 1) & (low != high))
 
 
-def _drawn(keys: npt.NDArray[np.uint64], kept: npt.NDArray[np.bool_], sizes: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """(N,) a column by chance, -1 for what is not kept: those with the smallest keys are in the first, and so on, as many as `sizes` says."""
-    drawn = np.full(len(keys), -1)
-    rows = np.flatnonzero(kept)
-    ends = np.cumsum(sizes)
-    inner = [int(end) for end in ends[:-1] if 0 < end < len(rows)]
-    rows = rows[np.argpartition(keys[rows], inner)] if inner else rows
-    for part, (size, end) in enumerate(zip(sizes, ends, strict=True)):
-        drawn[rows[end - size : end]] = part
-    return drawn
-
-
-def _distinct_labels(
-    lengths: npt.NDArray[np.integer], class_ids: npt.NDArray[np.integer], n_classes: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(image, class) of each class that an image holds, once each."""
-    pairs = np.repeat(np.arange(len(lengths)), lengths) * n_classes + class_ids
-    if pairs.size and np.any(pairs[1:] < pairs[:-1]):
-        pairs = np.sort(pairs)
-    pairs = pairs[np.concatenate([np.ones(min(1, pairs.size), bool), pairs[1:] != pairs[:-1]])]
-    image = pairs // max(1, n_classes)
-    return image, pairs - image * n_classes
-
-
-def _count(column: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], n_classes: int, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    cells = (classes * SPLITS + column)[kept]
-    return np.bincount(cells, minlength=n_classes * SPLITS).reshape(n_classes, SPLITS).astype(np.int64, copy=False)
-
-
-def _empty_cells(images: npt.NDArray[np.int64], ratio: npt.NDArray[np.float64]) -> tuple[tuple[int, int], ...]:
-    rows, columns = np.nonzero((images == 0) & (images.sum(axis=1, keepdims=True) > 0) & (ratio > 0))
-    return tuple((int(row), int(column) + TRAIN) for row, column in zip(rows, columns, strict=True))
-
-
-def _worst(images: npt.NDArray[np.int64], ideal: npt.NDArray[np.float64]) -> Deviation | None:
-    """The largest deviation as a fraction of the class' images; of equals, the class with the most images."""
-    totals = images.sum(axis=1)
-    if not totals.any():
-        return None
-    off = images - ideal
-    fraction = off / np.maximum(totals, 1)[:, None]
-    size = np.round(np.abs(fraction), 12)
-    rows, columns = np.nonzero(size == size.max())
-    best = int(np.argmax(totals[rows]))
-    row, column = int(rows[best]), int(columns[best])
-    return Deviation(row, column + TRAIN, float(off[row, column]), float(fraction[row, column]))
-
-
-def _unmet(
-    sizes: tuple[int, int, int],
-    wanted: tuple[int, int, int],
-    images: npt.NDArray[np.int64],
-    ratio: npt.NDArray[np.float64],
-    names: Sequence[str] | None,
-) -> list[str]:
-    """Wishes that were not met: sizes, classes absent from a split, and classes more than one image away from their share."""
-
-    def name(class_id: int) -> str:
-        return f"class {names[class_id]!r}" if names is not None else f"class {class_id}"
-
-    sentences = [
-        f"{PART_NAMES[s]} has {counted(sizes[s], 'image') if sizes[s] else 'NO images'} instead of {wanted[s]}:"
-        " groups, pins, the base, folds and the hash come before exact sizes"
-        for s in range(SPLITS)
-        if sizes[s] != wanted[s]
-    ]
-    sentences += [
-        f"{PART_NAMES[s]} is empty: {ratio[s]:g} of {counted(sum(sizes), 'image')} rounds to none"
-        for s in range(SPLITS)
-        if ratio[s] > 0 and not wanted[s]
-    ]
-    totals = images.sum(axis=1)
-    absent: dict[int, list[str]] = {}
-    for class_id, split in _empty_cells(images, ratio):
-        absent.setdefault(class_id, []).append(PART_NAMES[split - TRAIN])
-    for class_id, where in absent.items():
-        sentences.append(f"{name(class_id)} has {counted(int(totals[class_id]), 'image')} in all and none in {' and '.join(where)}")
-    ideal = totals[:, None] * ratio
-    off = images - ideal
-    for class_id, s in zip(*np.nonzero((np.abs(off) > 1 + 1e-9) & (images > 0)), strict=True):
-        held = f"{name(class_id)} has {counted(int(images[class_id, s]), 'image')} in {PART_NAMES[s]}"
-        sentences.append(f"{held}, {off[class_id, s]:+.1f} from its share of {ideal[class_id, s]:.1f}")
-    return sentences
+def _findings(placement: Placement, parted: npt.NDArray[np.int64], leaks: Leaks) -> list[str]:
+    """What could not be reconciled, and what a reader of the certificate should know, in words."""
+    found = list(placement.findings)
+    vector, fixed = placement.vector, placement.fixed
+    if unlabelled := int(np.count_nonzero(placement.label_state == LabelState.UNLABELLED)):
+        found.append(f"in no part of the split, for nobody has labelled them: {counted(unlabelled, 'image')}")
+    if fixed is not None and (lost := int(np.count_nonzero((fixed > 0) & (vector == 0)))):
+        found.append(f"of these, with a part by the base or a pin that they will not have again: {counted(lost, 'image')}")
+    for unit in parted[:_NAMED]:
+        ordinals = np.flatnonzero(placement.units == unit)
+        found.append(f"a group of {len(ordinals)} images (ordinal {ordinals[0]} among them) is in several parts, for its fixed images are")
+    if len(parted) > _NAMED:
+        found.append(f"in several parts too: {counted(len(parted) - _NAMED, 'group')} more")
+    sizes = np.bincount(vector, minlength=len(PARTS) + 1)[1:]
+    smallest = min((int(size) for size in sizes if size), default=0)
+    if leaks.largest_cluster > smallest:
+        found.append(
+            f"a cluster of near-duplicates holds {leaks.largest_cluster} images, more than the smallest part ({smallest}): single links chain"
+            " what need not be alike, so look at it before grouping by near-duplicates"
+        )
+    if leaks.duplicate_pairs:
+        found.append(f"in different parts, for they were fixed there: {counted(leaks.duplicate_pairs, 'pair')} of equal images")
+    return found

@@ -12,9 +12,10 @@ from splitrail_common.text import counted
 
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays
-from splitrail_split.domain.datasets import GroupBy, GroupKind, Revision, SplitParameters, Version
+from splitrail_split.domain.datasets import Version
 from splitrail_split.splits import leaks
 from splitrail_split.splits.algorithm import groups
+from splitrail_split.splits.domain import GroupBy, GroupKind, Revision, SplitParameters
 from splitrail_split.splits.revision import Inputs
 from splitrail_split.splits.store import SplitStore
 from splitrail_split.versions.near import Links
@@ -28,7 +29,7 @@ _CACHE_BYTES = 32 * 1024 * 1024
 
 
 class SplitInputs:
-    """Reads for `revision.make`."""
+    """Reads for `revision.make_revision`."""
 
     def __init__(self, store: SplitStore, columns: DatasetStore) -> None:
         self._store = store
@@ -111,7 +112,7 @@ class SplitInputs:
             raise not_found("split", base_split_id)
         if base.dataset_id != version.dataset_id:
             raise invalid(Violation("parameters.base_split_id", f"{base.reference} is a split of another dataset than {version.reference}"))
-        vector = await self._columns.vector(base_split_id)
+        vector = await self._store.vector(base_split_id)
         theirs = await self._columns.array(base.version_id, arrays.CONTENT)
 
         def match() -> tuple[npt.NDArray[np.uint8], int]:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitrail_split.domain.arrays import Array
-from splitrail_split.domain.datasets import PARTS
+from splitrail_split.domain.parts import PARTS
 from splitrail_split.splits.algorithm import groups
 from splitrail_split.versions.near import MAX_DISTANCE, Links
 

@@ -6,20 +6,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from splitrail_common import ids
 from splitrail_common.annotations import LabelState
-from splitrail_common.text import counted
 
-from splitrail_split.datasets import convert
 from splitrail_split.domain import arrays, digest
-from splitrail_split.domain.datasets import PARTS, Method, SplitParameters
+from splitrail_split.domain.parts import PARTS
 from splitrail_split.splits.algorithm import groups, stratify
-from splitrail_split.splits.certificate import certify
-from splitrail_split.splits.leaks import Leaks, find_leaks
-from splitrail_split.splits.store import NewRevision
+from splitrail_split.splits.balance import measure
+from splitrail_split.splits.certificate import Placement, certificate
+from splitrail_split.splits.domain import MadeRevision, Method, SplitParameters
+from splitrail_split.splits.leaks import find_leaks
 from splitrail_split.versions.near import Links
-
-_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ def assign(inputs: Inputs, parameters: SplitParameters) -> npt.NDArray[np.uint8]
     return vector
 
 
-def make_revision(inputs: Inputs, parameters: SplitParameters, request_id: str = "", vector: npt.NDArray[np.uint8] | None = None) -> NewRevision:
+def make_revision(inputs: Inputs, parameters: SplitParameters, vector: npt.NDArray[np.uint8] | None = None) -> MadeRevision:
     """Assigns (or takes the vector that is given), judges and digests."""
     if vector is None:
         vector = assign(inputs, parameters)
@@ -74,61 +70,20 @@ def make_revision(inputs: Inputs, parameters: SplitParameters, request_id: str =
     with ThreadPoolExecutor(len(PARTS)) as pool:
         digests = [pool.submit(_part_digest, inputs, vector == number) for number in PARTS.values()]
         keys = stratify.seeded_keys(inputs.content.astype(np.uint8, copy=False), parameters.seed)
-        made = certify(vector, labels.indptr, labels.class_ids, n_classes=len(names), ratios=parameters.ratios, class_names=names, keys=keys)
+        balance = measure(vector, labels.indptr, labels.class_ids, n_classes=len(names), ratios=parameters.ratios, class_names=names, keys=keys)
         leaks = find_leaks(vector, inputs.content, inputs.links, inputs.next_frame)
-        kept = 0 if inputs.fixed is None else int(np.count_nonzero(inputs.fixed[vector > 0]))
-        units = groups.join(len(vector), inputs.groups)
-        grouped, parted = parted_units(units, vector)
+        placement = Placement(vector, inputs.label_state, groups.join(len(vector), inputs.groups), inputs.fixed, inputs.findings)
+        certified = certificate(balance, names, parameters.ratios, leaks, placement)
         train, val, test = (one.result() for one in digests)
-    certificate = convert.certificate(made, names, parameters.ratios, leaks)
-    certificate.group_count, certificate.parted_groups, certificate.kept_images = grouped, len(parted), kept
-    certificate.findings.extend([*made.unmet, *_findings(inputs, units, parted, leaks, vector)])
-    return NewRevision(
-        split_id=ids.new_id(),
+    return MadeRevision(
         parameters=parameters,
         algorithm_version=str(stratify.ALGORITHM_VERSION),
-        vector=arrays.encode_vector(vector),
+        vector=vector,
         digest=digest.revision_digest(train, val, test, names),
-        part_digests=[train, val, test],
-        certificate=certificate.SerializeToString(deterministic=True),
-        request_id=request_id,
+        part_digests=(train, val, test),
+        certificate=certified,
     )
 
 
 def _part_digest(inputs: Inputs, mask: npt.NDArray[np.bool_]) -> str:
     return digest.part_digest(inputs.content[mask].astype(np.uint8, copy=False), inputs.annotation[mask].astype(np.uint8, copy=False))
-
-
-def parted_units(units: npt.NDArray[np.int64], vector: npt.NDArray[np.uint8]) -> tuple[int, npt.NDArray[np.int64]]:
-    """How many units have two images or more in parts, and those of them that lie in several parts."""
-    placed = vector > 0
-    n = int(units.max(initial=-1)) + 1
-    images = np.bincount(units[placed], minlength=n)
-    low, high = np.full(n, 255, dtype=np.uint8), np.zeros(n, dtype=np.uint8)
-    np.minimum.at(low, units[placed], vector[placed])
-    np.maximum.at(high, units[placed], vector[placed])
-    return int(np.count_nonzero(images > 1)), np.flatnonzero((images > 1) & (low != high))
-
-
-def _findings(inputs: Inputs, units: npt.NDArray[np.int64], parted: npt.NDArray[np.int64], leaks: Leaks, vector: npt.NDArray[np.uint8]) -> list[str]:
-    """What could not be reconciled, and what a reader of the certificate should know, in words."""
-    found = list(inputs.findings)
-    if unlabelled := int(np.count_nonzero(inputs.label_state == LabelState.UNLABELLED)):
-        found.append(f"in no part of the split, for nobody has labelled them: {counted(unlabelled, 'image')}")
-    if inputs.fixed is not None and (lost := int(np.count_nonzero((inputs.fixed > 0) & (vector == 0)))):
-        found.append(f"of these, with a part by the base or a pin that they will not have again: {counted(lost, 'image')}")
-    for unit in parted[:_NAMED]:
-        ordinals = np.flatnonzero(units == unit)
-        found.append(f"a group of {len(ordinals)} images (ordinal {ordinals[0]} among them) is in several parts, for its fixed images are")
-    if len(parted) > _NAMED:
-        found.append(f"in several parts too: {counted(len(parted) - _NAMED, 'group')} more")
-    sizes = np.bincount(vector, minlength=4)[1:]
-    smallest = min((int(size) for size in sizes if size), default=0)
-    if leaks.largest_cluster > smallest:
-        found.append(
-            f"a cluster of near-duplicates holds {leaks.largest_cluster} images, more than the smallest part ({smallest}): single links chain"
-            " what need not be alike, so look at it before grouping by near-duplicates"
-        )
-    if leaks.duplicate_pairs:
-        found.append(f"in different parts, for they were fixed there: {counted(leaks.duplicate_pairs, 'pair')} of equal images")
-    return found

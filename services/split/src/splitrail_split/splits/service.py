@@ -1,62 +1,37 @@
-"""Use cases of split revisions: make, find, pin, delete, compare by content, and what pods stage of them."""
+"""Use cases of split revisions: make, find, pin, delete, compare by content."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 
-import grpc
 import numpy as np
 import numpy.typing as npt
-from splitrail.split.v1 import split_service_pb2
 from splitrail_common.access import Scope
-from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition
-from splitrail_common.objects import ObjectStore
-from splitrail_common.tokens import Caller
+from splitrail_common.errors import Reason, Violation, invalid, not_found, precondition
 
-from splitrail_split.datasets import convert
-from splitrail_split.datasets.service import Datasets, require_committed, split_missing
+from splitrail_split.contents.urls import SHOWN_LIFETIME, AssetUrls
+from splitrail_split.datasets.conditions import require_committed, split_missing
+from splitrail_split.datasets.service import Datasets
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays
-from splitrail_split.domain.datasets import PART_NAMES, PARTS, Asset, Comparison, Revision, SplitParameters, Version, asset_key
+from splitrail_split.domain.datasets import Version
+from splitrail_split.domain.pages import Page
+from splitrail_split.domain.parts import PARTS
 from splitrail_split.splits import leaks
 from splitrail_split.splits.algorithm.stratify import SPLITS
+from splitrail_split.splits.domain import Leak, LeakedAsset, MadeRevision, MovedAsset, Overlap, Revision, SplitComparison, SplitParameters
 from splitrail_split.splits.inputs import SplitInputs
 from splitrail_split.splits.revision import make_revision
-from splitrail_split.splits.store import NewRevision, RequestUsedError, SplitStore
-
-MANIFEST_URL_LIFETIME = timedelta(hours=1)
-_MANIFEST_ROWS = 500
-_MANIFEST_BYTES = 512 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """Images of an evaluated part, and how many of them were trained on."""
-
-    images: int
-    overlap: int
-
-
-@dataclass(frozen=True, slots=True)
-class LeakPage:
-    """Pairs of images in different parts with their distances; `more` when others follow."""
-
-    project_id: str
-    pairs: list[tuple[Asset, Asset, int]]
-    vector: npt.NDArray[np.uint8]
-    more: bool
+from splitrail_split.splits.store import RequestUsedError, SplitStore
 
 
 class Splits:
     """What callers do with split revisions."""
 
-    def __init__(self, store: SplitStore, dataset_store: DatasetStore, datasets: Datasets, objects: ObjectStore) -> None:
+    def __init__(self, store: SplitStore, dataset_store: DatasetStore, datasets: Datasets, inputs: SplitInputs, urls: AssetUrls) -> None:
         self._store = store
-        self._columns_of = dataset_store
+        self._columns = dataset_store
         self._datasets = datasets
-        self._objects = objects
-        self._inputs = SplitInputs(store, dataset_store)
+        self._inputs = inputs
+        self._urls = urls
 
     async def create(
         self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters, request_id: str, *, keep_current: bool
@@ -68,28 +43,28 @@ class Splits:
         version = await self._datasets.version(scope, dataset_id, version_id)
         if earlier := await self._earlier(scope, version, parameters, request_id):
             return earlier
-        new = await self._make(scope, version, parameters, request_id)
+        made = await self._make(scope, version, parameters)
         try:
-            await self._store.add(version, new, keep_current=keep_current)
+            split_id = await self._store.add(version.version_id, made, request_id=request_id, keep_current=keep_current)
         except RequestUsedError:
             if earlier := await self._earlier(scope, version, parameters, request_id):
                 return earlier
             raise not_found("split", request_id) from None
-        return await self.get(scope, new.split_id)
+        return await self.get(scope, split_id)
 
-    async def preview(self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters) -> tuple[Version, NewRevision]:
+    async def preview(self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters) -> tuple[Version, MadeRevision]:
         """What `create` would store. Raises as it does."""
         version = await self._datasets.version(scope, dataset_id, version_id)
-        return version, await self._make(scope, version, parameters, "")
+        return version, await self._make(scope, version, parameters)
 
-    async def _make(self, scope: Scope, version: Version, parameters: SplitParameters, request_id: str) -> NewRevision:
+    async def _make(self, scope: Scope, version: Version, parameters: SplitParameters) -> MadeRevision:
         require_committed(version)
         if version.unlabelled_count == version.image_count:
             raise precondition(
                 Reason.ERROR_REASON_SPLIT_EMPTY, f"nobody has labelled an image of {version.reference}: there is nothing to split", field="version_id"
             )
         inputs = await self._inputs.load(scope, version, parameters)
-        return await asyncio.to_thread(make_revision, inputs, parameters, request_id)
+        return await asyncio.to_thread(make_revision, inputs, parameters)
 
     async def _earlier(self, scope: Scope, version: Version, parameters: SplitParameters, request_id: str) -> Revision | None:
         split_id = await self._store.find_by_request(version.project_id, request_id) if request_id else None
@@ -114,10 +89,10 @@ class Splits:
             raise split_missing(version)
         return await self.get(scope, version.current_split_id)
 
-    async def of_version(self, scope: Scope, dataset_id: str, version_id: str, before: int | None, limit: int) -> list[Revision]:
-        """Newest first; up to `limit`. Raises NOT_FOUND for the version."""
+    async def of_version(self, scope: Scope, dataset_id: str, version_id: str, before: int | None, limit: int) -> Page[Revision]:
+        """Newest first. Raises NOT_FOUND for the version."""
         await self._datasets.version(scope, dataset_id, version_id)
-        return await self._store.of_version(version_id, before=before, limit=limit)
+        return Page.of(await self._store.of_version(version_id, before=before, limit=limit + 1), limit)
 
     async def delete(self, scope: Scope, split_id: str) -> None:
         """Raises NOT_FOUND, FAILED_PRECONDITION (PINNED)."""
@@ -135,10 +110,10 @@ class Splits:
     async def contamination(self, scope: Scope, split_id: str, part: int, trained_split_id: str) -> Overlap:
         """How much of a revision's part another revision's train and val hold, by content. Raises NOT_FOUND."""
         evaluated, trained = await self.get(scope, split_id), await self.get(scope, trained_split_id)
-        vector = await self._columns_of.vector(split_id)
-        content = await self._columns_of.array(evaluated.version_id, arrays.CONTENT)
-        trained_vector = await self._columns_of.vector(trained_split_id)
-        trained_content = await self._columns_of.array(trained.version_id, arrays.CONTENT)
+        vector = await self._store.vector(split_id)
+        content = await self._columns.array(evaluated.version_id, arrays.CONTENT)
+        trained_vector = await self._store.vector(trained_split_id)
+        trained_content = await self._columns.array(trained.version_id, arrays.CONTENT)
 
         def count() -> Overlap:
             judged = content[vector == part]
@@ -147,12 +122,12 @@ class Splits:
 
         return await asyncio.to_thread(count)
 
-    async def compare(self, scope: Scope, split_id: str, before_split_id: str, after: int, limit: int) -> Comparison:
+    async def compare(self, scope: Scope, split_id: str, before_split_id: str, after: int, limit: int) -> SplitComparison:
         """What of `before_split_id` is elsewhere in `split_id`, by content; images from ordinal `after` on, up to `limit`. Raises NOT_FOUND."""
         now, before = await self.get(scope, split_id), await self.get(scope, before_split_id)
-        vector, earlier = await self._columns_of.vector(split_id), await self._columns_of.vector(before_split_id)
-        content = await self._columns_of.array(now.version_id, arrays.CONTENT)
-        content_before = await self._columns_of.array(before.version_id, arrays.CONTENT)
+        vector, earlier = await self._store.vector(split_id), await self._store.vector(before_split_id)
+        content = await self._columns.array(now.version_id, arrays.CONTENT)
+        content_before = await self._columns.array(before.version_id, arrays.CONTENT)
 
         def match() -> tuple[npt.NDArray[np.uint8], dict[tuple[int, int], int]]:
             row = arrays.find(content, content_before)
@@ -170,67 +145,20 @@ class Splits:
         was, moves = await asyncio.to_thread(match)
         moved = np.flatnonzero(was != vector)
         page = moved[np.searchsorted(moved, after, side="right") :][: limit + 1]
-        assets = await self._columns_of.get_assets(now.version_id, page[:limit], annotations=False)
-        ordinals = [asset.ordinal for asset in assets]
-        return Comparison(moves, assets, was[ordinals].tolist(), vector[ordinals].tolist(), len(page) > limit)
+        assets = await self._columns.get_assets(now.version_id, page[:limit], annotations=False)
+        moved_assets = [MovedAsset(asset, int(was[asset.ordinal]), int(vector[asset.ordinal])) for asset in assets]
+        return SplitComparison(moves, moved_assets, len(page) > limit)
 
-    async def leaks(self, scope: Scope, split_id: str, max_distance: int, after: int, limit: int) -> LeakPage:
+    async def leaks(self, scope: Scope, split_id: str, max_distance: int, after: int, limit: int) -> Page[Leak]:
         """Near-duplicates in different parts, closest first, from number `after` on. Raises NOT_FOUND."""
         found = await self.get(scope, split_id)
-        vector = await self._columns_of.vector(split_id)
+        vector = await self._store.vector(split_id)
         links = (await self._inputs.links(found.version_id)).within(max_distance)
         crossing = np.flatnonzero(leaks.crossing(vector, links.first, links.second))
         page = crossing[after : after + limit]
         ordinals = np.unique(np.concatenate([links.first[page], links.second[page]]))
-        assets = {asset.ordinal: asset for asset in await self._columns_of.get_assets(found.version_id, ordinals, annotations=False)}
+        found_assets = await self._columns.get_assets(found.version_id, ordinals, annotations=False)
+        urls = await self._urls.sign(found.project_id, [asset.sha256 for asset in found_assets], SHOWN_LIFETIME)
+        shown = {asset.ordinal: LeakedAsset(asset, int(vector[asset.ordinal]), url) for asset, url in zip(found_assets, urls, strict=True)}
         rows = zip(links.first[page].tolist(), links.second[page].tolist(), links.distance[page].tolist(), strict=True)
-        pairs = [(assets[first], assets[second], distance) for first, second, distance in rows]
-        return LeakPage(found.project_id, pairs, vector, len(crossing) > after + limit)
-
-    async def manifest(
-        self, caller: Caller, scope: Scope, split_id: str, parts: Sequence[int], after: int
-    ) -> AsyncIterator[split_service_pb2.StreamManifestResponse]:
-        """Images of these parts with ordinals above `after`, then the end. Raises NOT_FOUND, PERMISSION_DENIED for what the attempt may not see."""
-        _allow(caller, split_id, parts)
-        revision = await self.get(scope, split_id)
-        version = await self._datasets.version(scope, revision.dataset_id, revision.version_id)
-        vector = await self._columns_of.vector(split_id)
-        wanted = np.flatnonzero(np.isin(vector, parts))
-        rest = wanted[np.searchsorted(wanted, after, side="right") :]
-        for start in range(0, len(rest), _MANIFEST_ROWS):
-            assets = await self._columns_of.get_assets(version.version_id, rest[start : start + _MANIFEST_ROWS], annotations=True)
-            for message in await asyncio.to_thread(self._messages, revision.project_id, assets, vector):
-                yield message
-        digests = [one if PARTS[name] in parts else "" for name, one in zip(PART_NAMES, revision.part_digests, strict=True)]
-        end = split_service_pb2.ManifestEnd(class_names=version.class_names, image_count=len(wanted), part_digests=convert.part_digests(digests))
-        yield split_service_pb2.StreamManifestResponse(end=end)
-
-    def _messages(self, project_id: str, assets: Sequence[Asset], vector: npt.NDArray[np.uint8]) -> list[split_service_pb2.StreamManifestResponse]:
-        """Entries with signed URLs, in messages of bounded size."""
-        messages = [split_service_pb2.StreamManifestResponse()]
-        held = 0
-        for asset in assets:
-            url = self._objects.download_url(asset_key(project_id, asset.sha256), MANIFEST_URL_LIFETIME)
-            entry = convert.manifest_entry(asset, int(vector[asset.ordinal]), url)
-            size = entry.ByteSize()
-            if held and held + size > _MANIFEST_BYTES:
-                messages.append(split_service_pb2.StreamManifestResponse())
-                held = 0
-            messages[-1].entries.append(entry)
-            held += size
-        return messages
-
-
-def _allow(caller: Caller, split_id: str, parts: Sequence[int]) -> None:
-    """Raises PERMISSION_DENIED unless the attempt's token names this revision and every one of these parts."""
-    names = [PART_NAMES[part - 1] for part in parts]
-    refused = [name for name in names if name not in caller.splits]
-    if caller.split_id == split_id and not refused:
-        return
-    message = f"this attempt may not read {' and '.join(refused)}" if caller.split_id == split_id else "this attempt may read another split only"
-    raise PlatformError(
-        grpc.StatusCode.PERMISSION_DENIED,
-        Reason.ERROR_REASON_ROLE_MISSING,
-        message,
-        metadata={"required": f"an attempt's token for {', '.join(names)} of {split_id}"},
-    )
+        return Page([Leak(shown[first], shown[second], distance) for first, second, distance in rows], len(crossing) > after + limit)

@@ -1,30 +1,22 @@
 """Split revisions and their pins in Postgres."""
 
-from dataclasses import dataclass
+import asyncio
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psycopg
 from psycopg.types.json import Jsonb
+from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection
+from splitrail_common.database import Connection, Pool
 from splitrail_common.errors import not_found
 
-from splitrail_split.datasets.store import Row, Tables
-from splitrail_split.domain.datasets import Revision, SplitParameters, Version
-
-
-@dataclass(frozen=True, slots=True)
-class NewRevision:
-    """What is stored of a revision when it is made; the store numbers it."""
-
-    split_id: str
-    parameters: SplitParameters
-    algorithm_version: str
-    vector: bytes
-    digest: str
-    part_digests: list[str]
-    certificate: bytes
-    request_id: str
+from splitrail_split.datasets.store import DatasetStore
+from splitrail_split.domain import arrays
+from splitrail_split.splits import convert
+from splitrail_split.splits.domain import MadeRevision, Revision, SplitParameters
+from splitrail_split.storage.tables import Row, Tables
 
 
 class RequestUsedError(Exception):
@@ -34,8 +26,10 @@ class RequestUsedError(Exception):
 class SplitStore:
     """What is stored of split revisions."""
 
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
+    def __init__(self, pool: Pool, datasets: DatasetStore, cache: arrays.ArrayCache) -> None:
+        self._tables = Tables(pool, "splitrail_split.splits")
+        self._datasets = datasets
+        self._cache = cache
 
     async def get(self, scope: Scope, split_id: str) -> Revision | None:
         """By id."""
@@ -57,38 +51,55 @@ class SplitStore:
         parameters = {"version_id": version_id, "before": before, "limit": limit}
         return [_revision(row) for row in await self._tables.rows("list_splits", parameters)]
 
-    async def add(self, version: Version, new: NewRevision, *, keep_current: bool) -> None:
-        """Stores a revision under the next number and makes it the current one, unless there is one to keep. Raises RequestUsedError."""
+    async def vector(self, split_id: str) -> npt.NDArray[np.uint8]:
+        """The split vector of a revision; read-only. Raises NOT_FOUND when it was deleted meanwhile."""
+
+        async def load() -> arrays.Array:
+            row = await self._tables.one("get_vector", {"split_id": split_id})
+            if row is None:
+                raise not_found("split", split_id)
+            return arrays.decode_vector(row["vector"])
+
+        return (await self._cache.get(split_id, "vector", load)).astype(np.uint8, copy=False)
+
+    async def add(self, version_id: str, made: MadeRevision, *, request_id: str, keep_current: bool) -> str:
+        """Stores a revision under the next number and makes it the current one, unless there is one to keep; its id.
+
+        Raises RequestUsedError, NOT_FOUND when the version was deleted meanwhile.
+        """
         try:
             async with self._tables.pool.connection() as connection, connection.transaction():
-                await self.add_in(connection, version.version_id, new, keep_current=keep_current)
+                return await self.add_in(connection, version_id, made, request_id=request_id, keep_current=keep_current)
         except psycopg.errors.UniqueViolation as error:
             if error.diag.constraint_name == "split_request_unique":
                 raise RequestUsedError from error
             raise
 
-    async def add_in(self, connection: Connection, version_id: str, new: NewRevision, *, keep_current: bool) -> None:
+    async def add_in(self, connection: Connection, version_id: str, made: MadeRevision, *, request_id: str, keep_current: bool) -> str:
         """As `add`, within a transaction."""
+        vector = await asyncio.to_thread(arrays.encode_vector, made.vector)
         numbered = await self._tables.one_in(connection, "next_split_number", {"version_id": version_id})
         if numbered is None:
             raise not_found("version", version_id)
+        split_id = ids.new_id()
         values: dict[str, Any] = {
-            "split_id": new.split_id,
+            "split_id": split_id,
             "version_id": version_id,
             "dataset_id": numbered["dataset_id"],
             "project_id": numbered["project_id"],
             "number": numbered["latest_split"],
-            "request_id": new.request_id,
-            "parameters": Jsonb(new.parameters.to_json()),
-            "algorithm_version": new.algorithm_version,
-            "vector": new.vector,
-            "digest": new.digest,
-            "part_digests": new.part_digests,
-            "certificate": new.certificate,
+            "request_id": request_id,
+            "parameters": Jsonb(made.parameters.to_json()),
+            "algorithm_version": made.algorithm_version,
+            "vector": vector,
+            "digest": made.digest,
+            "part_digests": list(made.part_digests),
+            "certificate": convert.pack_certificate(made.certificate),
         }
         await self._tables.run_in(connection, "insert_split", values)
         if not (keep_current and numbered["current_split_id"]):
-            await self._tables.run_in(connection, "set_current_split", {"version_id": version_id, "split_id": new.split_id})
+            await self._tables.run_in(connection, "set_current_split", {"version_id": version_id, "split_id": split_id})
+        return split_id
 
     async def pin(self, scope: Scope, split_id: str, job_id: str) -> bool:
         """Marks a revision as used by a job; False when there is none."""
@@ -106,14 +117,16 @@ class SplitStore:
             locked = await self._tables.one_in(connection, "lock_split", named)
             if locked is None:
                 raise not_found("split", split_id)
-            pinned = await self._tables.one_in(connection, "pins_of_split", {"split_id": split_id})
+            pinned = await self._tables.one_in(connection, "pin_of_split", {"split_id": split_id})
             if pinned is not None:
                 return str(pinned["job_id"])
-            await self._tables.run_in(connection, "repoint_current_split", {"version_id": locked["version_id"], "split_id": split_id})
+            version_id = locked["version_id"]
+            await self._tables.run_in(connection, "repoint_current_split", {"version_id": version_id, "split_id": split_id})
             await self._tables.run_in(connection, "delete_split", {"split_id": split_id})
-            await self._tables.run_in(connection, "forget_requests_of_versions", {"version_ids": [locked["version_id"]]})
+            await self._datasets.forget_requests(connection, [version_id])
             return None
 
 
 def _revision(row: Row) -> Revision:
-    return Revision(**{**row, "parameters": SplitParameters.from_json(row["parameters"])})
+    parameters = SplitParameters.from_json(row["parameters"])
+    return Revision(**{**row, "parameters": parameters, "certificate": convert.unpack_certificate(row["certificate"])})

@@ -10,8 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-SEQUENCE = "sequence"
-"""Key of the metadata that names the video of an image."""
+from splitrail_split.formats.model import SEQUENCE
 
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})")
 

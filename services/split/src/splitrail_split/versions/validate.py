@@ -1,28 +1,26 @@
 """Rules of requests about drafts that need nothing but the request and the draft's classes: each breach becomes INVALID_ARGUMENT with its field."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, version_pb2, version_service_pb2
+from splitrail.split.v1 import dataset_pb2, version_pb2, version_service_pb2
 from splitrail_common.annotations import Annotation, AnnotationError, Kind, LabelState, box_from_yolo, overhang, pack
 from splitrail_common.errors import Violation, invalid
 
-from splitrail_split.datasets import validate
+from splitrail_split.contents.verify import MAX_IMAGE_BYTES
+from splitrail_split.datasets.validate import Problem, entry_problems, external_id_problem
 from splitrail_split.domain.datasets import KINDS, Task
+from splitrail_split.domain.paths import name_problem
 from splitrail_split.formats import shapes
 from splitrail_split.formats.boxes import CLIP_TOLERANCE, MAX_CLASSES
-from splitrail_split.imports import sources
-from splitrail_split.imports.sources import MAX_IMAGE_BYTES
+from splitrail_split.formats.images import is_image
+from splitrail_split.requests import fields
 from splitrail_split.versions.classes import Add, Change, Merge, Rename
 from splitrail_split.versions.drafts import UNANNOTATED, Draft, Upsert
 
 MAX_ASSETS = 1000
 MAX_OBJECTS = 10_000
-MAX_EXTERNAL_ID = 256
 MAX_CLASS_NAME = 256
-MAX_ENTRIES = 64
-MAX_KEY = 128
-MAX_VALUE = 1024
 
 _SHAPES = {"box": Kind.BOX, "polygon": Kind.POLYGON, "keypoints": Kind.KEYPOINTS, "oriented_box": Kind.OBB, None: Kind.CLASS}
 _SHAPE_NAMES = {kind: name or "no shape" for name, kind in _SHAPES.items()}
@@ -33,24 +31,6 @@ _VISIBILITIES = {
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
-Problem = tuple[str, str]
-"""(field, what is wrong with it)"""
-
-
-def new_dataset(request: dataset_service_pb2.CreateDatasetRequest) -> dict[str, object]:
-    """A dataset to make, by the names of its columns."""
-    wrong = [*_external_id_problem("external_id", request.external_id), *_entry_problems("labels", request.labels)]
-    if wrong:
-        raise invalid(*(Violation(*one) for one in wrong))
-    return {
-        "project_id": validate.project(request.project_id),
-        "name": validate.dataset_name(request.name, field="name"),
-        "task": validate.task(request.task),
-        "external_id": request.external_id,
-        "labels": dict(request.labels),
-        "request_id": validate.request_id(request.request_id),
-    }
-
 
 def contents(given: Sequence[version_pb2.AssetContent]) -> dict[bytes, int]:
     """Sizes by hash."""
@@ -58,8 +38,8 @@ def contents(given: Sequence[version_pb2.AssetContent]) -> dict[bytes, int]:
     wrong: list[Violation] = []
     sizes: dict[bytes, int] = {}
     for index, one in enumerate(given):
-        if not validate.SHA256.fullmatch(one.sha256):
-            wrong.append(Violation(f"contents[{index}].sha256", validate.NO_SHA256))
+        if not fields.SHA256.fullmatch(one.sha256):
+            wrong.append(Violation(f"contents[{index}].sha256", fields.NO_SHA256))
         elif sizes.setdefault(bytes.fromhex(one.sha256), one.size_bytes) != one.size_bytes:
             wrong.append(Violation(f"contents[{index}].size_bytes", "differs from an earlier entry of the same hash"))
         if not 0 < one.size_bytes <= MAX_IMAGE_BYTES:
@@ -128,7 +108,7 @@ def upserts(given: Sequence[version_pb2.AssetUpsert], draft: Draft) -> list[Upse
     wrong: list[Violation] = []
     for index, one in enumerate(given):
         annotations, problems = _annotations(one, draft)
-        problems = [*_identity_problems(one), *_entry_problems("metadata.entries", one.metadata.entries), *problems]
+        problems = [*_identity_problems(one), *entry_problems("metadata.entries", one.metadata.entries), *problems]
         wrong += [Violation(f"assets[{index}].{field}", why) for field, why in problems]
         if not problems:
             made.append(
@@ -159,34 +139,16 @@ def _count(field: str, number: int, at_most: int) -> None:
 
 
 def _identity_problems(one: version_pb2.AssetUpsert) -> list[Problem]:
-    found = _external_id_problem("external_id", one.external_id)
+    found = external_id_problem("external_id", one.external_id)
     if not one.external_id and not one.path:
         found.append(("external_id", "or path is needed to say which image is meant"))
     if one.path:
-        if problem := sources.path_problem(one.path):
+        if problem := name_problem(one.path):
             found.append(("path", f"{one.path[:200]!r} {problem}"))
-        elif not sources.is_image(one.path):
+        elif not is_image(one.path):
             found.append(("path", f"{one.path!r} is not called like an image"))
-    if one.sha256 and not validate.SHA256.fullmatch(one.sha256):
-        found.append(("sha256", validate.NO_SHA256))
-    return found
-
-
-def _external_id_problem(field: str, value: str) -> list[Problem]:
-    if len(value) > MAX_EXTERNAL_ID or "\0" in value:
-        return [(field, f"at most {MAX_EXTERNAL_ID} characters, none of them NUL")]
-    return []
-
-
-def _entry_problems(field: str, entries: Mapping[str, str]) -> list[Problem]:
-    if len(entries) > MAX_ENTRIES:
-        return [(field, f"at most {MAX_ENTRIES} entries, not {len(entries)}")]
-    found = []
-    for key, value in entries.items():
-        if not 0 < len(key) <= MAX_KEY or "\0" in key:
-            found.append((field, f"the key {key[:MAX_KEY]!r} must be 1 to {MAX_KEY} characters, none of them NUL"))
-        elif len(value) > MAX_VALUE or "\0" in value:
-            found.append((f"{field}[{key}]", f"at most {MAX_VALUE} characters, none of them NUL"))
+    if one.sha256 and not fields.SHA256.fullmatch(one.sha256):
+        found.append(("sha256", fields.NO_SHA256))
     return found
 
 
