@@ -24,7 +24,7 @@ async def test_an_import_survives_the_end_of_its_process(place, sources, serve_a
         await asyncio.wait_for(process.wait(), 20)
     async with serve_at(place, import_workers=0) as other:
         found = await other.call(other.imports.GetImport, import_service_pb2.GetImportRequest(import_id=opened.import_id))
-        state = getattr(found, "import").state
+        state = found.dataset_import.state
         assert state == (import_pb2.IMPORT_STATE_RUNNING if ending is signal.SIGKILL else import_pb2.IMPORT_STATE_QUEUED)
         assert 0 < len(place.assets()) < 300
         async with process_at(place, import_lease_seconds=3):
@@ -99,7 +99,7 @@ async def test_a_watch_ends_with_unavailable_when_the_service_stops(api):
     opened = await api.open()
     request = import_service_pb2.WatchImportRequest(import_id=opened.import_id)
     stream = api.imports.WatchImport(request, metadata=api.metadata)
-    assert getattr(await stream.read(), "import").state == import_pb2.IMPORT_STATE_OPEN
+    assert (await stream.read()).dataset_import.state == import_pb2.IMPORT_STATE_OPEN
     api.draining.event.set()
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await stream.read()

@@ -6,11 +6,11 @@ left between the two is found by the next walk, which goes by the bytes.
 
 import asyncio
 import re
-from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
 
 from splitrail_common import log
+from splitrail_common.background import keep_going
 from splitrail_common.objects import ObjectStore
 from splitrail_common.server import Draining
 
@@ -36,19 +36,13 @@ class Sweeper:
 
     async def run(self) -> None:
         """Works until the process ends or this is cancelled."""
-        while not self._draining.is_set:
-            if not await self._worked():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_POLL_SECONDS):
-                        await self._draining.event.wait()
+        # RuntimeError: objects that the object store does not remove.
+        retried = (*STORES_FAILED, RuntimeError)
+        await keep_going(self._step, name="sweeper", seconds=_POLL_SECONDS, draining=self._draining, retried=retried)
 
-    async def _worked(self) -> bool:
-        """One step; False when there is nothing to do, or no store answers."""
-        try:
-            return await self._unstage() or await self._sweep()
-        except (*STORES_FAILED, RuntimeError) as error:
-            _log.warning("nothing can be removed at the moment, will retry", error=str(error))
-            return False
+    async def _step(self) -> bool:
+        """False when there is nothing to do."""
+        return await self._unstage() or await self._sweep()
 
     async def _unstage(self) -> bool:
         project_id = await self._store.project_of_expired_hold()

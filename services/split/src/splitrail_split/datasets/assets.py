@@ -1,6 +1,6 @@
 """Use case: page through the images of a version, filtered by what they are, hold and belong to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from splitrail_split.datasets.splits import VersionSplits
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Asset, Version
+from splitrail_split.domain.pages import Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,11 @@ class ShownAsset:
 
 @dataclass(frozen=True, slots=True)
 class AssetPage:
-    """Some images of a version; `more` when others follow. split_id: the revision by which they have their parts; empty without one."""
+    """Some images of a version. split_id: the revision by which they have their parts; empty without one."""
 
     version_id: str
     split_id: str
-    assets: Sequence[ShownAsset]
-    more: bool
+    assets: Page[ShownAsset]
 
 
 class Assets:
@@ -97,7 +97,7 @@ class Assets:
             )
             for asset, url in zip(page, urls, strict=True)
         ]
-        return AssetPage(version.version_id, split_id, shown, len(found) > query.limit)
+        return AssetPage(version.version_id, split_id, Page(shown, len(found) > query.limit))
 
     async def _found(self, version: Version, query: AssetQuery, chosen: npt.NDArray[np.bool_] | None) -> list[Asset]:
         """One image more than the page holds, if there is one. chosen (N,): only these."""

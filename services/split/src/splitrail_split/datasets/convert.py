@@ -20,6 +20,7 @@ def dataset(found: Dataset) -> dataset_pb2.Dataset:
         labels=found.labels,
         create_time=timestamp(found.create_time),
         latest_version=found.latest_version,
+        etag=found.etag,
     )
 
 
@@ -59,7 +60,7 @@ def asset(found: Asset, part: int, url: str, group: int | None = None) -> datase
         height=found.height,
         size_bytes=found.size_bytes,
         label_state=dataset_pb2.LabelState.ValueType(found.label_state),
-        split=dataset_pb2.Split.ValueType(part),
+        part=dataset_pb2.Part.ValueType(part),
         annotations=[_annotation(one) for one in annotations.unpack(found.annotations)] if found.annotations is not None else (),
         url=url,
         external_id=found.external_id,

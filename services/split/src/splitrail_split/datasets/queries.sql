@@ -2,10 +2,6 @@
 -- A query that looks something up for a caller takes :scope, the projects in which the caller may act (NULL: all); the others take the id of what such a
 -- query has found. Arrays are cast where a query unnests them or tests them for NULL.
 
--- name: project_exists
--- A row for a project that was made.
-SELECT 1 AS found FROM project WHERE project_id = :project_id;
-
 -- name: get_dataset
 -- By id.
 SELECT * FROM dataset_row WHERE dataset_id = :dataset_id AND in_scope(project_id, :scope);
@@ -33,6 +29,15 @@ LIMIT :limit;
 -- For CreateDataset: fails when the name, the external_id or the request_id is taken.
 INSERT INTO dataset (dataset_id, project_id, name, task, external_id, labels, request_id)
 VALUES (:dataset_id, :project_id, :name, :task, :external_id, :labels, :request_id);
+
+-- name: lock_update
+-- Before a dataset is updated: how often that was done, and by which request the last time.
+SELECT update_count, update_request_id FROM dataset WHERE dataset_id = :dataset_id AND in_scope(project_id, :scope) FOR NO KEY UPDATE;
+
+-- name: update_dataset!
+-- Fails when the external_id is taken.
+UPDATE dataset SET external_id = :external_id, labels = :labels, update_count = update_count + 1, update_request_id = :request_id
+WHERE dataset_id = :dataset_id;
 
 -- name: ensure_dataset!
 -- For an import. Loses to another one that makes the same dataset: lock_dataset_by_name then finds that one.
@@ -89,6 +94,10 @@ SELECT * FROM version_row
 WHERE dataset_id = :dataset_id AND (:number = 0 OR number = :number)
 ORDER BY number DESC
 LIMIT 1;
+
+-- name: get_versions
+-- By ids that an import has been found with.
+SELECT * FROM version_row WHERE version_id = ANY(:version_ids::uuid[]);
 
 -- name: list_versions
 -- One page, newest first.

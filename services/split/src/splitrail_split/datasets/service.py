@@ -1,28 +1,29 @@
 """Use cases of datasets and their committed versions: make, find, list, resolve what people write, show an image small, delete."""
 
-import grpc
 from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition
+from splitrail_common.errors import PlatformError, Reason, Violation, already_exists, etag_mismatch, invalid, not_found, precondition
 
 from splitrail_split.contents.thumbnails import Thumbnails
 from splitrail_split.datasets.splits import VersionSplits
-from splitrail_split.datasets.store import DatasetStore, NewDataset, PinnedError, TakenError
+from splitrail_split.datasets.store import DatasetStore, DatasetUpdate, NewDataset, PinnedError, RequestUsedError, TakenError
 from splitrail_split.domain.datasets import Dataset, Version, parse_reference
 from splitrail_split.domain.pages import Page
+from splitrail_split.projects.service import Projects
 
 
 class Datasets:
     """What callers do with datasets and versions."""
 
-    def __init__(self, store: DatasetStore, splits: VersionSplits, thumbnails: Thumbnails) -> None:
+    def __init__(self, store: DatasetStore, projects: Projects, splits: VersionSplits, thumbnails: Thumbnails) -> None:
         self._store = store
+        self._projects = projects
         self._splits = splits
         self._thumbnails = thumbnails
 
     async def create(self, scope: Scope, new: NewDataset) -> Dataset:
         """A new dataset, or the one of the same request_id. Raises NOT_FOUND for the project, ALREADY_EXISTS, INVALID_ARGUMENT."""
-        await self.require_project(scope, new.project_id)
+        await self._projects.require_active(scope, new.project_id)
         if earlier := await self._made_by(scope, new):
             return earlier
         try:
@@ -31,7 +32,7 @@ class Datasets:
             # By the same request, perhaps, sent twice at once.
             if earlier := await self._made_by(scope, new):
                 return earlier
-            raise _taken(taken.field, str(getattr(new, taken.field))) from taken
+            raise already_exists("dataset", str(getattr(new, taken.field)), taken.field) from taken
         return await self.dataset(scope, dataset_id)
 
     async def _made_by(self, scope: Scope, new: NewDataset) -> Dataset | None:
@@ -44,12 +45,6 @@ class Datasets:
             raise invalid(Violation("request_id", f"was used for the dataset {found.name!r}: use a new one"))
         return found
 
-    async def require_project(self, scope: Scope, project_id: str) -> None:
-        """Raises NOT_FOUND for a project that was not made, or that the caller cannot see."""
-        scope.require(project_id)
-        if not await self._store.project_exists(project_id):
-            raise not_found("project", project_id)
-
     async def dataset(self, scope: Scope, dataset_id: str) -> Dataset:
         """By id. Raises NOT_FOUND."""
         found = await self._store.get_dataset(scope, dataset_id)
@@ -60,13 +55,36 @@ class Datasets:
     async def datasets(self, scope: Scope, *, project_id: str, name: str, external_id: str, before: str | None, limit: int) -> Page[Dataset]:
         """Newest first. Raises NOT_FOUND for a project that the caller cannot see."""
         if project_id:
-            scope.require(project_id)
+            await self._projects.get(scope, project_id)
         found = await self._store.list_datasets(scope, project_id=project_id, name=name, external_id=external_id, before=before, limit=limit + 1)
         return Page.of(found, limit)
 
-    async def delete(self, scope: Scope, dataset_id: str) -> None:
-        """Deletes a dataset with all that is in it. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED)."""
+    async def update(self, scope: Scope, dataset_id: str, update: DatasetUpdate) -> Dataset:
+        """The changed dataset.
+
+        Raises NOT_FOUND, ABORTED (ETAG_MISMATCH), ALREADY_EXISTS, FAILED_PRECONDITION (PROJECT_ARCHIVED), INVALID_ARGUMENT.
+        """
+        await self.require_active(scope, dataset_id)
+        try:
+            updated = await self._store.update_dataset(scope, dataset_id, update)
+        except TakenError as taken:
+            raise already_exists("dataset", str(getattr(update, taken.field)), taken.field) from taken
+        except RequestUsedError as error:
+            raise invalid(Violation("request_id", "was used for another update of this dataset: use a new one")) from error
         found = await self.dataset(scope, dataset_id)
+        if not updated:
+            raise etag_mismatch(found.etag)
+        return found
+
+    async def require_active(self, scope: Scope, dataset_id: str) -> Dataset:
+        """A dataset that can be changed. Raises NOT_FOUND, FAILED_PRECONDITION (PROJECT_ARCHIVED)."""
+        found = await self.dataset(scope, dataset_id)
+        await self._projects.require_active(scope, found.project_id)
+        return found
+
+    async def delete(self, scope: Scope, dataset_id: str) -> None:
+        """Deletes a dataset with all that is in it. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED, PROJECT_ARCHIVED)."""
+        found = await self.require_active(scope, dataset_id)
         try:
             await self._store.delete_dataset(scope, dataset_id)
         except PinnedError as pinned:
@@ -101,7 +119,7 @@ class Datasets:
         if wanted is None:
             shown = repr(reference[:100])
             raise invalid(Violation("reference", f"{shown} is none of: name, name@v3, name@v3#2 (version 3, split 2), or a version's id"))
-        scope.require(project_id)
+        await self._projects.get(scope, project_id)
         dataset = await self._store.find_dataset(scope, project_id, wanted.name)
         if dataset is None:
             raise not_found("dataset", wanted.name)
@@ -123,22 +141,12 @@ class Datasets:
         return await self._thumbnails.get(dataset.project_id, sha256)
 
     async def delete_version(self, scope: Scope, version: Version) -> None:
-        """Deletes a committed version with its splits. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED)."""
+        """Deletes a committed version with its splits. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED, PROJECT_ARCHIVED)."""
+        await self._projects.require_active(scope, version.project_id)
         try:
             await self._store.delete_version(scope, version)
         except PinnedError as pinned:
             raise _pinned(pinned, version.reference, "version_id") from pinned
-
-
-def _taken(field: str, value: str) -> PlatformError:
-    text = f"another dataset of the project has the {field} {value!r}"
-    return PlatformError(
-        grpc.StatusCode.ALREADY_EXISTS,
-        Reason.ERROR_REASON_ALREADY_EXISTS,
-        text,
-        metadata={"type": "dataset", "name": value},
-        violations=[Violation(field, text)],
-    )
 
 
 def _pinned(pinned: PinnedError, what: str, field: str) -> PlatformError:

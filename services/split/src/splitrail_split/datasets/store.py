@@ -11,14 +11,14 @@ import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection, Pool
+from splitrail_common.database import Connection, Pool, Row
 from splitrail_common.errors import not_found
 
 from splitrail_split.contents.store import ContentStore
 from splitrail_split.datasets.class_ids import stable_ids
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Asset, Dataset, Version, VersionState
-from splitrail_split.storage.tables import Row, Tables
+from splitrail_split.storage.tables import Tables
 
 _ASSET_TYPES = ("uuid", "int4", "bytea", "text", "int4", "int4", "int8", "text", "int2", "bytea", "text", "jsonb")
 _TAKEN = {"dataset_name_unique": "name", "dataset_external_unique": "external_id", "dataset_request_unique": "request_id"}
@@ -33,6 +33,16 @@ class NewDataset:
     task: int
     external_id: str
     labels: Mapping[str, str]
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetUpdate:
+    """What to change of a dataset; None: it stays. `etag` empty: whatever it is by now."""
+
+    external_id: str | None
+    labels: Mapping[str, str] | None
+    etag: str
     request_id: str
 
 
@@ -64,6 +74,10 @@ class TakenError(Exception):
         self.field = field
 
 
+class RequestUsedError(Exception):
+    """The request_id belongs to an update with other values."""
+
+
 class DatasetStore:
     """What is stored of datasets and versions."""
 
@@ -71,10 +85,6 @@ class DatasetStore:
         self._tables = Tables(pool, "splitrail_split.datasets")
         self._contents = contents
         self._cache = cache
-
-    async def project_exists(self, project_id: str) -> bool:
-        """True for a project that was made."""
-        return await self._tables.one("project_exists", {"project_id": project_id}) is not None
 
     async def get_dataset(self, scope: Scope, dataset_id: str) -> Dataset | None:
         """By id."""
@@ -120,6 +130,30 @@ class DatasetStore:
             raise TakenError(_TAKEN[error.diag.constraint_name or ""]) from error
         return str(values["dataset_id"])
 
+    async def update_dataset(self, scope: Scope, dataset_id: str, update: DatasetUpdate) -> bool:
+        """Changes a dataset; False when its etag is another one, though not by the same request. Raises NOT_FOUND, TakenError, RequestUsedError."""
+        named = {"dataset_id": dataset_id, "scope": scope.sql()}
+        try:
+            async with self._tables.pool.connection() as connection, connection.transaction():
+                last = await self._tables.one_in(connection, "lock_update", named)
+                row = await self._tables.one_in(connection, "get_dataset", named)
+                if last is None or row is None:
+                    raise not_found("dataset", dataset_id)
+                found = Dataset(**row)
+                external_id = found.external_id if update.external_id is None else update.external_id
+                labels = found.labels if update.labels is None else dict(update.labels)
+                if update.request_id and update.request_id == last["update_request_id"]:
+                    if (external_id, labels) != (found.external_id, found.labels):
+                        raise RequestUsedError
+                    return True
+                if update.etag not in ("", found.etag):
+                    return False
+                values = {"dataset_id": dataset_id, "external_id": external_id, "labels": Jsonb(labels), "request_id": update.request_id}
+                await self._tables.run_in(connection, "update_dataset", values)
+                return True
+        except psycopg.errors.UniqueViolation as error:
+            raise TakenError(_TAKEN[error.diag.constraint_name or ""]) from error
+
     async def ensure_dataset(self, connection: Connection, project_id: str, name: str, task: int) -> LockedDataset:
         """The dataset of this name, locked; made if need be, and made again if it is deleted in between."""
         named = {"project_id": project_id, "name": name}
@@ -156,6 +190,10 @@ class DatasetStore:
         """By number; 0: the newest."""
         row = await self._tables.one("find_version", {"dataset_id": dataset_id, "number": number})
         return _version(row) if row else None
+
+    async def get_versions(self, version_ids: Sequence[str]) -> dict[str, Version]:
+        """By ids, those that are there."""
+        return {row["version_id"]: _version(row) for row in await self._tables.rows("get_versions", {"version_ids": list(version_ids)})}
 
     async def newest_version(self, connection: Connection, dataset_id: str) -> Version | None:
         """The newest one, within a transaction."""

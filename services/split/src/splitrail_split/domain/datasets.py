@@ -45,6 +45,12 @@ class Dataset:
     labels: dict[str, str]
     create_time: datetime
     latest_version: int
+    update_count: int
+
+    @property
+    def etag(self) -> str:
+        """Changes with every update."""
+        return str(self.update_count)
 
 
 @dataclass(frozen=True, slots=True)

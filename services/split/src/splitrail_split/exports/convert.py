@@ -70,7 +70,12 @@ def _start(found: ExportStart) -> pb.ExportStart:
 
 
 def _file(found: File) -> pb.ExportFile:
-    return pb.ExportFile(path=found.path, sha256=found.sha256, size_bytes=found.size_bytes, url=found.url, data=found.data, more=found.more)
+    file = pb.ExportFile(path=found.path, sha256=found.sha256, size_bytes=found.size_bytes, more=found.more)
+    if found.data is None:
+        file.url = found.url
+    else:
+        file.data = found.data
+    return file
 
 
 def _end(found: ExportEnd) -> pb.ExportEnd:

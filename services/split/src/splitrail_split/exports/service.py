@@ -80,7 +80,7 @@ class Exports:
         tree = layout.tree_of(version.class_names, await self._store.labels(version.version_id)) if classify else None
         plan = await asyncio.to_thread(layout.plan, version, revision, vector, states, request, class_tree=tree)
         if missing := [PART_NAMES[part - 1] for part in request.parts if part not in plan.counts]:
-            raise _empty(f"{plan.reference} has no {' and no '.join(missing)} images", "splits", missing[0])
+            raise _empty(f"{plan.reference} has no {' and no '.join(missing)} images", "parts", missing[0])
         if not len(plan.chosen):
             raise _empty(f"nobody has labelled an image of {version.reference}: without include_unlabelled there is nothing to export", "version_id")
         return plan
@@ -169,5 +169,5 @@ def _end(plan: Plan) -> ExportEnd:
     )
 
 
-def _empty(message: str, field: str, split: str = "") -> PlatformError:
-    return precondition(Reason.ERROR_REASON_SPLIT_EMPTY, message, metadata={"split": split} if split else None, field=field)
+def _empty(message: str, field: str, part: str = "") -> PlatformError:
+    return precondition(Reason.ERROR_REASON_SPLIT_EMPTY, message, metadata={"part": part} if part else None, field=field)

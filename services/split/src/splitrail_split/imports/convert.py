@@ -5,9 +5,22 @@ from splitrail.split.v1 import import_pb2
 from splitrail_split.contents.convert import timestamp
 from splitrail_split.datasets.convert import version
 from splitrail_split.formats import Format
-from splitrail_split.imports.domain import Finding, ImportView
+from splitrail_split.imports.domain import Finding, ImportState, ImportView
 
 FORMATS = {format_: import_pb2.SourceFormat.Value(f"SOURCE_FORMAT_{format_.name}") for format_ in Format}
+
+
+_FORMAT_OF = {number: format_ for format_, number in FORMATS.items()}
+
+
+def source_format(value: import_pb2.SourceFormat.ValueType) -> Format | None:
+    """The format that a request names; None: to be detected."""
+    return _FORMAT_OF.get(value)
+
+
+def import_state(value: import_pb2.ImportState.ValueType) -> ImportState | None:
+    """The state that a request filters by; None: all."""
+    return ImportState(import_pb2.ImportState.Name(value).removeprefix("IMPORT_STATE_")) if value else None
 
 
 def problem(found: Finding) -> import_pb2.Problem:
@@ -23,7 +36,7 @@ def problem(found: Finding) -> import_pb2.Problem:
     )
 
 
-def import_(view: ImportView) -> import_pb2.Import:
+def dataset_import(view: ImportView) -> import_pb2.Import:
     """An import with its report, as far as there is one."""
     found = view.found
     return import_pb2.Import(

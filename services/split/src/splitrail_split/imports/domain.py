@@ -17,11 +17,12 @@ class ImportState(StrEnum):
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
 
     @property
     def ended(self) -> bool:
         """True when it will not change any more."""
-        return self in (ImportState.SUCCEEDED, ImportState.FAILED)
+        return self in (ImportState.SUCCEEDED, ImportState.FAILED, ImportState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,35 @@
 -- works on the import: they touch nothing once its lease was lost. Arrays are cast where a query unnests them.
 
 -- name: insert_import
--- No row: the request_id is that of an import that has not failed.
+-- No row: the request_id is that of an import that has neither failed nor been cancelled.
 INSERT INTO import (import_id, project_id, request_id, dataset_name, task, state)
 VALUES (:import_id, :project_id, :request_id, :dataset_name, :task, 'OPEN')
-ON CONFLICT (project_id, request_id) WHERE request_id <> '' AND state <> 'FAILED' DO NOTHING
+ON CONFLICT (project_id, request_id) WHERE request_id <> '' AND state NOT IN ('FAILED', 'CANCELLED') DO NOTHING
 RETURNING import_id;
 
 -- name: find_import_by_request
--- The import that this request_id has opened and that has not failed.
-SELECT import_id FROM import WHERE project_id = :project_id AND request_id = :request_id AND state <> 'FAILED';
+-- The import that this request_id has opened and that has neither failed nor been cancelled.
+SELECT import_id FROM import WHERE project_id = :project_id AND request_id = :request_id AND state NOT IN ('FAILED', 'CANCELLED');
 
 -- name: get_import
 -- By id.
-SELECT import_id, project_id, dataset_name, task, state, format, strict, dry_run, file_count, image_count, processed_count, excluded_count,
-       problem_count, note_count, failure, version_id, create_time
-FROM import
-WHERE import_id = :import_id AND in_scope(project_id, :scope);
+SELECT * FROM import_row WHERE import_id = :import_id AND in_scope(project_id, :scope);
+
+-- name: list_imports
+-- One page, newest first; empty filters let everything pass.
+SELECT * FROM import_row
+WHERE in_scope(project_id, :scope)
+  AND (:project_id = '' OR project_id = :project_id)
+  AND (:dataset_name = '' OR dataset_name = :dataset_name)
+  AND (:state = '' OR state = :state)
+  AND (:before::uuid IS NULL OR import_id < :before)
+ORDER BY import_id DESC
+LIMIT :limit;
+
+-- name: cancel_import!
+-- Touches nothing when it has ended. A worker that is busy with it has lost its lease with that, and can commit nothing.
+UPDATE import SET state = 'CANCELLED', end_time = now(), unstage_after = now(), lease_owner = NULL, lease_until = NULL
+WHERE import_id = :import_id AND state IN ('OPEN', 'QUEUED', 'RUNNING');
 
 -- name: lock_open_import
 -- While files are announced.

@@ -11,7 +11,6 @@ from splitrail_common.server import Draining
 from splitrail_split import formats
 from splitrail_split.contents.staging import PresignedUpload, Staging
 from splitrail_split.contents.store import ContentStore
-from splitrail_split.datasets.service import Datasets
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain.datasets import KINDS, Task
 from splitrail_split.domain.pages import Page
@@ -19,7 +18,7 @@ from splitrail_split.formats import Format
 from splitrail_split.imports.domain import Finding, Import, ImportState, ImportView, SourceFile
 from splitrail_split.imports.sources import is_archive, is_listing, meant
 from splitrail_split.imports.store import ImportStore
-from splitrail_split.imports.worker import ImportQueue
+from splitrail_split.projects.service import Projects
 
 SHOWN_FINDINGS = 1000
 _WATCH_SECONDS = 0.5
@@ -33,24 +32,24 @@ class Imports:
         self,
         store: ImportStore,
         *,
-        datasets: Datasets,
+        projects: Projects,
         dataset_store: DatasetStore,
         contents: ContentStore,
         staging: Staging,
-        queue: ImportQueue,
+        queued: asyncio.Event,
         draining: Draining,
     ) -> None:
         self._store = store
         self._dataset_store = dataset_store
         self._contents = contents
-        self._datasets = datasets
+        self._projects = projects
         self._staging = staging
-        self._queue = queue
+        self._queued = queued
         self._draining = draining
 
     async def create(self, scope: Scope, project_id: str, dataset_name: str, request_id: str, task: int) -> ImportView:
         """Opens an import, or finds the one of the same request_id. Raises NOT_FOUND for the project, INVALID_ARGUMENT."""
-        await self._datasets.require_project(scope, project_id)
+        await self._projects.require_active(scope, project_id)
         dataset = await self._dataset_store.find_dataset(scope, project_id, dataset_name)
         if dataset and dataset.task != task:
             raise invalid(
@@ -73,9 +72,10 @@ class Imports:
     async def add_files(self, scope: Scope, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> list[PresignedUpload]:
         """Announces files, with the bytes of some by hash; says which contents are not here yet.
 
-        Raises NOT_FOUND, FAILED_PRECONDITION when the import has begun.
+        Raises NOT_FOUND, FAILED_PRECONDITION (IMPORT_STARTED, PROJECT_ARCHIVED).
         """
         found = (await self.get(scope, import_id)).found
+        await self._projects.require_active(scope, found.project_id)
         if not files:
             return []
         possible = await self._staging.possible(found.project_id, list({file.sha256 for file in files} - contents.keys()))
@@ -85,10 +85,11 @@ class Imports:
         return await self._staging.uploads(found.project_id, await self._missing(found, files, possible))
 
     async def start(self, scope: Scope, import_id: str, wanted: Format | None, *, strict: bool, dry_run: bool) -> ImportView:
-        """Queues the import once everything is there. Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (UPLOAD_MISSING)."""
+        """Queues the import once everything is there. Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (UPLOAD_MISSING, PROJECT_ARCHIVED)."""
         view = await self.get(scope, import_id)
         if view.found.state != ImportState.OPEN:
             return view
+        await self._projects.require_active(scope, view.found.project_id)
         files = meant(await self._store.files(import_id))
         format_ = _format(files, wanted, view.found.task)
         if missing := await self._missing(view.found, files, {file.sha256 for file in files}):
@@ -100,8 +101,30 @@ class Imports:
                 metadata={"missing": str(len(missing))},
             )
         await self._store.queue(import_id, format_, strict=strict, dry_run=dry_run)
-        self._queue.notify()
+        self._queued.set()
         return await self.get(scope, import_id)
+
+    async def imports(
+        self, scope: Scope, *, project_id: str, dataset_name: str, state: ImportState | None, before: str | None, limit: int
+    ) -> Page[ImportView]:
+        """Newest first, without findings. Raises NOT_FOUND for a project that the caller cannot see."""
+        if project_id:
+            await self._projects.get(scope, project_id)
+        found = await self._store.list_imports(scope, project_id=project_id, dataset_name=dataset_name, state=state, before=before, limit=limit + 1)
+        page = Page.of(found, limit)
+        versions = await self._dataset_store.get_versions([one.version_id for one in page.items if one.version_id])
+        return Page([ImportView(one, versions.get(one.version_id or ""), ()) for one in page.items], page.more)
+
+    async def cancel(self, scope: Scope, import_id: str) -> ImportView:
+        """The cancelled import. Raises NOT_FOUND, FAILED_PRECONDITION (IMPORT_ENDED) when it has succeeded or failed."""
+        await self.get(scope, import_id)
+        cancelled = await self._store.cancel(import_id)
+        view = await self.get(scope, import_id)
+        if not cancelled and view.found.state != ImportState.CANCELLED:
+            state = view.found.state.lower()
+            text = f"the import {import_id} has {state} already"
+            raise precondition(Reason.ERROR_REASON_IMPORT_ENDED, text, metadata={"state": view.found.state}, field="import_id")
+        return view
 
     async def watch(self, scope: Scope, import_id: str) -> AsyncIterator[ImportView]:
         """The import when it changes, until it has ended, and at least every heartbeat. Raises UNAVAILABLE when the service ends first.

@@ -9,7 +9,8 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection, Pool
+from splitrail_common.background import LeaseLostError
+from splitrail_common.database import Connection, Pool, Row
 from splitrail_common.text import counted
 
 from splitrail_split.contents.store import ContentStore, KnownAsset
@@ -19,7 +20,7 @@ from splitrail_split.formats import Format
 from splitrail_split.imports.domain import Claim, Finding, Import, ImportState, Report, SourceFile
 from splitrail_split.splits.domain import MadeRevision
 from splitrail_split.splits.store import SplitStore
-from splitrail_split.storage.tables import Row, Tables
+from splitrail_split.storage.tables import Tables
 
 _COMPARED = 10_000  # rows at once: the event loop waits while they are packed
 _PROBLEM_TYPES = ("uuid", "int4", "text", "int4", "int4", "text", "text", "bool", "bool")
@@ -52,10 +53,6 @@ class Ended:
     project_id: str
 
 
-class LeaseLostError(Exception):
-    """Another process has taken the import over, or it has ended: what this one holds is void."""
-
-
 class TaskMismatchError(Exception):
     """The dataset exists and describes something else."""
 
@@ -70,11 +67,11 @@ class ImportStore:
         self._splits = splits
 
     async def create(self, project_id: str, request_id: str, dataset_name: str, task: int) -> str:
-        """The id of a new import, or of the one that the same request_id opened and that has not failed."""
+        """The id of a new import, or of the one that the same request_id opened and that has neither failed nor been cancelled."""
         values = {"import_id": ids.new_id(), "project_id": project_id, "request_id": request_id, "dataset_name": dataset_name, "task": task}
         while True:
             row = await self._tables.one("insert_import", values)
-            # The other import may fail between these two statements; then inserting succeeds.
+            # The other import may end between these two statements; then inserting succeeds.
             row = row or await self._tables.one("find_import_by_request", {"project_id": project_id, "request_id": request_id})
             if row:
                 return str(row["import_id"])
@@ -82,7 +79,25 @@ class ImportStore:
     async def get(self, scope: Scope, import_id: str) -> Import | None:
         """By id."""
         row = await self._tables.one("get_import", {"import_id": import_id, "scope": scope.sql()})
-        return Import(**{**row, "state": ImportState(row["state"]), "format": _format(row)}) if row else None
+        return _import(row) if row else None
+
+    async def list_imports(
+        self, scope: Scope, *, project_id: str, dataset_name: str, state: ImportState | None, before: str | None, limit: int
+    ) -> list[Import]:
+        """Newest first, those opened before the import `before`; empty texts and None do not filter."""
+        values = {
+            "scope": scope.sql(),
+            "project_id": project_id,
+            "dataset_name": dataset_name,
+            "state": state or "",
+            "before": before,
+            "limit": limit,
+        }
+        return [_import(row) for row in await self._tables.rows("list_imports", values)]
+
+    async def cancel(self, import_id: str) -> bool:
+        """Ends an import without a version, whoever works on it; False when it has ended."""
+        return await self._tables.run("cancel_import", {"import_id": import_id}) == 1
 
     async def put_files(self, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> bool:
         """Announces files, later ones of the same path replace earlier ones, and keeps what came along; False when the import is not open."""
@@ -294,6 +309,10 @@ def _noted(report: Report, note: Finding, *words: object) -> Report:
     """The report with a note whose message the words complete."""
     findings = (replace(note, message=note.message.format(*words)), *report.findings)
     return replace(report, findings=findings, note_count=report.note_count + 1)
+
+
+def _import(row: Row) -> Import:
+    return Import(**{**row, "state": ImportState(row["state"]), "format": _format(row)})
 
 
 def _format(row: Row) -> Format | None:

@@ -6,30 +6,14 @@ from collections.abc import Sequence
 from splitrail.split.v1 import import_pb2
 from splitrail_common.errors import Violation, invalid
 
-from splitrail_split.formats import Format
 from splitrail_split.formats.images import is_image
 from splitrail_split.imports import sources
-from splitrail_split.imports.convert import FORMATS
 from splitrail_split.imports.domain import SourceFile
 from splitrail_split.requests import fields
-
-MAX_FILES = 1000
-_FORMATS = {number: format_ for format_, number in FORMATS.items()}
-
-
-def source_format(value: int) -> Format | None:
-    """A layout that can be parsed; None to detect it."""
-    if value and value not in _FORMATS:
-        raise invalid(Violation("format", f"{fields.enum_name(import_pb2.SourceFormat, value)} is not a format that can be imported"))
-    return _FORMATS[import_pb2.SourceFormat.ValueType(value)] if value else None
 
 
 def source_files(files: Sequence[import_pb2.SourceFile]) -> list[SourceFile]:
     """Announced files that are of use, one a path (the last); raises with every bad one named."""
-    if not files:
-        raise invalid(Violation("files", "is empty"))
-    if len(files) > MAX_FILES:
-        raise invalid(Violation("files", f"at most {MAX_FILES} in one request, not {len(files)}"))
     wrong = [Violation(f"files[{index}].{field}", why) for index, file in enumerate(files) for field, why in _file_problems(file)]
     if wrong:
         raise invalid(*wrong)
@@ -46,8 +30,8 @@ def _file_problems(file: import_pb2.SourceFile) -> list[tuple[str, str]]:
     found = []
     if problem := sources.path_problem(file.path):
         found.append(("path", f"{file.path[:200]!r} {problem}"))
-    elif file.size_bytes > sources.max_bytes(file.path):
-        found.append(("size_bytes", f"{file.path!r} has {file.size_bytes} bytes: at most {sources.max_bytes(file.path)}"))
+    elif not 0 <= file.size_bytes <= sources.max_bytes(file.path):
+        found.append(("size_bytes", f"{file.path!r} has {file.size_bytes} bytes: must be 0 to {sources.max_bytes(file.path)}"))
     if not fields.SHA256.fullmatch(file.sha256):
         found.append(("sha256", fields.NO_SHA256))
     if file.HasField("content") and (problem := _content_problem(file)):

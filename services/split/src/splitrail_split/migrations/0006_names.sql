@@ -3,13 +3,13 @@
 DROP INDEX import_request_unique, import_waiting, import_open;
 ALTER TABLE import
     ALTER COLUMN state TYPE text USING (ARRAY['OPEN', 'QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED'])[state],
-    ADD CONSTRAINT import_state_known CHECK (state IN ('OPEN', 'QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED')),
+    ADD CONSTRAINT import_state_known CHECK (state IN ('OPEN', 'QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
     ALTER COLUMN format DROP DEFAULT,
     ALTER COLUMN format TYPE text USING coalesce((ARRAY['yolo', 'voc', 'coco', 'cvat', 'label_studio', 'csv'])[format], ''),
     -- Empty until it is known: the caller leaves it to be told from the files.
     ALTER COLUMN format SET DEFAULT '';
--- A failed import may be repeated with its request_id.
-CREATE UNIQUE INDEX import_request_unique ON import (project_id, request_id) WHERE request_id <> '' AND state <> 'FAILED';
+-- An import that failed or was cancelled may be repeated with its request_id.
+CREATE UNIQUE INDEX import_request_unique ON import (project_id, request_id) WHERE request_id <> '' AND state NOT IN ('FAILED', 'CANCELLED');
 CREATE INDEX import_waiting ON import (start_time) WHERE state IN ('QUEUED', 'RUNNING');
 CREATE INDEX import_open ON import (create_time) WHERE state = 'OPEN';
 
@@ -53,3 +53,9 @@ CREATE VIEW split_row AS
 SELECT split_id, version_id, s.dataset_id, s.project_id, d.name AS dataset_name, v.number AS version_number, s.number, parameters,
        algorithm_version, s.digest, part_digests, certificate, s.create_time, s.request_id
 FROM split_revision s JOIN version v USING (version_id) JOIN dataset d ON d.dataset_id = s.dataset_id;
+
+-- An import without what its workers keep there.
+CREATE VIEW import_row AS
+SELECT import_id, project_id, dataset_name, task, state, format, strict, dry_run, file_count, image_count, processed_count, excluded_count,
+       problem_count, note_count, failure, version_id, create_time
+FROM import;

@@ -1,58 +1,49 @@
-"""Sizes and cursors of pages."""
+"""Pages of lists, as requests ask for them and as responses hold them."""
 
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from splitrail_common import ids, paging
 from splitrail_common.errors import PlatformError, Violation, invalid
 
+from splitrail_split.domain.pages import Page
+
 M = TypeVar("M", bound=Message)
-Key = list[str | int]
-"""What a page token holds: where the next page begins."""
+T = TypeVar("T")
 
 
-class Paged(Protocol):
-    """A request for a page."""
-
-    page_size: int
-    page_token: str
-
-
-def page_before(request: Paged) -> tuple[int, int | None]:
-    """Size and cursor of a page of numbered things, newest first."""
-    key = cursor(request, (int,))
-    return paging.page_size(request.page_size), int(key[0]) if key else None
+def number_after(asked: paging.Page, first: int) -> int:
+    """Where a page of numbered things begins; `first`: the first page."""
+    if asked.after is None:
+        return first
+    number = int(asked.after[-1])
+    if not -1 <= number < 2**31:
+        raise _bad_token()
+    return number
 
 
-def page_after(request: Paged, first: int) -> tuple[int, int]:
-    """Size and cursor of a page of numbered things, in ascending order."""
-    key = cursor(request, (int,))
-    return paging.page_size(request.page_size), int(key[0]) if key else first
+def number_before(asked: paging.Page) -> int | None:
+    """Below which number a page of numbered things begins, newest first; None: the first page."""
+    return None if asked.after is None else number_after(asked, 0)
 
 
-def page_before_id(request: Paged) -> tuple[int, str | None]:
-    """Size and cursor of a page of things with ids, newest first."""
-    key = cursor(request, (str,))
-    if key and not ids.is_uuid(str(key[0])):
-        raise bad_token()
-    return paging.page_size(request.page_size), str(key[0]) if key else None
+def id_before(asked: paging.Page) -> str | None:
+    """Before which id a page begins, newest first; None: the first page."""
+    if asked.after is None:
+        return None
+    if not ids.is_uuid(asked.after[0]):
+        raise _bad_token()
+    return str(asked.after[0])
 
 
-def cursor(request: Paged, kinds: tuple[type, ...]) -> Key | None:
-    """What a page token says, one value of each of these types; None for the first page."""
-    key = paging.decode(request.page_token, kinds)
-    if key and any(isinstance(one, int) and not -1 <= one < 2**31 for one in key):
-        raise bad_token()
-    return key
-
-
-def bad_token() -> PlatformError:
-    """INVALID_ARGUMENT for a token of another request, or of none."""
-    return invalid(Violation("page_token", "not a token of an earlier response"))
-
-
-def fit(messages: Sequence[M], keys: Sequence[Key], *, more: bool) -> tuple[Sequence[M], str]:
-    """What of a page fits into one response, and the token of the next one (empty at the end). keys: of each message; more: others follow."""
+def fit(asked: paging.Page, found: Page[T], convert: Callable[[T], M], key: Callable[[T], paging.Key]) -> tuple[Sequence[M], str]:
+    """What of a page fits into one response, and the token of the next one (empty at the end). key: where the page after an entry begins."""
+    messages = [convert(one) for one in found.items]
     count = paging.fitting(messages)
-    return messages[:count], paging.encode(keys[count - 1]) if messages and (more or count < len(messages)) else ""
+    more = found.more or count < len(messages)
+    return messages[:count], asked.token(key(found.items[count - 1])) if messages and more else ""
+
+
+def _bad_token() -> PlatformError:
+    return invalid(Violation("page_token", "not a token of an earlier response"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from splitrail.internal.split.v1 import staging_service_pb2
 from splitrail.split.v1 import dataset_pb2, split_pb2, split_service_pb2
 
 from splitrail_split.contents.convert import timestamp
@@ -33,7 +34,7 @@ _METHODS = {
     Method.IMPORTED: split_pb2.SPLIT_METHOD_IMPORTED,
 }
 _MANIFEST_BYTES = 512 * 1024
-part = dataset_pb2.Split.ValueType
+part = dataset_pb2.Part.ValueType
 """A part by its number, which is that of split vectors; 0: none."""
 
 
@@ -46,7 +47,7 @@ def parameters(given: SplitParameters) -> split_pb2.SplitParameters:
         method=_METHODS[given.method],
         group_by=[group_by(one) for one in given.group_by],
         base_split_id=given.base_split_id,
-        pins=[split_pb2.Pin(**{one.by: one.value}, split=part(one.part)) for one in given.pins],
+        pins=[split_pb2.Pin(**{one.by: one.value}, part=part(one.part)) for one in given.pins],
         folds=split_pb2.Folds(count=given.folds.count, index=given.folds.index) if given.folds else None,
     )
 
@@ -107,7 +108,7 @@ def certificate(made: Certificate) -> split_pb2.SplitCertificate:
     return split_pb2.SplitCertificate(
         parts=[
             split_pb2.PartSummary(
-                split=part(one.part),
+                part=part(one.part),
                 images=one.images,
                 objects=one.objects,
                 background_images=one.background_images,
@@ -135,7 +136,7 @@ def certificate(made: Certificate) -> split_pb2.SplitCertificate:
 
 def _class_part(cell: ClassPart) -> split_pb2.ClassPart:
     return split_pb2.ClassPart(
-        split=part(cell.part),
+        part=part(cell.part),
         images=cell.images,
         objects=cell.objects,
         ideal_images=cell.ideal_images,
@@ -153,7 +154,7 @@ def unpack_certificate(stored: bytes) -> Certificate:
     """A stored certificate."""
     found = split_pb2.SplitCertificate.FromString(stored)
     return Certificate(
-        parts=tuple(PartSummary(one.split, one.images, one.objects, one.background_images, one.ideal_images) for one in found.parts),
+        parts=tuple(PartSummary(one.part, one.images, one.objects, one.background_images, one.ideal_images) for one in found.parts),
         classes=tuple(ClassBalance(one.class_name, tuple(_stored_class_part(cell) for cell in one.parts)) for one in found.classes),
         worst_class=found.worst_class,
         max_deviation=found.max_deviation,
@@ -173,7 +174,7 @@ def unpack_certificate(stored: bytes) -> Certificate:
 
 
 def _stored_class_part(cell: split_pb2.ClassPart) -> ClassPart:
-    return ClassPart(cell.split, cell.images, cell.objects, cell.ideal_images, cell.deviation, cell.expected_half_width)
+    return ClassPart(cell.part, cell.images, cell.objects, cell.ideal_images, cell.deviation, cell.expected_half_width)
 
 
 def moves(found: SplitComparison) -> list[split_service_pb2.Move]:
@@ -195,25 +196,25 @@ def _leaked(found: LeakedAsset) -> dataset_pb2.Asset:
     return asset(found.asset, found.part, found.url)
 
 
-def manifest_messages(entries: Sequence[ManifestEntry]) -> list[split_service_pb2.StreamManifestResponse]:
+def manifest_messages(entries: Sequence[ManifestEntry]) -> list[staging_service_pb2.StreamManifestResponse]:
     """Entries in messages of bounded size."""
-    messages = [split_service_pb2.StreamManifestResponse()]
+    messages = [staging_service_pb2.StreamManifestResponse()]
     held = 0
     for entry in map(_manifest_entry, entries):
         size = entry.ByteSize()
         if held and held + size > _MANIFEST_BYTES:
-            messages.append(split_service_pb2.StreamManifestResponse())
+            messages.append(staging_service_pb2.StreamManifestResponse())
             held = 0
         messages[-1].entries.append(entry)
         held += size
     return messages
 
 
-def _manifest_entry(found: ManifestEntry) -> split_service_pb2.ManifestEntry:
+def _manifest_entry(found: ManifestEntry) -> staging_service_pb2.ManifestEntry:
     """What a pod needs of an image."""
-    return split_service_pb2.ManifestEntry(
+    return staging_service_pb2.ManifestEntry(
         ordinal=found.asset.ordinal,
-        split=part(found.part),
+        part=part(found.part),
         sha256=found.asset.sha256.hex(),
         size_bytes=found.asset.size_bytes,
         extension=EXTENSIONS[found.asset.format],
@@ -222,6 +223,7 @@ def _manifest_entry(found: ManifestEntry) -> split_service_pb2.ManifestEntry:
     )
 
 
-def manifest_end(found: ManifestEnd) -> split_service_pb2.ManifestEnd:
+def manifest_end(found: ManifestEnd) -> staging_service_pb2.ManifestEnd:
     """What tells a pod that it has everything."""
-    return split_service_pb2.ManifestEnd(class_names=found.class_names, image_count=found.image_count, part_digests=part_digests(found.part_digests))
+    digests = part_digests(found.part_digests)
+    return staging_service_pb2.ManifestEnd(class_names=found.class_names, image_count=found.image_count, part_digests=digests)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitrail_split.domain.datasets import Asset
+from splitrail_split.domain.pages import Page
 
 
 class Method(StrEnum):
@@ -203,8 +204,7 @@ class SplitComparison:
     """What moved between two revisions: images by (part before, part now), and a page of those that moved."""
 
     moves: dict[tuple[int, int], int]
-    assets: list[MovedAsset]
-    more: bool
+    assets: Page[MovedAsset]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +220,8 @@ class LeakedAsset:
 class Leak:
     """Two images in different parts that look alike, and in how many bits their perceptual hashes differ."""
 
+    number: int
+    """Its place among those of the revision, from 1."""
     first: LeakedAsset
     second: LeakedAsset
     distance: int

@@ -53,7 +53,7 @@ class Manifests:
 def _allow(caller: Caller, split_id: str, parts: Sequence[int]) -> None:
     """Raises PERMISSION_DENIED unless the attempt's token names this revision and every one of these parts."""
     names = [PART_NAMES[part - 1] for part in parts]
-    refused = [name for name in names if name not in caller.splits]
+    refused = [name for name in names if name not in caller.parts]
     if caller.split_id == split_id and not refused:
         return
     message = f"this attempt may not read {' and '.join(refused)}" if caller.split_id == split_id else "this attempt may read another split only"

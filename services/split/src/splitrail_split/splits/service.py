@@ -15,6 +15,7 @@ from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Version
 from splitrail_split.domain.pages import Page
 from splitrail_split.domain.parts import PARTS
+from splitrail_split.projects.service import Projects
 from splitrail_split.splits import leaks
 from splitrail_split.splits.algorithm.stratify import SPLITS
 from splitrail_split.splits.domain import Leak, LeakedAsset, MadeRevision, MovedAsset, Overlap, Revision, SplitComparison, SplitParameters
@@ -26,8 +27,11 @@ from splitrail_split.splits.store import RequestUsedError, SplitStore
 class Splits:
     """What callers do with split revisions."""
 
-    def __init__(self, store: SplitStore, dataset_store: DatasetStore, datasets: Datasets, inputs: SplitInputs, urls: AssetUrls) -> None:
+    def __init__(
+        self, store: SplitStore, *, dataset_store: DatasetStore, projects: Projects, datasets: Datasets, inputs: SplitInputs, urls: AssetUrls
+    ) -> None:
         self._store = store
+        self._projects = projects
         self._columns = dataset_store
         self._datasets = datasets
         self._inputs = inputs
@@ -38,9 +42,11 @@ class Splits:
     ) -> Revision:
         """Splits a version and makes the revision the current one, unless that is to be kept; the same request_id gives the same revision.
 
-        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_EMPTY), INVALID_ARGUMENT, also when the request_id belongs to another request.
+        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_EMPTY, PROJECT_ARCHIVED), INVALID_ARGUMENT, also when the request_id belongs to
+        another request.
         """
         version = await self._datasets.version(scope, dataset_id, version_id)
+        await self._projects.require_active(scope, version.project_id)
         if earlier := await self._earlier(scope, version, parameters, request_id):
             return earlier
         made = await self._make(scope, version, parameters)
@@ -95,7 +101,8 @@ class Splits:
         return Page.of(await self._store.of_version(version_id, before=before, limit=limit + 1), limit)
 
     async def delete(self, scope: Scope, split_id: str) -> None:
-        """Raises NOT_FOUND, FAILED_PRECONDITION (PINNED)."""
+        """Raises NOT_FOUND, FAILED_PRECONDITION (PINNED, PROJECT_ARCHIVED)."""
+        await self._projects.require_active(scope, (await self.get(scope, split_id)).project_id)
         pinned_by = await self._store.delete(scope, split_id)
         if pinned_by:
             raise precondition(
@@ -103,7 +110,8 @@ class Splits:
             )
 
     async def pin(self, scope: Scope, split_id: str, job_id: str) -> None:
-        """Marks a revision as used by a job. Raises NOT_FOUND."""
+        """Marks a revision as used by a job. Raises NOT_FOUND, FAILED_PRECONDITION (PROJECT_ARCHIVED)."""
+        await self._projects.require_active(scope, (await self.get(scope, split_id)).project_id)
         if not await self._store.pin(scope, split_id, job_id):
             raise not_found("split", split_id)
 
@@ -147,7 +155,7 @@ class Splits:
         page = moved[np.searchsorted(moved, after, side="right") :][: limit + 1]
         assets = await self._columns.get_assets(now.version_id, page[:limit], annotations=False)
         moved_assets = [MovedAsset(asset, int(was[asset.ordinal]), int(vector[asset.ordinal])) for asset in assets]
-        return SplitComparison(moves, moved_assets, len(page) > limit)
+        return SplitComparison(moves, Page(moved_assets, len(page) > limit))
 
     async def leaks(self, scope: Scope, split_id: str, max_distance: int, after: int, limit: int) -> Page[Leak]:
         """Near-duplicates in different parts, closest first, from number `after` on. Raises NOT_FOUND."""
@@ -161,4 +169,5 @@ class Splits:
         urls = await self._urls.sign(found.project_id, [asset.sha256 for asset in found_assets], SHOWN_LIFETIME)
         shown = {asset.ordinal: LeakedAsset(asset, int(vector[asset.ordinal]), url) for asset, url in zip(found_assets, urls, strict=True)}
         rows = zip(links.first[page].tolist(), links.second[page].tolist(), links.distance[page].tolist(), strict=True)
-        return Page([Leak(shown[first], shown[second], distance) for first, second, distance in rows], len(crossing) > after + limit)
+        found_leaks = [Leak(number, shown[first], shown[second], distance) for number, (first, second, distance) in enumerate(rows, start=after + 1)]
+        return Page(found_leaks, len(crossing) > after + limit)

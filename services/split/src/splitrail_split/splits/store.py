@@ -9,14 +9,14 @@ import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection, Pool
+from splitrail_common.database import Connection, Pool, Row
 from splitrail_common.errors import not_found
 
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays
 from splitrail_split.splits import convert
 from splitrail_split.splits.domain import MadeRevision, Revision, SplitParameters
-from splitrail_split.storage.tables import Row, Tables
+from splitrail_split.storage.tables import Tables
 
 
 class RequestUsedError(Exception):

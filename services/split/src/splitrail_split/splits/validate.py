@@ -39,7 +39,7 @@ def split_parameters(parameters: split_pb2.SplitParameters) -> SplitParameters:
     if abs(total - 1) > TOLERANCE:
         raise invalid(Violation("parameters.ratios", f"must add up to 1, these add up to {total:g}"))
     if parameters.method not in METHODS:
-        raise invalid(Violation("parameters.method", f"{fields.enum_name(split_pb2.SplitMethod, parameters.method)} is not a way to split"))
+        raise invalid(Violation("parameters.method", f"{split_pb2.SplitMethod.Name(parameters.method)} is not a way to split"))
     method = METHODS[parameters.method]
     if len(parameters.group_by) > MAX_RULES:
         raise invalid(Violation("parameters.group_by", f"at most {MAX_RULES} rules, not {len(parameters.group_by)}"))
@@ -59,13 +59,13 @@ def split_parameters(parameters: split_pb2.SplitParameters) -> SplitParameters:
 def _group_by(index: int, given: split_pb2.GroupBy) -> GroupBy:
     where = f"parameters.group_by[{index}]"
     match given.WhichOneof("by"):
-        case "metadata_key" if given.metadata_key and "\0" not in given.metadata_key:
+        case "metadata_key" if given.metadata_key:
             return GroupBy(GroupKind.METADATA, given.metadata_key)
         case "folder" if given.folder:
             return GroupBy(GroupKind.FOLDER)
         case "filename_pattern" if given.filename_pattern and len(given.filename_pattern) <= MAX_PATTERN:
             return GroupBy(GroupKind.FILENAME, given.filename_pattern)
-        case "near_duplicate_distance" if given.near_duplicate_distance <= MAX_DISTANCE:
+        case "near_duplicate_distance" if 0 <= given.near_duplicate_distance <= MAX_DISTANCE:
             return GroupBy(GroupKind.NEAR_DUPLICATES, given.near_duplicate_distance)
         case "near_duplicate_distance":
             raise invalid(Violation(f"{where}.near_duplicate_distance", f"must be 0 to {MAX_DISTANCE}, not {given.near_duplicate_distance}"))
@@ -78,25 +78,23 @@ def _pin(index: int, given: split_pb2.Pin) -> Pin:
     where = f"parameters.pins[{index}]"
     by = given.WhichOneof("asset")
     value = str(getattr(given, by)) if by else ""
-    if not by or not value or "\0" in value:
+    if not by or not value:
         raise invalid(Violation(where, "needs one of sha256, external_id, path"))
     if by == "sha256" and not fields.SHA256.fullmatch(value):
         raise invalid(Violation(f"{where}.sha256", fields.NO_SHA256))
-    return Pin(by, value, fields.required_part(f"{where}.split", given.split))
+    return Pin(by, value, fields.required_part(f"{where}.part", given.part))
 
 
 def _folds(given: split_pb2.Folds) -> Folds:
     if not 2 <= given.count <= MAX_FOLDS:
         raise invalid(Violation("parameters.folds.count", f"must be 2 to {MAX_FOLDS}, not {given.count}"))
-    if given.index >= given.count:
+    if not 0 <= given.index < given.count:
         raise invalid(Violation("parameters.folds.index", f"must be 0 to {given.count - 1}, not {given.index}"))
     return Folds(given.count, given.index)
 
 
-def max_distance(request: split_service_pb2.FindLeaksRequest) -> int:
-    """Bits in which perceptual hashes may differ."""
-    if not request.HasField("max_distance"):
-        return MAX_DISTANCE
-    if request.max_distance > MAX_DISTANCE:
-        raise invalid(Violation("max_distance", f"must be 0 to {MAX_DISTANCE}, not {request.max_distance}"))
-    return int(request.max_distance)
+def version_id(request: split_service_pb2.GetSplitRequest) -> str:
+    """The version whose current revision is meant."""
+    if not request.version_id:
+        raise invalid(Violation("version_id", "or split_id is needed"))
+    return request.version_id

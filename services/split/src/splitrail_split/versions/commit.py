@@ -8,13 +8,13 @@ import numpy as np
 from psycopg.types.json import Jsonb
 from splitrail_common.access import Scope
 from splitrail_common.concurrency import ended
-from splitrail_common.database import Connection, Pool
+from splitrail_common.database import Connection, Pool, Row
 
 from splitrail_split.datasets.store import DatasetStore, LockedDataset
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Version
 from splitrail_split.formats.model import SEQUENCE
-from splitrail_split.storage.tables import Row, Tables
+from splitrail_split.storage.tables import Tables
 from splitrail_split.versions import classes, columns, drafts
 from splitrail_split.versions.columns import Columns
 from splitrail_split.versions.differences import Field

@@ -8,7 +8,7 @@ from splitrail_common.access import Scope
 from splitrail_split.contents.staging import PresignedUpload, Staging
 from splitrail_split.contents.store import ContentStore
 from splitrail_split.contents.verify import BATCH, UPLOAD_MISSING, Contents, Inspected
-from splitrail_split.datasets.service import Datasets
+from splitrail_split.projects.service import Projects
 from splitrail_split.storage.failures import STORES_FAILED
 
 _log = log.get(__name__)
@@ -17,15 +17,18 @@ _log = log.get(__name__)
 class Incoming:
     """The way in for contents that belong to no import."""
 
-    def __init__(self, store: ContentStore, datasets: Datasets, contents: Contents, staging: Staging) -> None:
+    def __init__(self, store: ContentStore, projects: Projects, contents: Contents, staging: Staging) -> None:
         self._store = store
-        self._datasets = datasets
+        self._projects = projects
         self._contents = contents
         self._staging = staging
 
     async def check(self, scope: Scope, project_id: str, sizes: Mapping[bytes, int]) -> list[PresignedUpload]:
-        """Where to put what is missing of these contents; for the time of a hold, the others stay. Raises NOT_FOUND for the project."""
-        await self._datasets.require_project(scope, project_id)
+        """Where to put what is missing of these contents; for the time of a hold, the others stay.
+
+        Raises NOT_FOUND for the project, FAILED_PRECONDITION (PROJECT_ARCHIVED).
+        """
+        await self._projects.require_active(scope, project_id)
         possible = await self._staging.possible(project_id, list(sizes))
         await self._store.hold(project_id, list(sizes))
         known = await self._store.known(project_id, list(sizes))

@@ -93,10 +93,6 @@ SELECT position AS ordinal, d.sha256, path, a.width, a.height, a.size_bytes, a.f
 FROM draft_asset d JOIN asset a ON a.sha256 = d.sha256 AND a.project_id = :project_id
 WHERE version_id = :version_id AND position = ANY(:positions::int[]);
 
--- name: begin_snapshot!
--- First in a transaction: what it reads is of one moment.
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
-
 -- name: expect_many!
 -- Right after a commit Postgres expects a version to have hardly any images: what joins versions could go over all of one for each image of the other.
 SET LOCAL enable_nestloop = off;

@@ -50,7 +50,7 @@ class Versions:
 
         Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE) for a base that is a draft, INVALID_ARGUMENT.
         """
-        dataset = await self._datasets.dataset(scope, dataset_id)
+        dataset = await self._datasets.require_active(scope, dataset_id)
         if earlier := await self._begun(scope, dataset, base_version_id, request_id):
             return earlier
         base = await self._datasets.version(scope, dataset_id, base_version_id) if base_version_id else None
@@ -78,11 +78,12 @@ class Versions:
         return Page.of(await self._store.of_dataset(dataset_id, before=before, limit=limit + 1), limit)
 
     async def draft(self, scope: Scope, dataset_id: str, version_id: str) -> Draft:
-        """A draft that can be changed. Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE)."""
+        """A draft that can be changed. Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, PROJECT_ARCHIVED)."""
         found = await self._store.get(scope, version_id)
         if found is None or found.committed_version_id or (dataset_id and found.dataset_id != dataset_id):
             committed_id = found.committed_version_id if found else None
             raise _committed((await self._datasets.version(scope, dataset_id, committed_id or version_id)).reference)
+        await self._datasets.require_active(scope, found.dataset_id)
         return found
 
     async def upsert(self, scope: Scope, draft: Draft, upserts: Sequence[Upsert]) -> Upserted:
@@ -142,6 +143,7 @@ class Versions:
         draft = await self._store.get(scope, version_id)
         if draft is None or (dataset_id and draft.dataset_id != dataset_id):
             return await self._datasets.version(scope, dataset_id, version_id)
+        await self._datasets.require_active(scope, draft.dataset_id)
         try:
             committed_id = await self._commits.commit(scope, draft, expected_base_version_id or draft.base_version_id)
         except BaseMovedError as moved:
@@ -183,6 +185,7 @@ class Versions:
     async def delete_version(self, scope: Scope, dataset_id: str, version_id: str) -> None:
         """Deletes a version or draft. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED)."""
         found = await self._datasets.version(scope, dataset_id, version_id)
+        await self._datasets.require_active(scope, found.dataset_id)
         if found.state == VersionState.DRAFT and await self._store.delete_draft(scope, version_id):
             return
         await self._datasets.delete_version(scope, found)

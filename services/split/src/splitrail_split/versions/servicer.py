@@ -12,7 +12,8 @@ from splitrail_common.access import current_call
 from splitrail_split.contents.convert import upload
 from splitrail_split.datasets.convert import version as version_proto
 from splitrail_split.requests import pages
-from splitrail_split.requests.fields import optional_uuid, project, request_id, uuid
+from splitrail_split.requests.fields import project
+from splitrail_split.requests.missing import missing
 from splitrail_split.versions import convert, validate
 from splitrail_split.versions.comparison import Comparisons, DiffPage, DiffQuery
 from splitrail_split.versions.drafts import Draft
@@ -31,7 +32,7 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
         self._comparisons = comparisons
 
     async def _draft(self, dataset_id: str, version_id: str) -> Draft:
-        return await self._versions.draft(current_call().scope, optional_uuid("dataset_id", dataset_id), uuid("version_id", version_id))
+        return await self._versions.draft(current_call().scope, dataset_id, version_id)
 
     async def CheckAssets(self, request: pb.CheckAssetsRequest, context: Context) -> pb.CheckAssetsResponse:
         sizes = validate.contents(request.contents)
@@ -39,16 +40,14 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
         return pb.CheckAssetsResponse(uploads=[upload(one) for one in uploads])
 
     async def CreateVersion(self, request: pb.CreateVersionRequest, context: Context) -> pb.CreateVersionResponse:
-        base_version_id = optional_uuid("base_version_id", request.base_version_id)
-        names = validate.class_names(request.class_names, has_base=bool(base_version_id))
-        dataset_id = uuid("dataset_id", request.dataset_id)
-        version = await self._versions.begin(current_call().scope, dataset_id, base_version_id, names, request_id(request.request_id))
+        names = validate.class_names(request.class_names, has_base=bool(request.base_version_id))
+        version = await self._versions.begin(current_call().scope, request.dataset_id, request.base_version_id, names, request.request_id)
         return pb.CreateVersionResponse(version=version_proto(version))
 
     async def ListDrafts(self, request: pb.ListDraftsRequest, context: Context) -> pb.ListDraftsResponse:
-        size, before = pages.page_before_id(request)
-        found = await self._versions.drafts(current_call().scope, uuid("dataset_id", request.dataset_id), before, size)
-        drafts, token = pages.fit([convert.draft(one) for one in found.items], [[one.version_id] for one in found.items], more=found.more)
+        asked = paging.page(request, str)
+        found = await self._versions.drafts(current_call().scope, request.dataset_id, pages.id_before(asked), asked.size)
+        drafts, token = pages.fit(asked, found, convert.draft, lambda one: [one.version_id])
         return pb.ListDraftsResponse(drafts=drafts, next_page_token=token)
 
     async def UpsertAssets(self, request: pb.UpsertAssetsRequest, context: Context) -> pb.UpsertAssetsResponse:
@@ -76,45 +75,45 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
     async def CommitVersion(self, request: pb.CommitVersionRequest, context: Context) -> pb.CommitVersionResponse:
         version = await self._versions.commit(
             current_call().scope,
-            optional_uuid("dataset_id", request.dataset_id),
-            uuid("version_id", request.version_id),
-            optional_uuid("expected_base_version_id", request.expected_base_version_id),
+            request.dataset_id,
+            request.version_id,
+            request.expected_base_version_id,
         )
         return pb.CommitVersionResponse(version=version_proto(version))
 
     async def DiffVersions(self, request: pb.DiffVersionsRequest, context: Context) -> pb.DiffVersionsResponse:
-        size, start = pages.page_after(request, first=0)
+        asked = paging.page(request, int)
         query = DiffQuery(
-            dataset_id=optional_uuid("dataset_id", request.dataset_id),
-            version_id=uuid("version_id", request.version_id),
-            other_version_id=optional_uuid("other_version_id", request.other_version_id),
-            kind=validate.difference_kind(request.kind),
+            dataset_id=request.dataset_id,
+            version_id=request.version_id,
+            other_version_id=request.other_version_id,
+            kind=request.kind,
             annotations=request.include_annotations,
-            start=start,
-            limit=size,
+            start=pages.number_after(asked, first=0),
+            limit=asked.size,
         )
         page = await self._comparisons.diff(current_call().scope, query)
-        return await asyncio.to_thread(self._differences, page, start)
-
-    def _differences(self, page: DiffPage, start: int) -> pb.DiffVersionsResponse:
-        """Unpacking annotations takes a moment: on a thread."""
-        assets = [convert.asset_difference(one) for one in page.assets]
-        count = paging.fitting(assets)
-        following = start + (count if count < len(assets) else page.size)
-        token = paging.encode([following]) if page.more or count < len(assets) else ""
-        return pb.DiffVersionsResponse(
-            counts=convert.counts(page.counts),
-            classes=convert.class_differences(page.classes),
-            assets=assets[:count],
-            next_page_token=token,
-        )
+        return await asyncio.to_thread(_differences, asked, query, page)
 
     async def DeleteDraft(self, request: pb.DeleteDraftRequest, context: Context) -> pb.DeleteDraftResponse:
-        dataset_id, version_id = optional_uuid("dataset_id", request.dataset_id), uuid("version_id", request.version_id)
-        await self._versions.delete_draft(current_call().scope, dataset_id, version_id)
+        with missing(allowed=request.allow_missing):
+            await self._versions.delete_draft(current_call().scope, request.dataset_id, request.version_id)
         return pb.DeleteDraftResponse()
 
     async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.DeleteVersionResponse:
-        dataset_id, version_id = optional_uuid("dataset_id", request.dataset_id), uuid("version_id", request.version_id)
-        await self._versions.delete_version(current_call().scope, dataset_id, version_id)
+        with missing(allowed=request.allow_missing):
+            await self._versions.delete_version(current_call().scope, request.dataset_id, request.version_id)
         return pb.DeleteVersionResponse()
+
+
+def _differences(asked: paging.Page, query: DiffQuery, page: DiffPage) -> pb.DiffVersionsResponse:
+    """Unpacking annotations takes a moment: on a thread."""
+    assets = [convert.asset_difference(one) for one in page.assets]
+    count = paging.fitting(assets)
+    following = query.start + (count if count < len(assets) else page.size)
+    return pb.DiffVersionsResponse(
+        counts=convert.counts(page.counts),
+        classes=convert.class_differences(page.classes),
+        assets=assets[:count],
+        next_page_token=asked.token([following]) if page.more or count < len(assets) else "",
+    )

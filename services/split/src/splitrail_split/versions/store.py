@@ -1,7 +1,7 @@
 """Drafts in Postgres, and the transactions that change them."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from uuid import UUID
@@ -128,12 +128,9 @@ class DraftStore:
         values = {"version_id": draft.version_id, "project_id": draft.project_id, "positions": list(positions), "annotations": annotations}
         return [Asset(**row) for row in await self._tables.rows("get_draft_assets", values)]
 
-    @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Connection]:
+    def snapshot(self) -> AbstractAsyncContextManager[Connection]:
         """A connection that reads what was there when it read first."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
-            await self._tables.run_in(connection, "begin_snapshot", {})
-            yield connection
+        return self._tables.snapshot()
 
     async def differences(
         self, connection: Connection, version_id: str, images_of: str | None, other_version_id: str | None, *, within_base: bool, every: bool = False

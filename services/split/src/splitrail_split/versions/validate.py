@@ -1,14 +1,13 @@
 """Rules of requests about drafts that need nothing but the request and the draft's classes: each breach becomes INVALID_ARGUMENT with its field."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from splitrail.split.v1 import dataset_pb2, version_pb2, version_service_pb2
 from splitrail_common.annotations import Annotation, AnnotationError, Kind, LabelState, box_from_yolo, overhang, pack
 from splitrail_common.errors import Violation, invalid
 
 from splitrail_split.contents.verify import MAX_IMAGE_BYTES
-from splitrail_split.datasets.validate import Problem, entry_problems, external_id_problem
 from splitrail_split.domain.datasets import KINDS, Task
 from splitrail_split.domain.paths import name_problem
 from splitrail_split.formats import shapes
@@ -20,6 +19,9 @@ from splitrail_split.versions.drafts import UNANNOTATED, Draft, Upsert
 
 MAX_ASSETS = 1000
 MAX_OBJECTS = 10_000
+MAX_EXTERNAL_ID = 256
+MAX_ENTRIES = 64
+MAX_VALUE = 1024
 MAX_CLASS_NAME = 256
 
 _SHAPES = {"box": Kind.BOX, "polygon": Kind.POLYGON, "keypoints": Kind.KEYPOINTS, "oriented_box": Kind.OBB, None: Kind.CLASS}
@@ -29,12 +31,14 @@ _VISIBILITIES = {
     dataset_pb2.VISIBILITY_HIDDEN: 1,
     dataset_pb2.VISIBILITY_VISIBLE: 2,
 }
+Problem = tuple[str, str]
+"""(field, what is wrong with it)"""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def contents(given: Sequence[version_pb2.AssetContent]) -> dict[bytes, int]:
     """Sizes by hash."""
-    _count("contents", len(given), MAX_ASSETS)
     wrong: list[Violation] = []
     sizes: dict[bytes, int] = {}
     for index, one in enumerate(given):
@@ -69,7 +73,6 @@ def class_names(names: Sequence[str], *, has_base: bool) -> list[str]:
 
 def class_changes(given: Sequence[version_pb2.ClassChange]) -> list[Change]:
     """Changes to classes, in order."""
-    _count("changes", len(given), MAX_ASSETS)
     made: list[Change] = []
     wrong: list[Violation] = []
     for index, one in enumerate(given):
@@ -96,19 +99,20 @@ def class_changes(given: Sequence[version_pb2.ClassChange]) -> list[Change]:
 
 
 def deletions(request: version_service_pb2.DeleteAssetsRequest) -> tuple[list[str], list[str]]:
-    """External_ids and paths; texts that no image can have are left out."""
-    _count("paths", len(request.external_ids) + len(request.paths), MAX_ASSETS)
-    return ([one for one in request.external_ids if one and "\0" not in one], [one for one in request.paths if "\0" not in one])
+    """External_ids and paths."""
+    count = len(request.external_ids) + len(request.paths)
+    if not 0 < count <= MAX_ASSETS:
+        raise invalid(Violation("paths", f"at most {MAX_ASSETS} together with external_ids, not {count}" if count else "or external_ids are needed"))
+    return [one for one in request.external_ids if one], list(request.paths)
 
 
 def upserts(given: Sequence[version_pb2.AssetUpsert], draft: Draft) -> list[Upsert]:
     """What is said of each image, quantized; raises with every bad entry named. A thousand crowded images take a moment: run it on a thread."""
-    _count("assets", len(given), MAX_ASSETS)
     made: list[Upsert] = []
     wrong: list[Violation] = []
     for index, one in enumerate(given):
         annotations, problems = _annotations(one, draft)
-        problems = [*_identity_problems(one), *entry_problems("metadata.entries", one.metadata.entries), *problems]
+        problems = [*_identity_problems(one), *_entry_problems("metadata.entries", one.metadata.entries), *problems]
         wrong += [Violation(f"assets[{index}].{field}", why) for field, why in problems]
         if not problems:
             made.append(
@@ -126,20 +130,8 @@ def upserts(given: Sequence[version_pb2.AssetUpsert], draft: Draft) -> list[Upse
     return made
 
 
-def difference_kind(value: int) -> int:
-    """A kind of difference as a filter; 0 for all."""
-    if value not in version_pb2.DifferenceKind.values():
-        raise invalid(Violation("kind", f"{value} is not a kind of difference"))
-    return value
-
-
-def _count(field: str, number: int, at_most: int) -> None:
-    if not 0 < number <= at_most:
-        raise invalid(Violation(field, f"at most {at_most} in one request, not {number}" if number else "is empty"))
-
-
 def _identity_problems(one: version_pb2.AssetUpsert) -> list[Problem]:
-    found = external_id_problem("external_id", one.external_id)
+    found = _external_id_problem("external_id", one.external_id)
     if not one.external_id and not one.path:
         found.append(("external_id", "or path is needed to say which image is meant"))
     if one.path:
@@ -149,6 +141,22 @@ def _identity_problems(one: version_pb2.AssetUpsert) -> list[Problem]:
             found.append(("path", f"{one.path!r} is not called like an image"))
     if one.sha256 and not fields.SHA256.fullmatch(one.sha256):
         found.append(("sha256", fields.NO_SHA256))
+    return found
+
+
+def _external_id_problem(field: str, value: str) -> list[Problem]:
+    return [(field, f"at most {MAX_EXTERNAL_ID} characters, not {len(value)}")] if len(value) > MAX_EXTERNAL_ID else []
+
+
+def _entry_problems(field: str, entries: Mapping[str, str]) -> list[Problem]:
+    if len(entries) > MAX_ENTRIES:
+        return [(field, f"at most {MAX_ENTRIES} entries, not {len(entries)}")]
+    found = []
+    for key, value in entries.items():
+        if not 0 < len(key) <= fields.MAX_KEY:
+            found.append((field, f"the key {key[: fields.MAX_KEY]!r} must be 1 to {fields.MAX_KEY} characters"))
+        elif len(value) > MAX_VALUE:
+            found.append((f"{field}[{key}]", f"at most {MAX_VALUE} characters, not {len(value)}"))
     return found
 
 
@@ -171,8 +179,6 @@ def _label_state(one: version_pb2.AssetUpsert) -> int | None:
 
 def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | None, list[Problem]]:
     """The packed objects of an entry (None: they stay), and what is wrong with them."""
-    if one.label_state not in dataset_pb2.LabelState.values():
-        return None, [("label_state", f"{one.label_state} is not a label state")]
     items = one.annotations.items
     if items and one.label_state not in (dataset_pb2.LABEL_STATE_UNSPECIFIED, dataset_pb2.LABEL_STATE_LABELLED):
         return None, [("label_state", "contradicts the annotations: an image with objects is LABELLED")]
@@ -198,7 +204,7 @@ def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | No
 
 
 def _annotation(item: dataset_pb2.Annotation, draft: Draft) -> tuple[Annotation | None, Problem | None]:
-    if item.class_id >= len(draft.class_names):
+    if not 0 <= item.class_id < len(draft.class_names):
         return None, ("class_id", f"{item.class_id} is no position in the draft's {len(draft.class_names)} class_names")
     shape = item.WhichOneof("shape")
     wanted = KINDS[Task(draft.task)]
