@@ -19,8 +19,8 @@ from iterstrat.ml_stratifiers import IterativeStratification
 from sklearn.model_selection import StratifiedGroupKFold
 from split_sets import LabelSet, beside_rarer, clips, correlated, long_tailed, many_rare, one_everywhere, uniform
 from split_store import stored
-from splitrail_split.near import links
-from splitrail_split.stratify import Images, assign
+from splitrail_split.splits.algorithm.stratify import Images, assign
+from splitrail_split.versions.near import links
 
 RUNS = 5
 RATIOS = (0.8, 0.1, 0.1)

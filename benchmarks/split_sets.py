@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from splitrail_split.stratify import Images
+from splitrail_split.splits.algorithm.stratify import Images
 
 
 @dataclass(frozen=True)

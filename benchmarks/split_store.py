@@ -28,8 +28,9 @@ from splitrail_common.database import open_pool
 from splitrail_common.peers import bearer
 from splitrail_local import s3
 from splitrail_local.testing import RunningStack, running_stack
-from splitrail_split import arrays, digest
-from splitrail_split.store import DatasetStore, Tables
+from splitrail_split.contents.store import ContentStore
+from splitrail_split.datasets.store import DatasetStore
+from splitrail_split.domain import arrays, digest
 
 RUNS = 5
 IMPORTED = 10_000
@@ -75,7 +76,7 @@ async def store_version(dsn: str, labels: LabelSet) -> tuple[str, str]:
     """Puts a committed version straight into the database: (dataset_id, version_id)."""
     dataset_id, version_id, columns = ids.new_id(), ids.new_id(), columns_of(labels)
     async with open_pool(dsn, size=2, deadline_seconds=30, package="splitrail_split") as pool:
-        store = DatasetStore(Tables(pool), 1 << 20)
+        store = DatasetStore(pool, ContentStore(pool), arrays.ArrayCache(1 << 20))
         matrix = arrays.Labels(np.concatenate([[0], np.cumsum(columns[arrays.OBJECTS])]), labels.classes.astype(np.uint16))
         class_images, class_objects = arrays.class_counts(matrix, labels.n_classes)
         names = [f"class{number}" for number in range(labels.n_classes)]
@@ -90,8 +91,9 @@ async def store_version(dsn: str, labels: LabelSet) -> tuple[str, str]:
             await connection.execute(
                 "INSERT INTO dataset (dataset_id, project_id, name, task, latest_version) VALUES (%s, 'default', 'million', 1, 1)", (dataset_id,)
             )
-            encoded = {name: arrays.encode(name, values) for name, values in columns.items()}
-            await store.insert_version(connection, version, encoded, rows_of(labels, columns))
+            await store.insert_version(connection, version, next_class_id=labels.n_classes)
+            await store.insert_columns(connection, version_id, {name: arrays.encode(name, values) for name, values in columns.items()})
+            await store.insert_assets(connection, version_id, rows_of(labels, columns))
     return dataset_id, version_id
 
 

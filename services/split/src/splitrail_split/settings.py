@@ -6,8 +6,6 @@ from splitrail_common.settings import DatabaseSettings, ObjectStoreSettings
 class Settings(DatabaseSettings, ObjectStoreSettings):
     """See splitrail_common.settings for the names of the variables."""
 
-    listen: str
-    """host:port to serve gRPC at."""
     import_workers: int = 2
     """Imports worked on at once."""
     import_threads: int = 4

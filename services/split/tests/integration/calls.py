@@ -10,7 +10,7 @@ from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, version_pb2
 
 INVALID, PRECONDITION, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND
 EMPTY, UNLABELLED, LABELLED = dataset_pb2.LABEL_STATE_EMPTY, dataset_pb2.LABEL_STATE_UNLABELLED, dataset_pb2.LABEL_STATE_LABELLED
-TRAIN, VAL, TEST = dataset_pb2.SPLIT_TRAIN, dataset_pb2.SPLIT_VAL, dataset_pb2.SPLIT_TEST
+TRAIN, VAL, TEST = dataset_pb2.PART_TRAIN, dataset_pb2.PART_VAL, dataset_pb2.PART_TEST
 
 
 async def _failure(call):

@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 from minio import Minio
-from psycopg import sql
+from splitrail.internal.split.v1 import staging_service_pb2_grpc
 from splitrail.split.v1 import (
     dataset_pb2,
     dataset_service_pb2,
@@ -23,6 +23,7 @@ from splitrail.split.v1 import (
     import_pb2,
     import_service_pb2,
     import_service_pb2_grpc,
+    project_service_pb2_grpc,
     split_pb2,
     split_service_pb2,
     split_service_pb2_grpc,
@@ -30,13 +31,11 @@ from splitrail.split.v1 import (
     version_service_pb2,
     version_service_pb2_grpc,
 )
-from splitrail_common.concurrency import ended
-from splitrail_common.database import open_pool
 from splitrail_common.peers import bearer
-from splitrail_common.server import Draining, make_server
-from splitrail_common.tokens import Kind, Signer, Verifier
-from splitrail_local import postgres
-from splitrail_local.testing import RunningStack, running_stack
+from splitrail_common.server import Draining
+from splitrail_common.server import serving as running
+from splitrail_common.tokens import Kind, Signer
+from splitrail_local.testing import RunningStack, TemplateDatabase, eventually, running_stack
 from splitrail_split.app import build
 from splitrail_split.settings import Settings
 
@@ -44,7 +43,6 @@ from .calls import sha
 from .generated import Sources
 
 pytestmark = pytest.mark.integration
-_TEMPLATE = "split_template"
 GATE = 4711
 """The advisory lock of `Place.gated`."""
 _numbers = itertools.count(1)
@@ -57,22 +55,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 
 
 @pytest.fixture(scope="session")
-def template(stack: RunningStack) -> str:
+def template(stack: RunningStack) -> TemplateDatabase:
     """A database with all migrations applied, to be cloned."""
-    owner = sql.Identifier(postgres.database("split"))
-    with psycopg.connect(stack.admin_dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(_TEMPLATE), owner))
-
-    async def migrate() -> None:
-        async with open_pool(_dsn(stack, _TEMPLATE), size=2, deadline_seconds=20, package="splitrail_split"):
-            pass
-
-    asyncio.run(migrate())
-    return _TEMPLATE
-
-
-def _dsn(stack: RunningStack, name: str) -> str:
-    return stack.dsn("split").rpartition("/")[0] + "/" + name
+    return TemplateDatabase(stack, "split")
 
 
 @dataclass(frozen=True)
@@ -114,11 +99,7 @@ class Place:
 
     async def until(self, condition: Callable[[], object], seconds: float = 30) -> object:
         """What `condition` gives once it is true."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not (found := await asyncio.to_thread(condition)):
-            assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
-            await asyncio.sleep(0.02)
-        return found
+        return await eventually(lambda: asyncio.to_thread(condition), "what the test waits for", seconds)
 
     async def unstaged(self) -> None:
         """Waits until nothing is staged: cleaning up follows the end of an import."""
@@ -175,16 +156,11 @@ class Place:
 
 
 @pytest.fixture
-def place(stack: RunningStack, template: str) -> Iterator[Place]:
-    number = next(_numbers)
-    name = f"split_test_{number}"
-    with psycopg.connect(stack.admin_dsn, autocommit=True) as connection:
-        owner = sql.Identifier(postgres.database("split"))
-        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(sql.Identifier(name), owner, sql.Identifier(template)))
-        made = Place(stack, _dsn(stack, name), f"p{number}")
+def place(stack: RunningStack, template: TemplateDatabase) -> Iterator[Place]:
+    with template.clone() as database:
+        made = Place(stack, database.dsn, f"p{next(_numbers)}")
         made.execute("INSERT INTO project (project_id) VALUES (%s)", made.project)
         yield made
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @dataclass
@@ -198,12 +174,16 @@ class Api:
     datasets: dataset_service_pb2_grpc.DatasetServiceStub = field(init=False)
     imports: import_service_pb2_grpc.ImportServiceStub = field(init=False)
     splits: split_service_pb2_grpc.SplitServiceStub = field(init=False)
+    staging: staging_service_pb2_grpc.StagingServiceStub = field(init=False)
+    projects: project_service_pb2_grpc.ProjectServiceStub = field(init=False)
     versions: version_service_pb2_grpc.VersionServiceStub = field(init=False)
 
     def __post_init__(self) -> None:
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channel)
         self.imports = import_service_pb2_grpc.ImportServiceStub(self.channel)
         self.splits = split_service_pb2_grpc.SplitServiceStub(self.channel)
+        self.staging = staging_service_pb2_grpc.StagingServiceStub(self.channel)
+        self.projects = project_service_pb2_grpc.ProjectServiceStub(self.channel)
         self.versions = version_service_pb2_grpc.VersionServiceStub(self.channel)
 
     def as_(self, metadata: tuple[tuple[str, str], ...]) -> "Api":
@@ -215,9 +195,9 @@ class Api:
     def as_service(self, issuer: str = "splitrail-trainer") -> "Api":
         return self.as_(bearer(Signer.from_file(issuer, self.place.stack.signing_key_file(issuer)).service_token()))
 
-    def as_attempt(self, split_id: str, *splits: str, project: str = "") -> "Api":
+    def as_attempt(self, split_id: str, *parts: str, project: str = "") -> "Api":
         signer = Signer.from_file("splitrail-trainer", self.place.stack.signing_key_file("splitrail-trainer"))
-        claims = {"project_id": project or self.place.project, "job_id": "job", "attempt": 1, "split_id": split_id, "splits": list(splits)}
+        claims = {"project_id": project or self.place.project, "job_id": "job", "attempt": 1, "split_id": split_id, "parts": list(parts)}
         return self.as_(bearer(signer.sign(Kind.ATTEMPT, "attempt:job/1", 600, **claims)))
 
     async def call(self, method, request):
@@ -225,7 +205,7 @@ class Api:
 
     async def open(self, dataset: str = "cells", request_id: str = "", task: int = dataset_pb2.TASK_UNSPECIFIED) -> import_pb2.Import:
         request = import_service_pb2.CreateImportRequest(project_id=self.place.project, dataset_name=dataset, request_id=request_id, task=task)
-        return getattr(await self.call(self.imports.CreateImport, request), "import")
+        return (await self.call(self.imports.CreateImport, request)).dataset_import
 
     async def announce(self, import_id: str, files: dict[str, bytes], *, along: bool = False) -> list[import_pb2.Upload]:
         """What is to be uploaded; `along`: the contents come with the announcement."""
@@ -242,14 +222,14 @@ class Api:
                 response.raise_for_status()
 
     async def start(self, import_id: str, **options: object) -> import_pb2.Import:
-        return getattr(await self.call(self.imports.StartImport, import_service_pb2.StartImportRequest(import_id=import_id, **options)), "import")
+        return (await self.call(self.imports.StartImport, import_service_pb2.StartImportRequest(import_id=import_id, **options))).dataset_import
 
     async def watch(self, import_id: str) -> import_pb2.Import:
         """The import once it has ended."""
         last = None
         request = import_service_pb2.WatchImportRequest(import_id=import_id)
         async for message in self.imports.WatchImport(request, metadata=self.metadata, timeout=60):
-            last = getattr(message, "import")
+            last = message.dataset_import
         assert last is not None
         return last
 
@@ -316,20 +296,12 @@ class Api:
 
 @asynccontextmanager
 async def serving(place: Place, **changes: object) -> AsyncIterator[Api]:
-    settings = place.settings(**changes)
-    draining = Draining()
-    async with build(settings, draining) as app:
-        server = make_server(app.servicers, Verifier.from_file(settings.jwks_file))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        background = [asyncio.create_task(one) for one in (app.workers.run(), app.sweeper.run())]
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                yield Api(channel, place, bearer(place.stack.user_token({"*": "admin"})), draining)
-        finally:
-            draining.event.set()
-            await server.stop(5)
-            await ended(*background)
+    async with (
+        build(place.settings(**changes)) as app,
+        running(app, "127.0.0.1:0", grace_seconds=5) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        yield Api(channel, place, bearer(place.stack.user_token({"*": "admin"})), app.draining)
 
 
 @asynccontextmanager

@@ -2,7 +2,16 @@
 
 import grpc
 import pytest
-from splitrail.split.v1 import dataset_service_pb2, export_service_pb2, import_service_pb2, split_pb2, split_service_pb2, version_service_pb2
+from splitrail.internal.split.v1 import staging_service_pb2
+from splitrail.split.v1 import (
+    dataset_service_pb2,
+    export_service_pb2,
+    import_service_pb2,
+    project_service_pb2,
+    split_pb2,
+    split_service_pb2,
+    version_service_pb2,
+)
 from splitrail_common.ids import new_id
 from splitrail_common.peers import bearer
 
@@ -13,9 +22,13 @@ def calls(api, version, split_id, import_id):
     """Every RPC that names something, by its name."""
     ids = {"dataset_id": version.dataset_id, "version_id": version.version_id}
     parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=1))
-    d, i, s, v = dataset_service_pb2, import_service_pb2, split_service_pb2, version_service_pb2
+    d, i, s, v, p = dataset_service_pb2, import_service_pb2, split_service_pb2, version_service_pb2, project_service_pb2
     return {
         "CreateDataset": (api.datasets.CreateDataset, d.CreateDatasetRequest(project_id=version.project_id, name="new")),
+        "GetProject": (api.projects.GetProject, p.GetProjectRequest(project_id=version.project_id)),
+        "ArchiveProject": (api.projects.ArchiveProject, p.ArchiveProjectRequest(project_id=version.project_id)),
+        "UnarchiveProject": (api.projects.UnarchiveProject, p.UnarchiveProjectRequest(project_id=version.project_id)),
+        "UpdateDataset": (api.datasets.UpdateDataset, d.UpdateDatasetRequest(dataset_id=version.dataset_id, update_mask={"paths": ["labels"]})),
         "DeleteDataset": (api.datasets.DeleteDataset, d.DeleteDatasetRequest(dataset_id=version.dataset_id)),
         "CheckAssets": (
             api.versions.CheckAssets,
@@ -44,6 +57,8 @@ def calls(api, version, split_id, import_id):
         ),
         "StartImport": (api.imports.StartImport, i.StartImportRequest(import_id=import_id)),
         "GetImport": (api.imports.GetImport, i.GetImportRequest(import_id=import_id)),
+        "ListImports": (api.imports.ListImports, i.ListImportsRequest(project_id=version.project_id)),
+        "CancelImport": (api.imports.CancelImport, i.CancelImportRequest(import_id=import_id)),
         "ListProblems": (api.imports.ListProblems, i.ListProblemsRequest(import_id=import_id)),
         "CreateSplit": (api.splits.CreateSplit, s.CreateSplitRequest(**ids, parameters=parameters)),
         "GetSplit": (api.splits.GetSplit, s.GetSplitRequest(split_id=split_id)),
@@ -52,7 +67,7 @@ def calls(api, version, split_id, import_id):
         "DeleteSplit": (api.splits.DeleteSplit, s.DeleteSplitRequest(split_id=split_id)),
         "CheckContamination": (
             api.splits.CheckContamination,
-            s.CheckContaminationRequest(split_id=split_id, split=1, trained_split_id=split_id),
+            s.CheckContaminationRequest(split_id=split_id, part=1, trained_split_id=split_id),
         ),
         "PreviewSplit": (api.splits.PreviewSplit, s.PreviewSplitRequest(**ids, parameters=parameters)),
         "CompareSplits": (api.splits.CompareSplits, s.CompareSplitsRequest(split_id=split_id, before_split_id=split_id)),
@@ -60,8 +75,9 @@ def calls(api, version, split_id, import_id):
     }
 
 
-ELSEWHERE = {"WatchImport", "StreamManifest", "PinSplit", "ExportVersion", "GetThumbnail"}
-"""Streams, answers that are no messages and calls of machines: tested below, in test_assets.py, test_exports.py and test_splits.py."""
+ELSEWHERE = {"WatchImport", "StreamManifest", "PinSplit", "ExportVersion", "GetThumbnail", "CreateProject", "ListProjects"}
+"""Streams, answers that are no messages and calls of machines: and what names no project that is there: tested below, in test_assets.py,
+test_exports.py, test_projects.py and test_splits.py."""
 
 
 async def test_every_rpc_is_in_the_matrix(api, made):
@@ -69,7 +85,9 @@ async def test_every_rpc_is_in_the_matrix(api, made):
         (dataset_service_pb2, "DatasetService"),
         (export_service_pb2, "ExportService"),
         (import_service_pb2, "ImportService"),
+        (project_service_pb2, "ProjectService"),
         (split_service_pb2, "SplitService"),
+        (staging_service_pb2, "StagingService"),
         (version_service_pb2, "VersionService"),
     ]
     methods = {method.name for module, name in services for method in module.DESCRIPTOR.services_by_name[name].methods}
@@ -108,7 +126,7 @@ async def test_a_split_of_another_project_is_no_base_and_no_comparison(api, made
     stranger = api.as_user(elsewhere="admin")
     api.place.execute("INSERT INTO project (project_id) VALUES ('elsewhere')")
     opened = await stranger.call(stranger.imports.CreateImport, import_service_pb2.CreateImportRequest(project_id="elsewhere", dataset_name="own"))
-    own_import = getattr(opened, "import").import_id
+    own_import = opened.dataset_import.import_id
     files = sources.yolo(8)
     await stranger.upload(await stranger.announce(own_import, files), files)
     await stranger.start(own_import)
@@ -128,7 +146,7 @@ async def test_a_split_of_another_project_is_no_base_and_no_comparison(api, made
 async def test_an_attempt_of_another_project_finds_no_split(api, made):
     attempt = api.as_attempt(made[1], "train", project="elsewhere")
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.splits.StreamManifest(split_service_pb2.StreamManifestRequest(split_id=made[1], splits=[1]), metadata=attempt.metadata).read()
+        await api.staging.StreamManifest(staging_service_pb2.StreamManifestRequest(split_id=made[1], parts=[1]), metadata=attempt.metadata).read()
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -142,19 +160,19 @@ async def test_nobody_and_strangers_are_refused(api, made):
 async def test_roles(api, made):
     project = api.place.project
     viewer, editor = api.as_user(**{project: "viewer"}), api.as_user(**{project: "editor"})
-    deleting = {"DeleteSplit", "DeleteVersion", "DeleteDataset"}
+    deleting = {"DeleteSplit", "DeleteVersion", "DeleteDataset", "ArchiveProject", "UnarchiveProject"}
     changing = {
         *("CreateImport", "AddFiles", "StartImport", "CreateSplit", "CreateDataset", "CheckAssets", "CreateVersion", "UpsertAssets", "DeleteAssets"),
-        *("UpdateClasses", "CommitVersion", "DeleteDraft"),
+        *("UpdateClasses", "CommitVersion", "DeleteDraft", "UpdateDataset", "CancelImport"),
     }
     for name, (method, request) in calls(api, *made).items():
         denied = await code_of(viewer, method, request) is grpc.StatusCode.PERMISSION_DENIED
         assert denied == (name in changing or name in deleting), name
         denied = await code_of(editor, method, request) is grpc.StatusCode.PERMISSION_DENIED
         assert denied == (name in deleting), name
-    pin = split_service_pb2.PinSplitRequest(split_id=made[1], job_id=new_id())
-    assert await code_of(api, api.splits.PinSplit, pin) is grpc.StatusCode.PERMISSION_DENIED
-    assert await code_of(api.as_service(), api.splits.PinSplit, pin) is grpc.StatusCode.OK
+    pin = staging_service_pb2.PinSplitRequest(split_id=made[1], job_id=new_id())
+    assert await code_of(api, api.staging.PinSplit, pin) is grpc.StatusCode.PERMISSION_DENIED
+    assert await code_of(api.as_service(), api.staging.PinSplit, pin) is grpc.StatusCode.OK
 
 
 async def test_a_version_is_found_in_its_own_dataset_only(api, made, sources):
@@ -184,7 +202,8 @@ async def test_odd_values_are_the_callers_fault(api, made):
     version, _, _ = made
     d = dataset_service_pb2
     requests = [
-        (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, page_size=1001)),
+        (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, page_size=-1)),
+        (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, group=-1)),
         (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, split=9)),
         (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, label_state=9)),
         (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, class_name="\0")),
@@ -192,7 +211,7 @@ async def test_odd_values_are_the_callers_fault(api, made):
         (api.datasets.ListDatasets, d.ListDatasetsRequest(name="\0")),
         (api.datasets.GetDataset, d.GetDatasetRequest(dataset_id="cells")),
         (api.imports.StartImport, import_service_pb2.StartImportRequest(import_id=new_id(), format=99)),
-        (api.splits.PinSplit, split_service_pb2.PinSplitRequest(split_id=new_id(), job_id="1")),
+        (api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=new_id(), job_id="1")),
     ]
     service = api.as_service()
     codes = [await code_of(service if "Pin" in type(request).__name__ else api, method, request) for method, request in requests]

@@ -34,7 +34,7 @@ async def test_images_by_folder_and_metadata(api, place, sources):
     assert expected
     await api.split(version.version_id)
     tested = await assets_of(api, version, split=TEST, metadata=["day=1"])
-    assert {one.split for one in tested} == {TEST}
+    assert {one.part for one in tested} == {TEST}
     assert {one.ordinal for one in tested} == {one.ordinal for one in await assets_of(api, version, split=TEST) if one.ordinal % 2}
     for nothing in ({"path_prefix": "%"}, {"path_prefix": "images/SITE1"}, {"metadata": ["day=2"]}, {"metadata": ["Day=1"]}):
         assert await assets_of(api, version, **nothing) == []
@@ -55,7 +55,7 @@ async def test_a_list_that_has_begun_stays_with_its_version_and_its_split(api, s
         page = await api.call(api.datasets.ListAssets, request)
         shown += page.assets
     whole = await assets_of(api, version, split_id=first_split.split_id)
-    assert [(one.ordinal, one.path, one.split) for one in shown] == [(one.ordinal, one.path, one.split) for one in whole]
+    assert [(one.ordinal, one.path, one.part) for one in shown] == [(one.ordinal, one.path, one.part) for one in whole]
     for field in ("version_id", "split_id"):
         other = dataset_service_pb2.ListAssetsRequest(**{"dataset_id": version.dataset_id, "page_token": request.page_token, field: draft.version_id})
         assert await refused(api.call(api.datasets.ListAssets, other)) == invalid("page_token")
@@ -112,6 +112,6 @@ async def test_images_are_found_by_their_key_while_statistics_lack_their_version
     parameters = {"version_id": version.version_id, "ordinals": list(range(1000)), "annotations": True, "after": 0, "limit": 1000}
     for query in ("get_assets", "page_assets"):
         with psycopg.connect(place.dsn) as connection:
-            plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {Queries('splitrail_split')[query]}", parameters))
+            plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {Queries('splitrail_split.datasets')[query]}", parameters))
         assert "version_asset_pkey" in plan, plan
         assert "version_asset_path" not in plan, plan

@@ -6,7 +6,8 @@ import io
 import grpc
 import psycopg
 import pytest
-from splitrail.split.v1 import dataset_service_pb2, import_pb2, split_service_pb2, version_pb2, version_service_pb2
+from splitrail.internal.split.v1 import staging_service_pb2
+from splitrail.split.v1 import dataset_service_pb2, import_pb2, version_pb2, version_service_pb2
 from splitrail_common.ids import new_id
 
 from .calls import NOT_FOUND, PRECONDITION, refused_with, sha
@@ -48,7 +49,7 @@ async def test_what_a_job_uses_stays_and_everything_else_goes(api, place, source
     await api.split(first.version_id, seed=2)
     split, job = await api.split(first.version_id), new_id()
     await api.split(second.version_id)
-    await api.as_service().call(api.splits.PinSplit, split_service_pb2.PinSplitRequest(split_id=split.split_id, job_id=job))
+    await api.as_service().call(api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=split.split_id, job_id=job))
     pinned = (PRECONDITION, "PINNED", {"pinned_by": job})
     assert await refused_with(delete_version(api, first.version_id)) == pinned
     assert await refused_with(delete_dataset(api, first.dataset_id)) == pinned

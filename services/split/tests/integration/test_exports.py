@@ -45,13 +45,13 @@ async def test_a_yolo_folder_and_its_lock(api, version):
 
 async def test_single_parts(api, version):
     split = await api.split(version.version_id, (0.8, 0.0, 0.2))
-    test = await export(api, version_id=version.version_id, splits=[TEST])
+    test = await export(api, version_id=version.version_id, parts=[TEST])
     assert {path.split("/")[1] for path in test.files if "/" in path} == {"test"}
     assert yaml.safe_load(test.files["data.yaml"])["train"] is None
     assert (test.end.part_digests.test, test.end.part_digests.train) == (split.part_digests.test, "")
     both = yaml.safe_load((await export(api, version_id=version.version_id)).files["data.yaml"])
     assert (both["train"], both["val"], both["test"]) == ("images/train", "images/train", "images/test")
-    coco = await export(api, version_id=version.version_id, splits=[TRAIN, TEST], format=COCO)
+    coco = await export(api, version_id=version.version_id, parts=[TRAIN, TEST], format=COCO)
     documents = {path: json.loads(data) for path, data in coco.files.items() if path.startswith("annotations/")}
     assert set(documents) == {"annotations/instances_train.json", "annotations/instances_test.json"}
     for path, document in documents.items():
@@ -59,7 +59,7 @@ async def test_single_parts(api, version):
             name for name in coco.files if name.startswith(f"images/{'train' if 'train' in path else 'test'}/")
         }
         assert [category["name"] for category in document["categories"]] == list(version.class_names)
-    assert await refused(messages(api, version_id=version.version_id, splits=[TRAIN, VAL])) == (PRECONDITION, "SPLIT_EMPTY", ["splits"])
+    assert await refused(messages(api, version_id=version.version_id, parts=[TRAIN, VAL])) == (PRECONDITION, "SPLIT_EMPTY", ["parts"])
 
 
 @pytest.mark.parametrize("format_", [YOLO, COCO])
@@ -93,8 +93,8 @@ async def test_requests_that_cannot_be_meant(api, version):
         ({}, invalid("version_id")),
         ({"version_id": "x"}, invalid("version_id")),
         ({"version_id": version.version_id, "format": 9}, invalid("format")),
-        ({"version_id": version.version_id, "splits": [0]}, invalid("splits")),
-        ({"version_id": version.version_id, "splits": [7]}, invalid("splits")),
+        ({"version_id": version.version_id, "splits": [0]}, invalid("parts")),
+        ({"version_id": version.version_id, "splits": [7]}, invalid("parts")),
         ({"version_id": new_id()}, (NOT_FOUND, "NOT_FOUND", [])),
         ({"split_id": new_id()}, (NOT_FOUND, "NOT_FOUND", [])),
         ({"split_id": split.split_id, "version_id": new_id()}, (NOT_FOUND, "NOT_FOUND", [])),
@@ -113,5 +113,5 @@ async def test_who_may_export(api, place, version):
 async def test_a_draft_and_kinds_that_a_format_does_not_hold(api, place, version):
     place.execute("UPDATE dataset SET task = 5")
     assert await refused(messages(api, version_id=version.version_id, format=COCO)) == invalid("format")
-    place.execute("UPDATE version SET state = 1")
-    assert (await refused(messages(api, version_id=version.version_id)))[:2] == (PRECONDITION, "VERSION_STATE")
+    draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
+    assert (await refused(messages(api, version_id=draft.version_id)))[:2] == (PRECONDITION, "VERSION_STATE")

@@ -53,7 +53,7 @@ async def test_a_tree_of_classes_imported_again_has_the_same_digests(api, source
     assert (imported.digest, imported.part_digests) == (split.digest, split.part_digests)
     twice = await export(api, version_id=again.version.version_id, include_unlabelled=True)
     assert names_of_images(twice) == names_of_images(exported)
-    test = await export(api, version_id=version.version_id, splits=[TEST])
+    test = await export(api, version_id=version.version_id, parts=[TEST])
     assert {path.split("/")[-1] for path in test.files if path.startswith(("train/", "val/"))} == {".gitkeep"}
 
 
@@ -107,7 +107,7 @@ async def test_a_version_without_split(api, version, format_):
     assert again.version.digest == version.digest
     # nothing in the folder said how to split it
     assert (await refused(current_split(api, again.version)))[:2] == (PRECONDITION, "SPLIT_MISSING")
-    assert (await refused(messages(api, version_id=version.version_id, splits=[TRAIN])))[:2] == (PRECONDITION, "SPLIT_MISSING")
+    assert (await refused(messages(api, version_id=version.version_id, parts=[TRAIN])))[:2] == (PRECONDITION, "SPLIT_MISSING")
 
 
 async def test_a_version_that_nobody_has_labelled(api, sources):

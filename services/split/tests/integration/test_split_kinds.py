@@ -43,7 +43,7 @@ async def parts(api, version, split_id):
     request = dataset_service_pb2.ListAssetsRequest(
         dataset_id=version.dataset_id, version_id=version.version_id, split_id=split_id, page_size=1000, include_annotations=False
     )
-    return {one.path: one.split for one in (await api.call(api.datasets.ListAssets, request)).assets}
+    return {one.path: one.part for one in (await api.call(api.datasets.ListAssets, request)).assets}
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ async def test_leaks_are_counted_paged_and_avoided_by_grouping(api):
             break
     assert len(pairs) == leaking
     assert [pair.distance for pair in pairs] == sorted(pair.distance for pair in pairs)
-    assert all(pair.first.split != pair.second.split and pair.first.url and pair.second.url for pair in pairs)
+    assert all(pair.first.part != pair.second.part and pair.first.url and pair.second.url for pair in pairs)
     grouped = await create(api, version.version_id, group_by=[split_pb2.GroupBy(near_duplicate_distance=6)])
     assert sum(grouped.certificate.near_duplicate_pairs) == 0
     assert grouped.certificate.group_count == 12
@@ -256,7 +256,7 @@ async def test_images_of_one_group(api, place, version, size):
             group = await assets_of(api, version, split_id=split.split_id, group=member.ordinal, page_size=size)
             assert [one.ordinal for one in group] == [one.ordinal for one in shown if one.group == member.group]
             assert {one.group for one in group} == {member.group}
-            assert len({one.split for one in group}) == 1
+            assert len({one.part for one in group}) == 1
     assert not any(one.HasField("group") for one in await assets_of(api, version, split_id=split.split_id))
 
 

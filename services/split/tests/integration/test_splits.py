@@ -7,6 +7,7 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from splitrail.internal.split.v1 import staging_service_pb2
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, split_pb2, split_service_pb2
 from splitrail_common.digest import annotation_sha256, hashes_from_bytes, part_digest
 from splitrail_common.ids import new_id
@@ -18,8 +19,8 @@ pytestmark = pytest.mark.integration
 
 async def manifest(api, split_id, *parts, after=None):
     entries, end = [], None
-    request = split_service_pb2.StreamManifestRequest(split_id=split_id, splits=parts, after_ordinal=after)
-    async for message in api.splits.StreamManifest(request, metadata=api.metadata, timeout=60):
+    request = staging_service_pb2.StreamManifestRequest(split_id=split_id, parts=parts, after_ordinal=after)
+    async for message in api.staging.StreamManifest(request, metadata=api.metadata, timeout=60):
         assert end is None
         assert message.ByteSize() < 1 << 20
         entries += message.entries
@@ -44,13 +45,13 @@ async def test_a_split_is_stored_with_its_certificate_and_becomes_the_current_on
     by_id = await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(split_id=made.split_id))
     assert by_id.split == made
     request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, page_size=1000)
-    for part, images in [(TRAIN, 38), (VAL, 8), (TEST, 8), (dataset_pb2.SPLIT_UNSPECIFIED, 60)]:
+    for part, images in [(TRAIN, 38), (VAL, 8), (TEST, 8), (dataset_pb2.PART_UNSPECIFIED, 60)]:
         request.split = part
         shown = (await api.call(api.datasets.ListAssets, request)).assets
         assert len(shown) == images
-        assert all(one.split == part for one in shown) or not part
-    request.split, request.label_state = dataset_pb2.SPLIT_UNSPECIFIED, dataset_pb2.LABEL_STATE_UNLABELLED
-    assert {one.split for one in (await api.call(api.datasets.ListAssets, request)).assets} == {0}
+        assert all(one.part == part for one in shown) or not part
+    request.split, request.label_state = dataset_pb2.PART_UNSPECIFIED, dataset_pb2.LABEL_STATE_UNLABELLED
+    assert {one.part for one in (await api.call(api.datasets.ListAssets, request)).assets} == {0}
 
 
 async def test_the_same_wish_gives_the_same_split(api, version):
@@ -91,11 +92,11 @@ async def test_missing_parameters_and_unknown_versions(api):
     assert await refused(api.split("x' OR 1=1 --")) == invalid("version_id")
 
 
-async def test_a_draft_and_a_version_without_split(api, place, version):
+async def test_a_draft_and_a_version_without_split(api, version):
     request = split_service_pb2.GetSplitRequest(version_id=version.version_id)
     assert await refused(api.call(api.splits.GetSplit, request)) == (PRECONDITION, "SPLIT_MISSING", ["version_id"])
-    place.execute("UPDATE version SET state = 1")
-    assert await refused(api.split(version.version_id)) == (PRECONDITION, "VERSION_STATE", ["version_id"])
+    draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
+    assert await refused(api.split(draft.version_id)) == (PRECONDITION, "VERSION_STATE", ["version_id"])
 
 
 async def test_nothing_labelled_cannot_be_split(api, sources):
@@ -114,15 +115,15 @@ async def test_pinned_revisions_stay_and_numbers_are_not_used_again(api, version
     first, second = await api.split(version.version_id), await api.split(version.version_id, seed=2)
     job = new_id()
     for _ in range(2):
-        await api.as_service().call(api.splits.PinSplit, split_service_pb2.PinSplitRequest(split_id=first.split_id, job_id=job))
+        await api.as_service().call(api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=first.split_id, job_id=job))
     request = split_service_pb2.DeleteSplitRequest(split_id=first.split_id)
     assert (await refused(api.call(api.splits.DeleteSplit, request)))[:2] == (PRECONDITION, "PINNED")
     await api.call(api.splits.DeleteSplit, split_service_pb2.DeleteSplitRequest(split_id=second.split_id))
     current = await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(version_id=version.version_id))
     assert current.split.split_id == first.split_id
     assert (await api.split(version.version_id)).number == 3
-    request = split_service_pb2.PinSplitRequest(split_id=second.split_id, job_id=job)
-    assert (await refused(api.as_service().call(api.splits.PinSplit, request)))[:2] == (NOT_FOUND, "NOT_FOUND")
+    request = staging_service_pb2.PinSplitRequest(split_id=second.split_id, job_id=job)
+    assert (await refused(api.as_service().call(api.staging.PinSplit, request)))[:2] == (NOT_FOUND, "NOT_FOUND")
 
 
 async def test_references_as_people_write_them(api, version):
@@ -169,11 +170,11 @@ async def test_a_training_attempt_stages_train_and_val_and_never_test(api, versi
     entries, end = await manifest(training, made.split_id, TRAIN, VAL)
     assert (len(entries), end.image_count, list(end.class_names)) == (46, 46, list(version.class_names))
     assert [one.ordinal for one in entries] == sorted(one.ordinal for one in entries)
-    assert {one.split for one in entries} == {TRAIN, VAL}
+    assert {one.part for one in entries} == {TRAIN, VAL}
     assert end.part_digests == split_pb2.PartDigests(train=made.part_digests.train, val=made.part_digests.val)
     async with httpx.AsyncClient(trust_env=False) as client:
         for part, digest in ((TRAIN, end.part_digests.train), (VAL, end.part_digests.val)):
-            rows = [one for one in entries if one.split == part]
+            rows = [one for one in entries if one.part == part]
             staged = [(await client.get(one.url)).content for one in rows]
             assert all(sha(data) == one.sha256 for data, one in zip(staged, rows, strict=True))
             annotated = hashes_from_bytes([annotation_sha256(one.packed_annotations) for one in rows])
@@ -188,7 +189,7 @@ async def test_a_training_attempt_stages_train_and_val_and_never_test(api, versi
         ((TRAIN,), (await api.split(version.version_id)).split_id),
     ]:
         assert (await refused(manifest(training, split_id, *parts)))[:2] == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
-    assert await refused(manifest(training, made.split_id)) == invalid("splits")
+    assert await refused(manifest(training, made.split_id)) == invalid("parts")
     assert (await refused(manifest(api, made.split_id, TRAIN)))[:2] == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
     evaluating, end = await manifest(api.as_attempt(made.split_id, "test"), made.split_id, TEST)
     assert {one.sha256 for one in evaluating}.isdisjoint(one.sha256 for one in entries)

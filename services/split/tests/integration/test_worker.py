@@ -19,12 +19,12 @@ async def test_an_import_survives_the_end_of_its_process(place, sources, serve_a
         opened = await api.open()
         await api.upload(await api.announce(opened.import_id, files), files)
         await api.start(opened.import_id)
-        await place.until(lambda: place.execute("SELECT 1 FROM import WHERE state = 3 AND processed_count BETWEEN 1 AND 250"))
+        await place.until(lambda: place.execute("SELECT 1 FROM import WHERE state = 'RUNNING' AND processed_count BETWEEN 1 AND 250"))
         process.send_signal(ending)
         await asyncio.wait_for(process.wait(), 20)
     async with serve_at(place, import_workers=0) as other:
         found = await other.call(other.imports.GetImport, import_service_pb2.GetImportRequest(import_id=opened.import_id))
-        state = getattr(found, "import").state
+        state = found.dataset_import.state
         assert state == (import_pb2.IMPORT_STATE_RUNNING if ending is signal.SIGKILL else import_pb2.IMPORT_STATE_QUEUED)
         assert 0 < len(place.assets()) < 300
         async with process_at(place, import_lease_seconds=3):
@@ -71,14 +71,14 @@ async def test_a_holder_whose_lease_was_taken_commits_nothing(place, sources, se
     stranger = "018f0000-0000-7000-8000-000000000000"
     place.execute(
         "CREATE FUNCTION taken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        f"UPDATE import SET lease_owner = '{stranger}', lease_until = now() + interval '1 hour' WHERE state = 3; RETURN NEW; END $$"
+        f"UPDATE import SET lease_owner = '{stranger}', lease_until = now() + interval '1 hour' WHERE state = 'RUNNING'; RETURN NEW; END $$"
     )
     # The lease changes hands in the middle of the work: when the first assets are recorded.
     place.execute("CREATE TRIGGER taken AFTER INSERT ON asset FOR EACH STATEMENT EXECUTE FUNCTION taken()")
     async with serve_at(place, import_workers=1):
         await place.until(lambda: place.execute("SELECT 1 FROM import WHERE lease_owner = %s", stranger))
         await place.until(lambda: len(place.stored()) == 5)
-    assert place.execute("SELECT state FROM import") == [(int(import_pb2.IMPORT_STATE_RUNNING),)]
+    assert place.execute("SELECT state FROM import") == [("RUNNING",)]
     assert place.execute("SELECT 1 FROM version") == []
 
 
@@ -99,7 +99,7 @@ async def test_a_watch_ends_with_unavailable_when_the_service_stops(api):
     opened = await api.open()
     request = import_service_pb2.WatchImportRequest(import_id=opened.import_id)
     stream = api.imports.WatchImport(request, metadata=api.metadata)
-    assert getattr(await stream.read(), "import").state == import_pb2.IMPORT_STATE_OPEN
+    assert (await stream.read()).dataset_import.state == import_pb2.IMPORT_STATE_OPEN
     api.draining.event.set()
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await stream.read()

@@ -11,8 +11,8 @@ import zipfile
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from splitrail_split import archives, sources
-from splitrail_split.archives import ArchiveError, Limits, expand
+from splitrail_split.imports import archives, sources
+from splitrail_split.imports.archives import ArchiveError, Limits, expand
 
 LIMITS = Limits()
 GOOD = {"data.yaml": b"names: [a]", "images/a.jpg": b"jpeg", "labels/a.txt": b"0 0.5 0.5 0.1 0.1\n"}

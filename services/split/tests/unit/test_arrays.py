@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_split import arrays
+from splitrail_split.domain import arrays
 
 images = st.lists(st.lists(st.integers(0, 6), max_size=5).map(sorted), max_size=30)
 

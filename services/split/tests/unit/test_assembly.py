@@ -4,14 +4,15 @@ import hashlib
 
 import pytest
 from splitrail_common.annotations import LabelState
-from splitrail_split import arrays, formats
-from splitrail_split.assembly import assemble, judge, printable
-from splitrail_split.contents import Fault, Inspected
-from splitrail_split.domain import Claim, SourceFile
-from splitrail_split.import_store import KnownAsset
-from splitrail_split.importing import refusal
+from splitrail_split import formats
+from splitrail_split.contents.store import KnownAsset
+from splitrail_split.contents.verify import Fault, Inspected
+from splitrail_split.domain import arrays
+from splitrail_split.imports.assembly import assemble, judge, printable
+from splitrail_split.imports.domain import Claim, SourceFile
+from splitrail_split.imports.job import refusal
 
-CLAIM = Claim("i", "default", "cells", 1, 1, strict=False, dry_run=False, image_count=0, claims=1, owner="o")
+CLAIM = Claim("i", "default", "cells", 1, formats.Format.YOLO, strict=False, dry_run=False, image_count=0, claims=1, owner="o")
 
 
 def source(contents: dict[str, str], labels: dict[str, bytes]):
@@ -74,7 +75,7 @@ def test_the_digest_does_not_depend_on_names():
 
 
 def test_notes_do_not_make_strict_refuse():
-    strict = Claim("i", "default", "cells", 1, 1, strict=True, dry_run=False, image_count=1, claims=1, owner="o")
+    strict = Claim("i", "default", "cells", 1, formats.Format.YOLO, strict=True, dry_run=False, image_count=1, claims=1, owner="o")
     parsed, files, inspected = source({"images/a.jpg": "x"}, {"labels/a.txt": b"0 0.1 0.1 0.5 0.1 0.5 0.5\n"})
     judged = judge(parsed, files, inspected)
     assert [one.note for one in judged.report.findings] == [True]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_split.digest import annotation_sha256, hashes_from_bytes, part_digest, revision_digest, version_digest
+from splitrail_split.domain.digest import annotation_sha256, hashes_from_bytes, part_digest, revision_digest, version_digest
 
 rows = st.lists(st.tuples(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.integers(1, 3)), max_size=12)
 

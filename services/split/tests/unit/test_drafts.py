@@ -7,8 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from splitrail_common.annotations import Annotation, Kind, LabelState, pack
-from splitrail_split import columns
-from splitrail_split.versions import drafts
+from splitrail_split.versions import columns, drafts
 from splitrail_split.versions.drafts import Changes, DraftAsset, Upsert, committed, tally, upserted
 
 NAMES = ["", "a", "b", "c", "d"]

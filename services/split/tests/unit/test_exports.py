@@ -14,12 +14,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from splitrail_common.annotations import SCALE, Annotation, AnnotationError, Kind, LabelState, box_from_yolo, pack, unpack
-from splitrail_split import arrays, formats, thumbnails
-from splitrail_split.domain import Asset, Version
+from splitrail_split import formats
+from splitrail_split.contents import thumbnails
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import Asset, Version
 from splitrail_split.exports import coco, layout, names, yolo
-from splitrail_split.exports.messages import MESSAGE_BYTES, Messages, Pieces, whole
+from splitrail_split.exports.convert import MESSAGE_BYTES, Messages
+from splitrail_split.exports.domain import Flush, ImageFiles
+from splitrail_split.exports.pieces import Pieces, whole
 from splitrail_split.formats import shapes
-from splitrail_split.sources import path_problem
+from splitrail_split.imports.sources import path_problem
 
 CLASSES = 12
 edges = st.sampled_from([0.0, 1e-6, 2e-6, 5e-7, 1 / 3, 0.5, 0.999999, 0.9999995, 1.0])
@@ -49,7 +53,7 @@ def parsed_coco(packed, class_names, size=(640, 480), path="images/train/a.jpg",
     return formats.parse(formats.Format.COCO, {"annotations/instances_train.json": data}, {path: size}, kind=kind)
 
 
-EVERYTHING = layout.Order("", "", "", (), layout.Layout.YOLO, include_unlabelled=True, after=-1)
+EVERYTHING = layout.ExportRequest("", "", "", (), layout.Layout.YOLO, include_unlabelled=True, after=-1)
 
 
 def version_of(class_names):
@@ -285,10 +289,7 @@ def test_a_long_path_keeps_its_name():
 
 @given(st.lists(st.binary(max_size=700_000), max_size=4))
 def test_files_come_whole_in_messages_of_bounded_size(contents):
-    messages = Messages()
-    for ordinal, data in enumerate(contents):
-        messages.add_image(ordinal, whole(f"{ordinal}.txt", data))
-    sent = messages.rest()
+    sent = Messages().take([*(ImageFiles(ordinal, whole(f"{ordinal}.txt", data)) for ordinal, data in enumerate(contents)), Flush()])
     assert all(message.ByteSize() < 2 * MESSAGE_BYTES for message in sent)
     received: dict[str, bytes] = {}
     done = -1
@@ -306,7 +307,7 @@ def test_files_come_whole_in_messages_of_bounded_size(contents):
 
 def test_a_file_without_bytes_is_a_file():
     (only,) = whole("labels/a.txt", b"")
-    assert (only.HasField("data"), only.size_bytes, only.more) == (True, 0, False)
+    assert (only.data, only.size_bytes, only.more) == (b"", 0, False)
     pieces = Pieces("a")
     assert list(pieces.feed(b"x")) == []
     assert pieces.end().data == b"x"

@@ -6,7 +6,7 @@ import pytest
 from splitrail_common.annotations import LabelState, unpack
 from splitrail_split.formats import Code, Format, Severity, parse
 from splitrail_split.formats.reading import MAX_JSON_BYTES
-from splitrail_split.sources import MAX_ANNOTATION_BYTES
+from splitrail_split.imports.sources import MAX_ANNOTATION_BYTES
 
 IMAGES = {"train/a.jpg": (200, 100), "train/b.jpg": (200, 100)}
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_split.groups import first_of_unit, follow, join
-from splitrail_split.shares import ONE
-from splitrail_split.stratify import TEST, TRAIN, VAL, Images, _by_hash, assign, fold_ratios, folds, split_sizes
+from splitrail_split.splits.algorithm.groups import first_of_unit, follow, join
+from splitrail_split.splits.algorithm.shares import ONE
+from splitrail_split.splits.algorithm.stratify import TEST, TRAIN, VAL, Images, _by_hash, assign, fold_ratios, folds, split_sizes
 
 ALL_RATIOS = [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15), (1, 0, 0), (0, 0, 1), (0.5, 0, 0.5), (0.98, 0.01, 0.01)]
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from splitrail_split.formats.images import inspect
-from splitrail_split.frames import next_frames
-from splitrail_split.groups import join
-from splitrail_split.near import MAX_DISTANCE, links
+from splitrail_split.splits.algorithm.groups import join
+from splitrail_split.versions.frames import next_frames
+from splitrail_split.versions.near import MAX_DISTANCE, links
 
 
 @st.composite

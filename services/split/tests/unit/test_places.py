@@ -1,7 +1,7 @@
 """Which objects of which buckets a project may import."""
 
 import pytest
-from splitrail_split.places import Location, Places
+from splitrail_split.imports.places import Location, Places
 
 PLACES = Places(("incoming/{project}/", "s3://raw/", "s3://raw/{project}/site/"), "ours")
 

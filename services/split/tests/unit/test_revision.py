@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from splitrail_common.annotations import LabelState
-from splitrail_split import arrays
-from splitrail_split.convert import split_pb2
-from splitrail_split.domain import Method, SplitParameters
-from splitrail_split.leaks import find_leaks
-from splitrail_split.near import Links, links
-from splitrail_split.revision import Inputs, assign, make_revision
-from splitrail_split.stratify import TEST, TRAIN, VAL
+from splitrail_split.domain import arrays
+from splitrail_split.splits.algorithm.stratify import TEST, TRAIN, VAL
+from splitrail_split.splits.convert import pack_certificate, unpack_certificate
+from splitrail_split.splits.domain import Method, SplitParameters
+from splitrail_split.splits.leaks import find_leaks
+from splitrail_split.splits.revision import Inputs, assign, make_revision
+from splitrail_split.versions.near import Links, links
 
 NONE = np.zeros(0, np.int64)
 NO_LINKS = Links(NONE, NONE, np.zeros(0, np.uint8))
@@ -33,7 +33,9 @@ def parameters(seed=0, ratios=(0.5, 0.0, 0.5)):
 
 
 def certificate_of(given, wish):
-    return split_pb2.SplitCertificate.FromString(make_revision(given, wish).certificate)
+    made = make_revision(given, wish).certificate
+    assert unpack_certificate(pack_certificate(made)) == made
+    return made
 
 
 @pytest.mark.parametrize("seed", range(6))

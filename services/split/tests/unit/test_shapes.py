@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from pycocotools import mask as pycocotools
 from scipy import ndimage
 from splitrail_common.annotations import SCALE, Annotation, AnnotationError, Kind, pack, unpack
-from splitrail_split import convert
+from splitrail_split.datasets import convert
 from splitrail_split.exports import yolo as exported
 from splitrail_split.formats import Format, masks, parse, shapes
 

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_split import sources
-from splitrail_split.domain import Reference, parse_reference
+from splitrail_split.domain.datasets import Reference, parse_reference
+from splitrail_split.imports import sources
 
 
 @pytest.mark.parametrize(

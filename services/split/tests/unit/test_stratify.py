@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail_split.certificate import certify
-from splitrail_split.shares import ONE, apportion
-from splitrail_split.stratify import TEST, TRAIN, VAL, Images, assign, ratio_shares, seeded_keys, split_sizes
+from splitrail_split.splits.algorithm.shares import ONE, apportion
+from splitrail_split.splits.algorithm.stratify import TEST, TRAIN, VAL, Images, assign, ratio_shares, seeded_keys, split_sizes
+from splitrail_split.splits.balance import measure
 
 ALL_RATIOS = [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15), (1, 0, 0), (0, 0, 1), (0.5, 0, 0.5), (0.0, 0.9, 0.1), (1 / 3, 1 / 3, 1 / 3), (0.98, 0.01, 0.01)]
 
@@ -86,7 +86,7 @@ def test_equal_content_stays_together_and_sizes_are_as_close_as_it_allows(drawn,
 def test_certificate_equals_a_naive_recount(drawn, ratios, seed, mode):
     names, labels, classes = drawn
     splits = assign(Images(content_of(names), *csr(labels), classes), ratios=ratios, seed=seed, mode=mode)
-    certificate = certify(splits, *csr(labels), n_classes=classes, ratios=ratios, keys=seeded_keys(content_of(names), 0))
+    certificate = measure(splits, *csr(labels), n_classes=classes, ratios=ratios, keys=seeded_keys(content_of(names), 0))
     images, objects = np.zeros((classes, 3), int), np.zeros((classes, 3), int)
     background, sizes = [0, 0, 0], [0, 0, 0]
     for row, split in zip(labels, splits.tolist(), strict=True):
@@ -136,7 +136,7 @@ def test_the_random_split_to_compare_with_is_of_the_content_and_not_of_the_rows(
     found = set()
     for order in (np.arange(60), rng.permutation(60), rng.permutation(60)):
         keys = seeded_keys(content[order], 1)
-        made = certify(splits[order], np.arange(61), labels[order], n_classes=4, ratios=(0.6, 0.2, 0.2), keys=keys)
+        made = measure(splits[order], np.arange(61), labels[order], n_classes=4, ratios=(0.6, 0.2, 0.2), keys=keys)
         found.add((made.random_max_deviation_images, made.random_max_deviation_fraction, made.random_empty_cells))
     assert len(found) == 1
 
@@ -191,7 +191,7 @@ def test_every_class_is_within_about_an_image_of_its_share(kind, ratios):
     content = np.random.default_rng(1).integers(0, 256, (n, 32), dtype=np.uint8)
     splits = assign(Images(content, indptr, ids, classes), ratios=ratios, seed=3)
     assert np.bincount(splits, minlength=4)[1:].tolist() == split_sizes(n, ratios)
-    certificate = certify(splits, indptr, ids, n_classes=classes, ratios=ratios, keys=seeded_keys(content, 0))
+    certificate = measure(splits, indptr, ids, n_classes=classes, ratios=ratios, keys=seeded_keys(content, 0))
     assert certificate.max_deviation_images < 1.5
     assert certificate.random_max_deviation_images > certificate.max_deviation_images
 
@@ -200,7 +200,7 @@ def test_objects_are_spread_among_images_with_equal_classes():
     rng = np.random.default_rng(0)
     labels = [[0] * int(rng.integers(1, 12)) for _ in range(1000)]
     splits = assign(Images(content_of(range(1000)), *csr(labels), 1), ratios=(0.8, 0.1, 0.1), seed=1)
-    boxes = certify(splits, *csr(labels), n_classes=1, ratios=(0.8, 0.1, 0.1), keys=seeded_keys(content_of(range(1000)), 0)).boxes[0]
+    boxes = measure(splits, *csr(labels), n_classes=1, ratios=(0.8, 0.1, 0.1), keys=seeded_keys(content_of(range(1000)), 0)).boxes[0]
     assert np.abs(boxes / boxes.sum() - (0.8, 0.1, 0.1)).max() < 0.002
 
 
@@ -214,7 +214,7 @@ def test_the_seed_matters():
 def test_known_answer_in_another_process(hash_seed):
     """The answer is part of the contract of ALGORITHM_VERSION: raise the version when this changes."""
     program = (
-        "import hashlib, numpy as np; from splitrail_split.stratify import Images, assign\n"
+        "import hashlib, numpy as np; from splitrail_split.splits.algorithm.stratify import Images, assign\n"
         "content = np.array([list(hashlib.sha256(bytes([i])).digest()) for i in range(24)], dtype=np.uint8)\n"
         "labels = [[i % 4] * (1 + i % 2) + [(i // 5) % 4] for i in range(24)]\n"
         "indptr = np.cumsum([0, *map(len, labels)]); ids = np.array(sum(labels, []))\n"

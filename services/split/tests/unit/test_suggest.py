@@ -2,8 +2,8 @@
 
 import pytest
 from splitrail_common.annotations import LabelState
-from splitrail_split import suggest
 from splitrail_split.formats import ParsedImage
+from splitrail_split.imports import suggest
 
 
 def items(*paths, **metadata):

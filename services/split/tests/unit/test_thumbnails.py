@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from PIL import Image
-from splitrail_split import thumbnails
+from splitrail_split.contents import thumbnails
 
 SIDE = 1500
 

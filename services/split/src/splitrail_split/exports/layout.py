@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from splitrail_common.annotations import LabelState
 
-from splitrail_split import arrays
-from splitrail_split.domain import EXTENSIONS, PART_NAMES, PARTS, Asset, Revision, Version
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import EXTENSIONS, Asset, Version
+from splitrail_split.domain.parts import PART_NAMES, PARTS
 from splitrail_split.exports import names
+from splitrail_split.splits.domain import Revision
 
 LOCK_FILE = "split.lock.json"
 PLACEHOLDER = ".gitkeep"
@@ -36,7 +38,7 @@ class Layout(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ExportRequest:
     """What a caller asks for. Empty identifiers and parts as in ExportVersionRequest; `after` -1: from the start."""
 
     dataset_id: str
@@ -161,16 +163,16 @@ def plan(
     revision: Revision | None,
     vector: npt.NDArray[np.uint8] | None,
     label_states: npt.NDArray[np.integer],
-    order: Order,
+    request: ExportRequest,
     *,
     class_tree: ClassTree | None = None,
 ) -> Plan:
     """Chooses images and folders. vector (N,): the part of each image, None without split; label_states (N,)."""
     labelled = label_states != LabelState.UNLABELLED
     folder_of = np.where(labelled, np.uint8(ALL), np.uint8(UNASSIGNED)) if vector is None else vector
-    wanted: Sequence[int] = order.parts or (*PARTS.values(), ALL)
-    chosen = np.flatnonzero(np.isin(folder_of, [*wanted, UNASSIGNED] if order.include_unlabelled else wanted))
-    return Plan(version, revision, order.layout, order.include_unlabelled, folder_of, labelled, chosen, class_tree)
+    wanted: Sequence[int] = request.parts or (*PARTS.values(), ALL)
+    chosen = np.flatnonzero(np.isin(folder_of, [*wanted, UNASSIGNED] if request.include_unlabelled else wanted))
+    return Plan(version, revision, request.layout, request.include_unlabelled, folder_of, labelled, chosen, class_tree)
 
 
 def tree_of(class_names: Sequence[str], labels: arrays.Labels) -> ClassTree:

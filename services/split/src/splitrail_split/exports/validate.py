@@ -3,21 +3,19 @@
 from splitrail.split.v1 import export_service_pb2
 from splitrail_common.errors import Violation, invalid
 
-from splitrail_split import validate
-from splitrail_split.exports.layout import Layout, Order
+from splitrail_split.exports.layout import ExportRequest, Layout
+from splitrail_split.requests import fields
 
 
-def order(request: export_service_pb2.ExportVersionRequest) -> Order:
+def export_request(request: export_service_pb2.ExportVersionRequest) -> ExportRequest:
     """What is asked for. Raises INVALID_ARGUMENT that names the field."""
-    if request.format not in export_service_pb2.ExportFormat.values():
-        raise invalid(Violation("format", f"{request.format} is not a format that can be exported"))
-    split_id = validate.optional_uuid("split_id", request.split_id)
-    version_id = validate.optional_uuid("version_id", request.version_id)
-    return Order(
-        dataset_id=validate.optional_uuid("dataset_id", request.dataset_id),
-        version_id=version_id if split_id else validate.uuid("version_id", version_id),
-        split_id=split_id,
-        parts=tuple(sorted({validate.required_part("splits", part) for part in request.splits})),
+    if not request.split_id and not request.version_id:
+        raise invalid(Violation("version_id", "or split_id is needed"))
+    return ExportRequest(
+        dataset_id=request.dataset_id,
+        version_id=request.version_id,
+        split_id=request.split_id,
+        parts=tuple(sorted({fields.required_part(f"parts[{index}]", part) for index, part in enumerate(request.parts)})),
         layout=Layout(request.format or Layout.YOLO),
         include_unlabelled=request.include_unlabelled,
         after=request.after_ordinal if request.HasField("after_ordinal") else -1,

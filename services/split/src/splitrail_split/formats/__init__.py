@@ -12,19 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import coco, cvat, keypoints, labelstudio, tree, voc, yolo
-from splitrail_split.formats.model import (
-    Code,
-    Format,
-    Loader,
-    ParsedDataset,
-    ParsedImage,
-    Problem,
-    Problems,
-    Severity,
-    Source,
-    SourceSplit,
-    spot,
-)
+from splitrail_split.formats.model import Code, Format, Loader, ParsedDataset, ParsedImage, Problem, Problems, Severity, Source, SourceSplit, spot
 
 __all__ = [
     "Code",

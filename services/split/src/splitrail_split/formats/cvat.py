@@ -17,9 +17,8 @@ from splitrail_split.formats import masks, shapes
 from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ClassNames, Labels, SourceSplits, frame, unlabelled
 from splitrail_split.formats.image_names import ImagesByName, split_of_word
 from splitrail_split.formats.images import MAX_PIXELS
-from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source
+from splitrail_split.formats.model import SEQUENCE, Code, ParsedDataset, Place, Problems, Source
 from splitrail_split.formats.reading import Document, number, read_xml, shown
-from splitrail_split.frames import SEQUENCE
 
 MAX_BYTES = 256 << 20
 """One file holds all of a task."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from posixpath import splitext
 from typing import NamedTuple
 
 import imagehash
@@ -28,6 +29,11 @@ _TRANSPOSED = {
     2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
     6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
 }  # fmt: skip
+
+
+def is_image(path: str) -> bool:
+    """True when the name says that it is an image."""
+    return splitext(path)[1].lower() in EXTENSIONS
 
 
 class ImageInfo(NamedTuple):

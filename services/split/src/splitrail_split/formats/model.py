@@ -15,6 +15,9 @@ Loader = bytes | Callable[[], bytes]
 
 SourceSplit = Literal["train", "val", "test"]
 
+SEQUENCE = "sequence"
+"""Key of the metadata that names the video of an image."""
+
 MAX_KEPT_PROBLEMS = 10_000
 """Problems beyond this are counted, not kept: a hostile file must not fill memory with complaints."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from splitrail_common.annotations import PACK_VERSION, pack, unpack
 
+from splitrail_split.datasets.class_ids import stable_ids
 from splitrail_split.formats.boxes import MAX_CLASSES
 
 _HEADER_SIZE = 5
@@ -69,26 +70,6 @@ class ChangeError(ValueError):
         self.field = field
 
 
-def stable_ids(names: Sequence[str], earlier: Mapping[str, int], next_id: int) -> tuple[list[int], int]:
-    """The stable id of each class, and the next free one.
-
-    earlier: the id that a name last had in the dataset. Such a class keeps it, unless two names of one renamed class meet: then the later one is new.
-    """
-    return _more_ids([], names, earlier, next_id)
-
-
-def _more_ids(taken: Sequence[int], names: Sequence[str], earlier: Mapping[str, int], next_id: int) -> tuple[list[int], int]:
-    found: list[int] = []
-    used = set(taken)
-    for name in names:
-        class_id = earlier.get(name)
-        if class_id is None or class_id in used:
-            class_id, next_id = next_id, next_id + 1
-        used.add(class_id)
-        found.append(class_id)
-    return found, next_id
-
-
 def changed(classes: DraftClasses, changes: Sequence[Change], earlier: Mapping[str, int], next_id: int) -> tuple[DraftClasses, int]:
     """The classes after all changes in order, and the next free id. Raises ChangeError; changes that were made before are harmless."""
     made = DraftClasses(list(classes.names), list(classes.ids), list(classes.targets))
@@ -112,7 +93,7 @@ def _add(classes: DraftClasses, index: int, name: str, earlier: Mapping[str, int
         return next_id
     if len(classes.names) >= MAX_CLASSES:
         raise ChangeError(index, "add.name", f"a version has at most {MAX_CLASSES} classes")
-    (class_id,), next_id = _more_ids(classes.ids, [name], earlier, next_id)
+    (class_id,), next_id = stable_ids([name], earlier, next_id, taken=classes.ids)
     classes.targets.append(len(classes.names))
     classes.names.append(name)
     classes.ids.append(class_id)

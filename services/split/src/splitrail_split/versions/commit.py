@@ -8,17 +8,19 @@ import numpy as np
 from psycopg.types.json import Jsonb
 from splitrail_common.access import Scope
 from splitrail_common.concurrency import ended
-from splitrail_common.database import Connection
+from splitrail_common.database import Connection, Pool, Row
 
-from splitrail_split import arrays, columns
-from splitrail_split.columns import Columns
-from splitrail_split.domain import Version
-from splitrail_split.frames import SEQUENCE, next_frames
-from splitrail_split.store import DatasetStore, Row, Tables
-from splitrail_split.versions import classes, drafts
+from splitrail_split.datasets.store import DatasetStore, LockedDataset
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import Version
+from splitrail_split.formats.model import SEQUENCE
+from splitrail_split.storage.tables import Tables
+from splitrail_split.versions import classes, columns, drafts
+from splitrail_split.versions.columns import Columns
 from splitrail_split.versions.differences import Field
 from splitrail_split.versions.drafts import Draft
-from splitrail_split.versions.store import VersionStore
+from splitrail_split.versions.frames import next_frames
+from splitrail_split.versions.store import DraftStore
 
 _RECODED_AT_ONCE = 10_000
 
@@ -68,8 +70,8 @@ class _Made:
 class Commits:
     """The commit of drafts."""
 
-    def __init__(self, tables: Tables, store: VersionStore, datasets: DatasetStore) -> None:
-        self._tables = tables
+    def __init__(self, pool: Pool, store: DraftStore, datasets: DatasetStore) -> None:
+        self._tables = Tables(pool, "splitrail_split.versions")
         self._store = store
         self._datasets = datasets
 
@@ -81,12 +83,11 @@ class Commits:
         # Before the transaction: the base of a draft never changes, and a connection that waits for another one could wait for ever.
         base = await self._base(draft.base_version_id)
         async with self._tables.pool.connection() as connection, connection.transaction():
-            dataset = await self._store.lock_dataset(connection, scope, draft.dataset_id)
+            dataset = await self._datasets.lock_dataset(connection, scope, draft.dataset_id)
             draft = await self._store.lock(connection, scope, draft.version_id)
             if draft.committed_version_id is not None:
                 return draft.committed_version_id
-            row = await self._tables.one_in(connection, "find_version", {"dataset_id": draft.dataset_id, "number": 0})
-            newest = Version(**row) if row else None
+            newest = await self._datasets.newest_version(connection, draft.dataset_id)
             if (newest.version_id if newest else None) != expected:
                 raise BaseMovedError(expected, newest)
             if draft.image_count == 0:
@@ -155,13 +156,12 @@ class Commits:
         # By the digest, annotations are equal; the draft's may be still to be written anew.
         return bool((found.common & (found.rows[:, 2] == Field.ANNOTATIONS.bit)).all())
 
-    async def _insert(self, connection: Connection, dataset: Row, draft: Draft, base: _Base, made: _Made) -> None:
-        number = dataset["latest_version"] + 1
+    async def _insert(self, connection: Connection, dataset: LockedDataset, draft: Draft, base: _Base, made: _Made) -> None:
         version = {
             "version_id": draft.version_id,
             "dataset_id": draft.dataset_id,
             "project_id": draft.project_id,
-            "number": number,
+            "number": dataset.latest_version + 1,
             "class_names": made.class_names,
             "class_ids": made.class_ids,
             "base_version_id": draft.base_version_id,
@@ -170,7 +170,7 @@ class Commits:
             "digest": made.digest,
             "report": Jsonb({}),
         }
-        await self._datasets.insert_version(connection, version, {}, ())
+        await self._datasets.insert_version(connection, version, next_class_id=dataset.next_class_id)
         # Postgres copies rows while columns are worked out here.
         frames = await self._frames(connection, draft, base, made) if any(row["moves"] for row in made.rows) else None
         stored = asyncio.create_task(asyncio.to_thread(_stored, made.images, base, frames))
@@ -185,8 +185,6 @@ class Commits:
             await self._datasets.insert_columns(connection, draft.version_id, await stored)
         finally:
             await ended(stored)
-        latest = {"dataset_id": draft.dataset_id, "number": number, "next_class_id": dataset["next_class_id"]}
-        await self._tables.run_in(connection, "set_latest_version", latest)
 
     async def _frames(self, connection: Connection, draft: Draft, base: _Base, made: _Made) -> _Frames:
         found = await self._tables.one_in(connection, "list_frames", {"version_id": draft.base_version_id, "sequence": SEQUENCE}) or {}

@@ -10,14 +10,14 @@ from splitrail_common.access import Scope
 from splitrail_common.database import Connection
 from splitrail_common.errors import Reason, precondition
 
-from splitrail_split import arrays
-from splitrail_split.domain import Asset, Version, VersionState
-from splitrail_split.service import Datasets
-from splitrail_split.store import DatasetStore
+from splitrail_split.datasets.service import Datasets
+from splitrail_split.datasets.store import DatasetStore
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import Asset, Version, VersionState
 from splitrail_split.versions import classes, differences
 from splitrail_split.versions.differences import ABSENT, AssetDifference, ClassDifference, Counts, Differences, Field, Kind
 from splitrail_split.versions.drafts import Draft
-from splitrail_split.versions.store import VersionStore
+from splitrail_split.versions.store import DraftStore
 
 _CACHE_BYTES = 32 * 1024 * 1024
 _COMPARED_AT_ONCE = 10_000
@@ -53,7 +53,7 @@ class DiffPage:
 class Comparisons:
     """Differences of versions. What a pair of versions differs in never changes and is found once; with a draft, until the draft is changed."""
 
-    def __init__(self, store: VersionStore, dataset_store: DatasetStore, datasets: Datasets) -> None:
+    def __init__(self, store: DraftStore, dataset_store: DatasetStore, datasets: Datasets) -> None:
         self._store = store
         self._assets = dataset_store
         self._datasets = datasets

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from splitrail.split.v1 import dataset_pb2, version_pb2
 
-from splitrail_split import convert
-from splitrail_split.domain import Asset
+from splitrail_split.contents.convert import timestamp
+from splitrail_split.datasets import convert
+from splitrail_split.domain.datasets import Asset
 from splitrail_split.versions.classes import DraftClasses
 from splitrail_split.versions.differences import AssetDifference, ClassDifference, Counts
 from splitrail_split.versions.drafts import Draft
@@ -14,7 +15,7 @@ from splitrail_split.versions.drafts import Draft
 def draft(found: Draft) -> version_pb2.Draft:
     """A draft with its classes."""
     return version_pb2.Draft(
-        version=convert.version(found.as_version()), classes=draft_classes(found.classes), create_time=convert.timestamp(found.create_time)
+        version=convert.version(found.as_version()), classes=draft_classes(found.classes), create_time=timestamp(found.create_time)
     )
 
 

@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from splitrail_split.domain import Asset, Version
+from splitrail_split.domain.datasets import Asset, Version
 
 ABSENT = -(2**31)
 """In place of an image that is not there."""

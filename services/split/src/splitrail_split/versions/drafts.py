@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from splitrail_common.annotations import LabelState, labels_csr, pack
 
-from splitrail_split import arrays, columns
-from splitrail_split.columns import Columns
-from splitrail_split.domain import Version, VersionState
+from splitrail_split.domain import arrays
+from splitrail_split.domain.datasets import Version, VersionState
+from splitrail_split.versions import columns
 from splitrail_split.versions.classes import DraftClasses
+from splitrail_split.versions.columns import Columns
 
 UNANNOTATED = pack([])
 

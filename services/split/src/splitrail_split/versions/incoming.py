@@ -1,19 +1,15 @@
 """Contents on their way into drafts: what must be uploaded, and what was uploaded turned into assets there and then."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from splitrail_common import log
 from splitrail_common.access import Scope
-from splitrail_common.errors import not_found
-from splitrail_common.objects import ObjectStore
 
-from splitrail_split.content_store import ContentStore
-from splitrail_split.contents import BATCH, UPLOAD_MISSING, Contents, Inspected
-from splitrail_split.domain import PresignedUpload, staging_key
-from splitrail_split.staging import Staging
-from splitrail_split.store import DatasetStore
-from splitrail_split.worker import STORES_FAILED
+from splitrail_split.contents.staging import PresignedUpload, Staging
+from splitrail_split.contents.store import ContentStore
+from splitrail_split.contents.verify import BATCH, UPLOAD_MISSING, Contents, Inspected
+from splitrail_split.projects.service import Projects
+from splitrail_split.storage.failures import STORES_FAILED
 
 _log = log.get(__name__)
 
@@ -21,18 +17,18 @@ _log = log.get(__name__)
 class Incoming:
     """The way in for contents that belong to no import."""
 
-    def __init__(self, store: ContentStore, datasets: DatasetStore, contents: Contents, staging: Staging, objects: ObjectStore) -> None:
+    def __init__(self, store: ContentStore, projects: Projects, contents: Contents, staging: Staging) -> None:
         self._store = store
-        self._datasets = datasets
+        self._projects = projects
         self._contents = contents
         self._staging = staging
-        self._objects = objects
 
     async def check(self, scope: Scope, project_id: str, sizes: Mapping[bytes, int]) -> list[PresignedUpload]:
-        """Where to put what is missing of these contents; for the time of a hold, the others stay. Raises NOT_FOUND for the project."""
-        scope.require(project_id)
-        if not await self._datasets.project_exists(project_id):
-            raise not_found("project", project_id)
+        """Where to put what is missing of these contents; for the time of a hold, the others stay.
+
+        Raises NOT_FOUND for the project, FAILED_PRECONDITION (PROJECT_ARCHIVED).
+        """
+        await self._projects.require_active(scope, project_id)
         possible = await self._staging.possible(project_id, list(sizes))
         await self._store.hold(project_id, list(sizes))
         known = await self._store.known(project_id, list(sizes))
@@ -65,6 +61,6 @@ class Incoming:
         """Assets need no staged bytes. If this fails, they go when the hold ends."""
         try:
             async with self._store.superfluous(project_id, contents) as superfluous:
-                await asyncio.to_thread(self._objects.remove, [staging_key(project_id, sha256) for sha256 in superfluous])
+                await self._contents.unstage(project_id, superfluous)
         except (*STORES_FAILED, RuntimeError) as error:
             _log.warning("staged files were not removed, will be later", error=str(error))

@@ -1,24 +1,25 @@
-"""Use cases of datasets and drafts that callers make: begin, change, commit, delete."""
+"""Use cases of drafts: begin, change, commit, delete."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import grpc
 from splitrail_common.access import Scope
 from splitrail_common.annotations import LabelState, unpack
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition, unavailable
 
-from splitrail_split.contents import UPLOAD_MISSING, Inspected
-from splitrail_split.domain import EXTENSIONS, Dataset, Task, Version, VersionState
-from splitrail_split.service import Datasets, require_committed
-from splitrail_split.store import DatasetStore
+from splitrail_split.contents.verify import UPLOAD_MISSING, Inspected
+from splitrail_split.datasets.conditions import require_committed
+from splitrail_split.datasets.service import Datasets
+from splitrail_split.datasets.store import DatasetStore
+from splitrail_split.domain.datasets import EXTENSIONS, Dataset, Task, Version, VersionState
+from splitrail_split.domain.pages import Page
 from splitrail_split.versions import classes, drafts
 from splitrail_split.versions.commit import BaseMovedError, Commits, NoImagesError
 from splitrail_split.versions.comparison import Comparisons
 from splitrail_split.versions.drafts import Batch, Draft, Upsert
 from splitrail_split.versions.incoming import Incoming
-from splitrail_split.versions.store import DraftChange, EarlierDraft, NewDraft, PinnedError, TakenError, VersionStore
+from splitrail_split.versions.store import DraftChange, DraftStore, EarlierDraft, NewDraft
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,10 @@ class Upserted:
 
 
 class Versions:
-    """What callers do with drafts, and what they delete."""
+    """What callers do with drafts, and with the versions they become."""
 
     def __init__(
-        self, store: VersionStore, *, dataset_store: DatasetStore, datasets: Datasets, incoming: Incoming, commits: Commits, comparisons: Comparisons
+        self, store: DraftStore, *, dataset_store: DatasetStore, datasets: Datasets, incoming: Incoming, commits: Commits, comparisons: Comparisons
     ) -> None:
         self._store = store
         self._dataset_store = dataset_store
@@ -44,39 +45,12 @@ class Versions:
         self._commits = commits
         self._comparisons = comparisons
 
-    async def create_dataset(self, scope: Scope, wanted: Mapping[str, Any]) -> Dataset:
-        """A new dataset, or the one of the same request_id. Raises NOT_FOUND for the project, ALREADY_EXISTS, INVALID_ARGUMENT."""
-        project_id: str = wanted["project_id"]
-        scope.require(project_id)
-        if not await self._dataset_store.project_exists(project_id):
-            raise not_found("project", project_id)
-        if earlier := await self._dataset_of_request(scope, wanted):
-            return earlier
-        try:
-            dataset_id = await self._store.create_dataset(wanted)
-        except TakenError as taken:
-            # By the same request, perhaps, sent twice at once.
-            if earlier := await self._dataset_of_request(scope, wanted):
-                return earlier
-            raise _taken(taken.field, str(wanted[taken.field])) from taken
-        return await self._datasets.dataset(scope, dataset_id)
-
-    async def _dataset_of_request(self, scope: Scope, wanted: Mapping[str, Any]) -> Dataset | None:
-        request_id = wanted["request_id"]
-        dataset_id = await self._store.dataset_of_request(wanted["project_id"], request_id) if request_id else None
-        if dataset_id is None:
-            return None
-        found = await self._datasets.dataset(scope, dataset_id)
-        if any(getattr(found, name) != wanted[name] for name in ("name", "task", "external_id", "labels")):
-            raise invalid(Violation("request_id", f"was used for the dataset {found.name!r}: use a new one"))
-        return found
-
     async def begin(self, scope: Scope, dataset_id: str, base_version_id: str, class_names: Sequence[str], request_id: str) -> Version:
         """A new draft, or what the draft of the same request_id is by now.
 
         Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE) for a base that is a draft, INVALID_ARGUMENT.
         """
-        dataset = await self._datasets.dataset(scope, dataset_id)
+        dataset = await self._datasets.require_active(scope, dataset_id)
         if earlier := await self._begun(scope, dataset, base_version_id, request_id):
             return earlier
         base = await self._datasets.version(scope, dataset_id, base_version_id) if base_version_id else None
@@ -98,17 +72,18 @@ class Versions:
             raise invalid(Violation("request_id", "was used for a draft of another dataset or with another base: use a new one"))
         return await self._datasets.version(scope, dataset.dataset_id, earlier.committed_version_id or earlier.version_id)
 
-    async def drafts(self, scope: Scope, dataset_id: str, before: str | None, limit: int) -> list[Draft]:
-        """Newest first; up to `limit`. Raises NOT_FOUND for the dataset."""
+    async def drafts(self, scope: Scope, dataset_id: str, before: str | None, limit: int) -> Page[Draft]:
+        """Newest first. Raises NOT_FOUND for the dataset."""
         await self._datasets.dataset(scope, dataset_id)
-        return await self._store.of_dataset(dataset_id, before=before, limit=limit)
+        return Page.of(await self._store.of_dataset(dataset_id, before=before, limit=limit + 1), limit)
 
     async def draft(self, scope: Scope, dataset_id: str, version_id: str) -> Draft:
-        """A draft that can be changed. Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE)."""
+        """A draft that can be changed. Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, PROJECT_ARCHIVED)."""
         found = await self._store.get(scope, version_id)
         if found is None or found.committed_version_id or (dataset_id and found.dataset_id != dataset_id):
             committed_id = found.committed_version_id if found else None
             raise _committed((await self._datasets.version(scope, dataset_id, committed_id or version_id)).reference)
+        await self._datasets.require_active(scope, found.dataset_id)
         return found
 
     async def upsert(self, scope: Scope, draft: Draft, upserts: Sequence[Upsert]) -> Upserted:
@@ -156,7 +131,7 @@ class Versions:
             _require_open(change.draft)
             earlier = await change.earlier_ids([one.name for one in changes if isinstance(one, classes.Add)])
             try:
-                made, next_id = classes.changed(change.draft.classes, changes, earlier, change.next_id)
+                made, next_id = classes.changed(change.draft.classes, changes, earlier, change.next_class_id)
             except classes.ChangeError as error:
                 raise invalid(Violation(f"changes[{error.index}].{error.field}", str(error))) from error
             if made != change.draft.classes:
@@ -168,6 +143,7 @@ class Versions:
         draft = await self._store.get(scope, version_id)
         if draft is None or (dataset_id and draft.dataset_id != dataset_id):
             return await self._datasets.version(scope, dataset_id, version_id)
+        await self._datasets.require_active(scope, draft.dataset_id)
         try:
             committed_id = await self._commits.commit(scope, draft, expected_base_version_id or draft.base_version_id)
         except BaseMovedError as moved:
@@ -209,20 +185,10 @@ class Versions:
     async def delete_version(self, scope: Scope, dataset_id: str, version_id: str) -> None:
         """Deletes a version or draft. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED)."""
         found = await self._datasets.version(scope, dataset_id, version_id)
+        await self._datasets.require_active(scope, found.dataset_id)
         if found.state == VersionState.DRAFT and await self._store.delete_draft(scope, version_id):
             return
-        try:
-            await self._store.delete_version(scope, found)
-        except PinnedError as pinned:
-            raise _pinned(pinned, found.reference, "version_id") from pinned
-
-    async def delete_dataset(self, scope: Scope, dataset_id: str) -> None:
-        """Deletes a dataset with all that is in it. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED)."""
-        found = await self._datasets.dataset(scope, dataset_id)
-        try:
-            await self._store.delete_dataset(scope, dataset_id)
-        except PinnedError as pinned:
-            raise _pinned(pinned, found.name, "dataset_id") from pinned
+        await self._datasets.delete_version(scope, found)
 
 
 def _same_request(earlier: EarlierDraft, dataset_id: str, base_version_id: str) -> bool:
@@ -239,23 +205,6 @@ def _require_open(draft: Draft) -> None:
 def _committed(reference: str) -> PlatformError:
     text = f"{reference} has been committed and cannot change: begin a draft with it as base"
     return precondition(Reason.ERROR_REASON_VERSION_STATE, text, field="version_id")
-
-
-def _taken(field: str, value: str) -> PlatformError:
-    text = f"another dataset of the project has the {field} {value!r}"
-    return PlatformError(
-        grpc.StatusCode.ALREADY_EXISTS,
-        Reason.ERROR_REASON_ALREADY_EXISTS,
-        text,
-        metadata={"type": "dataset", "name": value},
-        violations=[Violation(field, text)],
-    )
-
-
-def _pinned(pinned: PinnedError, what: str, field: str) -> PlatformError:
-    uses = {"job": "uses a split of it", "draft": "is based on it"}[pinned.kind]
-    text = f"{what} stays: the {pinned.kind} {pinned.pinned_by} {uses}"
-    return precondition(Reason.ERROR_REASON_PINNED, text, metadata={"pinned_by": pinned.pinned_by}, field=field)
 
 
 def _require_contents(upserts: Sequence[Upsert], inspected: Inspected) -> None:

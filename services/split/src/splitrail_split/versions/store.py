@@ -1,24 +1,24 @@
-"""Drafts in Postgres, and the transactions that change them, commit them, and delete what nothing pins."""
+"""Drafts in Postgres, and the transactions that change them."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Any
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection
+from splitrail_common.annotations import LabelState
+from splitrail_common.database import Connection, Pool
 from splitrail_common.errors import not_found
 
-from splitrail_split.content_store import ContentStore
-from splitrail_split.domain import Asset, Version
-from splitrail_split.store import DatasetStore, Row, Tables
+from splitrail_split.contents.store import ContentStore
+from splitrail_split.datasets.store import DatasetStore
+from splitrail_split.domain.datasets import Asset, Version
+from splitrail_split.storage.tables import Tables
 from splitrail_split.versions.classes import DraftClasses
 from splitrail_split.versions.differences import Differences
 from splitrail_split.versions.drafts import Draft, DraftAsset, Tally
@@ -46,67 +46,29 @@ class EarlierDraft:
     committed_version_id: str | None
 
 
-class PinnedError(Exception):
-    """Something uses what was to be deleted: a job, or a draft."""
-
-    def __init__(self, kind: str, pinned_by: str) -> None:
-        super().__init__(kind, pinned_by)
-        self.kind = kind
-        self.pinned_by = pinned_by
-
-
-class TakenError(Exception):
-    """A dataset's name, external_id or request_id is another one's. `field` says which."""
-
-    def __init__(self, field: str) -> None:
-        super().__init__(field)
-        self.field = field
-
-
-_TAKEN = {"dataset_name_unique": "name", "dataset_external_unique": "external_id", "dataset_request_unique": "request_id"}
-
-
-class VersionStore:
+class DraftStore:
     """What is stored of drafts."""
 
-    def __init__(self, tables: Tables, datasets: DatasetStore, contents: ContentStore) -> None:
-        self._tables = tables
+    def __init__(self, pool: Pool, datasets: DatasetStore, contents: ContentStore) -> None:
+        self._tables = Tables(pool, "splitrail_split.versions")
         self._datasets = datasets
         self._contents = contents
-
-    async def create_dataset(self, dataset: Mapping[str, Any]) -> str:
-        """The id of a new dataset. Raises TakenError."""
-        dataset_id = ids.new_id()
-        values = {**dataset, "dataset_id": dataset_id, "labels": Jsonb(dataset["labels"])}
-        try:
-            async with self._tables.pool.connection() as connection:
-                await self._tables.run_in(connection, "create_dataset", values)
-        except psycopg.errors.UniqueViolation as error:
-            raise TakenError(_TAKEN[error.diag.constraint_name or ""]) from error
-        return dataset_id
-
-    async def dataset_of_request(self, project_id: str, request_id: str) -> str | None:
-        """The id of the dataset that this request_id has made."""
-        row = await self._tables.one("find_dataset_by_request", {"project_id": project_id, "request_id": request_id})
-        return str(row["dataset_id"]) if row else None
 
     async def begin(self, scope: Scope, new: NewDraft) -> str | None:
         """The id of a new draft; None when its request_id is used. Raises NOT_FOUND for dataset and base."""
         async with self._tables.pool.connection() as connection, connection.transaction():
-            dataset = await self.lock_dataset(connection, scope, new.dataset_id)
+            dataset = await self._datasets.lock_dataset(connection, scope, new.dataset_id)
             if new.base is None:
-                class_ids, next_id = await self._datasets.stable_class_ids(connection, new.dataset_id, new.class_names, dataset["next_class_id"])
-                await self._tables.run_in(connection, "set_next_class_id", {"dataset_id": new.dataset_id, "next_class_id": next_id})
+                class_ids, next_class_id = await self._datasets.stable_class_ids(connection, dataset, new.class_names)
+                await self._datasets.set_next_class_id(connection, new.dataset_id, next_class_id)
             else:
-                wanted = {"version_id": new.base.version_id, "dataset_id": new.dataset_id}
-                if await self._tables.one_in(connection, "lock_base", wanted) is None:
-                    raise not_found("version", new.base.version_id)
+                await self._datasets.keep_version(connection, new.dataset_id, new.base.version_id)
                 class_ids = new.base.class_ids
             zeros = [0] * len(new.class_names)
             values = {
                 "version_id": ids.new_id(),
                 "dataset_id": new.dataset_id,
-                "project_id": dataset["project_id"],
+                "project_id": dataset.project_id,
                 "base_version_id": new.base.version_id if new.base else None,
                 "request_id": new.request_id,
                 "class_names": new.class_names,
@@ -147,20 +109,16 @@ class VersionStore:
     async def changing_classes(self, scope: Scope, draft: Draft) -> AsyncIterator["ClassesChange"]:
         """As `changing`, with the dataset's row, which numbers classes."""
         async with self._tables.pool.connection() as connection, connection.transaction():
-            dataset = await self.lock_dataset(connection, scope, draft.dataset_id)
+            dataset = await self._datasets.lock_dataset(connection, scope, draft.dataset_id)
             locked = await self.lock(connection, scope, draft.version_id)
-            yield ClassesChange(self._tables, connection, locked, dataset["next_class_id"])
-
-    async def lock_dataset(self, connection: Connection, scope: Scope, dataset_id: str) -> Row:
-        """The row of a dataset, for whoever adds or deletes a version or a class. Raises NOT_FOUND."""
-        dataset = await self._tables.one_in(connection, "lock_dataset_by_id", {"dataset_id": dataset_id, "scope": scope.sql()})
-        if dataset is None:
-            raise not_found("dataset", dataset_id)
-        return dataset
+            yield ClassesChange(self._tables, self._datasets, connection, locked, next_class_id=dataset.next_class_id)
 
     async def lock(self, connection: Connection, scope: Scope, version_id: str) -> Draft:
         """A draft, committed or not, until the transaction ends. Raises NOT_FOUND."""
-        row = await self._tables.one_in(connection, "lock_draft", {"version_id": version_id, "scope": scope.sql()})
+        named = {"version_id": version_id, "scope": scope.sql()}
+        await self._tables.one_in(connection, "lock_draft", named)
+        # In a statement of its own, which sees what the one that held the lock before has written.
+        row = await self._tables.one_in(connection, "get_draft", named)
         if row is None:
             raise not_found("version", version_id)
         return Draft(**row)
@@ -170,12 +128,9 @@ class VersionStore:
         values = {"version_id": draft.version_id, "project_id": draft.project_id, "positions": list(positions), "annotations": annotations}
         return [Asset(**row) for row in await self._tables.rows("get_draft_assets", values)]
 
-    @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Connection]:
+    def snapshot(self) -> AbstractAsyncContextManager[Connection]:
         """A connection that reads what was there when it read first."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
-            await self._tables.run_in(connection, "begin_snapshot", {})
-            yield connection
+        return self._tables.snapshot()
 
     async def differences(
         self, connection: Connection, version_id: str, images_of: str | None, other_version_id: str | None, *, within_base: bool, every: bool = False
@@ -216,40 +171,8 @@ class VersionStore:
             if draft.committed_version_id is not None:
                 return False
             await self._tables.run_in(connection, "delete_draft", {"version_id": version_id})
-            await self._tables.run_in(connection, "request_sweep", {"project_id": draft.project_id})
+            await self._contents.request_sweep_in(connection, draft.project_id)
             return True
-
-    async def delete_version(self, scope: Scope, version: Version) -> None:
-        """Deletes a committed version with its splits. Raises PinnedError, NOT_FOUND."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
-            await self.lock_dataset(connection, scope, version.dataset_id)
-            named = {"dataset_id": version.dataset_id, "version_id": version.version_id}
-            if await self._tables.one_in(connection, "lock_versions", named) is None:
-                raise not_found("version", version.version_id)
-            if draft := await self._tables.one_in(connection, "draft_of_version", named):
-                raise PinnedError("draft", draft["version_id"])
-            await self._delete_versions(connection, [version.version_id])
-            await self._tables.run_in(connection, "request_sweep", {"project_id": version.project_id})
-
-    async def delete_dataset(self, scope: Scope, dataset_id: str) -> None:
-        """Deletes a dataset with all that is in it. Raises PinnedError, NOT_FOUND."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
-            # Not FOR UPDATE, which whoever splits a version would wait for while holding the version.
-            dataset = await self.lock_dataset(connection, scope, dataset_id)
-            named = {"dataset_id": dataset_id, "version_id": None}
-            versions = await self._tables.rows_in(connection, "lock_versions", named)
-            await self._tables.run_in(connection, "delete_drafts_of_dataset", named)
-            await self._delete_versions(connection, [row["version_id"] for row in versions])
-            await self._tables.run_in(connection, "delete_dataset", named)
-            await self._tables.run_in(connection, "request_sweep", {"project_id": dataset["project_id"]})
-
-    async def _delete_versions(self, connection: Connection, version_ids: Sequence[str]) -> None:
-        values = {"version_ids": list(version_ids)}
-        await self._tables.rows_in(connection, "lock_splits_of_versions", values)
-        if pin := await self._tables.one_in(connection, "pin_of_versions", values):
-            raise PinnedError("job", pin["job_id"])
-        await self._tables.run_in(connection, "forget_requests_of_versions", values)
-        await self._tables.run_in(connection, "delete_versions", values)
 
 
 class DraftChange:
@@ -278,8 +201,8 @@ class DraftChange:
 
     async def sample(self) -> bytes | None:
         """The annotations of some image that has objects; None when there is none."""
-        values = {"version_id": self.draft.version_id, "base_version_id": self.draft.base_version_id}
-        row = await self._tables.one_in(self._connection, "sample_of_draft", values)
+        named = {"version_id": self.draft.version_id, "base_version_id": self.draft.base_version_id}
+        row = await self._tables.one_in(self._connection, "sample_of_draft", {**named, "labelled": LabelState.LABELLED})
         return row["annotations"] if row else None
 
     async def put(self, changes: Sequence[tuple[DraftAsset | None, DraftAsset]], difference: Tally) -> None:
@@ -321,18 +244,18 @@ class DraftChange:
 class ClassesChange:
     """A draft within the transaction that changes its classes."""
 
-    def __init__(self, tables: Tables, connection: Connection, draft: Draft, next_id: int) -> None:
+    def __init__(self, tables: Tables, datasets: DatasetStore, connection: Connection, draft: Draft, *, next_class_id: int) -> None:
         self.draft = draft
-        self.next_id = next_id
+        self.next_class_id = next_class_id
         self._tables = tables
+        self._datasets = datasets
         self._connection = connection
 
     async def earlier_ids(self, names: Sequence[str]) -> dict[str, int]:
         """The stable id that each of these names last had in the dataset."""
-        values = {"dataset_id": self.draft.dataset_id, "names": list(names)}
-        return {row["name"]: row["class_id"] for row in await self._tables.rows_in(self._connection, "class_ids_by_name", values)}
+        return await self._datasets.earlier_class_ids(self._connection, self.draft.dataset_id, names)
 
-    async def put(self, classes: DraftClasses, next_id: int) -> None:
+    async def put(self, classes: DraftClasses, next_class_id: int) -> None:
         """Keeps the classes; those added have no images yet."""
         more = [0] * (len(classes.names) - len(self.draft.class_names))
         values = {
@@ -353,5 +276,5 @@ class ClassesChange:
             class_objects=self.draft.class_objects + more,
             change_count=self.draft.change_count + 1,
         )
-        if next_id != self.next_id:
-            await self._tables.run_in(self._connection, "set_next_class_id", {"dataset_id": self.draft.dataset_id, "next_class_id": next_id})
+        if next_class_id != self.next_class_id:
+            await self._datasets.set_next_class_id(self._connection, self.draft.dataset_id, next_class_id)

@@ -3,25 +3,26 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, version_pb2, version_service_pb2
+from splitrail.split.v1 import dataset_pb2, version_pb2, version_service_pb2
 from splitrail_common.annotations import Annotation, AnnotationError, Kind, LabelState, box_from_yolo, overhang, pack
 from splitrail_common.errors import Violation, invalid
 
-from splitrail_split import sources, validate
-from splitrail_split.domain import KINDS, Task
+from splitrail_split.contents.verify import MAX_IMAGE_BYTES
+from splitrail_split.domain.datasets import KINDS, Task
+from splitrail_split.domain.paths import name_problem
 from splitrail_split.formats import shapes
 from splitrail_split.formats.boxes import CLIP_TOLERANCE, MAX_CLASSES
-from splitrail_split.sources import MAX_IMAGE_BYTES
+from splitrail_split.formats.images import is_image
+from splitrail_split.requests import fields
 from splitrail_split.versions.classes import Add, Change, Merge, Rename
 from splitrail_split.versions.drafts import UNANNOTATED, Draft, Upsert
 
 MAX_ASSETS = 1000
 MAX_OBJECTS = 10_000
 MAX_EXTERNAL_ID = 256
-MAX_CLASS_NAME = 256
 MAX_ENTRIES = 64
-MAX_KEY = 128
 MAX_VALUE = 1024
+MAX_CLASS_NAME = 256
 
 _SHAPES = {"box": Kind.BOX, "polygon": Kind.POLYGON, "keypoints": Kind.KEYPOINTS, "oriented_box": Kind.OBB, None: Kind.CLASS}
 _SHAPE_NAMES = {kind: name or "no shape" for name, kind in _SHAPES.items()}
@@ -30,35 +31,19 @@ _VISIBILITIES = {
     dataset_pb2.VISIBILITY_HIDDEN: 1,
     dataset_pb2.VISIBILITY_VISIBLE: 2,
 }
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
 Problem = tuple[str, str]
 """(field, what is wrong with it)"""
 
-
-def new_dataset(request: dataset_service_pb2.CreateDatasetRequest) -> dict[str, object]:
-    """A dataset to make, by the names of its columns."""
-    wrong = [*_external_id_problem("external_id", request.external_id), *_entry_problems("labels", request.labels)]
-    if wrong:
-        raise invalid(*(Violation(*one) for one in wrong))
-    return {
-        "project_id": validate.project(request.project_id),
-        "name": validate.dataset_name(request.name, field="name"),
-        "task": validate.task(request.task),
-        "external_id": request.external_id,
-        "labels": dict(request.labels),
-        "request_id": validate.request_id(request.request_id),
-    }
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def contents(given: Sequence[version_pb2.AssetContent]) -> dict[bytes, int]:
     """Sizes by hash."""
-    _count("contents", len(given), MAX_ASSETS)
     wrong: list[Violation] = []
     sizes: dict[bytes, int] = {}
     for index, one in enumerate(given):
-        if not validate.SHA256.fullmatch(one.sha256):
-            wrong.append(Violation(f"contents[{index}].sha256", validate.NO_SHA256))
+        if not fields.SHA256.fullmatch(one.sha256):
+            wrong.append(Violation(f"contents[{index}].sha256", fields.NO_SHA256))
         elif sizes.setdefault(bytes.fromhex(one.sha256), one.size_bytes) != one.size_bytes:
             wrong.append(Violation(f"contents[{index}].size_bytes", "differs from an earlier entry of the same hash"))
         if not 0 < one.size_bytes <= MAX_IMAGE_BYTES:
@@ -88,7 +73,6 @@ def class_names(names: Sequence[str], *, has_base: bool) -> list[str]:
 
 def class_changes(given: Sequence[version_pb2.ClassChange]) -> list[Change]:
     """Changes to classes, in order."""
-    _count("changes", len(given), MAX_ASSETS)
     made: list[Change] = []
     wrong: list[Violation] = []
     for index, one in enumerate(given):
@@ -115,14 +99,15 @@ def class_changes(given: Sequence[version_pb2.ClassChange]) -> list[Change]:
 
 
 def deletions(request: version_service_pb2.DeleteAssetsRequest) -> tuple[list[str], list[str]]:
-    """External_ids and paths; texts that no image can have are left out."""
-    _count("paths", len(request.external_ids) + len(request.paths), MAX_ASSETS)
-    return ([one for one in request.external_ids if one and "\0" not in one], [one for one in request.paths if "\0" not in one])
+    """External_ids and paths."""
+    count = len(request.external_ids) + len(request.paths)
+    if not 0 < count <= MAX_ASSETS:
+        raise invalid(Violation("paths", f"at most {MAX_ASSETS} together with external_ids, not {count}" if count else "or external_ids are needed"))
+    return [one for one in request.external_ids if one], list(request.paths)
 
 
 def upserts(given: Sequence[version_pb2.AssetUpsert], draft: Draft) -> list[Upsert]:
     """What is said of each image, quantized; raises with every bad entry named. A thousand crowded images take a moment: run it on a thread."""
-    _count("assets", len(given), MAX_ASSETS)
     made: list[Upsert] = []
     wrong: list[Violation] = []
     for index, one in enumerate(given):
@@ -145,36 +130,22 @@ def upserts(given: Sequence[version_pb2.AssetUpsert], draft: Draft) -> list[Upse
     return made
 
 
-def difference_kind(value: int) -> int:
-    """A kind of difference as a filter; 0 for all."""
-    if value not in version_pb2.DifferenceKind.values():
-        raise invalid(Violation("kind", f"{value} is not a kind of difference"))
-    return value
-
-
-def _count(field: str, number: int, at_most: int) -> None:
-    if not 0 < number <= at_most:
-        raise invalid(Violation(field, f"at most {at_most} in one request, not {number}" if number else "is empty"))
-
-
 def _identity_problems(one: version_pb2.AssetUpsert) -> list[Problem]:
     found = _external_id_problem("external_id", one.external_id)
     if not one.external_id and not one.path:
         found.append(("external_id", "or path is needed to say which image is meant"))
     if one.path:
-        if problem := sources.path_problem(one.path):
+        if problem := name_problem(one.path):
             found.append(("path", f"{one.path[:200]!r} {problem}"))
-        elif not sources.is_image(one.path):
+        elif not is_image(one.path):
             found.append(("path", f"{one.path!r} is not called like an image"))
-    if one.sha256 and not validate.SHA256.fullmatch(one.sha256):
-        found.append(("sha256", validate.NO_SHA256))
+    if one.sha256 and not fields.SHA256.fullmatch(one.sha256):
+        found.append(("sha256", fields.NO_SHA256))
     return found
 
 
 def _external_id_problem(field: str, value: str) -> list[Problem]:
-    if len(value) > MAX_EXTERNAL_ID or "\0" in value:
-        return [(field, f"at most {MAX_EXTERNAL_ID} characters, none of them NUL")]
-    return []
+    return [(field, f"at most {MAX_EXTERNAL_ID} characters, not {len(value)}")] if len(value) > MAX_EXTERNAL_ID else []
 
 
 def _entry_problems(field: str, entries: Mapping[str, str]) -> list[Problem]:
@@ -182,10 +153,10 @@ def _entry_problems(field: str, entries: Mapping[str, str]) -> list[Problem]:
         return [(field, f"at most {MAX_ENTRIES} entries, not {len(entries)}")]
     found = []
     for key, value in entries.items():
-        if not 0 < len(key) <= MAX_KEY or "\0" in key:
-            found.append((field, f"the key {key[:MAX_KEY]!r} must be 1 to {MAX_KEY} characters, none of them NUL"))
-        elif len(value) > MAX_VALUE or "\0" in value:
-            found.append((f"{field}[{key}]", f"at most {MAX_VALUE} characters, none of them NUL"))
+        if not 0 < len(key) <= fields.MAX_KEY:
+            found.append((field, f"the key {key[: fields.MAX_KEY]!r} must be 1 to {fields.MAX_KEY} characters"))
+        elif len(value) > MAX_VALUE:
+            found.append((f"{field}[{key}]", f"at most {MAX_VALUE} characters, not {len(value)}"))
     return found
 
 
@@ -208,8 +179,6 @@ def _label_state(one: version_pb2.AssetUpsert) -> int | None:
 
 def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | None, list[Problem]]:
     """The packed objects of an entry (None: they stay), and what is wrong with them."""
-    if one.label_state not in dataset_pb2.LabelState.values():
-        return None, [("label_state", f"{one.label_state} is not a label state")]
     items = one.annotations.items
     if items and one.label_state not in (dataset_pb2.LABEL_STATE_UNSPECIFIED, dataset_pb2.LABEL_STATE_LABELLED):
         return None, [("label_state", "contradicts the annotations: an image with objects is LABELLED")]
@@ -235,7 +204,7 @@ def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | No
 
 
 def _annotation(item: dataset_pb2.Annotation, draft: Draft) -> tuple[Annotation | None, Problem | None]:
-    if item.class_id >= len(draft.class_names):
+    if not 0 <= item.class_id < len(draft.class_names):
         return None, ("class_id", f"{item.class_id} is no position in the draft's {len(draft.class_names)} class_names")
     shape = item.WhichOneof("shape")
     wanted = KINDS[Task(draft.task)]

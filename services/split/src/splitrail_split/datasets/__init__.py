@@ -1,0 +1,1 @@
+"""Datasets, their committed versions and the images in them."""

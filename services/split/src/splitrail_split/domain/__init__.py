@@ -1,0 +1,1 @@
+"""What several wings share: plain values, without I/O or protos."""

@@ -1,0 +1,1 @@
+"""Imports: an announced source becomes a version."""

@@ -1,0 +1,1 @@
+"""Projects, which own datasets and are what roles are given in."""

@@ -1,0 +1,1 @@
+"""Split revisions: made, judged, compared, pinned, deleted."""

@@ -1,0 +1,1 @@
+"""Which image goes to which part: pure functions that know only arrays."""
