@@ -71,7 +71,8 @@ class RuleMissingError(Exception):
 
 
 def rules(services: Sequence[ServiceDescriptor]) -> dict[str, access_pb2.Access]:
-    """The rule of each RPC by its path `/package.Service/Method`. Raises RuleMissingError for an RPC that has none or allows nobody."""
+    """The rule of each RPC by its path `/package.Service/Method`. Raises RuleMissingError for an RPC that has none or
+    allows nobody."""
     found: dict[str, access_pb2.Access] = {}
     for service in services:
         for method in service.methods:

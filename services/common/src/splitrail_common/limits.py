@@ -1,7 +1,8 @@
-"""What the protos declare about the fields of a request (splitrail/api/v1/limits.proto, field_behavior REQUIRED), judged before a handler runs.
+"""What the protos declare about the fields of a request (splitrail/api/v1/limits.proto, field_behavior REQUIRED),
+judged before a handler runs.
 
-Declarations are compiled once, when a service starts; a request is walked only where something is declared. Beside the declarations, an enum must
-hold one of its numbers, and no string may hold a NUL character, which Postgres cannot store.
+Declarations are compiled once, when a service starts; a request is walked only where something is declared. Beside the
+declarations, an enum must hold one of its numbers, and no string may hold a NUL character, which Postgres cannot store.
 """
 
 import re
