@@ -78,7 +78,7 @@ def rules(services: Sequence[ServiceDescriptor]) -> dict[str, access_pb2.Access]
         for method in service.methods:
             rule = method.GetOptions().Extensions[access_pb2.access]
             if not rule.role and not rule.callers:
-                raise RuleMissingError(f"{method.full_name} has no option (splitrail.auth.v1.access): nobody could call it")
+                raise RuleMissingError(f"{method.full_name} has no option (splitrail.auth.v1.access): no caller would be allowed")
             found[f"/{service.full_name}/{method.name}"] = rule
     return found
 

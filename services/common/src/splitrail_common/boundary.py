@@ -31,8 +31,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def to_platform_error(error: Exception) -> PlatformError:
-    """What the caller may know of an exception: our own errors as they are, lost stores as UNAVAILABLE, the rest
-    without detail."""
+    """What the caller may know of an exception: our own errors as they are, stores that do not answer as
+    UNAVAILABLE, the rest without detail."""
     if isinstance(error, PlatformError):
         return error
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout):

@@ -1,6 +1,6 @@
 """Postgres: a pool that waits for the server, named queries from .sql files, migrations as plain SQL files.
 
-Migrations are our own forty lines: yoyo and its kin lock with a table row, which stays behind when the process is
+Migrations are our own forty lines: yoyo and similar tools lock with a table row, which stays behind when the process is
 killed; an advisory lock ends with its connection.
 """
 

@@ -159,7 +159,7 @@ def _present(rule: _Rule, message: Message, name: str) -> Iterator[tuple[str, An
 
 
 def _entry(field: FieldDescriptor) -> Descriptor | None:
-    """The type of a map's entries; None for a field that is no map."""
+    """The type of a map's entries; None for a field that is not a map."""
     inner = field.message_type
     return inner if inner is not None and inner.GetOptions().map_entry else None
 
