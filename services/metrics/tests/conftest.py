@@ -1,4 +1,5 @@
-"""A whole metrics service in the test's own process, on real Postgres, NATS and S3; a broker and a database of its own for each test."""
+"""A whole metrics service in the test's own process, on real Postgres, NATS and S3; a broker and a database of its own
+for each test."""
 
 import asyncio
 import logging
@@ -119,7 +120,8 @@ class Trainer(run_service_pb2_grpc.RunServiceServicer, evaluation_service_pb2_gr
 
 
 class Sender:
-    """One origin of a job: numbers events, and publishes them as a FeedPublisher does, or each message as the test says."""
+    """One origin of a job: numbers events, and publishes them as a FeedPublisher does, or each message as the test
+    says."""
 
     def __init__(self, platform: "Platform", job_id: str, attempt: int, project_id: str) -> None:
         self.job_id, self.attempt, self.project_id = job_id, attempt, project_id

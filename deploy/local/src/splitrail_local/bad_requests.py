@@ -1,4 +1,5 @@
-"""Requests that break what the protos declare, derived from the descriptors, so that a test of a service covers every field of every RPC of it.
+"""Requests that break what the protos declare, derived from the descriptors, so that a test of a service covers every
+field of every RPC of it.
 
 `for bad in beyond_limits(*services) + bad_pages(*services): assert await refusal(channel, bad, metadata) == bad.field`
 """
@@ -51,7 +52,8 @@ def beyond_limits(*services: ServiceDescriptor) -> list[BadRequest]:
 
 
 def bad_pages(*services: ServiceDescriptor) -> list[BadRequest]:
-    """For each RPC that lists by pages: a token that is none, and one of another RPC. Its other required fields are well-formed."""
+    """For each RPC that lists by pages: a token that is none, and one of another RPC. Its other required fields are
+    well-formed."""
     found = []
     foreign = paging.Page(100, None, binding="0" * 16).token([new_id()])
     for method in _methods(services):
@@ -64,7 +66,8 @@ def bad_pages(*services: ServiceDescriptor) -> list[BadRequest]:
 
 
 async def refusal(channel: grpc.aio.Channel, bad: BadRequest, metadata: Sequence[tuple[str, str]]) -> str:
-    """The field, if the service refuses it with INVALID_ARGUMENT; otherwise what came instead, for the assertion to show."""
+    """The field, if the service refuses it with INVALID_ARGUMENT; otherwise what came instead, for the assertion to
+    show."""
     path = f"/{bad.method.containing_service.full_name}/{bad.method.name}"
     parse = GetMessageClass(bad.method.output_type).FromString
     options: dict[str, Any] = {"request_serializer": type(bad.request).SerializeToString, "response_deserializer": parse}
@@ -131,7 +134,8 @@ def _good(field: FieldDescriptor) -> Any:
 
 
 def _breaks(descriptor: Descriptor, path: str, within: tuple[str, ...]) -> Iterator[tuple[str, str, Change, str]]:
-    """(path, field's name within it, what sets it, what is wrong) for a message type and those in it, each type once on the way down."""
+    """(path, field's name within it, what sets it, what is wrong) for a message type and those in it, each type once on
+    the way down."""
     for field in descriptor.fields:
         entry = field.message_type if field.message_type is not None and field.message_type.GetOptions().map_entry else None
         if _is_required(field):

@@ -71,13 +71,14 @@ class RuleMissingError(Exception):
 
 
 def rules(services: Sequence[ServiceDescriptor]) -> dict[str, access_pb2.Access]:
-    """The rule of each RPC by its path `/package.Service/Method`. Raises RuleMissingError for an RPC that has none or allows nobody."""
+    """The rule of each RPC by its path `/package.Service/Method`. Raises RuleMissingError for an RPC that has none or
+    allows nobody."""
     found: dict[str, access_pb2.Access] = {}
     for service in services:
         for method in service.methods:
             rule = method.GetOptions().Extensions[access_pb2.access]
             if not rule.role and not rule.callers:
-                raise RuleMissingError(f"{method.full_name} has no option (splitrail.auth.v1.access): nobody could call it")
+                raise RuleMissingError(f"{method.full_name} has no option (splitrail.auth.v1.access): no caller would be allowed")
             found[f"/{service.full_name}/{method.name}"] = rule
     return found
 

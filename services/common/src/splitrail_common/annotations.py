@@ -1,7 +1,8 @@
 """Canonical, packed annotations of one image.
 
-Coordinates are quantized once, when they enter the system, to fixed-point fractions of the image's width or height in units of 1e-6
-(`SCALE`). From then on they are integers: export and re-import lose nothing, and equal annotations are equal bytes.
+Coordinates are quantized once, when they enter the system, to fixed-point fractions of the image's width or height in
+units of 1e-6 (`SCALE`). From then on they are integers: export and re-import lose nothing, and equal annotations are
+equal bytes.
 
 Packed form (little-endian): one version byte, then one record per annotation, sorted by (class id, kind, values):
 `class_id: u16, kind: u8, count: u16, count * value: u32`.
@@ -62,7 +63,8 @@ class Annotation(NamedTuple):
 
 
 class AnnotationError(ValueError):
-    """An annotation that cannot be kept. `reason` is a stable word (not_finite, no_area, outside), the message is for people."""
+    """An annotation that cannot be kept. `reason` is a stable word (not_finite, no_area, outside), the message is for
+    people."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -106,8 +108,8 @@ def unpack(packed: bytes) -> list[Annotation]:
 def labels_csr(packed: Sequence[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
     """Class ids of many images at once, as the split service's `stratify.assign` and `certificate.certify` take them.
 
-    Returns (indptr (N + 1,), class_ids (nnz,)): the objects of image i are class_ids[indptr[i]:indptr[i + 1]], ascending.
-    Images that hold only boxes, the common case, are read without a Python loop over their objects.
+    Returns (indptr (N + 1,), class_ids (nnz,)): the objects of image i are class_ids[indptr[i]:indptr[i + 1]],
+    ascending. Images that hold only boxes, the common case, are read without a Python loop over their objects.
     """
     lengths = np.fromiter((len(one) for one in packed), dtype=np.int64, count=len(packed))
     size = _BOX_RECORD.size
@@ -122,7 +124,8 @@ def labels_csr(packed: Sequence[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDAr
             raise ValueError(f"packed annotations have another version than {PACK_VERSION}")
         image = np.repeat(np.arange(counts.size), counts)
         at = np.arange(indptr[-1]) * size + image + 1  # each earlier image adds its version byte
-        # A record whose kind is BOX with four values ends where the next one is expected: so checking all of them is sound.
+        # A record whose kind is BOX with four values ends where the next one is expected: so checking all of them is
+        # sound.
         if np.all(data[at + 2] == Kind.BOX) and np.all(data[at + 3] == 4) and np.all(data[at + 4] == 0):
             low, high = data[at].astype(np.uint16), data[at + 1].astype(np.uint16)
             return indptr, low | (high << np.uint16(8))
@@ -136,6 +139,7 @@ def box_from_yolo(class_id: int, cx: float, cy: float, w: float, h: float) -> An
 
     Raises AnnotationError: `not_finite` (NaN or infinite), `no_area` (width or height not above zero once quantized, or negative),
     `outside` (no part of it lies within the image). Quantized boxes pass through unchanged.
+
     """
     if not all(map(math.isfinite, (cx, cy, w, h))):
         raise AnnotationError("not_finite", f"box {cx} {cy} {w} {h}: coordinates must be finite numbers")
@@ -151,14 +155,16 @@ def box_from_yolo(class_id: int, cx: float, cy: float, w: float, h: float) -> An
 
 
 def overhang(cx: float, cy: float, w: float, h: float) -> float:
-    """How far a box (centre and size in fractions) reaches beyond the image, as a fraction of its width or height; 0 when inside."""
+    """How far a box (centre and size in fractions) reaches beyond the image, as a fraction of its width or height; 0
+    when inside."""
     return max(0.0, w / 2 - cx, cx + w / 2 - 1, h / 2 - cy, cy + h / 2 - 1)
 
 
 def to_yolo_rows(packed: bytes) -> str:
     """Ultralytics detection label text, one `class cx cy w h` line per box with exactly six decimals.
 
-    Parsing the text gives annotations that pack to the same bytes. Raises ValueError for kinds that a detection row cannot hold.
+    Parsing the text gives annotations that pack to the same bytes. Raises ValueError for kinds that a detection row
+    cannot hold.
     """
     rows = []
     for class_id, kind, values in unpack(packed):
@@ -171,8 +177,8 @@ def to_yolo_rows(packed: bytes) -> str:
 def _clip_axis(center: float, size: float) -> tuple[int, int]:
     """Quantized (centre, size) of an extent clipped to 0..1.
 
-    A centre and a size rounded separately may reach half a unit beyond the edge; that is accepted, so that a quantized extent
-    is left as it is and clipping twice equals clipping once.
+    A centre and a size rounded separately may reach half a unit beyond the edge; that is accepted, so that a quantized
+    extent is left as it is and clipping twice equals clipping once.
     """
     if abs(center) < 2 and size < 2:
         c, s = round(center * SCALE), round(size * SCALE)

@@ -29,9 +29,11 @@ async def keep_going(
     draining: Draining | None = None,
     retried: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Runs `step` every `seconds` and whenever `wake` is set: for ever, or until `draining`. A step that returns True is run again at once.
+    """Runs `step` every `seconds` and whenever `wake` is set: for ever, or until `draining`. A step that returns True
+    is run again at once.
 
-    After an outage, or one of the exceptions `retried`, it goes on `seconds` later; any other exception is a defect and ends the loop.
+    After an outage, or one of the exceptions `retried`, it goes on `seconds` later; any other exception is a defect and
+    ends the loop.
     """
     end = None if draining is None else draining.event
     while end is None or not end.is_set():
@@ -68,8 +70,8 @@ class LeaseLostError(Exception):
 async def hold_lease(work: Coroutine[Any, Any, T], renew: Callable[[], Awaitable[bool]], *, lease_seconds: float) -> T:
     """The result of `work`, with its lease renewed thrice in its length. `renew` says whether the lease is still ours.
 
-    Raises LeaseLostError, with the work cancelled, when it is not. While the store of leases does not answer the work goes on: what it commits must
-    be fenced anyway.
+    Raises LeaseLostError, with the work cancelled, when it is not. While the store of leases does not answer the work
+    goes on: what it commits must be fenced anyway.
     """
 
     async def renewing() -> None:

@@ -1,4 +1,5 @@
-"""The edge of a service: one interceptor that authenticates, authorizes, decodes and checks requests, logs, and turns exceptions into statuses."""
+"""The edge of a service: one interceptor that authenticates, authorizes, decodes and checks requests, logs, and turns
+exceptions into statuses."""
 
 import inspect
 import time
@@ -30,7 +31,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def to_platform_error(error: Exception) -> PlatformError:
-    """What the caller may know of an exception: our own errors as they are, lost stores as UNAVAILABLE, the rest without detail."""
+    """What the caller may know of an exception: our own errors as they are, stores that do not answer as
+    UNAVAILABLE, the rest without detail."""
     if isinstance(error, PlatformError):
         return error
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout):
@@ -43,7 +45,8 @@ def to_platform_error(error: Exception) -> PlatformError:
 
 
 def _forwarded(error: grpc.aio.AioRpcError) -> PlatformError:
-    """Another service's answer: what concerns the caller's request is passed on, the rest means that we could not do our part."""
+    """Another service's answer: what concerns the caller's request is passed on, the rest means that we could not do
+    our part."""
     passed = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.PERMISSION_DENIED}
     status = rpc_status.from_call(error)
     if error.code() not in passed or status is None:
@@ -129,7 +132,8 @@ class Boundary(grpc.aio.ServerInterceptor):
 
 
 def _decoded(parse: Callable[[bytes], Any], rules: RequestRules, raw: bytes) -> Any:
-    """The request; its own request_id, if it has one, goes into the log beside the call's. Raises INVALID_ARGUMENT for each wrong field."""
+    """The request; its own request_id, if it has one, goes into the log beside the call's. Raises INVALID_ARGUMENT for
+    each wrong field."""
     try:
         request = parse(raw)
     except DecodeError as error:
@@ -142,7 +146,8 @@ def _decoded(parse: Callable[[bytes], Any], rules: RequestRules, raw: bytes) -> 
 
 
 async def _respond(outcome: Any, context: Context) -> None:
-    """Runs a streaming handler: one that yields its responses, or one that writes them itself because its writes have deadlines.
+    """Runs a streaming handler: one that yields its responses, or one that writes them itself because its writes have
+    deadlines.
 
     Written here rather than yielded, so that a call that ends early also ends the handler at once, in its own task.
     """

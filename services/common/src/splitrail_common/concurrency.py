@@ -1,4 +1,5 @@
-"""Running coroutines side by side, with the first exception raised as it is (a TaskGroup would wrap it), and ending them for certain."""
+"""Running coroutines side by side, with the first exception raised as it is (a TaskGroup would wrap it), and ending
+them for certain."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -23,7 +24,8 @@ async def together(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
 
 
 async def beside(main: Coroutine[Any, Any, T], *background: Coroutine[Any, Any, None]) -> T:
-    """The result of `main`, with the others running as long as it does. A background coroutine that raises ends `main`; one that returns does not."""
+    """The result of `main`, with the others running as long as it does. A background coroutine that raises ends `main`;
+    one that returns does not."""
     first = asyncio.create_task(main)
     others = [asyncio.create_task(item) for item in background]
     try:
@@ -40,8 +42,9 @@ async def beside(main: Coroutine[Any, Any, T], *background: Coroutine[Any, Any, 
 async def ended(*tasks: asyncio.Task[Any], again_seconds: float = _AGAIN_SECONDS) -> None:
     """Cancels the tasks and waits until they have ended; their results and exceptions no longer matter.
 
-    One that still runs after `again_seconds` is cancelled again: up to Python 3.11, `asyncio.wait_for`, which nats-py uses for each request,
-    loses a cancellation that comes together with its result (gh-86296), and a loop around it would go on for ever.
+    One that still runs after `again_seconds` is cancelled again: up to Python 3.11, `asyncio.wait_for`, which nats-py
+    uses for each request, loses a cancellation that comes together with its result (gh-86296), and a loop around it
+    would go on for ever.
     """
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:

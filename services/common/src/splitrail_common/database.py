@@ -1,7 +1,7 @@
 """Postgres: a pool that waits for the server, named queries from .sql files, migrations as plain SQL files.
 
-Migrations are our own forty lines: yoyo and its kin lock with a table row, which stays behind when the process is killed; an advisory
-lock ends with its connection.
+Migrations are our own forty lines: yoyo and similar tools lock with a table row, which stays behind when the process is
+killed; an advisory lock ends with its connection.
 """
 
 import re
@@ -21,7 +21,8 @@ from . import log
 _log = log.get(__name__)
 _MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _LOCK = 5_701_001
-# A server that vanishes without a word (its machine lost power, a route went away) ends a call after about 20 s, not after a quarter of an hour.
+# A server that vanishes without a word (its machine lost power, a route went away) ends a call after about 20 s, not
+# after a quarter of an hour.
 _LOST = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
 Connection = psycopg.AsyncConnection[DictRow]
@@ -46,7 +47,8 @@ class Queries:
 
 
 class Tables:
-    """The named queries of a package over a pool: what stores are built on. Methods with `_in` run within the caller's transaction.
+    """The named queries of a package over a pool: what stores are built on. Methods with `_in` run within the caller's
+    transaction.
 
     All raise psycopg.OperationalError or psycopg_pool.PoolTimeout when the database does not answer.
     """
@@ -116,9 +118,11 @@ async def open_pool(dsn: str, *, size: int, deadline_seconds: float, package: st
 
 
 async def migrate(connection: Connection, folder: Traversable) -> None:
-    """Applies the files `NNNN_name.sql` of `folder` that the database lacks, in order, in one transaction, under an advisory lock.
+    """Applies the files `NNNN_name.sql` of `folder` that the database lacks, in order, in one transaction, under an
+    advisory lock.
 
-    Raises RuntimeError when the database has a migration that `folder` lacks: an older program must not touch a newer schema.
+    Raises RuntimeError when the database has a migration that `folder` lacks: an older program must not touch a newer
+    schema.
     """
     found = {int(match[1]): item for item in folder.iterdir() if (match := _MIGRATION.fullmatch(item.name))}
     async with connection.transaction():

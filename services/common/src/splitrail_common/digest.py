@@ -1,7 +1,8 @@
 """Content digests that both the split service and the pods compute: what each part of a split holds.
 
-SHA-256, given as 64 hexadecimal digits. Each kind of digest begins with its own domain string, so that none can pass for one of another kind.
-Rows are sorted by content, so digests do not depend on the order of assets, on their names or on their ordinals.
+SHA-256, given as 64 hexadecimal digits. Each kind of digest begins with its own domain string, so that none can pass
+for one of another kind. Rows are sorted by content, so digests do not depend on the order of assets, on their names or
+on their ordinals.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def hashes_from_bytes(digests: Sequence[bytes]) -> Hashes:
 
 
 def part_digest(asset_sha256: Hashes, annotation_sha256: Hashes) -> str:
-    """Digest of one part (train, val or test) of a split: its images and their annotations, each row a pair; (N, 32) uint8 each."""
+    """Digest of one part (train, val or test) of a split: its images and their annotations, each row a pair; (N, 32)
+    uint8 each."""
     return rows_digest(_PART, columns(asset_sha256, annotation_sha256))
 
 
@@ -49,7 +51,8 @@ def columns(*parts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def rows_digest(domain: bytes, rows: npt.NDArray[np.uint8]) -> str:
     """H(domain, number of rows, the rows in ascending byte order)."""
-    # Hashes are uniform: their first eight bytes decide nearly always, and only rows that tie there are compared in full.
+    # Hashes are uniform: their first eight bytes decide nearly always, and only rows that tie there are compared in
+    # full.
     first = np.ascontiguousarray(rows[:, :8]).view(">u8").ravel().astype(np.uint64)
     order = np.argsort(first)
     ordered = first[order]

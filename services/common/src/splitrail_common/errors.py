@@ -10,8 +10,9 @@ from splitrail.errors.v1 import error_reason_pb2 as reasons
 
 DOMAIN = "splitrail"
 Reason = reasons.ErrorReason
-# Errors travel in trailers, of which gRPC clients take 8 KB: the message percent-encoded (3 bytes for each byte beyond ASCII) and once more
-# in base64, with the details. What is longer would reach them as RESOURCE_EXHAUSTED, without any reason.
+# Errors travel in trailers, of which gRPC clients take 8 KB: the message percent-encoded (3 bytes for each byte beyond
+# ASCII) and once more in base64, with the details. What is longer would reach them as RESOURCE_EXHAUSTED, without any
+# reason.
 _MESSAGE_BYTES = 1000
 _VIOLATIONS_BYTES = 2000
 _FIELD_BYTES = 200

@@ -1,7 +1,8 @@
-"""What the protos declare about the fields of a request (splitrail/api/v1/limits.proto, field_behavior REQUIRED), judged before a handler runs.
+"""What the protos declare about the fields of a request (splitrail/api/v1/limits.proto, field_behavior REQUIRED),
+judged before a handler runs.
 
-Declarations are compiled once, when a service starts; a request is walked only where something is declared. Beside the declarations, an enum must
-hold one of its numbers, and no string may hold a NUL character, which Postgres cannot store.
+Declarations are compiled once, when a service starts; a request is walked only where something is declared. Beside the
+declarations, an enum must hold one of its numbers, and no string may hold a NUL character, which Postgres cannot store.
 """
 
 import re
@@ -158,7 +159,7 @@ def _present(rule: _Rule, message: Message, name: str) -> Iterator[tuple[str, An
 
 
 def _entry(field: FieldDescriptor) -> Descriptor | None:
-    """The type of a map's entries; None for a field that is no map."""
+    """The type of a map's entries; None for a field that is not a map."""
     inner = field.message_type
     return inner if inner is not None and inner.GetOptions().map_entry else None
 

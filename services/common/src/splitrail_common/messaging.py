@@ -30,7 +30,8 @@ def progress_subject(job_id: str) -> str:
 
 
 class _Client(Client):
-    """nats-py's client stops reading for good at a subject or headers that it cannot parse: any publisher could silence us. Not this one."""
+    """nats-py's client stops reading for good at a subject or headers that it cannot parse: any publisher could silence
+    us. Not this one."""
 
     def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None) -> Any:
         return super()._build_message(sid, subject.decode("utf-8", "replace").encode(), reply, data, headers)
@@ -44,7 +45,8 @@ class _Client(Client):
 
 
 async def connect(url: str, *, name: str, deadline_seconds: float, inbox_prefix: str = "_INBOX") -> Client:
-    """A connection that waits for the server at start and then reconnects for ever. Raises TimeoutError after the deadline."""
+    """A connection that waits for the server at start and then reconnects for ever. Raises TimeoutError after the
+    deadline."""
 
     async def on_error(error: Exception) -> None:
         _log.warning("nats", error=str(error) or type(error).__name__)
@@ -67,14 +69,16 @@ async def connect(url: str, *, name: str, deadline_seconds: float, inbox_prefix:
 
 
 async def wait_for_stream(jetstream: JetStreamContext, deadline_seconds: float) -> None:
-    """Makes the stream as soon as JetStream is ready, which its server is before it; raises what NATS last said after the deadline."""
+    """Makes the stream as soon as JetStream is ready, which its server is before it; raises what NATS last said after
+    the deadline."""
     async for attempt in stamina.retry_context(on=(nats.errors.Error, TimeoutError, OSError), attempts=None, timeout=deadline_seconds, wait_max=2.0):
         with attempt:
             await ensure_stream(jetstream)
 
 
 async def ensure_stream(jetstream: JetStreamContext) -> None:
-    """Makes the stream, or leaves the one that is there. Events are kept three days: what is older has long been committed, or is sent again."""
+    """Makes the stream, or leaves the one that is there. Events are kept three days: what is older has long been
+    committed, or is sent again."""
     try:
         await jetstream.stream_info(STREAM)
     except NotFoundError:

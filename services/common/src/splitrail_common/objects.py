@@ -58,7 +58,8 @@ def _answering() -> Iterator[None]:
 
 
 class ObjectStore:
-    """The platform's bucket. Methods that talk to the store run on a thread and raise UNAVAILABLE when it does not answer."""
+    """The platform's bucket. Methods that talk to the store run on a thread and raise UNAVAILABLE when it does not
+    answer."""
 
     def __init__(self, settings: ObjectStoreSettings) -> None:
         region = settings.s3_region
@@ -91,7 +92,8 @@ class ObjectStore:
                 raise
 
     def read(self, key: str, at_most: int | None = None) -> bytes:
-        """All bytes of an object. Blocking: call on a thread. Raises KeyError when there is none, ValueError beyond `at_most` bytes."""
+        """All bytes of an object. Blocking: call on a thread. Raises KeyError when there is none, ValueError beyond
+        `at_most` bytes."""
         with _answering():
             try:
                 response = self._internal.get_object(self._bucket, key)
@@ -109,7 +111,8 @@ class ObjectStore:
                 response.release_conn()
 
     def fetch(self, key: str, path: Path, at_most: int) -> bytes:
-        """Writes an object into a file, piece by piece, and returns the SHA-256 of what was written. Blocking: call on a thread.
+        """Writes an object into a file, piece by piece, and returns the SHA-256 of what was written. Blocking: call on
+        a thread.
 
         Raises KeyError when there is none, ValueError beyond `at_most` bytes.
         """
@@ -145,7 +148,8 @@ class ObjectStore:
             self._internal.copy_object(self._bucket, target, CopySource(self._bucket, source))
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Removes objects; absent ones do not matter. Blocking: call on a thread. Raises RuntimeError when the store refuses one."""
+        """Removes objects; absent ones do not matter. Blocking: call on a thread. Raises RuntimeError when the store
+        refuses one."""
         with _answering():
             errors = list(self._internal.remove_objects(self._bucket, [DeleteObject(key) for key in keys]))
         if errors:

@@ -1,4 +1,5 @@
-"""Keyset paging: a page token is the key of the last row that was seen, opaque to clients, and good for the same request only."""
+"""Keyset paging: a page token is the key of the last row that was seen, opaque to clients, and good for the same
+request only."""
 
 import base64
 import binascii
@@ -36,19 +37,23 @@ class Page:
         return base64.urlsafe_b64encode(json.dumps([self.binding, *key]).encode()).decode().rstrip("=")
 
     def cut(self, rows: Sequence[R], messages: Sequence[Message], key: Callable[[R], Key]) -> tuple[int, str]:
-        """How many of the rows the page holds, bounded by its size and by bytes (at least one, if there is one), and the token of the next page.
+        """How many of the rows the page holds, bounded by its size and by bytes (at least one, if there is one), and
+        the token of the next page.
 
         `rows` are at most `size` + 1, `messages` what is sent of the first `size` of them; the token is empty when there are no more.
+
         """
         count = min(self.size, fitting(messages))
         return count, self.token(key(rows[count - 1])) if count < len(rows) else ""
 
 
 def page(request: Any, *kinds: type) -> Page:
-    """What the fields page_size and page_token of a request ask for; `kinds` are the types (str, int) of the parts of its rows' key.
+    """What the fields page_size and page_token of a request ask for; `kinds` are the types (str, int) of the parts of
+    its rows' key.
 
-    A size of 0 means the default; more than the maximum is the maximum. A token is bound to the request, other than its page_size: its RPC and its
-    filters. Raises INVALID_ARGUMENT for a size below 0, and a token that is none of this request's.
+    A size of 0 means the default; more than the maximum is the maximum. A token is bound to the request, other than its
+    page_size: its RPC and its filters. Raises INVALID_ARGUMENT for a size below 0, and a token that is none of this
+    request's.
     """
     if request.page_size < 0:
         raise invalid(Violation("page_size", f"must not be negative, not {request.page_size}"))
@@ -101,7 +106,8 @@ def encode(key: list[str | int]) -> str:
 
 
 def decode(token: str, kinds: tuple[type, ...]) -> list[str | int] | None:
-    """The key in a token, of exactly these types, or None for the first page; raises INVALID_ARGUMENT for anything else."""
+    """The key in a token, of exactly these types, or None for the first page; raises INVALID_ARGUMENT for anything
+    else."""
     if not token:
         return None
     try:

@@ -1,4 +1,5 @@
-"""The sender's half of the numbered-event protocol (see ARCHITECTURE.md): publish in order, ask what is committed, send the rest again."""
+"""The sender's half of the numbered-event protocol (see ARCHITECTURE.md): publish in order, ask what is committed, send
+the rest again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -75,7 +76,8 @@ class EventSource(Protocol):
 class FeedPublisher:
     """Publishes the events of one origin (job, attempt) until each is committed by the metrics service.
 
-    NATS may lose, repeat or delay anything: only the committed watermark counts. An outage of NATS or of the metrics service only delays.
+    NATS may lose, repeat or delay anything: only the committed watermark counts. An outage of NATS or of the metrics
+    service only delays.
     """
 
     def __init__(
@@ -105,7 +107,8 @@ class FeedPublisher:
         self._more.set()
 
     async def run(self) -> None:
-        """Publishes for ever. Raises ABORTED (ATTEMPT_FENCED) when a later attempt has started, or the feed has ended without us."""
+        """Publishes for ever. Raises ABORTED (ATTEMPT_FENCED) when a later attempt has started, or the feed has ended
+        without us."""
         clock = asyncio.get_running_loop().time
         quiet, resend_after = clock(), _RESEND_SECONDS
         while True:
@@ -139,7 +142,8 @@ class FeedPublisher:
         return self.committed
 
     async def _publish_new(self) -> bool:
-        """Sends what the source holds beyond what was sent; stops quietly at the first failure. True when something was sent."""
+        """Sends what the source holds beyond what was sent; stops quietly at the first failure. True when something was
+        sent."""
         any_sent = False
         while events := await self._source.read(self._sent, _BATCH):
             for event in events:

@@ -1,4 +1,5 @@
-"""The one shape of a service's process: `build(settings)` composes an `App`, and `main` serves it until the process is asked to end.
+"""The one shape of a service's process: `build(settings)` composes an `App`, and `main` serves it until the process is
+asked to end.
 
 The gRPC server has health and reflection, background tasks beside it, and a graceful end on SIGTERM.
 """
@@ -61,8 +62,8 @@ class App:
     verifier: Verifier
     draining: Draining = field(default_factory=Draining)
     background: Sequence[Callable[[], Awaitable[None]]] = ()
-    """What runs beside the server. One that raises ends the process, so that its supervisor starts it again; none may return before `draining` is
-    set."""
+    """What runs beside the server. One that raises ends the process, so that its supervisor starts it again; none may
+    return before `draining` is set."""
     reflected: Sequence[ServiceDescriptor] = ()
     """Services that reflection lists besides those that are served here: the gateway asks one service about all."""
 
@@ -70,15 +71,18 @@ class App:
 def make_server(servicers: Sequence[Servicer], verifier: Verifier, *, reflected: Sequence[ServiceDescriptor] = ()) -> grpc.aio.Server:
     """A server behind the boundary, not yet listening; reflection lists its services and those `reflected` besides.
 
-    Raises RuleMissingError when an RPC has no authorization rule, LimitsError when a field's limits do not fit its type.
+    Raises RuleMissingError when an RPC has no authorization rule, LimitsError when a field's limits do not fit its
+    type.
     """
     services = [item.descriptor for item in servicers]
     server = grpc.aio.server(
         interceptors=[Boundary(verifier, rules(services), compiled(services))],
         options=[
-            # The gateway brings the calls of many clients over few connections: what is beyond this waits without a word.
+            # The gateway brings the calls of many clients over few connections: what is beyond this waits without a
+            # word.
             ("grpc.max_concurrent_streams", _MAX_STREAMS),
-            # After a restart all watchers come back at once: from 1000 calls on that Python has not taken up yet, gRPC would by itself cancel some.
+            # After a restart all watchers come back at once: from 1000 calls on that Python has not taken up yet, gRPC
+            # would by itself cancel some.
             ("grpc.server.max_pending_requests", _MAX_PENDING),
             ("grpc.server.max_pending_requests_hard_limit", 2 * _MAX_PENDING),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -100,7 +104,8 @@ def make_server(servicers: Sequence[Servicer], verifier: Verifier, *, reflected:
 
 S = TypeVar("S", bound=ServiceSettings)
 Build = Callable[[S], AbstractAsyncContextManager[App]]
-"""A service's composition root. Waits for its stores up to `start_deadline_seconds`, then raises what they last said."""
+"""A service's composition root. Waits for its stores up to `start_deadline_seconds`, then raises what they last said.
+"""
 
 
 class Running:
@@ -112,7 +117,8 @@ class Running:
         self._tasks = tasks
 
     async def wait(self, draining: Draining) -> None:
-        """Returns when the app drains; raises what a background task raised, or RuntimeError when one returned too early."""
+        """Returns when the app drains; raises what a background task raised, or RuntimeError when one returned too
+        early."""
         waiting = asyncio.create_task(draining.event.wait())
         try:
             done, _ = await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -129,8 +135,8 @@ class Running:
 async def serving(app: App, listen: str, *, grace_seconds: float = _GRACE_SECONDS) -> AsyncIterator[Running]:
     """Serves the app at `listen` (host:port) with health, reflection and its background tasks.
 
-    At the end it drains: not healthy, watches closed, calls finished within the grace, background tasks cancelled. Raises RuntimeError when it
-    cannot listen, and at the end what a background task has failed with.
+    At the end it drains: not healthy, watches closed, calls finished within the grace, background tasks cancelled.
+    Raises RuntimeError when it cannot listen, and at the end what a background task has failed with.
     """
     server = make_server(app.servicers, app.verifier, reflected=app.reflected)
     state = health.aio.HealthServicer()

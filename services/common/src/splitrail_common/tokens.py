@@ -112,7 +112,8 @@ class Verifier:
 
 
 def _caller(issuer: str, claims: Mapping[str, object]) -> Caller:
-    """Claims as a caller; raises KeyError, TypeError or ValueError when they are malformed or the issuer may not sign that kind."""
+    """Claims as a caller; raises KeyError, TypeError or ValueError when they are malformed or the issuer may not sign
+    that kind."""
     kind = Kind(claims["kind"])
     allowed = {
         Kind.USER: issuer == PLATFORM,

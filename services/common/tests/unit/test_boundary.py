@@ -1,4 +1,5 @@
-"""What a caller sees of errors: a status with reason and fields, never an exception's text, also on streams and for garbage."""
+"""What a caller sees of errors: a status with reason and fields, never an exception's text, also on streams and for
+garbage."""
 
 import asyncio
 import json

@@ -1,4 +1,5 @@
-"""Each kind of limit, on each shape of field, is enforced and named; a limit that does not fit its field stops the start."""
+"""Each kind of limit, on each shape of field, is enforced and named; a limit that does not fit its field stops the
+start."""
 
 import math
 

@@ -1,4 +1,5 @@
-"""An object store that cannot at the moment, whatever words it finds for that, is UNAVAILABLE; what it refuses for good is not."""
+"""An object store that cannot at the moment, whatever words it finds for that, is UNAVAILABLE; what it refuses for good
+is not."""
 
 import threading
 from collections.abc import Iterator

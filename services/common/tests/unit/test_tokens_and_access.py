@@ -88,7 +88,8 @@ def test_forgeries_are_refused(verifier):
     stranger = jwt.encode(claims, ec.generate_private_key(ec.SECP256R1()), algorithm="ES256", headers={"kid": "splitrail"})
     other_key = jwt.encode(claims, KEYS["splitrail-metrics"], algorithm="ES256", headers={"kid": "splitrail-metrics"})
     audience = jwt.encode({**claims, "aud": "elsewhere"}, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"})
-    # The right key under the right name, and a claim to be another issuer: the name of the key decides what it may sign.
+    # The right key under the right name, and a claim to be another issuer: the name of the key decides what it may
+    # sign.
     another_issuer = jwt.encode({**claims, "iss": "splitrail-trainer"}, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"})
     for token in (f"{head}.{altered}.{tail}", unsigned, symmetric, stranger, other_key, audience, another_issuer, "", "x", "a.b.c"):
         assert refused(verifier, token)
@@ -156,7 +157,8 @@ def test_an_rpc_without_a_rule_stops_the_start():
 
 
 def test_what_the_services_share_knows_no_service():
-    """Every module of splitrail_common, in an interpreter of its own: of the protos only access, errors and limits are loaded."""
+    """Every module of splitrail_common, in an interpreter of its own: of the protos only access, errors and limits are
+    loaded."""
     program = (
         "import importlib, pkgutil, sys, splitrail_common\n"
         "for module in pkgutil.walk_packages(splitrail_common.__path__, 'splitrail_common.'): importlib.import_module(module.name)\n"

@@ -37,7 +37,7 @@ class MetricsServicer(metrics_service_pb2_grpc.MetricsServiceServicer):
                     async with asyncio.timeout(self._stall_seconds):
                         await context.write(convert.watch_response(update))
                 except TimeoutError:
-                    # gRPC has taken this message and delivers it before the status: who reads the status has it.
+                    # gRPC has taken this message and delivers it before the status: a client that reads the status has received it.
                     raise _too_slow(update.cursor, self._stall_seconds) from None
 
     async def GetRunMetrics(self, request: api.GetRunMetricsRequest, context: _Context) -> api.GetRunMetricsResponse:

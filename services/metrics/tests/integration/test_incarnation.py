@@ -1,4 +1,5 @@
-"""After a restore from a backup a cursor of before is refused, so that no watcher takes another event for the one that it has seen."""
+"""After a restore from a backup a cursor of before is refused, so that no watcher takes another event for the one that
+it has seen."""
 
 import asyncio
 import os
@@ -66,7 +67,8 @@ async def test_a_restart_keeps_the_incarnation(platform, run_id):
 
 
 async def test_a_restored_database_begins_a_new_incarnation(platform, run_id):
-    """A copy, as after a restore, lies under the service while it runs: whoever watches is told, whoever comes back too."""
+    """A copy, as after a restore, lies under the service while it runs: whoever watches is told, whoever comes back
+    too."""
     pod, name = await three_events(platform, run_id)
     database = platform.database
     saved, admin = sql.Identifier(f"{database.name}_saved"), psycopg.connect(database.admin_dsn, autocommit=True)
@@ -124,7 +126,8 @@ async def _read_to_the_end(platform, run_id):
 
 
 async def test_what_tells_a_restored_database_apart(platform, template):
-    """A clone has the same rows, cluster and timeline, and even tables of the same identity: yet it is another database."""
+    """A clone has the same rows, cluster and timeline, and even tables of the same identity: yet it is another
+    database."""
     with template.clone() as clone:
         names = []
         for dsn in (platform.database.dsn, clone.dsn, clone.dsn):

@@ -241,7 +241,8 @@ async def test_draining_closes_watches_with_their_cursor(platform, run_id):
 
 
 async def test_a_watcher_of_another_replica_is_woken(platform, run_id):
-    """No heartbeat, and so no look at the database, falls into the time that the watcher has: only the wake-up explains what it sees."""
+    """No heartbeat, and so no look at the database, falls into the time that the watcher has: only the wake-up explains
+    what it sees."""
     pod = platform.sender(run_id, 1)
     pod.started()
     await pod.send(*pod.events)
@@ -259,7 +260,8 @@ async def test_a_watcher_of_another_replica_is_woken(platform, run_id):
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_watchers_that_drop_and_resume_see_each_epoch_once(platform, run_id, seed):
-    """The effective timeline, as a client rebuilds it from what it sees, equals the one sent; every seq comes once and in order."""
+    """The effective timeline, as a client rebuilds it from what it sees, equals the one sent; every seq comes once and
+    in order."""
     rng = random.Random(seed)
     epochs = 60
 

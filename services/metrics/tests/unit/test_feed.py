@@ -137,7 +137,8 @@ kinds = st.sampled_from(["started", "next_epoch", "odd_epoch", "back", "log", "p
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-2, 2), kinds), max_size=60), st.data())
 @settings(max_examples=300, deadline=None)
 def test_any_sequence_keeps_the_invariants(script: list[tuple[int, int, str]], data: st.DataObject) -> None:
-    """Whatever comes, in whatever order: seq without gaps, one number once, one effective row an epoch, none from a replaced attempt."""
+    """Whatever comes, in whatever order: seq without gaps, one number once, one effective row an epoch, none from a
+    replaced attempt."""
     feed, changes, closed_at = Feed(RUN), Changes(), None
     for attempt, offset, kind in script:
         number = max(1, feed.watermarks.get(attempt, 0) + 1 + offset)

@@ -1,7 +1,9 @@
-"""The table of arguments, for the pinned Ultralytics version: one line each. The trainer service and its pod read it; it imports no torch.
+"""The table of arguments, for the pinned Ultralytics version: one line each. The trainer service and its pod read it;
+it imports no torch.
 
-Names, types and defaults are Ultralytics'; the ranges are ours, for it checks hardly any. A test compares this file with Ultralytics' own
-default.yaml: whatever appears there must stand here, as a hyperparameter or among the refused with the reason.
+Names, types and defaults are Ultralytics'; the ranges are ours, for it checks hardly any. A test compares this file
+with Ultralytics' own default.yaml: whatever appears there must stand here, as a hyperparameter or among the refused
+with the reason.
 """
 
 from dataclasses import dataclass
@@ -159,4 +161,5 @@ REFUSED: dict[str, str] = {
 """What callers may not set in a training, and why: names that Ultralytics knows and we own, or do not offer."""
 
 SET_BY_PLATFORM = frozenset(_PLATFORMS_OWN)
-"""The refused ones that every training is given all the same, by the platform: paths of the pod, and what its promises rest on."""
+"""The refused ones that every training is given all the same, by the platform: paths of the pod, and what its promises
+rest on."""

@@ -8,7 +8,8 @@ DETECT_MODELS: tuple[str, ...] = tuple(f"{family}{scale}" for family in _FAMILIE
 
 
 def yaml_name(model: str) -> str:
-    """The name under which the Ultralytics package finds the model's YAML. Raises ValueError for one that is not in the list."""
+    """The name under which the Ultralytics package finds the model's YAML. Raises ValueError for one that is not in the
+    list."""
     if model not in DETECT_MODELS:
         raise ValueError(f"unknown model {model!r}; one of {', '.join(DETECT_MODELS)}")
     return f"{model}.yaml"

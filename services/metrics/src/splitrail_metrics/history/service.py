@@ -117,8 +117,7 @@ class FeedService:
         return PlotBytes(plot.content_type, data)
 
     def _read(self, plot: Plot) -> bytes | None:
-        """Blocking. None when the object is gone or is not what was reported: whoever may write it may have replaced
-        it."""
+        """Blocking. None when the object is gone or differs from the report: a pod may write below its own prefix."""
         try:
             data = self._objects.read(plot.key, at_most=plot.size_bytes)
         except (KeyError, ValueError):

@@ -67,7 +67,7 @@ def _project(message: Message, report: Report, verifier: Verifier) -> str:
         if caller.kind is not Kind.SERVICE or caller.subject != TRAINER:
             raise PoisonError("token", f"only {TRAINER} reports as origin 0, not {caller.kind.value} {caller.subject[:100]!r}")
         if not is_project_id(report.project_id):
-            raise PoisonError("project", f"{report.project_id[:100]!r} is no project's id")
+            raise PoisonError("project", f"{report.project_id[:100]!r} is not a project id")
         return report.project_id
     if caller.kind is not Kind.ATTEMPT or (caller.job_id, caller.attempt) != (report.job_id, report.attempt):
         raise PoisonError("token", f"the token is not that of attempt {report.attempt} of job {report.job_id}")

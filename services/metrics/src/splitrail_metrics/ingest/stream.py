@@ -1,7 +1,8 @@
 """The durable consumer of the event stream.
 
-It asks for messages itself instead of through nats-py's `fetch`, which takes any message with a header `Status` for one of the server's own: a sender
-could make it fail. Here a message is an event when its reply subject is an acknowledgement's.
+It asks for messages itself instead of through nats-py's `fetch`, which takes any message with a header `Status` for one
+of the server's own: a sender could make it fail. Here a message is an event when its reply subject is an
+acknowledgement's.
 """
 
 import asyncio
@@ -77,14 +78,16 @@ class EventStream:
                     deliver_policy=DeliverPolicy.ALL,
                     ack_policy=AckPolicy.EXPLICIT,
                     ack_wait=30,
-                    # What this process could not even receive must not come back for ever; its sender repeats what it needs committed.
+                    # What this process could not even receive must not come back for ever; its sender repeats what it
+                    # needs committed.
                     max_deliver=10,
                     max_ack_pending=4 * BATCH,
                 ),
             )
 
     async def fetch(self) -> list[Msg]:
-        """The next messages, at most 256, as soon as there is one; empty after two quiet seconds. Raises StreamInterruptedError."""
+        """The next messages, at most 256, as soon as there is one; empty after two quiet seconds. Raises
+        StreamInterruptedError."""
         loop = asyncio.get_running_loop()
         if not self._arrived and (self._asked <= 0 or self._ended is not None or loop.time() > self._until):
             await self._ask()
@@ -127,7 +130,8 @@ def to_message(message: Msg) -> Message:
 
 
 def _end(headers: Mapping[str, str]) -> str:
-    """What the server's status means for a request: complete (none there, time is up, as many bytes as asked for), or what went wrong."""
+    """What the server's status means for a request: complete (none there, time is up, as many bytes as asked for), or
+    what went wrong."""
     status, description = headers.get("Status", ""), headers.get("Description", "")
     if status in ("404", "408") or (status == "409" and "MaxBytes" in description):
         return _COMPLETE

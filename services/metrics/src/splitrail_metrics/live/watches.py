@@ -1,8 +1,8 @@
 """Live watching: the feed replayed from Postgres, then followed, with one cursor for both.
 
-Watchers pull. Those of one run share its tail, a bounded stretch of the latest events; who lies further back reads
-pages from Postgres. So a slow watcher costs one page of memory and slows nobody. NATS only wakes: what it loses is
-found by the look at the database that goes with a heartbeat.
+Watchers pull. Those of one run share its tail, a bounded stretch of the latest events; watchers further back read
+pages from Postgres. So a slow watcher costs one page of memory and delays no other. NATS only wakes watchers: what it
+loses is found by the look at the database that goes with a heartbeat.
 """
 
 import asyncio
