@@ -105,6 +105,7 @@ CREATE_SPLIT = "/api/datasets/00000000-0000-7000-8000-000000000000/versions/0000
         ("POST /api/datasets", json.dumps({"labels": {"x": "y" * 4_300_000}}), 413, (3, "INVALID_FIELD", [])),
         ("PUT /api/runs", None, 405, (12, "NOT_FOUND", [])),
         ("DELETE /api/metric-schema", None, 405, (12, "NOT_FOUND", [])),
+        ("GET /api/runs/..%2f..%2fetc", None, 400, (3, "INVALID_FIELD", [])),
         ("GET /api/nothing", None, 404, (5, "NOT_FOUND", [])),
         ("GET /api/runs?no_such_parameter=1", None, 400, (3, "INVALID_FIELD", [])),
         (f"POST {METRICS}/GetRunMetrics", "{}", 415, (3, "INVALID_FIELD", [])),

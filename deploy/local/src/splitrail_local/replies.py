@@ -25,8 +25,8 @@ class Reply:
     """After which the same call may succeed; 0: it will not."""
     grpc_code: int | None = None
     """What Envoy makes of the HTTP status for gRPC, where that is another code."""
-    says_more: bool = True
-    """Envoy's own text says more than this one; JSON has it as the message."""
+    json_message: str = "%LOCAL_REPLY_BODY%"
+    """A format string of Envoy's: its own text, unless that says less than `text`."""
 
     def _status(self, code: int) -> status_pb2.Status:
         status = status_pb2.Status(code=code, message=self.text)
@@ -36,11 +36,6 @@ class Reply:
             retry.retry_delay.seconds = self.retry_seconds
             status.details.add().Pack(retry)
         return status
-
-    @property
-    def json_message(self) -> str:
-        """A format string of Envoy's."""
-        return "%LOCAL_REPLY_BODY%" if self.says_more else self.text
 
     @property
     def grpc_details(self) -> str:
@@ -55,11 +50,19 @@ class Reply:
 
 
 REPLIES = (
-    Reply(400, code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", "the request cannot be read", grpc_code=code_pb2.INTERNAL),
+    Reply(
+        *(400, code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", "the request cannot be read"),
+        grpc_code=code_pb2.INTERNAL,
+        json_message="the request cannot be read: %LOCAL_REPLY_BODY%",  # of malformed paths Envoy says nothing
+    ),
     Reply(401, code_pb2.UNAUTHENTICATED, "TOKEN_INVALID", "the token is missing, malformed, expired or signed by a stranger"),
     Reply(403, code_pb2.PERMISSION_DENIED, "ROLE_MISSING", "this token is not one of users"),
     Reply(404, code_pb2.NOT_FOUND, "NOT_FOUND", "no such service", grpc_code=code_pb2.UNIMPLEMENTED),
-    Reply(413, code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", "the request is larger than 4 MiB", grpc_code=code_pb2.UNKNOWN, says_more=False),
+    Reply(
+        *(413, code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", "the request is larger than 4 MiB"),
+        grpc_code=code_pb2.UNKNOWN,
+        json_message="the request is larger than 4 MiB",
+    ),
     Reply(415, code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", "this path takes gRPC and gRPC-Web only", grpc_code=code_pb2.UNKNOWN),
     Reply(429, code_pb2.RESOURCE_EXHAUSTED, "RATE_LIMITED", "too many requests", retry_seconds=1),
     Reply(503, code_pb2.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", "a service of the platform does not answer", retry_seconds=1),
