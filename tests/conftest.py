@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from main_job import ARGUMENTS, EPOCHS, Command, Story, fetched_assets, history
+from playwright.sync_api import Browser, sync_playwright
 from splitrail_local.shapes import generate
 from splitrail_local.testing import RunningStack, running_stack, until
 
@@ -34,6 +35,17 @@ def api(stack: RunningStack) -> Iterator[httpx.Client]:
     """The gateway's JSON, as an administrator."""
     with httpx.Client(base_url=stack.gateway_url, headers={"authorization": f"Bearer {stack.admin_token}"}, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium."""
+    path = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+    assert path, "install Debian's package chromium (or Google Chrome) to run the browser tests"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

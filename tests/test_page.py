@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,23 +9,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from main_job import ARGUMENTS, EPOCHS, Command, Story
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 from splitrail_local.shapes import generate
 from splitrail_local.testing import RunningStack, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 WEB = Path(__file__).resolve().parent.parent / "gateway" / "web"
 SHOTS = Path(os.environ.get("SPLITRAIL_SHOTS", "test-output"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-    assert path, "install Debian's package chromium (or Google Chrome) to run the browser tests"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
