@@ -156,8 +156,8 @@ async def million(figures: Figures, stack: RunningStack) -> None:
         figures.show("bytes that a revision costs an image", size[0] / labels.n, "B", goal=("<=", 2))
 
         def page(after: int) -> Callable[[], Awaitable[float]]:
-            token = paging.encode([version_id, made.split_id, after])
-            request = dataset_service_pb2.ListAssetsRequest(dataset_id=dataset_id, split=dataset_pb2.SPLIT_TEST, page_size=1000, page_token=token)
+            request = dataset_service_pb2.ListAssetsRequest(dataset_id=dataset_id, split=dataset_pb2.PART_TEST, page_size=1000)
+            request.page_token = paging.page(request).token([version_id, made.split_id, after])
             return lambda: seconds_of(lambda: datasets.ListAssets(request, metadata=metadata, timeout=60))
 
         await page(-1)()

@@ -91,29 +91,3 @@ def fitting(rows: Sequence[Message]) -> int:
         if total > PAGE_BYTES:
             return max(1, count)
     return len(rows)
-
-
-def page_size(requested: int) -> int:
-    """The size to use; raises INVALID_ARGUMENT beyond the maximum."""
-    if requested > MAXIMUM_PAGE:
-        raise invalid(Violation("page_size", f"at most {MAXIMUM_PAGE}, not {requested}"))
-    return requested or DEFAULT_PAGE
-
-
-def encode(key: list[str | int]) -> str:
-    """The token that continues after `key`."""
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
-
-
-def decode(token: str, kinds: tuple[type, ...]) -> list[str | int] | None:
-    """The key in a token, of exactly these types, or None for the first page; raises INVALID_ARGUMENT for anything
-    else."""
-    if not token:
-        return None
-    try:
-        key = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
-        key = None
-    if not isinstance(key, list) or len(key) != len(kinds) or any(type(part) is not kind for part, kind in zip(key, kinds, strict=True)):
-        raise invalid(Violation("page_token", "not a token of an earlier response"))
-    return key

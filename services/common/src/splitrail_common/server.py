@@ -7,11 +7,10 @@ The gRPC server has health and reflection, background tasks beside it, and a gra
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -184,25 +183,3 @@ def main(name: str, settings: type[S], build: Build[S]) -> None:
     loaded = load(settings)
     log.configure(name, loaded.log_level)
     asyncio.run(run(loaded, build))
-
-
-async def serve(
-    listen: str,
-    servicers: Sequence[Servicer],
-    verifier: Verifier,
-    *,
-    draining: Draining,
-    tasks: Sequence[Coroutine[Any, Any, None]] = (),
-) -> None:
-    """What `run` does, for a composition root that does not make an `App` yet."""
-
-    async def background(task: Coroutine[Any, Any, None]) -> None:
-        await task
-
-    app = App(servicers, verifier, draining, [partial(background, task) for task in tasks])
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, draining.event.set)
-    async with serving(app, listen) as running:
-        await running.wait(draining)
