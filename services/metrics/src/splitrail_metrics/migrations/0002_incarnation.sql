@@ -8,3 +8,6 @@ CREATE TABLE incarnation (
 
 -- The payload has another name since contracts that programs in Java can use.
 UPDATE event SET kind = 'final_metrics' WHERE kind = 'final';
+
+-- Kinds are those of splitrail.events.v1.PlotKind now; '' is one that is not among them.
+UPDATE plot SET kind = '' WHERE kind NOT IN ('labels', 'train_batch', 'val_batch', 'confusion_matrix', 'curve', 'results');
