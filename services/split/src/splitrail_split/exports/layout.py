@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from splitrail_common.annotations import LabelState
+from splitrail_common.annotations import Kind, LabelState
 
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import EXTENSIONS, Asset, Version
@@ -30,11 +30,18 @@ _TREE_FOLDERS = (*FOLDERS[:ALL], PART_NAMES[0])
 Ordinals = int | npt.NDArray[np.intp]
 
 
-class Layout(IntEnum):
+class Layout(StrEnum):
     """How a folder is laid out."""
 
-    YOLO = 1
-    COCO = 2
+    YOLO = "yolo"
+    COCO = "coco"
+
+
+REFUSED: Mapping[Layout, Mapping[Kind, str]] = {
+    Layout.YOLO: {},
+    Layout.COCO: {Kind.CLASS: "COCO does not hold classes of whole images: export them as YOLO, a folder for each class"},
+}
+"""Shapes of annotations that a layout has no place for: why, and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +214,7 @@ def lock(made: Plan) -> str:
         "version": {"reference": version.reference, "version_id": version.version_id, "digest": version.digest},
         "split": split,
         "export": {
-            "format": made.layout.name.lower(),
+            "format": made.layout.value,
             "images": {FOLDERS[folder]: count for folder, count in made.counts.items()},
             "include_unlabelled": made.include_unlabelled,
         },

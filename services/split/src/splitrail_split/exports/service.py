@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 import numpy.typing as npt
 from splitrail_common.access import Scope
+from splitrail_common.annotations import Kind
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition
 
 from splitrail_split.contents.urls import COPIED_LIFETIME, AssetUrls
@@ -13,7 +14,7 @@ from splitrail_split.datasets.conditions import require_committed, split_missing
 from splitrail_split.datasets.service import Datasets
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays
-from splitrail_split.domain.datasets import Asset, Task, Version
+from splitrail_split.domain.datasets import KINDS, Asset, Task, Version
 from splitrail_split.domain.parts import PART_NAMES
 from splitrail_split.exports import coco, layout, names, yolo
 from splitrail_split.exports.domain import ExportEnd, ExportItem, ExportStart, File, Flush, ImageFiles
@@ -70,14 +71,14 @@ class Exports:
         version, revision = await self._found(scope, request)
         require_committed(version)
         dataset = await self._datasets.dataset(scope, version.dataset_id)
-        classify = dataset.task == Task.CLASSIFY
-        if classify and request.layout is Layout.COCO:
-            raise invalid(Violation("format", "COCO does not hold classes of whole images: export them as YOLO, a folder for each class"))
+        kind = KINDS[Task(dataset.task)]
+        if why := layout.REFUSED[request.layout].get(kind):
+            raise invalid(Violation("format", why))
         if request.parts and revision is None:
             raise split_missing(version)
         vector = await self._split_store.vector(revision.split_id) if revision else None
         states = await self._store.array(version.version_id, arrays.LABEL_STATE)
-        tree = layout.tree_of(version.class_names, await self._store.labels(version.version_id)) if classify else None
+        tree = layout.tree_of(version.class_names, await self._store.labels(version.version_id)) if kind is Kind.CLASS else None
         plan = await asyncio.to_thread(layout.plan, version, revision, vector, states, request, class_tree=tree)
         if missing := [PART_NAMES[part - 1] for part in request.parts if part not in plan.counts]:
             raise _empty(f"{plan.reference} has no {' and no '.join(missing)} images", "parts", missing[0])

@@ -6,6 +6,12 @@ from splitrail_common.errors import Violation, invalid
 from splitrail_split.exports.layout import ExportRequest, Layout
 from splitrail_split.requests import fields
 
+_LAYOUTS = {
+    export_service_pb2.EXPORT_FORMAT_UNSPECIFIED: Layout.YOLO,
+    export_service_pb2.EXPORT_FORMAT_YOLO: Layout.YOLO,
+    export_service_pb2.EXPORT_FORMAT_COCO: Layout.COCO,
+}
+
 
 def export_request(request: export_service_pb2.ExportVersionRequest) -> ExportRequest:
     """What is asked for. Raises INVALID_ARGUMENT that names the field."""
@@ -16,7 +22,7 @@ def export_request(request: export_service_pb2.ExportVersionRequest) -> ExportRe
         version_id=request.version_id,
         split_id=request.split_id,
         parts=tuple(sorted({fields.required_part(f"parts[{index}]", part) for index, part in enumerate(request.parts)})),
-        layout=Layout(request.format or Layout.YOLO),
+        layout=_LAYOUTS[request.format],
         include_unlabelled=request.include_unlabelled,
         after=request.after_ordinal if request.HasField("after_ordinal") else -1,
     )

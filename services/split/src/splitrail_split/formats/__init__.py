@@ -1,18 +1,17 @@
-"""Annotation formats: one module each, with the same two functions.
+"""Annotation formats: what tells one from another and reads it is declared in `registry`.
 
-`claims(paths)` says how strongly a set of relative paths looks like the format (0: not at all), and `parse(source)` turns it into a `ParsedDataset`.
-To add a format: write the module, add its name to `model.Format` and a row to `_PARSERS`.
 The input is untrusted: whatever it holds, `parse` reports problems and does not raise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from splitrail_common.annotations import Kind
 
-from splitrail_split.formats import coco, cvat, keypoints, labelstudio, tree, voc, yolo
+from splitrail_split.formats import keypoints
 from splitrail_split.formats.model import Code, Format, Loader, ParsedDataset, ParsedImage, Problem, Problems, Severity, Source, SourceSplit, spot
+from splitrail_split.formats.registry import READERS
 
 __all__ = [
     "Code",
@@ -31,24 +30,6 @@ __all__ = [
     "spot",
 ]
 
-_CLAIMS: Mapping[Format, Callable[[Sequence[str]], int]] = {
-    Format.VOC: voc.claims,
-    Format.COCO: coco.claims,
-    Format.YOLO: yolo.claims,
-    Format.CVAT: cvat.claims,
-    Format.LABEL_STUDIO: labelstudio.claims,
-}
-_PARSERS: Mapping[Format, Callable[[Source], ParsedDataset]] = {
-    Format.VOC: voc.parse,
-    Format.COCO: coco.parse,
-    Format.YOLO: yolo.parse,
-    Format.CVAT: cvat.parse,
-    Format.LABEL_STUDIO: labelstudio.parse,
-}
-# Formats whose files have the same extension: what of the content tells one from the other.
-_CONTENTS: Mapping[Format, Callable[[Source], bool]] = {Format.CVAT: cvat.recognizes, Format.LABEL_STUDIO: labelstudio.recognizes}
-_MISTAKEN = {Format.VOC: Format.CVAT, Format.COCO: Format.LABEL_STUDIO}
-
 
 class UnknownFormatError(ValueError):
     """The files look like none of the formats; the message says what was looked for."""
@@ -56,15 +37,12 @@ class UnknownFormatError(ValueError):
 
 def detect(paths: Sequence[str], kind: Kind = Kind.BOX) -> Format:
     """The format of a source, from the relative paths of its files alone; kind: the shape of its annotations. Raises UnknownFormatError."""
-    claims = {format_: claim(paths) for format_, claim in _CLAIMS.items()}
-    if kind is Kind.CLASS:
-        claims[Format.YOLO] = tree.claims(paths)
+    claims = {format_: reader.claims(paths, kind) for format_, reader in READERS.items()}
     best = max(claims, key=lambda format_: claims[format_])
     if claims[best] == 0:
-        wanted = "a folder of images for each class, " if kind is Kind.CLASS else "a data.yaml, classes.txt or labels/*.txt (YOLO), "
+        expected = ", ".join(reader.expected(kind) for reader in READERS.values())
         raise UnknownFormatError(
-            f"none of the {len(paths)} files tells the annotation format: expected {wanted}"
-            "Annotations/*.xml (Pascal VOC), annotations.xml (CVAT), or *.json of COCO or Label Studio"
+            f"none of the {len(paths)} files tells the annotation format: expected one of {expected}"
             + (". A folder of images for each class is for the task classify" if kind is not Kind.CLASS else "")
             + ". Images that nobody has annotated can be put into a draft"
         )
@@ -73,8 +51,10 @@ def detect(paths: Sequence[str], kind: Kind = Kind.BOX) -> Format:
 
 def recognize(format_: Format, files: Mapping[str, Loader]) -> Format:
     """The format that the content of the files has, where their names cannot tell: CVAT for Pascal VOC, Label Studio for COCO."""
-    other = _MISTAKEN.get(format_)
-    return other if other is not None and _CONTENTS[other](Source(files, {})) else format_
+    for other, reader in READERS.items():
+        if reader.passes_for is format_ and reader.recognizes(Source(files, {})):
+            return other
+    return format_
 
 
 def parse(
@@ -85,5 +65,5 @@ def parse(
     kind: Kind = Kind.BOX,
 ) -> ParsedDataset:
     """Parse a source (see `Source` for the arguments). Bad content becomes problems, never an exception."""
-    parsed = _PARSERS[format_](Source(files, image_sizes, bad_images, kind))
+    parsed = READERS[format_].parse(Source(files, image_sizes, bad_images, kind))
     return keypoints.completed(parsed) if kind is Kind.KEYPOINTS else parsed

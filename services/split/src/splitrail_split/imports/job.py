@@ -13,7 +13,8 @@ from splitrail_common.annotations import LabelState
 from splitrail_split import formats
 from splitrail_split.contents.verify import Contents, Fault, Inspected
 from splitrail_split.domain.datasets import KINDS, Task
-from splitrail_split.formats import Code, Format, ParsedDataset, listing
+from splitrail_split.formats import Code, ParsedDataset, listing
+from splitrail_split.formats.registry import READERS
 from splitrail_split.imports import suggest
 from splitrail_split.imports.archives import ArchiveError, Expanded, expand, image_count
 from splitrail_split.imports.assembly import WHOLE_FILE, Judged, assemble, fault_finding, judge, printable
@@ -26,7 +27,6 @@ from splitrail_split.imports.store import ImportStore, TaskMismatchError
 _log = log.get(__name__)
 
 _ABANDONED_AFTER = timedelta(days=7)
-_MANY_A_FILE = frozenset({Format.COCO, Format.CVAT, Format.LABEL_STUDIO})
 _UNCHANGED = Finding(
     "",
     None,
@@ -213,12 +213,13 @@ def _missed(claim: Claim, judged: Judged, problems: Sequence[Finding]) -> str:
     """Why images would pass for unlabelled, or classes lose their names, though the source says otherwise; empty when they do not."""
     unlabelled = sum(item.label_state is LabelState.UNLABELLED for item in judged.items)
     nothing = bool(judged.items) and unlabelled == len(judged.items)
+    reader = READERS.get(claim.format) if claim.format else None  # a list of objects has none: it is one file, which was read
     for problem in problems:
         shared = problem.code in WHOLE_FILE and not problem.image_excluded
-        of_many = unlabelled and claim.format in _MANY_A_FILE
-        names = claim.format == Format.YOLO and not problem.path.endswith(".txt")
-        if shared and (nothing or of_many or names):
+        of_many = bool(unlabelled) and reader is not None and reader.one_file_of_many
+        declares = reader is not None and reader.declares(problem.path)
+        if shared and (nothing or of_many or declares):
             return f"a file that says something of many images cannot be read: mend it or leave it out; {problem}"
     absent = next((problem for problem in problems if problem.code == Code.IMAGE_ABSENT), None)
-    described = claim.format in {*_MANY_A_FILE, Format.VOC}
-    return f"no annotation is of an image that is there; the first: {absent}" if nothing and described and absent else ""
+    named = reader is not None and reader.names_images
+    return f"no annotation is of an image that is there; the first: {absent}" if nothing and named and absent else ""
