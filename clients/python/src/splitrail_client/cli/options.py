@@ -162,9 +162,7 @@ def with_session(function: Callable[..., None], flags: Mapping[str, str] | None 
         help="File that has the token. Default: SPLITRAIL_TOKEN, or client.json.",
     )
     @click.option("--project", envvar="SPLITRAIL_PROJECT", default=DEFAULT_PROJECT, show_default=True, help="The project.")
-    @click.option(
-        "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format; json is as the gateway has it."
-    )
+    @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="json: as the gateway has it.")
     @functools.wraps(function)
     def command(url: str | None, token_file: Path | None, project: str, output: str, **parameters: Any) -> None:
         try:
