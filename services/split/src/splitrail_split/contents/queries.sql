@@ -1,4 +1,4 @@
--- Contents of a project: what is staged, held, an asset, or not referred to any more.
+-- Contents of a project: staged, held, assets, or unreferenced.
 -- Parameters are named :project_id and :contents (SHA-256 of each) throughout; arrays are cast where a query unnests them.
 
 -- name: lock_staging
@@ -36,7 +36,7 @@ ON CONFLICT (project_id, sha256) DO UPDATE SET until = GREATEST(content_hold.unt
 SELECT project_id FROM content_hold WHERE until <= now() ORDER BY until LIMIT 1;
 
 -- name: lock_expired_holds
--- Holds of a project that have ended, so that nobody extends them until the transaction ends.
+-- Locks holds of a project that have ended, so that they are not extended until the transaction ends.
 SELECT sha256 FROM content_hold WHERE project_id = :project_id AND until <= now() ORDER BY sha256 LIMIT :limit FOR UPDATE;
 
 -- name: delete_holds!

@@ -33,7 +33,7 @@ class Staging:
         self._store = store
 
     async def possible(self, project_id: str, contents: Sequence[bytes]) -> set[bytes]:
-        """Which of these contents may be staged. To be asked before they are announced: what nobody announced before need not be looked for."""
+        """Which of these contents may be staged. Ask before they are announced: only contents that were announced before can be staged."""
         return await self._store.announced(project_id, contents)
 
     async def missing(self, project_id: str, sizes: Mapping[bytes, int], possible: Collection[bytes]) -> list[bytes]:

@@ -1,7 +1,7 @@
-"""Contents in Postgres: which ones callers and imports depend on, which are assets, and which nothing refers to any more.
+"""Contents in Postgres: which ones are referred to by callers and imports, which are assets, and which are unreferenced.
 
 A caller takes a reference first (an import's files, a hold) and passes the staging lock; a removal holds that lock while it looks for references.
-So nothing is removed that somebody was told to be there.
+So no content is removed that a caller was told to be there.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -33,7 +33,7 @@ class KnownAsset:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SweepStep:
     """A walk over a project's assets that goes on behind the object of this name."""
 
     project_id: str
@@ -125,10 +125,10 @@ class ContentStore:
         """Within the transaction that deletes something that referred to contents: the project's assets are to be walked over."""
         await self._tables.run_in(connection, "request_sweep", {"project_id": project_id})
 
-    async def claim_sweep(self) -> Step | None:
+    async def claim_sweep(self) -> SweepStep | None:
         """A project whose assets are to be walked over; not given to anybody else for a minute."""
         row = await self._tables.one("claim_sweep", {})
-        return Step(**row) if row else None
+        return SweepStep(**row) if row else None
 
     async def advance_sweep(self, project_id: str, after: str | None) -> None:
         """The walk has come past `after`; None: to the end."""
@@ -147,7 +147,7 @@ class ContentStore:
 
     @asynccontextmanager
     async def forgotten(self, project_id: str, contents: Sequence[bytes]) -> AsyncIterator[list[bytes]]:
-        """Which of these contents are no assets, and nobody is about to make them some; that stays true until the block ends."""
+        """Which of these contents are no assets and cannot become assets until the block ends."""
         async with self._removing(project_id) as connection:
             known = _hashes(await self._tables.rows_in(connection, "known_assets", _named(project_id, contents)))
             rows = await self._tables.rows_in(connection, "unreferenced_contents", _named(project_id, contents))

@@ -108,7 +108,7 @@ class Contents:
         try:
             await asyncio.gather(*(self.run(work) for _ in range(min(self._threads, len(waiting)))))
         finally:
-            waiting.clear()  # when one fails, or nobody waits any more, the other threads end with the item they have
+            waiting.clear()  # when one fails, or this call is cancelled, the other threads stop after their present item
         return [results[number] for number in range(len(results))]
 
     def _image(self, project_id: str, keep: bool, local: Local, sha256: bytes) -> KnownAsset | Fault:

@@ -126,7 +126,7 @@ class Assets:
         return None
 
     async def _first_of_group(self, scope: Scope, version: Version, split_id: str, query: AssetQuery) -> arrays.Array | None:
-        """(N,) the first ordinal of each image's group in the revision; None when nobody asks for groups."""
+        """(N,) the first ordinal of each image's group in the revision; None when groups were not asked for."""
         field = "group" if query.group is not None else "include_groups" if query.groups else ""
         if not field:
             return None

@@ -46,7 +46,7 @@ VALUES (:dataset_id, :project_id, :name, :task)
 ON CONFLICT ON CONSTRAINT dataset_name_unique DO NOTHING;
 
 -- name: lock_dataset_by_name
--- Held by whoever adds a version, so that numbers have neither gaps nor doubles.
+-- Held while a version is added, so that numbers have neither gaps nor duplicates.
 SELECT dataset_id, project_id, task, latest_version, next_class_id
 FROM dataset
 WHERE project_id = :project_id AND name = :name
@@ -129,7 +129,7 @@ FOR UPDATE;
 SELECT version_id FROM version WHERE version_id = :version_id AND dataset_id = :dataset_id FOR KEY SHARE;
 
 -- name: lock_splits_of_versions
--- Nobody pins one of them meanwhile.
+-- Keeps them from being pinned meanwhile.
 SELECT split_id FROM split_revision WHERE version_id = ANY(:version_ids::uuid[]) ORDER BY split_id FOR UPDATE;
 
 -- name: pin_of_versions
@@ -144,7 +144,7 @@ LIMIT 1;
 SELECT version_id FROM draft WHERE base_version_id = :version_id AND committed_version_id IS NULL ORDER BY version_id LIMIT 1;
 
 -- name: forget_requests_of_versions!
--- Whoever imports the source of a deleted version, or of a deleted split, again is to get another one, not the import that has lost it.
+-- When a version or its split was deleted, importing the same source again must make a new version, not return the old import.
 UPDATE import SET request_id = '' WHERE version_id = ANY(:version_ids::uuid[]);
 
 -- name: delete_versions!

@@ -104,7 +104,10 @@ class Plan:
         return {"train": f"images/{FOLDERS[ALL]}", **named} if ALL in self.counts else named
 
     def documents(self) -> list[tuple[str, npt.NDArray[np.intp]]]:
-        """COCO files: path, and the ordinals that it lists. What nobody has labelled is in none; one file is there at least, for its categories."""
+        """COCO files: path, and the ordinals that it lists. Images that have not been annotated are in none.
+
+        There is at least one file, for its categories.
+        """
         listed = self.chosen[self.labelled[self.chosen]]
         folders = self.folder_of[listed]
         numbers = np.unique(folders).tolist() or [ALL]

@@ -83,7 +83,7 @@ class Exports:
         if missing := [PART_NAMES[part - 1] for part in request.parts if part not in plan.counts]:
             raise _empty(f"{plan.reference} has no {' and no '.join(missing)} images", "parts", missing[0])
         if not len(plan.chosen):
-            raise _empty(f"nobody has labelled an image of {version.reference}: without include_unlabelled there is nothing to export", "version_id")
+            raise _empty(f"no image of {version.reference} has been annotated: without include_unlabelled there is nothing to export", "version_id")
         return plan
 
     async def _found(self, scope: Scope, request: ExportRequest) -> tuple[Version, Revision | None]:

@@ -44,7 +44,7 @@ def detect(paths: Sequence[str], kind: Kind = Kind.BOX) -> Format:
         raise UnknownFormatError(
             f"none of the {len(paths)} files tells the annotation format: expected one of {expected}"
             + (". A folder of images for each class is for the task classify" if kind is not Kind.CLASS else "")
-            + ". Images that nobody has annotated can be put into a draft"
+            + ". Images without annotations can be put into a draft"
         )
     return best
 

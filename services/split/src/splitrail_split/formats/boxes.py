@@ -205,7 +205,7 @@ def label_path(image: str) -> str:
 
 
 def unlabelled(path: str) -> ParsedImage:
-    """An image that nobody annotated."""
+    """An image without annotation."""
     return ParsedImage(path, pack([]), LabelState.UNLABELLED)
 
 

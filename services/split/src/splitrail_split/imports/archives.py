@@ -91,7 +91,7 @@ class ArchiveError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """One file of an archive. open: its bytes, from the start; whoever calls it reads no more than `size` of them."""
+    """One file of an archive. open: its bytes, from the start; callers read at most `size` of them."""
 
     path: str
     size: int

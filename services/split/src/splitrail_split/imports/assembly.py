@@ -140,7 +140,7 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
 def imported(
     stored: Mapping[str, npt.NDArray[Any]], labels: arrays.Labels, class_names: Sequence[str], parts: npt.NDArray[np.uint8]
 ) -> MadeRevision | None:
-    """The parts (N,) in which the source had the images, as a revision; None when all that anybody looked at are in one: nobody has split them."""
+    """The parts (N,) in which the source had the images, as a revision; None when all annotated images are in one part: the source is not split."""
     looked_at = stored[arrays.LABEL_STATE] != LabelState.UNLABELLED
     vector = np.where(looked_at, parts, 0).astype(np.uint8)
     sizes = np.bincount(vector, minlength=len(PARTS) + 1)[1:]

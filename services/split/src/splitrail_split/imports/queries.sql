@@ -64,7 +64,7 @@ SELECT sha256 FROM import_content WHERE import_id = :import_id AND sha256 = ANY(
 SELECT sha256, content FROM import_content WHERE import_id = :import_id AND sha256 = ANY(:contents);
 
 -- name: put_members!
--- Refers to images that nobody announced: an archive's, or a list's.
+-- Takes references to images that were not announced: those of an archive or a list.
 INSERT INTO import_member (import_id, sha256) SELECT :import_id, unnest(:contents::bytea[]) ON CONFLICT DO NOTHING;
 
 -- name: list_files

@@ -46,7 +46,7 @@ class NewVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedImport:
     """An import that has ended."""
 
     import_id: str
@@ -96,7 +96,7 @@ class ImportStore:
         return [_import(row) for row in await self._tables.rows("list_imports", values)]
 
     async def cancel(self, import_id: str) -> bool:
-        """Ends an import without a version, whoever works on it; False when it has ended."""
+        """Ends an import without a version, also while a worker is busy with it; False when it has ended already."""
         return await self._tables.run("cancel_import", {"import_id": import_id}) == 1
 
     async def put_files(self, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> bool:
@@ -131,7 +131,7 @@ class ImportStore:
         return {row["sha256"]: row["content"] for row in rows}
 
     async def queue(self, import_id: str, format_: Format | None, *, strict: bool, dry_run: bool) -> bool:
-        """Puts an open import into the queue; False when it is not open any more."""
+        """Puts an open import into the queue; False when it is no longer open."""
         values = {"import_id": import_id, "format": format_ or "", "strict": strict, "dry_run": dry_run}
         return await self._tables.run("queue_import", values) == 1
 
@@ -164,7 +164,7 @@ class ImportStore:
                 await self._contents.record_in(connection, claim.project_id, assets)
 
     async def put_members(self, claim: Claim, contents: Sequence[bytes]) -> None:
-        """Takes references, before they are looked up and stored, to images that nobody announced."""
+        """Takes references to images that were not announced, before they are looked up and stored."""
         await self._tables.run("put_members", {"import_id": claim.import_id, "contents": list(contents)})
         await self._contents.settled(claim.project_id)
 
@@ -238,12 +238,12 @@ class ImportStore:
             await self._lock_own(connection, claim)
             await self._end(connection, claim, state, report, failure=failure)
 
-    async def next_to_unstage(self) -> Ended | None:
+    async def next_to_unstage(self) -> EndedImport | None:
         """An ended import whose staged bytes are to be removed; not given to anybody else for a minute."""
         row = await self._tables.one("claim_unstaging", {})
-        return Ended(**row) if row else None
+        return EndedImport(**row) if row else None
 
-    async def unstaged(self, ended: Ended) -> None:
+    async def unstaged(self, ended: EndedImport) -> None:
         """The staged bytes of an ended import are gone."""
         await self._tables.run("end_unstaging", {"import_id": ended.import_id})
 

@@ -1,4 +1,4 @@
-"""The headers of a tar that nobody vouches for.
+"""The headers of an untrusted tar.
 
 tarfile reads extended headers (those of pax, GNU long names) whole whatever they claim, calls itself for each, looks through them in quadratic time
 and walks backwards when a size is negative (CVE-2024-6232 and CVE-2025-8194 of CPython). So the walk is ours; single headers are its to read.

@@ -49,7 +49,7 @@ class Balance:
     random_max_deviation_fraction: float
     random_empty_cells: int
     unmet: tuple[str, ...]
-    """One sentence for each wish that could not be met; empty when all were."""
+    """One sentence for each requirement that could not be met; empty when all were."""
 
 
 def measure(
@@ -169,7 +169,7 @@ def _unmet(
     ratio: npt.NDArray[np.float64],
     names: Sequence[str] | None,
 ) -> list[str]:
-    """Wishes that were not met: sizes, classes absent from a split, and classes more than one image away from their share."""
+    """Requirements that were not met: sizes, classes absent from a part, and classes more than one image away from their share."""
 
     def name(class_id: int) -> str:
         return f"class {names[class_id]!r}" if names is not None else f"class {class_id}"

@@ -23,7 +23,7 @@ from splitrail_split.versions.near import Links
 _SHOWN = 3
 _UNGROUPED = {  # most images have no near-duplicate, and all have a folder
     GroupKind.METADATA: "without metadata {!r}, so in no group by it: {}",
-    GroupKind.FILENAME: "named as the pattern {!r} does not say, so in no group by it: {}",
+    GroupKind.FILENAME: "without a match of the pattern {!r} in their names, so in no group by it: {}",
 }
 _CACHE_BYTES = 32 * 1024 * 1024
 
@@ -47,7 +47,7 @@ class SplitInputs:
         if parameters.base_split_id:
             fixed, gone = await self._base(scope, version, parameters.base_split_id, content)
             if gone:
-                findings.append(f"not in {version.reference} any more: {counted(gone, 'image')} of the base")
+                findings.append(f"no longer in {version.reference}: {counted(gone, 'image')} of the base")
         for by, column in zip(parameters.group_by, columns, strict=True):
             if by.kind in _UNGROUPED and (alone := int(np.count_nonzero(column < 0))):
                 findings.append(_UNGROUPED[by.kind].format(by.value, counted(alone, "image")))

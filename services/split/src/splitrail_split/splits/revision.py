@@ -37,7 +37,7 @@ class Inputs:
 
 
 def assign(inputs: Inputs, parameters: SplitParameters) -> npt.NDArray[np.uint8]:
-    """The split vector (N,). Images that nobody has labelled are in no part (0)."""
+    """The split vector (N,). Images that have not been annotated are in no part (0)."""
     looked_at = np.flatnonzero(inputs.label_state != LabelState.UNLABELLED)
     # Of all images, since those in no part too tell what belongs together, and where.
     units = groups.join(len(inputs.content), inputs.groups)

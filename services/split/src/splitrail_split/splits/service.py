@@ -67,7 +67,7 @@ class Splits:
         require_committed(version)
         if version.unlabelled_count == version.image_count:
             raise precondition(
-                Reason.ERROR_REASON_SPLIT_EMPTY, f"nobody has labelled an image of {version.reference}: there is nothing to split", field="version_id"
+                Reason.ERROR_REASON_SPLIT_EMPTY, f"no image of {version.reference} has been annotated: there is nothing to split", field="version_id"
             )
         inputs = await self._inputs.load(scope, version, parameters)
         return await asyncio.to_thread(make_revision, inputs, parameters)

@@ -17,7 +17,7 @@ from splitrail_split.formats.model import SEQUENCE
 from splitrail_split.storage.tables import Tables
 from splitrail_split.versions import classes, columns, drafts
 from splitrail_split.versions.columns import Columns
-from splitrail_split.versions.differences import Field
+from splitrail_split.versions.differences import AssetField
 from splitrail_split.versions.drafts import Draft
 from splitrail_split.versions.frames import next_frames
 from splitrail_split.versions.store import DraftStore
@@ -154,7 +154,7 @@ class Commits:
         within_base = draft.base_version_id == newest.version_id
         found = await self._store.differences(connection, draft.version_id, draft.base_version_id, newest.version_id, within_base=within_base)
         # By the digest, annotations are equal; the draft's may be still to be written anew.
-        return bool((found.common & (found.rows[:, 2] == Field.ANNOTATIONS.bit)).all())
+        return bool((found.common & (found.rows[:, 2] == AssetField.ANNOTATIONS.bit)).all())
 
     async def _insert(self, connection: Connection, dataset: LockedDataset, draft: Draft, base: _Base, made: _Made) -> None:
         version = {

@@ -51,7 +51,7 @@ class Incoming:
             inspected.good.update(judged.good)
             inspected.bad.update(judged.bad)
         gone = [sha256 for sha256, fault in inspected.bad.items() if fault.code == UPLOAD_MISSING]
-        # Another call may have been faster: what it has made an asset is not staged any more.
+        # Another call may have been faster: contents that it has made assets are no longer staged.
         for sha256, asset in (await self._store.known(project_id, gone)).items():
             del inspected.bad[sha256]
             inspected.good[sha256] = asset

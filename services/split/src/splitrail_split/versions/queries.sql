@@ -22,7 +22,7 @@ WHERE project_id = :project_id AND request_id = :request_id;
 SELECT * FROM draft_row WHERE version_id = :version_id AND in_scope(project_id, :scope);
 
 -- name: lock_draft
--- Held by whoever changes or commits a draft.
+-- Held while a draft is changed or committed.
 SELECT version_id FROM draft WHERE version_id = :version_id AND in_scope(project_id, :scope) FOR UPDATE;
 
 -- name: list_drafts

@@ -192,7 +192,7 @@ class Versions:
 
 
 def _same_request(earlier: EarlierDraft, dataset_id: str, base_version_id: str) -> bool:
-    """Once the draft is committed its base can be deleted, and is then not known any more."""
+    """After the commit of a draft its base may be deleted; then the draft no longer says which one it was."""
     base_gone = earlier.committed_version_id is not None and earlier.base_version_id is None
     return earlier.dataset_id == dataset_id and (base_gone or (earlier.base_version_id or "") == base_version_id)
 

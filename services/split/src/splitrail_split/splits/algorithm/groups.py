@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Units:
+class UnitRows:
     """n units. classes[indptr[i]:indptr[i + 1]] are the distinct classes of unit i, images the number of its images with each.
 
     weights (n,): images. keys (n,) uint64: seeded hashes of the content. words (n, 4) uint64: content of one image, which tells equal keys apart.
@@ -102,7 +102,7 @@ def follow(unit_of: Ints, fixed: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.
     return np.where(held, fixed, last[unit_of]), straddling
 
 
-def divide(units: Units, need: Floats, totals: Ints, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
+def divide(units: UnitRows, need: Floats, totals: Ints, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
     """The part of each unit: (n,) uint8 of 0..k - 1.
 
     need: (n_classes, k), images of each class that each part should get. totals: (n_classes,), images with each class in the whole set: a deviation
@@ -161,7 +161,7 @@ class _Division:
         return float(round(2 * empty + of_classes + of_sizes, 12))
 
 
-def draw(units: Units, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
+def draw(units: UnitRows, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
     """As `divide`, by chance: units in the order of their keys, cut where sizes end, so that heavy ones are in a part as often as light ones.
 
     Those that the smallest part could not hold are no matter of chance: heaviest first, each goes where most is lacking.
@@ -315,7 +315,7 @@ def _exchange(  # noqa: PLR0917 - numba takes no keywords
             return
 
 
-def _exact_sizes(units: Units, order: Ints, of_class: Floats, made: _Division) -> None:
+def _exact_sizes(units: UnitRows, order: Ints, of_class: Floats, made: _Division) -> None:
     """Exchanges up to two units against up to two while that brings sizes nearer, each time the units that cost the classes least; in place."""
     part, need, lacking = made.part, made.need, made.lacking.astype(np.int64)
     if not lacking.any():

@@ -18,7 +18,7 @@ from splitrail_split.splits.algorithm import csr
 from splitrail_split.splits.algorithm.correction import Placed, correct
 from splitrail_split.splits.algorithm.shares import ONE, apportion
 
-__all__ = ["ONE", "Units", "apportion", "canonical_order", "place"]
+__all__ = ["ONE", "ImageRows", "apportion", "canonical_order", "place"]
 
 _SIGNATURE_BITS = 36
 _DIGIT_BITS = 11  # so many places fit into the first cache
@@ -26,7 +26,7 @@ _LEAN = 8  # so weak that sizes drift by a few images, which costs classes less 
 
 
 @dataclass(frozen=True, slots=True)
-class Units:
+class ImageRows:
     """n units to place. classes[indptr[i]:indptr[i + 1]] are the distinct classes of unit i, ascending.
 
     boxes (n,): objects. keys (n,) uint64: seeded hashes of the content; words (n, 4) uint64: the content itself, distinct.
@@ -39,12 +39,12 @@ class Units:
     keys: npt.NDArray[np.uint64]
     words: npt.NDArray[np.uint64]
 
-    def take(self, where: npt.NDArray[np.integer]) -> Units:
+    def take(self, where: npt.NDArray[np.integer]) -> ImageRows:
         """The units at these positions, in this order."""
-        return Units(self.n_classes, *csr.take(self.indptr, self.classes, where), self.boxes[where], self.keys[where], self.words[where])
+        return ImageRows(self.n_classes, *csr.take(self.indptr, self.classes, where), self.boxes[where], self.keys[where], self.words[where])
 
 
-def canonical_order(primary: npt.NDArray[np.uint64], units: Units) -> npt.NDArray[np.int32]:
+def canonical_order(primary: npt.NDArray[np.uint64], units: ImageRows) -> npt.NDArray[np.int32]:
     """Positions in ascending order of primary, equal ones by key, then by content: independent of the order of rows."""
     ordered, order = _sorted(primary)
     tied = np.flatnonzero(ordered[1:] == ordered[:-1])
@@ -84,7 +84,7 @@ def _by_digit(
         places[bucket] += 1
 
 
-def place(units: Units, need: npt.NDArray[np.int64], sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
+def place(units: ImageRows, need: npt.NDArray[np.int64], sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
     """Split of each unit: (n,) uint8 of 0..k - 1.
 
     need: (n_classes, k) int64, how many units with a class each split should get, times ONE. sizes: k unit counts that add up to n, met exactly.

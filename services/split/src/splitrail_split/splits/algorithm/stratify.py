@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitrail_split.splits.algorithm import csr, groups
-from splitrail_split.splits.algorithm.placement import ONE, Units, apportion, canonical_order, place
+from splitrail_split.splits.algorithm.placement import ONE, ImageRows, apportion, canonical_order, place
 
 ALGORITHM_VERSION = 5
 """Raise it with every change that can give another assignment for the same input."""
@@ -143,25 +143,26 @@ def _divide(
     if mode == "hash":
         part[free] = _by_hash(rows.keys[free], shares)
         return part.astype(np.uint8)
-    wish = _Wish(rows, _counts(rows, None, 1) * np.array(shares, dtype=np.int64), sizes, [index for index, share in enumerate(shares) if share], mode)
+    need = _counts(rows, None, 1) * np.array(shares, dtype=np.int64)
+    target = _Target(rows, need, sizes, [index for index, share in enumerate(shares) if share], mode)
     if unit_of is not None:
         together = free[np.bincount(unit_of[free])[unit_of[free]] > 1]
         if 2 * len(together) <= len(free):
             # Those first: images that stand alone then make up for what whole groups cannot.
-            part[together] = wish.divided(part, together, unit_of, len(free))
+            part[together] = target.divided(part, together, unit_of, len(free))
             free, unit_of = np.flatnonzero(part < 0), None
-    part[free] = wish.placed(part, free) if unit_of is None else wish.divided(part, free, unit_of, len(free))
+    part[free] = target.placed(part, free) if unit_of is None else target.divided(part, free, unit_of, len(free))
     return part.astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _Target:
     """What a split of all rows should be. need (n_classes, k): images of each class that each part should get, times ONE.
 
     sizes: images that each of the k parts should get. active: parts with a share above 0, which alone get what is not fixed.
     """
 
-    rows: Units
+    rows: ImageRows
     need: npt.NDArray[np.int64]
     sizes: Sequence[int]
     active: Sequence[int]
@@ -195,7 +196,7 @@ class _Wish:
 
     def _left(
         self, part: npt.NDArray[np.int64], some: npt.NDArray[np.int64]
-    ) -> tuple[Units, npt.NDArray[np.int64], list[int], npt.NDArray[np.int64]]:
+    ) -> tuple[ImageRows, npt.NDArray[np.int64], list[int], npt.NDArray[np.int64]]:
         """These images, what the active parts still need of classes, the sizes that they are to get of these images, and what they hold already."""
         k, rows, need = len(self.sizes), self.rows, self.need
         held = np.bincount(part[part >= 0], minlength=k)
@@ -212,13 +213,13 @@ def seeded_keys(content: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uin
     return _mix(words[:, 0] ^ _mix(np.array([seed % 2**64], dtype=np.uint64)))
 
 
-def _rows(images: Images, seed: int) -> Units:
+def _rows(images: Images, seed: int) -> ImageRows:
     """Every image with its distinct classes and its seeded key."""
     words = np.ascontiguousarray(images.content).view("<u8").astype(np.uint64, copy=False)
     keys = seeded_keys(images.content, seed)
     boxes = np.diff(images.indptr)
     indptr, classes = csr.distinct(images.indptr.astype(np.int64, copy=False), images.class_ids)
-    return Units(images.n_classes, indptr, classes, boxes, keys, words)
+    return ImageRows(images.n_classes, indptr, classes, boxes, keys, words)
 
 
 def _by_hash(keys: npt.NDArray[np.uint64], shares: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -228,7 +229,7 @@ def _by_hash(keys: npt.NDArray[np.uint64], shares: Sequence[int]) -> npt.NDArray
     return np.array(active)[np.searchsorted(ends, keys, side="right")]
 
 
-def _counts(rows: Units, part: npt.NDArray[np.int64] | None, k: int) -> npt.NDArray[np.int64]:
+def _counts(rows: ImageRows, part: npt.NDArray[np.int64] | None, k: int) -> npt.NDArray[np.int64]:
     """(n_classes, k): images with each class in each part; those in none (-1) do not count. Without parts: of all, k = 1."""
     counts = np.zeros((rows.n_classes, k), dtype=np.int64)
     csr.add(rows.indptr, rows.classes, np.zeros(len(rows.keys), dtype=np.uint8) if part is None else part, 1, counts)
@@ -245,7 +246,7 @@ def _units(words: npt.NDArray[np.uint64], columns: Sequence[npt.NDArray[np.integ
     return None if int(unit_of.max(initial=-1)) + 1 == len(words) else unit_of
 
 
-def _grouped(rows: Units, unit_of: npt.NDArray[np.int64], *, by_class: bool) -> groups.Units:
+def _grouped(rows: ImageRows, unit_of: npt.NDArray[np.int64], *, by_class: bool) -> groups.UnitRows:
     """Units of several images; one is told from another by its image with the smallest key, mixed again: the smallest of many is small."""
     n = int(unit_of.max(initial=-1)) + 1
     order = np.lexsort((rows.keys, unit_of))
@@ -253,7 +254,7 @@ def _grouped(rows: Units, unit_of: npt.NDArray[np.int64], *, by_class: bool) -> 
     n_classes = rows.n_classes if by_class else 0
     pairs = np.repeat(unit_of, np.diff(rows.indptr)) * n_classes + rows.classes if by_class else np.zeros(0, dtype=np.int64)
     pairs, counts = np.unique(pairs, return_counts=True)
-    return groups.Units(
+    return groups.UnitRows(
         n_classes, *_rows_of(pairs, n, n_classes), counts, np.bincount(unit_of, minlength=n), _mix(rows.keys[first]), rows.words[first]
     )
 
