@@ -1,7 +1,8 @@
-"""Removes unreferenced objects, in the background: staged ones when the hold on them has ended, and assets project by project.
+"""Removes unreferenced objects, in the background: staged ones when the hold on them has ended, and assets project by
+project.
 
-Each step can be killed anywhere: first the row of an asset goes, so that nothing can refer to it any more, and after that its bytes. What is
-left between the two is found by the next walk, which goes by the bytes.
+Each step can be killed anywhere: first the row of an asset goes, so that nothing can refer to it any more, and after
+that its bytes. What is left between the two is found by the next walk, which goes by the bytes.
 """
 
 import asyncio

@@ -19,7 +19,9 @@ from splitrail_split.requests.missing import missing
 Context = grpc.aio.ServicerContext[Any, Any]
 
 THUMBNAIL_CACHING = "private, max-age=31536000, immutable"
-"""A header of the gateway's answer: the address names the content, so it never changes; and only who may see it keeps it."""
+"""A header of the gateway's answer: the address names the content, so it never changes; and only who may see it keeps
+it.
+"""
 
 
 class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):

@@ -1,6 +1,8 @@
-"""A source in one file: what a .zip, .tar or .tar.gz holds, judged before any of it is used. No member becomes a file, so no name reaches anything.
+"""A source in one file: what a .zip, .tar or .tar.gz holds, judged before any of it is used. No member becomes a file,
+so no name reaches anything.
 
-A member that could do harm, or that makes the archive ambiguous, refuses all of it. Foreign files (`.cache`, `.pt`, ...) are left out and named.
+A member that could do harm, or that makes the archive ambiguous, refuses all of it. Foreign files (`.cache`, `.pt`,
+...) are left out and named.
 """
 
 from __future__ import annotations
@@ -74,7 +76,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """A source as its archive holds it. `read` gives the bytes of a content by hash while the archive's file is there; safe on threads."""
+    """A source as its archive holds it. `read` gives the bytes of a content by hash while the archive's file is there;
+    safe on threads.
+    """
 
     files: list[SourceFile]
     read: dict[bytes, Callable[[], bytes]]
@@ -162,11 +166,12 @@ class _Judge:
 
 
 def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
-    """What an archive holds, every member read once and hashed; blocking. name: as it was announced, which tells .zip from .tar and .tar.gz.
+    """What an archive holds, every member read once and hashed; blocking. name: as it was announced, which tells .zip
+    from .tar and .tar.gz.
 
-    What a .tar.gz holds is put in its place. When all of cells.zip lies in its folder cells, that folder is the source, unless a file at the top of
-    it gives paths that begin with cells/.
-    Raises ArchiveError, and OSError when there is no room for that.
+    What a .tar.gz holds is put in its place. When all of cells.zip lies in its folder cells, that folder is the source,
+    unless a file at the top of it gives paths that begin with cells/. Raises ArchiveError, and OSError when there is no
+    room for that.
     """
     judge = _Judge(limits, path.stat().st_size)
     kind = next(ending for ending in sources.ARCHIVE_ENDINGS if name.lower().endswith(ending))
@@ -271,7 +276,9 @@ def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
 
 
 def _check_directory(file: BinaryIO, size: int, limits: Limits) -> None:
-    """Refuses a directory that would fill memory: zipfile reads all of it. Its size stands at the end of the archive (PKWARE's APPNOTE, 4.3.16)."""
+    """Refuses a directory that would fill memory: zipfile reads all of it. Its size stands at the end of the archive
+    (PKWARE's APPNOTE, 4.3.16).
+    """
     start = max(0, size - _END.size - _MAX_COMMENT)
     file.seek(start)
     tail = file.read()
@@ -298,7 +305,8 @@ def _check_directory(file: BinaryIO, size: int, limits: Limits) -> None:
 def _unzipped(path: Path, limits: Limits) -> Path:
     """The .tar within a .tar.gz, in place of it: members are read from it at any place and time.
 
-    By zlib and one member, unlike Python's gzip: that goes on through members and padding without end that yield nothing.
+    By zlib and one member, unlike Python's gzip: that goes on through members and padding without end that yield
+    nothing.
     """
     target = path.with_name(f"{path.name}.tar")
     limit = min(limits.tar_bytes, max(limits.free_bytes, limits.ratio * path.stat().st_size))

@@ -102,7 +102,9 @@ def _without_repeats(items: Sequence[ParsedImage], contents: Mapping[str, bytes]
 
 
 def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected) -> NewVersion:
-    """The version that the source makes, ordinals in the order of paths. Costs seconds for a million images: run it on a thread."""
+    """The version that the source makes, ordinals in the order of paths. Costs seconds for a million images: run it on
+    a thread.
+    """
     contents = {file.path: file.sha256 for file in files if file.is_image}
     items = judged.items
     assets = [inspected.good[contents[item.path]] for item in items]
@@ -140,7 +142,9 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
 def imported(
     stored: Mapping[str, npt.NDArray[Any]], labels: arrays.Labels, class_names: Sequence[str], parts: npt.NDArray[np.uint8]
 ) -> MadeRevision | None:
-    """The parts (N,) in which the source had the images, as a revision; None when all annotated images are in one part: the source is not split."""
+    """The parts (N,) in which the source had the images, as a revision; None when all annotated images are in one part:
+    the source is not split.
+    """
     looked_at = stored[arrays.LABEL_STATE] != LabelState.UNLABELLED
     vector = np.where(looked_at, parts, 0).astype(np.uint8)
     sizes = np.bincount(vector, minlength=len(PARTS) + 1)[1:]

@@ -55,13 +55,17 @@ class Importer:
         self._places = places
 
     async def run(self, claim: Claim) -> None:
-        """Ends the import. Raises LeaseLostError; errors of the stores pass through, and the import can then be claimed again."""
+        """Ends the import. Raises LeaseLostError; errors of the stores pass through, and the import can then be claimed
+        again.
+        """
         files = meant(await self._store.files(claim.import_id))
         with tempfile.TemporaryDirectory(prefix="splitrail-import-") as folder:
             await self._import(claim, files, Path(folder))
 
     async def clean_up(self) -> bool:
-        """Removes what one ended or forgotten import has left in the staging area; False when there is nothing. Errors of the stores pass through."""
+        """Removes what one ended or forgotten import has left in the staging area; False when there is nothing. Errors
+        of the stores pass through.
+        """
         if count := await self._store.abandon(_ABANDONED_AFTER, f"abandoned: not started within {_ABANDONED_AFTER.days} days"):
             _log.info("imports abandoned", count=count)
         return await self._files.unstage()
@@ -175,7 +179,9 @@ class Importer:
         return {**loaders, **{file.path: source.read[file.sha256] for file in files if file.sha256 in source.read}}, faults
 
     async def _refuse(self, claim: Claim, report: Report, failure: str) -> str:
-        """Ends the import. Its report has at least one problem, which tells a source that was refused from an import that broke."""
+        """Ends the import. Its report has at least one problem, which tells a source that was refused from an import
+        that broke.
+        """
         if not report.problem_count:
             finding = Finding("", None, Code.REFUSED, failure, image_excluded=False, note=False)
             report = replace(report, findings=[finding, *report.findings], problem_count=1)
@@ -210,7 +216,9 @@ def refusal(claim: Claim, judged: Judged, parsed: ParsedDataset) -> str:
 
 
 def _missed(claim: Claim, judged: Judged, problems: Sequence[Finding]) -> str:
-    """Why images would pass for unlabelled, or classes lose their names, though the source says otherwise; empty when they do not."""
+    """Why images would pass for unlabelled, or classes lose their names, though the source says otherwise; empty when
+    they do not.
+    """
     unlabelled = sum(item.label_state is LabelState.UNLABELLED for item in judged.items)
     nothing = bool(judged.items) and unlabelled == len(judged.items)
     reader = READERS.get(claim.format) if claim.format else None  # a list of objects has none: it is one file, which was read

@@ -1,4 +1,6 @@
-"""Identifiers, hashes and parts, where the protos do not declare their limits: within messages that hold more than a request's own fields."""
+"""Identifiers, hashes and parts, where the protos do not declare their limits: within messages that hold more than a
+request's own fields.
+"""
 
 import re
 
