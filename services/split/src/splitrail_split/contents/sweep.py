@@ -58,7 +58,7 @@ class Sweeper:
         if step is None:
             return False
         names = await asyncio.to_thread(self._names, step)
-        # Others are not ours to judge.
+        # Objects of other names are left alone.
         stored = [bytes.fromhex(name) for name in names if _CONTENT.fullmatch(name)]
         if stored and (unreferenced := await self._store.unreferenced(step.project_id, stored)):
             await self._store.forget(step.project_id, unreferenced, self._grace)

@@ -27,7 +27,7 @@ UPLOAD_MISSING = "upload_missing"
 """The uploaded bytes are gone."""
 
 BATCH = 64
-"""Contents judged at once."""
+"""Contents inspected at once."""
 
 Local = Mapping[bytes, Callable[[], bytes]]
 """How to read contents that are on this machine already, by hash: what an archive holds."""
@@ -62,8 +62,8 @@ class Contents:
         self._executor = executor
         self._threads = threads
 
-    async def judge(self, project_id: str, contents: Sequence[bytes], *, keep: bool, local: Local = NOTHING) -> Inspected:
-        """Judges staged images, a batch at a time; with `keep`, the good ones are stored where assets lie, for the
+    async def inspect(self, project_id: str, contents: Sequence[bytes], *, keep: bool, local: Local = NOTHING) -> Inspected:
+        """Inspects staged images, a batch at a time; with `keep`, the good ones are stored where assets lie, for the
         caller to record.
 
         Raises UNAVAILABLE when the object store does not answer.

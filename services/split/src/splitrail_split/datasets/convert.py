@@ -1,4 +1,4 @@
-"""Datasets, versions and images as protos. The other direction is in validate.py, where requests are judged."""
+"""Datasets, versions and images as protos. The other direction is in validate.py, where requests are checked."""
 
 from collections.abc import Sequence
 

@@ -33,7 +33,7 @@ class Datasets:
         try:
             dataset_id = await self._store.create_dataset(new)
         except TakenError as taken:
-            # By the same request, perhaps, sent twice at once.
+            # Perhaps taken by the same request, sent twice at once.
             if earlier := await self._made_by(scope, new):
                 return earlier
             raise already_exists("dataset", str(getattr(new, taken.field)), taken.field) from taken

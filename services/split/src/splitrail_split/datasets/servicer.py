@@ -1,4 +1,4 @@
-"""DatasetService: judge the request, call the use case, convert the answer."""
+"""DatasetService: check the request, call the use case, convert the answer."""
 
 import asyncio
 from typing import Any

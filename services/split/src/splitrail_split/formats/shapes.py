@@ -39,7 +39,7 @@ def polygon(class_id: int, points: Sequence[Point]) -> Annotation:
     keep their order; one that equals the one before it, or the last that equals the first, counts once.
     """
     _finite(points, "polygon")
-    # What is cut can have twice as many points: judged after it too.
+    # What is cut can have twice as many points: checked again after cutting.
     _countable(len(points))
     if len(points) < _LEAST or not _spans(points):
         raise AnnotationError("no_area", f"polygon of {len(points)} points has no area")

@@ -105,7 +105,7 @@ WHERE import_id = :import_id AND lease_owner = :owner AND state = 'RUNNING';
 UPDATE import SET processed_count = :processed WHERE import_id = :import_id AND lease_owner = :owner AND state = 'RUNNING';
 
 -- name: set_source!
--- What an archive turned out to hold, or a format that only the content of the files tells.
+-- What an archive holds, or the format when only the content of the files tells it.
 UPDATE import SET format = :format, file_count = :file_count, image_count = :image_count
 WHERE import_id = :import_id AND lease_owner = :owner AND state = 'RUNNING';
 

@@ -1,4 +1,4 @@
-"""What may be announced as a file of a source: names are untrusted, and are judged before anything is uploaded."""
+"""What may be announced as a file of a source: names are untrusted, and are checked before anything is uploaded."""
 
 from collections.abc import Sequence
 from posixpath import basename, splitext

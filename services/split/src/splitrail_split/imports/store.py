@@ -175,7 +175,7 @@ class ImportStore:
         await self._contents.settled(claim.project_id)
 
     async def set_source(self, claim: Claim, file_count: int) -> None:
-        """Records what the source has turned out to be: the claim's format and images. Raises LeaseLostError."""
+        """Records what the source holds: the claim's format and number of images. Raises LeaseLostError."""
         values = {
             "import_id": claim.import_id,
             "owner": claim.owner,

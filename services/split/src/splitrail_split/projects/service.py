@@ -31,7 +31,7 @@ class Projects:
         try:
             await self._store.create(new)
         except ProjectTakenError as taken:
-            # By the same request, perhaps, sent twice at once.
+            # Perhaps taken by the same request, sent twice at once.
             if earlier := await self._made_by(scope, new):
                 return earlier
             raise already_exists("project", str(getattr(new, taken.field)), taken.field) from taken

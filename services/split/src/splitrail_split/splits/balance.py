@@ -66,8 +66,8 @@ def measure(
     keys: npt.NDArray[np.uint64],
     class_names: Sequence[str] | None = None,
 ) -> Balance:
-    """Judge a split vector (N,) of TRAIN, VAL, TEST over images whose objects' classes are class_ids[indptr[i]:indptr[i
-    + 1]].
+    """Measure a split vector (N,) of TRAIN, VAL, TEST over images whose objects' classes are
+    class_ids[indptr[i]:indptr[i + 1]].
 
     Other values of the vector (0: in no split) are left out of everything. keys (N,): see `stratify.seeded_keys`; they
     draw the random split to compare with. Names, when given, are used in sentences. Raises ValueError as

@@ -1,4 +1,4 @@
-"""Split revisions as protos, and certificates as they are stored. Requests are judged in validate.py."""
+"""Split revisions as protos, and certificates as they are stored. Requests are checked in validate.py."""
 
 from collections.abc import Sequence
 

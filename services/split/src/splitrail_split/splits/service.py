@@ -125,9 +125,9 @@ class Splits:
         trained_content = await self._columns.array(trained.version_id, arrays.CONTENT)
 
         def count() -> Overlap:
-            judged = content[vector == part]
+            evaluated = content[vector == part]
             seen = trained_content[np.isin(trained_vector, (PARTS["train"], PARTS["val"]))]
-            return Overlap(len(judged), arrays.count_common(judged, [seen]))
+            return Overlap(len(evaluated), arrays.count_common(evaluated, [seen]))
 
         return await asyncio.to_thread(count)
 

@@ -1,4 +1,4 @@
-"""SplitService, and StagingService for the trainer service and its pods: judge the request, call the use case, convert
+"""SplitService, and StagingService for the trainer service and its pods: check the request, call the use case, convert
 the answer.
 """
 

@@ -61,7 +61,7 @@ class _Frames:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What a draft comes to. `rows`: its own, in the order of the query `list_draft_rows`."""
+    """What a draft results in. `rows`: its own, in the order of the query `list_draft_rows`."""
 
     rows: Sequence[Row]
     changes: drafts.Changes
@@ -86,7 +86,7 @@ class Commits:
         Raises BaseMovedError, NoImagesError, NOT_FOUND.
         """
         # Before the transaction: the base of a draft never changes, and a connection that waits for another one could
-        # wait for ever.
+        # wait forever.
         base = await self._base(draft.base_version_id)
         async with self._tables.pool.connection() as connection, connection.transaction():
             dataset = await self._datasets.lock_dataset(connection, scope, draft.dataset_id)
@@ -128,8 +128,8 @@ class Commits:
         return _Base(images, linked, await array(arrays.NEXT_FRAME))
 
     async def _recode(self, connection: Connection, draft: Draft, base: Columns, rows: Sequence[Row]) -> Columns:
-        """Writes annotations anew where classes move at the commit: those of `rows`, in place, and those of the base,
-        whose columns come back.
+        """Rewrites annotations where the commit gives classes other positions: those of `rows`, in place, and those of
+        the base, whose columns come back.
         """
         positions = classes.committed_positions(draft.classes)
         moved = positions != np.arange(len(positions))
@@ -161,7 +161,7 @@ class Commits:
             return False
         within_base = draft.base_version_id == newest.version_id
         found = await self._store.differences(connection, draft.version_id, draft.base_version_id, newest.version_id, within_base=within_base)
-        # By the digest, annotations are equal; the draft's may be still to be written anew.
+        # By the digest, annotations are equal; the draft's may not have been rewritten yet.
         return bool((found.common & (found.rows[:, 2] == AssetField.ANNOTATIONS.bit)).all())
 
     async def _insert(self, connection: Connection, dataset: LockedDataset, draft: Draft, base: _Base, made: _Made) -> None:

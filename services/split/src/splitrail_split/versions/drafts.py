@@ -1,4 +1,4 @@
-"""What callers change of a version, image by image, and the columns that come of it: pure."""
+"""What callers change of a version, image by image, and the columns that result: pure."""
 
 from __future__ import annotations
 

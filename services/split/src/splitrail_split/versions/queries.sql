@@ -100,7 +100,7 @@ WHERE version_id = :version_id AND position = ANY(:positions::int[]);
 SET LOCAL enable_nestloop = off;
 
 -- name: get_annotations
--- Annotations of images one behind the other, in the order of :places, and the length of each: much less work than a
+-- Annotations of images, concatenated in the order of :places, and the length of each: much less work than a
 -- row an image. A place is an ordinal of :images_of, or -1 - position for what the draft :draft_id has itself. Right
 -- after a commit Postgres expects a version to have hardly any images, and would as soon go over all its paths:
 -- BETWEEN, ORDER BY and LIMIT leave the key alone to look an image up by.
@@ -119,7 +119,7 @@ FROM (
 ) AS found;
 
 -- name: create_recoded!
--- What a commit changes of annotations besides what callers have changed; places as in get_annotations.
+-- Annotations that the commit itself changes; places as in get_annotations.
 CREATE TEMP TABLE recoded (place int NOT NULL, annotations bytea NOT NULL) ON COMMIT DROP;
 
 -- name: insert_recoded!
