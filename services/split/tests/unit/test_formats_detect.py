@@ -5,9 +5,17 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from splitrail.split.v1 import import_pb2
 from splitrail_common.annotations import Kind, LabelState, unpack
 from splitrail_split.formats import Code, Format, Severity, UnknownFormatError, detect, parse
 from splitrail_split.formats.model import MAX_KEPT_PROBLEMS
+from splitrail_split.formats.registry import READERS
+
+
+def test_a_format_is_in_the_contract_and_in_the_registry():
+    """Else the service does not start, or takes a caller's format for none and detects another."""
+    assert {f"SOURCE_FORMAT_{format_.name}" for format_ in Format} == set(import_pb2.SourceFormat.keys()) - {"SOURCE_FORMAT_UNSPECIFIED"}
+    assert set(READERS) == set(Format) - {Format.CSV}
 
 
 @pytest.mark.parametrize(
