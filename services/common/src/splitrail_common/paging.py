@@ -76,11 +76,16 @@ def _decode(token: str, binding: str, kinds: tuple[type, ...]) -> tuple[Any, ...
         found = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, ValueError, RecursionError):
         found = None
-    if not isinstance(found, list) or [type(part) for part in found] != [str, *kinds]:
+    if not isinstance(found, list) or [type(part) for part in found] != [str, *kinds] or not all(map(_is_text, found)):
         raise invalid(Violation("page_token", "not a token of an earlier response"))
     if found[0] != binding:
         raise invalid(Violation("page_token", "comes from another request: send the same fields as for the first page, or start without a token"))
     return tuple(found[1:])
+
+
+def _is_text(part: str | int) -> bool:
+    """False for half of a surrogate pair, which JSON can hold and no store takes."""
+    return isinstance(part, int) or not any("\ud800" <= character <= "\udfff" for character in part)
 
 
 def fitting(rows: Sequence[Message]) -> int:

@@ -38,6 +38,12 @@ def test_foreign_page_tokens_are_refused(token):
         paging.page(LINES(page_token=token), str)
 
 
+def test_a_page_token_with_half_of_a_surrogate_pair_is_refused():
+    token = paging.page(LINES(run_id="r")).token(["\ud800"])
+    with pytest.raises(PlatformError, match="page_token"):
+        paging.page(LINES(run_id="r", page_token=token), str)
+
+
 def test_a_page_token_that_nests_deeply_is_refused():
     with pytest.raises(PlatformError, match="page_token"):
         paging.page(LINES(page_token=base64.urlsafe_b64encode(b"[" * 100_000).decode()), str)

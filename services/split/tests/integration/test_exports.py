@@ -83,7 +83,7 @@ async def test_crowded_images_come_in_small_messages_and_a_cursor_continues(api,
     sent = {file.path for message in exported.messages[: before + 1] for file in message.files}
     assert set(rest.files) == (set(exported.files) - sent) | {"split.lock.json"}
     assert all(exported.files[path] == data for path, data in rest.files.items())
-    beyond = await export(api, split_id=split.split_id, format=format_, after_ordinal=2**64 - 1)
+    beyond = await export(api, split_id=split.split_id, format=format_, after_ordinal=2**31 - 1)
     assert not any(path.startswith("images/") for path in beyond.files)
 
 
@@ -93,8 +93,8 @@ async def test_requests_that_cannot_be_meant(api, version):
         ({}, invalid("version_id")),
         ({"version_id": "x"}, invalid("version_id")),
         ({"version_id": version.version_id, "format": 9}, invalid("format")),
-        ({"version_id": version.version_id, "splits": [0]}, invalid("parts")),
-        ({"version_id": version.version_id, "splits": [7]}, invalid("parts")),
+        ({"version_id": version.version_id, "parts": [0]}, invalid("parts[0]")),
+        ({"version_id": version.version_id, "parts": [7]}, invalid("parts[0]")),
         ({"version_id": new_id()}, (NOT_FOUND, "NOT_FOUND", [])),
         ({"split_id": new_id()}, (NOT_FOUND, "NOT_FOUND", [])),
         ({"split_id": split.split_id, "version_id": new_id()}, (NOT_FOUND, "NOT_FOUND", [])),

@@ -35,7 +35,7 @@ async def test_a_split_is_stored_with_its_certificate_and_becomes_the_current_on
     # Six of sixty images are unlabelled and in no part.
     assert [part.images for part in made.certificate.parts] == [38, 8, 8]
     assert [part.background_images for part in made.certificate.parts] == [4, 1, 1]
-    assert "in no part of the split, for nobody has labelled them: 6 images" in made.certificate.findings
+    assert "in no part of the split, because they have not been annotated: 6 images" in made.certificate.findings
     for balance, count in zip(made.certificate.classes, version.class_counts, strict=True):
         assert sum(part.images for part in balance.parts) == count.images
         assert sum(part.objects for part in balance.parts) == count.objects
@@ -87,7 +87,7 @@ async def test_ratios_that_are_none(api, ratios, fields):
 
 
 async def test_missing_parameters_and_unknown_versions(api):
-    assert await refused(api.call(api.splits.CreateSplit, split_service_pb2.CreateSplitRequest(version_id=new_id()))) == invalid("parameters.ratios")
+    assert await refused(api.call(api.splits.CreateSplit, split_service_pb2.CreateSplitRequest(version_id=new_id()))) == invalid("parameters")
     assert (await refused(api.split(new_id())))[:2] == (NOT_FOUND, "NOT_FOUND")
     assert await refused(api.split("x' OR 1=1 --")) == invalid("version_id")
 
@@ -146,7 +146,7 @@ async def test_contamination_counts_equal_bytes_across_versions(api, sources, ve
     made = await api.split(version.version_id)
 
     async def overlap(split_id, part, trained):
-        request = split_service_pb2.CheckContaminationRequest(split_id=split_id, split=part, trained_split_id=trained)
+        request = split_service_pb2.CheckContaminationRequest(split_id=split_id, part=part, trained_split_id=trained)
         found = await api.as_service().call(api.splits.CheckContamination, request)
         return found.images, found.overlap
 
@@ -161,7 +161,7 @@ async def test_contamination_counts_equal_bytes_across_versions(api, sources, ve
         trained |= {one.sha256 for one in (await api.call(api.datasets.ListAssets, request)).assets}
     shared = trained & {sha(data) for path, data in sources.yolo(20, start=40).items() if path.endswith(".jpg")}
     assert await overlap(everything.split_id, TEST, made.split_id) == (18, len(shared))
-    assert await refused(overlap(made.split_id, 0, made.split_id)) == invalid("split")
+    assert await refused(overlap(made.split_id, 0, made.split_id)) == invalid("part")
 
 
 async def test_a_training_attempt_stages_train_and_val_and_never_test(api, version):

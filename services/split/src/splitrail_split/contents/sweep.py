@@ -1,7 +1,8 @@
-"""Removes bytes that nothing refers to any more, in the background: staged ones when the hold on them has ended, and assets project by project.
+"""Removes unreferenced objects, in the background: staged ones when the hold on them has ended, and assets project by
+project.
 
-Each step can be killed anywhere: first the row of an asset goes, so that nothing can refer to it any more, and after that its bytes. What is
-left between the two is found by the next walk, which goes by the bytes.
+Each step can be killed anywhere: first the row of an asset goes, so that nothing can refer to it any more, and after
+that its bytes. What is left between the two is found by the next walk, which goes by the bytes.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from splitrail_common.objects import ObjectStore
 from splitrail_common.server import Draining
 
 from splitrail_split.contents.keys import asset_key, assets_folder, staging_key
-from splitrail_split.contents.store import ContentStore, Step
+from splitrail_split.contents.store import ContentStore, SweepStep
 from splitrail_split.storage.failures import STORES_FAILED
 
 _log = log.get(__name__)
@@ -57,7 +58,7 @@ class Sweeper:
         if step is None:
             return False
         names = await asyncio.to_thread(self._names, step)
-        # Others are not ours to judge.
+        # Objects of other names are left alone.
         stored = [bytes.fromhex(name) for name in names if _CONTENT.fullmatch(name)]
         if stored and (unreferenced := await self._store.unreferenced(step.project_id, stored)):
             await self._store.forget(step.project_id, unreferenced, self._grace)
@@ -68,7 +69,7 @@ class Sweeper:
         await self._store.advance_sweep(step.project_id, names[-1] if len(names) == _AT_ONCE else None)
         return True
 
-    def _names(self, step: Step) -> list[str]:
+    def _names(self, step: SweepStep) -> list[str]:
         """The next objects of a walk, by their names without the folder. Blocking."""
         folder = assets_folder(step.project_id)
         listed = self._objects.list(folder, folder + step.after if step.after else None)

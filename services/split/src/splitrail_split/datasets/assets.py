@@ -45,7 +45,9 @@ class AssetQuery:
 
 @dataclass(frozen=True, slots=True)
 class ShownAsset:
-    """An image, its part (0: none, or no split), the first ordinal of its group (None: not asked for) and its address (empty: not asked for)."""
+    """An image, its part (0: none, or no split), the first ordinal of its group (None: not asked for) and its address
+    (empty: not asked for).
+    """
 
     asset: Asset
     part: int
@@ -72,10 +74,11 @@ class Assets:
         self._urls = urls
 
     async def page(self, scope: Scope, query: AssetQuery) -> AssetPage:
-        """A page of images by ordinal. Filters read the version's packed columns, so a page costs the same at any depth; those of path and metadata
-        read rows, from the last page's end on.
+        """A page of images by ordinal. Filters read the version's packed columns, so a page costs the same at any
+        depth; those of path and metadata read rows, from the last page's end on.
 
-        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING), INVALID_ARGUMENT for the class or the group.
+        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING), INVALID_ARGUMENT for the class or the
+        group.
         """
         if query.version_id:
             version = await self._datasets.version(scope, query.dataset_id, query.version_id)
@@ -126,7 +129,7 @@ class Assets:
         return None
 
     async def _first_of_group(self, scope: Scope, version: Version, split_id: str, query: AssetQuery) -> arrays.Array | None:
-        """(N,) the first ordinal of each image's group in the revision; None when nobody asks for groups."""
+        """(N,) the first ordinal of each image's group in the revision; None when groups were not asked for."""
         field = "group" if query.group is not None else "include_groups" if query.groups else ""
         if not field:
             return None

@@ -1,4 +1,4 @@
-"""Datasets, versions and images as protos. The other direction is in validate.py, where requests are judged."""
+"""Datasets, versions and images as protos. The other direction is in validate.py, where requests are checked."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,14 @@ from splitrail.split.v1 import dataset_pb2
 from splitrail_common import annotations
 
 from splitrail_split.contents.convert import timestamp
-from splitrail_split.domain.datasets import Asset, Dataset, Version
+from splitrail_split.domain.datasets import Asset, Dataset, Task, Version
+from splitrail_split.domain.parts import PART_NAMES
+
+PARTS = (dataset_pb2.PART_UNSPECIFIED, *(dataset_pb2.Part.Value(f"PART_{name.upper()}") for name in PART_NAMES))
+"""A part by the number that split vectors have for it."""
+_LABEL_STATES = {state: dataset_pb2.LabelState.Value(f"LABEL_STATE_{state.name}") for state in annotations.LabelState}
+_VISIBILITIES = (dataset_pb2.VISIBILITY_NOT_LABELLED, dataset_pb2.VISIBILITY_HIDDEN, dataset_pb2.VISIBILITY_VISIBLE)
+"""By COCO's number."""
 
 
 def dataset(found: Dataset) -> dataset_pb2.Dataset:
@@ -15,7 +22,7 @@ def dataset(found: Dataset) -> dataset_pb2.Dataset:
         dataset_id=found.dataset_id,
         project_id=found.project_id,
         name=found.name,
-        task=dataset_pb2.Task.ValueType(found.task),
+        task=dataset_pb2.Task.Value(f"TASK_{Task(found.task).name}"),
         external_id=found.external_id,
         labels=found.labels,
         create_time=timestamp(found.create_time),
@@ -51,7 +58,9 @@ def version(found: Version) -> dataset_pb2.DatasetVersion:
 
 
 def asset(found: Asset, part: int, url: str, group: int | None = None) -> dataset_pb2.Asset:
-    """An image; annotations when it carries them, the group when it is known. Unpacking those of a thousand images takes a moment: on a thread."""
+    """An image; annotations when it carries them, the group when it is known. Unpacking those of a thousand images
+    takes a moment: on a thread.
+    """
     return dataset_pb2.Asset(
         ordinal=found.ordinal,
         sha256=found.sha256.hex(),
@@ -59,8 +68,8 @@ def asset(found: Asset, part: int, url: str, group: int | None = None) -> datase
         width=found.width,
         height=found.height,
         size_bytes=found.size_bytes,
-        label_state=dataset_pb2.LabelState.ValueType(found.label_state),
-        part=dataset_pb2.Part.ValueType(part),
+        label_state=_LABEL_STATES[annotations.LabelState(found.label_state)],
+        part=PARTS[part],
         annotations=[_annotation(one) for one in annotations.unpack(found.annotations)] if found.annotations is not None else (),
         url=url,
         external_id=found.external_id,
@@ -96,6 +105,4 @@ def _points(values: Sequence[int]) -> list[dataset_pb2.Point]:
 
 def _keypoints(values: Sequence[int]) -> list[dataset_pb2.Keypoint]:
     triples = zip(values[0::3], values[1::3], values[2::3], strict=True)
-    return [
-        dataset_pb2.Keypoint(point=_points((x, y))[0], visibility=dataset_pb2.Visibility.ValueType(visibility + 1)) for x, y, visibility in triples
-    ]
+    return [dataset_pb2.Keypoint(point=_points((x, y))[0], visibility=_VISIBILITIES[visibility]) for x, y, visibility in triples]

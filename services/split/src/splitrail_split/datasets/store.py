@@ -1,4 +1,6 @@
-"""Datasets, committed versions and their images in Postgres. Reads take the caller's scope, or the id of what a scoped read has found."""
+"""Datasets, committed versions and their images in Postgres. Reads take the caller's scope, or the id of what a scoped
+read has found.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +50,7 @@ class DatasetUpdate:
 
 @dataclass(frozen=True, slots=True)
 class LockedDataset:
-    """The counters of a dataset, which nobody else changes until the transaction ends."""
+    """The counters of a dataset, locked until the transaction ends."""
 
     dataset_id: str
     project_id: str
@@ -131,7 +133,9 @@ class DatasetStore:
         return str(values["dataset_id"])
 
     async def update_dataset(self, scope: Scope, dataset_id: str, update: DatasetUpdate) -> bool:
-        """Changes a dataset; False when its etag is another one, though not by the same request. Raises NOT_FOUND, TakenError, RequestUsedError."""
+        """Changes a dataset; False when its etag is another one, though not by the same request. Raises NOT_FOUND,
+        TakenError, RequestUsedError.
+        """
         named = {"dataset_id": dataset_id, "scope": scope.sql()}
         try:
             async with self._tables.pool.connection() as connection, connection.transaction():
@@ -163,7 +167,7 @@ class DatasetStore:
                 return LockedDataset(**row)
 
     async def lock_dataset(self, connection: Connection, scope: Scope, dataset_id: str) -> LockedDataset:
-        """A dataset, for whoever adds or deletes a version or a class. Raises NOT_FOUND."""
+        """Locks a dataset, before a version or class of it is added or deleted. Raises NOT_FOUND."""
         row = await self._tables.one_in(connection, "lock_dataset", {"dataset_id": dataset_id, "scope": scope.sql()})
         if row is None:
             raise not_found("dataset", dataset_id)
@@ -172,7 +176,8 @@ class DatasetStore:
     async def delete_dataset(self, scope: Scope, dataset_id: str) -> None:
         """Deletes a dataset with all that is in it. Raises PinnedError, NOT_FOUND."""
         async with self._tables.pool.connection() as connection, connection.transaction():
-            # Not FOR UPDATE, which whoever splits a version would wait for while holding the version.
+            # Not FOR UPDATE: a call that splits a version holds the version and would wait for this lock, and this call
+            # for that version.
             dataset = await self.lock_dataset(connection, scope, dataset_id)
             named = {"dataset_id": dataset_id, "version_id": None}
             versions = await self._tables.rows_in(connection, "lock_versions", named)
@@ -250,7 +255,9 @@ class DatasetStore:
         await self._tables.run_in(connection, "delete_versions", values)
 
     async def forget_requests(self, connection: Connection, version_ids: Sequence[str]) -> None:
-        """Imports that made these versions are not found by their request_id any more: who imports the source again gets another one."""
+        """Clears the request_ids of the imports that made these versions: importing the same source again makes a new
+        version.
+        """
         await self._tables.run_in(connection, "forget_requests_of_versions", {"version_ids": list(version_ids)})
 
     async def earlier_class_ids(self, connection: Connection, dataset_id: str, names: Sequence[str]) -> dict[str, int]:

@@ -59,7 +59,9 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClassTree:
-    """Classes of whole images: in each part a folder for each class. folders: of each class; class_of (N,): the class of each image, -1 for none."""
+    """Classes of whole images: in each part a folder for each class. folders: of each class; class_of (N,): the class
+    of each image, -1 for none.
+    """
 
     folders: Sequence[str]
     class_of: npt.NDArray[np.int64]
@@ -67,8 +69,9 @@ class ClassTree:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An export, decided. folder_of (N,): number of each image's folder; labelled (N,): somebody has looked at it; chosen: ordinals, ascending;
-    class_tree: for classes of whole images, which are folders; images without class lie as in other exports.
+    """An export, decided. folder_of (N,): number of each image's folder; labelled (N,): somebody has looked at it;
+    chosen: ordinals, ascending; class_tree: for classes of whole images, which are folders; images without class lie as
+    in other exports.
     """
 
     version: Version
@@ -99,12 +102,17 @@ class Plan:
 
     @property
     def image_folders(self) -> dict[str, str]:
-        """`train`, `val`, `test` -> the folder of its images, for those that are exported; all images of a version without split count as train."""
+        """`train`, `val`, `test` -> the folder of its images, for those that are exported; all images of a version
+        without split count as train.
+        """
         named = {name: f"images/{name}" for name, number in PARTS.items() if number in self.counts}
         return {"train": f"images/{FOLDERS[ALL]}", **named} if ALL in self.counts else named
 
     def documents(self) -> list[tuple[str, npt.NDArray[np.intp]]]:
-        """COCO files: path, and the ordinals that it lists. What nobody has labelled is in none; one file is there at least, for its categories."""
+        """COCO files: path, and the ordinals that it lists. Images that have not been annotated are in none.
+
+        There is at least one file, for its categories.
+        """
         listed = self.chosen[self.labelled[self.chosen]]
         folders = self.folder_of[listed]
         numbers = np.unique(folders).tolist() or [ALL]
@@ -119,11 +127,15 @@ class Plan:
         return 2 + images + int(np.count_nonzero(self._has_label_file(self.chosen))) + len(self.placeholders())
 
     def stems(self, paths: Sequence[str]) -> Iterator[str]:
-        """What the images of the version are called in their folders, by ordinal, from their paths; several may be called the same."""
+        """What the images of the version are called in their folders, by ordinal, from their paths; several may be
+        called the same.
+        """
         return (self.stem(ordinal, path) for ordinal, path in enumerate(paths))
 
     def stem(self, ordinal: int, path: str) -> str:
-        """What an image is called: its path in its folder, without extension. In a tree of classes that begins with its class, once."""
+        """What an image is called: its path in its folder, without extension. In a tree of classes that begins with its
+        class, once.
+        """
         stem, of_class = names.stem(path), self._class_folder(ordinal)
         return f"{of_class}/{stem.removeprefix(f'{of_class}/')}" if of_class else stem
 
@@ -139,8 +151,9 @@ class Plan:
         return f"labels/{FOLDERS[int(self.folder_of[asset.ordinal])]}/{stem}.txt" if self._has_label_file(asset.ordinal) else None
 
     def placeholders(self) -> list[str]:
-        """Empty files that make folders of classes without image, so that classes have the same numbers in every part. Train and val always have
-        them: without these folders, Ultralytics would divide other parts anew, or choose the best epoch by test.
+        """Empty files that make folders of classes without image, so that classes have the same numbers in every part.
+        Train and val always have them: without these folders, Ultralytics would divide other parts anew, or choose the
+        best epoch by test.
         """
         if self.class_tree is None:
             return []

@@ -43,8 +43,8 @@ class Exports:
     async def stream(self, scope: Scope, request: ExportRequest) -> AsyncIterator[Sequence[ExportItem]]:
         """The start, the files, the end; some at a time.
 
-        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING, SPLIT_EMPTY), INVALID_ARGUMENT for a format that cannot hold
-        the annotations.
+        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING, SPLIT_EMPTY), INVALID_ARGUMENT for a format
+        that cannot hold the annotations.
         """
         plan = await self._plan(scope, request)
         repeated = await self._repeated.get(plan.version.version_id, "repeated", lambda: self._repeated_names(plan))
@@ -83,7 +83,7 @@ class Exports:
         if missing := [PART_NAMES[part - 1] for part in request.parts if part not in plan.counts]:
             raise _empty(f"{plan.reference} has no {' and no '.join(missing)} images", "parts", missing[0])
         if not len(plan.chosen):
-            raise _empty(f"nobody has labelled an image of {version.reference}: without include_unlabelled there is nothing to export", "version_id")
+            raise _empty(f"no image of {version.reference} has been annotated: without include_unlabelled there is nothing to export", "version_id")
         return plan
 
     async def _found(self, scope: Scope, request: ExportRequest) -> tuple[Version, Revision | None]:
@@ -96,7 +96,9 @@ class Exports:
         return await self._datasets.version(scope, revision.dataset_id, revision.version_id), revision
 
     async def _repeated_names(self, plan: Plan) -> npt.NDArray[np.uint64]:
-        """Keys of the names that several images of the version have, whatever part they are in: so an image is called the same in every export."""
+        """Keys of the names that several images of the version have, whatever part they are in: so an image is called
+        the same in every export.
+        """
         paths = await self._store.paths(plan.version.version_id)
         return await asyncio.to_thread(lambda: names.repeated(names.keys(plan.stems(paths))))
 

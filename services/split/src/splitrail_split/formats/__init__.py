@@ -36,7 +36,9 @@ class UnknownFormatError(ValueError):
 
 
 def detect(paths: Sequence[str], kind: Kind = Kind.BOX) -> Format:
-    """The format of a source, from the relative paths of its files alone; kind: the shape of its annotations. Raises UnknownFormatError."""
+    """The format of a source, from the relative paths of its files alone; kind: the shape of its annotations. Raises
+    UnknownFormatError.
+    """
     claims = {format_: reader.claims(paths, kind) for format_, reader in READERS.items()}
     best = max(claims, key=lambda format_: claims[format_])
     if claims[best] == 0:
@@ -44,13 +46,15 @@ def detect(paths: Sequence[str], kind: Kind = Kind.BOX) -> Format:
         raise UnknownFormatError(
             f"none of the {len(paths)} files tells the annotation format: expected one of {expected}"
             + (". A folder of images for each class is for the task classify" if kind is not Kind.CLASS else "")
-            + ". Images that nobody has annotated can be put into a draft"
+            + ". Images without annotations can be put into a draft"
         )
     return best
 
 
 def recognize(format_: Format, files: Mapping[str, Loader]) -> Format:
-    """The format that the content of the files has, where their names cannot tell: CVAT for Pascal VOC, Label Studio for COCO."""
+    """The format that the content of the files has, where their names cannot tell: CVAT for Pascal VOC, Label Studio
+    for COCO.
+    """
     for other, reader in READERS.items():
         if reader.passes_for is format_ and reader.recognizes(Source(files, {})):
             return other

@@ -21,7 +21,7 @@ class ImportState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True when it will not change any more."""
+        """True when it will not change again."""
         return self in (ImportState.SUCCEEDED, ImportState.FAILED, ImportState.CANCELLED)
 
 

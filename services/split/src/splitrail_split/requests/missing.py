@@ -9,7 +9,7 @@ from splitrail_common.errors import PlatformError
 
 @contextmanager
 def missing(*, allowed: bool) -> Iterator[None]:
-    """Ends the block without an error when what it deletes is not there (any more), if that is allowed."""
+    """Ignores, if allowed, that what the block deletes does not exist (or was deleted before)."""
     try:
         yield
     except PlatformError as error:

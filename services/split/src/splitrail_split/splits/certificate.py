@@ -21,8 +21,8 @@ _NAMED = 3
 class Placement:
     """A split vector (N,) and what it came of.
 
-    units (N,): the group of each image. fixed (N,): the part that the base or a pin gave, 0 for none; None when there was neither. findings: what
-    collecting all this has shown, in words.
+    units (N,): the group of each image. fixed (N,): the part that the base or a pin gave, 0 for none; None when there
+    was neither. findings: what collecting all this has shown, in words.
     """
 
     vector: npt.NDArray[np.uint8]
@@ -91,12 +91,12 @@ def _findings(placement: Placement, parted: npt.NDArray[np.int64], leaks: Leaks)
     found = list(placement.findings)
     vector, fixed = placement.vector, placement.fixed
     if unlabelled := int(np.count_nonzero(placement.label_state == LabelState.UNLABELLED)):
-        found.append(f"in no part of the split, for nobody has labelled them: {counted(unlabelled, 'image')}")
+        found.append(f"in no part of the split, because they have not been annotated: {counted(unlabelled, 'image')}")
     if fixed is not None and (lost := int(np.count_nonzero((fixed > 0) & (vector == 0)))):
-        found.append(f"of these, with a part by the base or a pin that they will not have again: {counted(lost, 'image')}")
+        found.append(f"of these, the base or a pin gave a part that they do not have now: {counted(lost, 'image')}")
     for unit in parted[:_NAMED]:
         ordinals = np.flatnonzero(placement.units == unit)
-        found.append(f"a group of {len(ordinals)} images (ordinal {ordinals[0]} among them) is in several parts, for its fixed images are")
+        found.append(f"a group of {len(ordinals)} images (ordinal {ordinals[0]} among them) is in several parts, because its fixed images are")
     if len(parted) > _NAMED:
         found.append(f"in several parts too: {counted(len(parted) - _NAMED, 'group')} more")
     sizes = np.bincount(vector, minlength=len(PARTS) + 1)[1:]
@@ -107,5 +107,5 @@ def _findings(placement: Placement, parted: npt.NDArray[np.int64], leaks: Leaks)
             " what need not be alike, so look at it before grouping by near-duplicates"
         )
     if leaks.duplicate_pairs:
-        found.append(f"in different parts, for they were fixed there: {counted(leaks.duplicate_pairs, 'pair')} of equal images")
+        found.append(f"in different parts, because they were fixed there: {counted(leaks.duplicate_pairs, 'pair')} of equal images")
     return found

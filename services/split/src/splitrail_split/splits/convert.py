@@ -1,4 +1,4 @@
-"""Split revisions as protos, and certificates as they are stored. Requests are judged in validate.py."""
+"""Split revisions as protos, and certificates as they are stored. Requests are checked in validate.py."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from splitrail.internal.split.v1 import staging_service_pb2
 from splitrail.split.v1 import dataset_pb2, split_pb2, split_service_pb2
 
 from splitrail_split.contents.convert import timestamp
-from splitrail_split.datasets.convert import asset
+from splitrail_split.datasets.convert import PARTS, asset
 from splitrail_split.domain.datasets import EXTENSIONS, Version
 from splitrail_split.splits.domain import (
     Certificate,
@@ -34,8 +34,6 @@ _METHODS = {
     Method.IMPORTED: split_pb2.SPLIT_METHOD_IMPORTED,
 }
 _MANIFEST_BYTES = 512 * 1024
-part = dataset_pb2.Part.ValueType
-"""A part by its number, which is that of split vectors; 0: none."""
 
 
 def parameters(given: SplitParameters) -> split_pb2.SplitParameters:
@@ -47,7 +45,7 @@ def parameters(given: SplitParameters) -> split_pb2.SplitParameters:
         method=_METHODS[given.method],
         group_by=[group_by(one) for one in given.group_by],
         base_split_id=given.base_split_id,
-        pins=[split_pb2.Pin(**{one.by: one.value}, part=part(one.part)) for one in given.pins],
+        pins=[split_pb2.Pin(**{one.by: one.value}, part=PARTS[one.part]) for one in given.pins],
         folds=split_pb2.Folds(count=given.folds.count, index=given.folds.index) if given.folds else None,
     )
 
@@ -108,7 +106,7 @@ def certificate(made: Certificate) -> split_pb2.SplitCertificate:
     return split_pb2.SplitCertificate(
         parts=[
             split_pb2.PartSummary(
-                part=part(one.part),
+                part=PARTS[one.part],
                 images=one.images,
                 objects=one.objects,
                 background_images=one.background_images,
@@ -136,7 +134,7 @@ def certificate(made: Certificate) -> split_pb2.SplitCertificate:
 
 def _class_part(cell: ClassPart) -> split_pb2.ClassPart:
     return split_pb2.ClassPart(
-        part=part(cell.part),
+        part=PARTS[cell.part],
         images=cell.images,
         objects=cell.objects,
         ideal_images=cell.ideal_images,
@@ -146,7 +144,9 @@ def _class_part(cell: ClassPart) -> split_pb2.ClassPart:
 
 
 def pack_certificate(made: Certificate) -> bytes:
-    """A certificate as it is stored: a serialized splitrail.split.v1.SplitCertificate, whose fields never change their numbers."""
+    """A certificate as it is stored: a serialized splitrail.split.v1.SplitCertificate, whose fields never change their
+    numbers.
+    """
     return certificate(made).SerializeToString(deterministic=True)
 
 
@@ -179,12 +179,12 @@ def _stored_class_part(cell: split_pb2.ClassPart) -> ClassPart:
 
 def moves(found: SplitComparison) -> list[split_service_pb2.Move]:
     """Images by their parts before and now."""
-    return [split_service_pb2.Move(before=part(before), now=part(now), images=images) for (before, now), images in sorted(found.moves.items())]
+    return [split_service_pb2.Move(before=PARTS[before], now=PARTS[now], images=images) for (before, now), images in sorted(found.moves.items())]
 
 
 def moved_asset(found: MovedAsset) -> split_service_pb2.MovedAsset:
     """An image that is in another part than before."""
-    return split_service_pb2.MovedAsset(asset=asset(found.asset, found.now, ""), before=part(found.before))
+    return split_service_pb2.MovedAsset(asset=asset(found.asset, found.now, ""), before=PARTS[found.before])
 
 
 def leak(found: Leak) -> split_service_pb2.Leak:
@@ -214,7 +214,7 @@ def _manifest_entry(found: ManifestEntry) -> staging_service_pb2.ManifestEntry:
     """What a pod needs of an image."""
     return staging_service_pb2.ManifestEntry(
         ordinal=found.asset.ordinal,
-        part=part(found.part),
+        part=PARTS[found.part],
         sha256=found.asset.sha256.hex(),
         size_bytes=found.asset.size_bytes,
         extension=EXTENSIONS[found.asset.format],

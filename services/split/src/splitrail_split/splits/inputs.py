@@ -1,4 +1,6 @@
-"""Collects what a split revision is made from: a version's columns, the groups that were asked for, and the images whose parts are given."""
+"""Collects what a split revision is made from: a version's columns, the groups that were asked for, and the images
+whose parts are given.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,7 +25,7 @@ from splitrail_split.versions.near import Links
 _SHOWN = 3
 _UNGROUPED = {  # most images have no near-duplicate, and all have a folder
     GroupKind.METADATA: "without metadata {!r}, so in no group by it: {}",
-    GroupKind.FILENAME: "named as the pattern {!r} does not say, so in no group by it: {}",
+    GroupKind.FILENAME: "without a match of the pattern {!r} in their names, so in no group by it: {}",
 }
 _CACHE_BYTES = 32 * 1024 * 1024
 
@@ -37,7 +39,9 @@ class SplitInputs:
         self._cache = arrays.ArrayCache(_CACHE_BYTES)
 
     async def load(self, scope: Scope, version: Version, parameters: SplitParameters) -> Inputs:
-        """Raises NOT_FOUND for the base, INVALID_ARGUMENT for a base of another dataset, a pin that names no image, a rule that groups nothing."""
+        """Raises NOT_FOUND for the base, INVALID_ARGUMENT for a base of another dataset, a pin that names no image, a
+        rule that groups nothing.
+        """
         version_id = version.version_id
         content = await self._columns.array(version_id, arrays.CONTENT)
         links = await self.links(version_id)
@@ -47,7 +51,7 @@ class SplitInputs:
         if parameters.base_split_id:
             fixed, gone = await self._base(scope, version, parameters.base_split_id, content)
             if gone:
-                findings.append(f"not in {version.reference} any more: {counted(gone, 'image')} of the base")
+                findings.append(f"no longer in {version.reference}: {counted(gone, 'image')} of the base")
         for by, column in zip(parameters.group_by, columns, strict=True):
             if by.kind in _UNGROUPED and (alone := int(np.count_nonzero(column < 0))):
                 findings.append(_UNGROUPED[by.kind].format(by.value, counted(alone, "image")))

@@ -37,7 +37,7 @@ class Inputs:
 
 
 def assign(inputs: Inputs, parameters: SplitParameters) -> npt.NDArray[np.uint8]:
-    """The split vector (N,). Images that nobody has labelled are in no part (0)."""
+    """The split vector (N,). Images that have not been annotated are in no part (0)."""
     looked_at = np.flatnonzero(inputs.label_state != LabelState.UNLABELLED)
     # Of all images, since those in no part too tell what belongs together, and where.
     units = groups.join(len(inputs.content), inputs.groups)
@@ -62,7 +62,7 @@ def assign(inputs: Inputs, parameters: SplitParameters) -> npt.NDArray[np.uint8]
 
 
 def make_revision(inputs: Inputs, parameters: SplitParameters, vector: npt.NDArray[np.uint8] | None = None) -> MadeRevision:
-    """Assigns (or takes the vector that is given), judges and digests."""
+    """Assigns (or takes the given vector), certifies and digests."""
     if vector is None:
         vector = assign(inputs, parameters)
     labels, names = inputs.labels, inputs.class_names

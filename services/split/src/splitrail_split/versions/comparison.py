@@ -15,7 +15,7 @@ from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Asset, Version, VersionState
 from splitrail_split.versions import classes, differences
-from splitrail_split.versions.differences import ABSENT, AssetDifference, ClassDifference, Counts, Differences, Field, Kind
+from splitrail_split.versions.differences import ABSENT, AssetDifference, AssetField, ClassDifference, Counts, DifferenceKind, Differences
 from splitrail_split.versions.drafts import Draft
 from splitrail_split.versions.store import DraftStore
 
@@ -25,7 +25,9 @@ _COMPARED_AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class DiffQuery:
-    """What to compare, and which images to show: those of a kind (0: all), from number `start` on. other_version_id empty: the base."""
+    """What to compare, and which images to show: those of a kind (0: all), from number `start` on. other_version_id
+    empty: the base.
+    """
 
     dataset_id: str
     version_id: str
@@ -51,7 +53,9 @@ class DiffPage:
 
 
 class Comparisons:
-    """Differences of versions. What a pair of versions differs in never changes and is found once; with a draft, until the draft is changed."""
+    """Differences of versions. What a pair of versions differs in never changes and is found once; with a draft, until
+    the draft is changed.
+    """
 
     def __init__(self, store: DraftStore, dataset_store: DatasetStore, datasets: Datasets) -> None:
         self._store = store
@@ -116,8 +120,10 @@ class Comparisons:
         images_of: str | None,
         other_id: str | None,
     ) -> Differences:
-        """`found`, where equal positions do not mean equal classes: so annotations of every image that is in both are compared anew."""
-        rows, bit = found.rows, Field.ANNOTATIONS.bit
+        """`found`, where equal positions do not mean equal classes: so annotations of every image that is in both are
+        compared anew.
+        """
+        rows, bit = found.rows, AssetField.ANNOTATIONS.bit
         both = np.flatnonzero(found.common)
         for start in range(0, len(both), _COMPARED_AT_ONCE):
             some = both[start : start + _COMPARED_AT_ONCE]
@@ -143,8 +149,8 @@ class Comparisons:
         shown = []
         for kind, (place, other, bits) in zip(kinds, rows.tolist(), strict=True):
             asset, before = here.get(place), there.get(other)
-            if asset is not None or kind == Kind.REMOVED:
-                shown.append(AssetDifference(Kind(kind), asset, before, differences.fields(bits)))
+            if asset is not None or kind == DifferenceKind.REMOVED:
+                shown.append(AssetDifference(DifferenceKind(kind), asset, before, differences.fields(bits)))
         return shown
 
     async def _of_version(self, version_id: str | None, places: npt.NDArray[np.int32], *, annotations: bool) -> dict[int, Asset]:

@@ -33,7 +33,10 @@ def counts(found: Counts) -> version_pb2.DifferenceCounts:
         added=found.added,
         removed=found.removed,
         changed=found.changed,
-        fields=[version_pb2.FieldCount(field=version_pb2.AssetField.ValueType(field), images=images) for field, images in found.fields.items()],
+        fields=[
+            version_pb2.FieldCount(field=version_pb2.AssetField.Value(f"ASSET_FIELD_{field.name}"), images=images)
+            for field, images in found.fields.items()
+        ],
     )
 
 
@@ -41,7 +44,10 @@ def class_differences(found: Sequence[ClassDifference]) -> list[version_pb2.Clas
     """Classes that differ."""
     return [
         version_pb2.ClassDifference(
-            kind=version_pb2.DifferenceKind.ValueType(one.kind), class_id=one.class_id, name=one.name or "", other_name=one.other_name or ""
+            kind=version_pb2.DifferenceKind.Value(f"DIFFERENCE_KIND_{one.kind.name}"),
+            class_id=one.class_id,
+            name=one.name or "",
+            other_name=one.other_name or "",
         )
         for one in found
     ]
@@ -54,8 +60,8 @@ def asset_difference(found: AssetDifference) -> version_pb2.AssetDifference:
         return convert.asset(asset, 0, "") if asset else None
 
     return version_pb2.AssetDifference(
-        kind=version_pb2.DifferenceKind.ValueType(found.kind),
+        kind=version_pb2.DifferenceKind.Value(f"DIFFERENCE_KIND_{found.kind.name}"),
         asset=shown(found.asset),
         other=shown(found.other),
-        fields=[version_pb2.AssetField.ValueType(field) for field in found.fields],
+        fields=[version_pb2.AssetField.Value(f"ASSET_FIELD_{field.name}") for field in found.fields],
     )

@@ -13,7 +13,7 @@ ABSENT = -(2**31)
 """In place of an image that is not there."""
 
 
-class Kind(IntEnum):
+class DifferenceKind(IntEnum):
     """How something differs."""
 
     ADDED = 1
@@ -21,7 +21,7 @@ class Kind(IntEnum):
     CHANGED = 3
 
 
-class Field(IntEnum):
+class AssetField(IntEnum):
     """What of an image can differ: a bit each in the third column of Differences."""
 
     CONTENT = 1
@@ -41,7 +41,7 @@ class Field(IntEnum):
 class ClassDifference:
     """A class that differs; a name is None where the class is not there."""
 
-    kind: Kind
+    kind: DifferenceKind
     class_id: int
     name: str | None
     other_name: str | None
@@ -51,10 +51,10 @@ class ClassDifference:
 class AssetDifference:
     """An image that differs, as it is in either version."""
 
-    kind: Kind
+    kind: DifferenceKind
     asset: Asset | None
     other: Asset | None
-    fields: list[Field]
+    fields: list[AssetField]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,13 @@ class Counts:
     added: int
     removed: int
     changed: int
-    fields: dict[Field, int]
+    fields: dict[AssetField, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """(n, 3) int32: place in the first version, place in the second one, bits of the fields; added ones first, then removed, then changed ones.
+    """(n, 3) int32: place in the first version, place in the second one, bits of the fields; added ones first, then
+    removed, then changed ones.
 
     A place is an ordinal, or ABSENT, or -1 - position of what a draft has itself.
     """
@@ -84,16 +85,23 @@ class Differences:
 
     @property
     def kinds(self) -> npt.NDArray[np.int32]:
-        """(n,) the Kind of each row."""
-        return np.where(self.rows[:, 1] == ABSENT, Kind.ADDED, np.where(self.rows[:, 0] == ABSENT, Kind.REMOVED, Kind.CHANGED)).astype(np.int32)
+        """(n,) the DifferenceKind of each row."""
+        return np.where(
+            self.rows[:, 1] == ABSENT, DifferenceKind.ADDED, np.where(self.rows[:, 0] == ABSENT, DifferenceKind.REMOVED, DifferenceKind.CHANGED)
+        ).astype(np.int32)
 
     @property
     def counts(self) -> Counts:
         """Of all rows."""
-        kinds = np.bincount(self.kinds, minlength=len(Kind) + 1)
+        kinds = np.bincount(self.kinds, minlength=len(DifferenceKind) + 1)
         bits = self.rows[:, 2]
-        fields = {field: int(np.count_nonzero(bits & field.bit)) for field in Field}
-        return Counts(int(kinds[Kind.ADDED]), int(kinds[Kind.REMOVED]), int(kinds[Kind.CHANGED]), {one: n for one, n in fields.items() if n})
+        fields = {field: int(np.count_nonzero(bits & field.bit)) for field in AssetField}
+        return Counts(
+            int(kinds[DifferenceKind.ADDED]),
+            int(kinds[DifferenceKind.REMOVED]),
+            int(kinds[DifferenceKind.CHANGED]),
+            {one: n for one, n in fields.items() if n},
+        )
 
     def of_kind(self, kind: int) -> npt.NDArray[np.int32]:
         """The rows of one kind; 0: all."""
@@ -101,7 +109,9 @@ class Differences:
 
 
 def ordered(rows: npt.NDArray[np.int32]) -> Differences:
-    """Rows in the order of pages: by kind, then by place in the first version where the image is there, a draft's own last and as they came."""
+    """Rows in the order of pages: by kind, then by place in the first version where the image is there, a draft's own
+    last and as they came.
+    """
     rows = np.ascontiguousarray(rows)
     place = np.where(rows[:, 0] == ABSENT, rows[:, 1], rows[:, 0]).astype(np.int64)
     # A draft's own places count down from -1.
@@ -109,13 +119,15 @@ def ordered(rows: npt.NDArray[np.int32]) -> Differences:
     return Differences(rows[np.lexsort((place, Differences(rows).kinds))])
 
 
-def fields(bits: int) -> list[Field]:
+def fields(bits: int) -> list[AssetField]:
     """The fields that a row's bits name."""
-    return [field for field in Field if bits & field.bit]
+    return [field for field in AssetField if bits & field.bit]
 
 
 def of_classes(ours: Version, theirs: Version | None, targets: Sequence[int] | None = None) -> list[ClassDifference]:
-    """Classes that differ, by stable id. theirs None: nothing is there. targets: of a draft's classes; those merged into others are gone."""
+    """Classes that differ, by stable id. theirs None: nothing is there. targets: of a draft's classes; those merged
+    into others are gone.
+    """
     here = {
         class_id: name
         for position, (class_id, name) in enumerate(zip(ours.class_ids, ours.class_names, strict=True))
@@ -126,6 +138,6 @@ def of_classes(ours: Version, theirs: Version | None, targets: Sequence[int] | N
     for class_id in sorted(here.keys() | there.keys()):
         name, other = here.get(class_id), there.get(class_id)
         if name != other:
-            kind = Kind.ADDED if other is None else Kind.REMOVED if name is None else Kind.CHANGED
+            kind = DifferenceKind.ADDED if other is None else DifferenceKind.REMOVED if name is None else DifferenceKind.CHANGED
             found.append(ClassDifference(kind, class_id, name, other))
     return found

@@ -101,7 +101,7 @@ class DraftStore:
 
     @asynccontextmanager
     async def changing(self, scope: Scope, draft: Draft) -> AsyncIterator["DraftChange"]:
-        """The draft, which nobody else changes or commits until the block ends; then all is kept, or nothing when it raises. Raises NOT_FOUND."""
+        """Locks the draft until the block ends. All changes are kept, or none when the block raises. Raises NOT_FOUND."""
         async with self._tables.pool.connection() as connection, connection.transaction():
             yield DraftChange(self._tables, self._contents, connection, await self.lock(connection, scope, draft.version_id))
 

@@ -1,4 +1,6 @@
-"""Rules of requests about drafts that need nothing but the request and the draft's classes: each breach becomes INVALID_ARGUMENT with its field."""
+"""Rules of requests about drafts that need nothing but the request and the draft's classes: each breach becomes
+INVALID_ARGUMENT with its field.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -31,7 +33,7 @@ _VISIBILITIES = {
     dataset_pb2.VISIBILITY_HIDDEN: 1,
     dataset_pb2.VISIBILITY_VISIBLE: 2,
 }
-Problem = tuple[str, str]
+FieldProblem = tuple[str, str]
 """(field, what is wrong with it)"""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -107,7 +109,9 @@ def deletions(request: version_service_pb2.DeleteAssetsRequest) -> tuple[list[st
 
 
 def upserts(given: Sequence[version_pb2.AssetUpsert], draft: Draft) -> list[Upsert]:
-    """What is said of each image, quantized; raises with every bad entry named. A thousand crowded images take a moment: run it on a thread."""
+    """What is said of each image, quantized; raises with every bad entry named. A thousand crowded images take a
+    moment: run it on a thread.
+    """
     made: list[Upsert] = []
     wrong: list[Violation] = []
     for index, one in enumerate(given):
@@ -130,7 +134,7 @@ def upserts(given: Sequence[version_pb2.AssetUpsert], draft: Draft) -> list[Upse
     return made
 
 
-def _identity_problems(one: version_pb2.AssetUpsert) -> list[Problem]:
+def _identity_problems(one: version_pb2.AssetUpsert) -> list[FieldProblem]:
     found = _external_id_problem("external_id", one.external_id)
     if not one.external_id and not one.path:
         found.append(("external_id", "or path is needed to say which image is meant"))
@@ -144,11 +148,11 @@ def _identity_problems(one: version_pb2.AssetUpsert) -> list[Problem]:
     return found
 
 
-def _external_id_problem(field: str, value: str) -> list[Problem]:
+def _external_id_problem(field: str, value: str) -> list[FieldProblem]:
     return [(field, f"at most {MAX_EXTERNAL_ID} characters, not {len(value)}")] if len(value) > MAX_EXTERNAL_ID else []
 
 
-def _entry_problems(field: str, entries: Mapping[str, str]) -> list[Problem]:
+def _entry_problems(field: str, entries: Mapping[str, str]) -> list[FieldProblem]:
     if len(entries) > MAX_ENTRIES:
         return [(field, f"at most {MAX_ENTRIES} entries, not {len(entries)}")]
     found = []
@@ -177,7 +181,7 @@ def _label_state(one: version_pb2.AssetUpsert) -> int | None:
     return None
 
 
-def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | None, list[Problem]]:
+def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | None, list[FieldProblem]]:
     """The packed objects of an entry (None: they stay), and what is wrong with them."""
     items = one.annotations.items
     if items and one.label_state not in (dataset_pb2.LABEL_STATE_UNSPECIFIED, dataset_pb2.LABEL_STATE_LABELLED):
@@ -189,7 +193,7 @@ def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | No
     if draft.task == Task.CLASSIFY and len(items) > 1:
         return None, [("annotations.items", f"an image of this dataset has one class, not {len(items)}")]
     found: dict[Annotation, int] = {}
-    problems: list[Problem] = []
+    problems: list[FieldProblem] = []
     for index, item in enumerate(items):
         annotation, problem = _annotation(item, draft)
         if annotation is not None and (first := found.setdefault(annotation, index)) != index:
@@ -203,7 +207,7 @@ def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | No
     return (UNANNOTATED if given else None), problems
 
 
-def _annotation(item: dataset_pb2.Annotation, draft: Draft) -> tuple[Annotation | None, Problem | None]:
+def _annotation(item: dataset_pb2.Annotation, draft: Draft) -> tuple[Annotation | None, FieldProblem | None]:
     if not 0 <= item.class_id < len(draft.class_names):
         return None, ("class_id", f"{item.class_id} is no position in the draft's {len(draft.class_names)} class_names")
     shape = item.WhichOneof("shape")

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from google.protobuf import struct_pb2
 from google.protobuf.internal.containers import MessageMap
-from google.protobuf.json_format import MessageToDict
 from splitrail.trainer.v1 import run_service_pb2
 from splitrail_common.training.arguments import Group, Hyperparameter, Value, ValueType
 
@@ -35,8 +34,8 @@ def _plain(value: struct_pb2.Value) -> object:
     if kind in (None, "null_value"):
         return None
     if kind == "struct_value":
-        return MessageToDict(value.struct_value)
-    return list(value.list_value.values) if kind == "list_value" else getattr(value, kind)
+        return {name: _plain(field) for name, field in value.struct_value.fields.items()}
+    return [_plain(item) for item in value.list_value.values] if kind == "list_value" else getattr(value, kind)
 
 
 def fill(target: MessageMap[str, struct_pb2.Value], values: Mapping[str, Value]) -> None:

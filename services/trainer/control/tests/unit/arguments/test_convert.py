@@ -15,3 +15,9 @@ def test_values_of_requests():
     }
     assert convert.arguments(values) == {"n": 1.5, "b": True, "s": "x", "z": None, "none": None}
     assert isinstance(convert.arguments({"l": listed})["l"], list)
+
+
+def test_an_object_may_hold_what_json_cannot():
+    """It is refused as an object, by name, not as a defect of ours."""
+    held = struct_pb2.Struct(fields={"a": struct_pb2.Value(number_value=float("inf")), "none": struct_pb2.Value()})
+    assert convert.arguments({"imgsz": struct_pb2.Value(struct_value=held)}) == {"imgsz": {"a": float("inf"), "none": None}}

@@ -54,7 +54,7 @@ def test_who_is_linked_to_a_test_image_that_lost_its_labels_goes_to_test(seed):
     vector = assign(given, parameters(seed))
     assert (vector[0], vector[1]) == (TEST, 0)
     findings = certificate_of(given, parameters(seed)).findings
-    assert "of these, with a part by the base or a pin that they will not have again: 1 image" in findings
+    assert "of these, the base or a pin gave a part that they do not have now: 1 image" in findings
 
 
 def test_what_leaks_is_seen_past_images_in_no_part():
