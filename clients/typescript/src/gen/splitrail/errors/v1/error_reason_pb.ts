@@ -9,7 +9,7 @@ import { enumDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file splitrail/errors/v1/error_reason.proto.
  */
 export const file_splitrail_errors_v1_error_reason: GenFile = /*@__PURE__*/
-  fileDesc("CiZzcGxpdHJhaWwvZXJyb3JzL3YxL2Vycm9yX3JlYXNvbi5wcm90bxITc3BsaXRyYWlsLmVycm9ycy52MSqNBwoLRXJyb3JSZWFzb24SHAoYRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASHgoaRVJST1JfUkVBU09OX0lOVkFMSURfRklFTEQQARIaChZFUlJPUl9SRUFTT05fTk9UX0ZPVU5EEAISHwobRVJST1JfUkVBU09OX0FMUkVBRFlfRVhJU1RTEAMSHgoaRVJST1JfUkVBU09OX1RPS0VOX0lOVkFMSUQQBBIdChlFUlJPUl9SRUFTT05fUk9MRV9NSVNTSU5HEAUSHwobRVJST1JfUkVBU09OX0FUVEVNUFRfRkVOQ0VEEAYSGgoWRVJST1JfUkVBU09OX0pPQl9FTkRFRBAHEh4KGkVSUk9SX1JFQVNPTl9WRVJTSU9OX1NUQVRFEAgSHgoaRVJST1JfUkVBU09OX1NQTElUX01JU1NJTkcQCRIcChhFUlJPUl9SRUFTT05fU1BMSVRfRU1QVFkQChIfChtFUlJPUl9SRUFTT05fUlVOX1VORklOSVNIRUQQCxIdChlFUlJPUl9SRUFTT05fQ09OVEFNSU5BVEVEEAwSHwobRVJST1JfUkVBU09OX1VQTE9BRF9NSVNTSU5HEA0SHwobRVJST1JfUkVBU09OX0lNUE9SVF9SRUZVU0VEEA4SFwoTRVJST1JfUkVBU09OX1BJTk5FRBAPEicKI0VSUk9SX1JFQVNPTl9ERVBFTkRFTkNZX1VOQVZBSUxBQkxFEBASGQoVRVJST1JfUkVBU09OX0lOVEVSTkFMEBESIQodRVJST1JfUkVBU09OX1dBVENIRVJfVE9PX1NMT1cQEhIfChtFUlJPUl9SRUFTT05fSU1QT1JUX1NUQVJURUQQExIfChtFUlJPUl9SRUFTT05fUExPVF9UT09fTEFSR0UQFBIbChdFUlJPUl9SRUFTT05fQkFTRV9NT1ZFRBAVEiEKHUVSUk9SX1JFQVNPTl9UQVNLX1VOU1VQUE9SVEVEEBYSHgoaRVJST1JfUkVBU09OX0VUQUdfTUlTTUFUQ0gQFxIhCh1FUlJPUl9SRUFTT05fUFJPSkVDVF9BUkNISVZFRBAYEiQKIEVSUk9SX1JFQVNPTl9DVVJTT1JfT1VUX09GX1JBTkdFEBkSHQoZRVJST1JfUkVBU09OX0lNUE9SVF9FTkRFRBAaEh0KGUVSUk9SX1JFQVNPTl9SQVRFX0xJTUlURUQQG0KoAQoXZGV2LnNwbGl0cmFpbC5lcnJvcnMudjFCEEVycm9yUmVhc29uUHJvdG9QAVo1c3BsaXRyYWlsLmRldi9jbGllbnRzL2dvL3NwbGl0cmFpbC9lcnJvcnMvdjE7ZXJyb3JzdjGqAhNTcGxpdHJhaWwuRXJyb3JzLlYxygITU3BsaXRyYWlsXEVycm9yc1xWMeoCFVNwbGl0cmFpbDo6RXJyb3JzOjpWMWIGcHJvdG8z");
+  fileDesc("CiZzcGxpdHJhaWwvZXJyb3JzL3YxL2Vycm9yX3JlYXNvbi5wcm90bxITc3BsaXRyYWlsLmVycm9ycy52MSrsBgoLRXJyb3JSZWFzb24SHAoYRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASHgoaRVJST1JfUkVBU09OX0lOVkFMSURfRklFTEQQARIaChZFUlJPUl9SRUFTT05fTk9UX0ZPVU5EEAISHwobRVJST1JfUkVBU09OX0FMUkVBRFlfRVhJU1RTEAMSHgoaRVJST1JfUkVBU09OX1RPS0VOX0lOVkFMSUQQBBIdChlFUlJPUl9SRUFTT05fUk9MRV9NSVNTSU5HEAUSHwobRVJST1JfUkVBU09OX0FUVEVNUFRfRkVOQ0VEEAYSGgoWRVJST1JfUkVBU09OX0pPQl9FTkRFRBAHEh4KGkVSUk9SX1JFQVNPTl9WRVJTSU9OX1NUQVRFEAgSHgoaRVJST1JfUkVBU09OX1NQTElUX01JU1NJTkcQCRIcChhFUlJPUl9SRUFTT05fU1BMSVRfRU1QVFkQChIfChtFUlJPUl9SRUFTT05fUlVOX1VORklOSVNIRUQQCxIdChlFUlJPUl9SRUFTT05fQ09OVEFNSU5BVEVEEAwSHwobRVJST1JfUkVBU09OX1VQTE9BRF9NSVNTSU5HEA0SFwoTRVJST1JfUkVBU09OX1BJTk5FRBAOEicKI0VSUk9SX1JFQVNPTl9ERVBFTkRFTkNZX1VOQVZBSUxBQkxFEA8SGQoVRVJST1JfUkVBU09OX0lOVEVSTkFMEBASIQodRVJST1JfUkVBU09OX1dBVENIRVJfVE9PX1NMT1cQERIfChtFUlJPUl9SRUFTT05fSU1QT1JUX1NUQVJURUQQEhIfChtFUlJPUl9SRUFTT05fUExPVF9UT09fTEFSR0UQExIbChdFUlJPUl9SRUFTT05fQkFTRV9NT1ZFRBAUEiEKHUVSUk9SX1JFQVNPTl9UQVNLX1VOU1VQUE9SVEVEEBUSHgoaRVJST1JfUkVBU09OX0VUQUdfTUlTTUFUQ0gQFhIhCh1FUlJPUl9SRUFTT05fUFJPSkVDVF9BUkNISVZFRBAXEiQKIEVSUk9SX1JFQVNPTl9DVVJTT1JfT1VUX09GX1JBTkdFEBgSHQoZRVJST1JfUkVBU09OX0lNUE9SVF9FTkRFRBAZEh0KGUVSUk9SX1JFQVNPTl9SQVRFX0xJTUlURUQQGkKoAQoXZGV2LnNwbGl0cmFpbC5lcnJvcnMudjFCEEVycm9yUmVhc29uUHJvdG9QAVo1c3BsaXRyYWlsLmRldi9jbGllbnRzL2dvL3NwbGl0cmFpbC9lcnJvcnMvdjE7ZXJyb3JzdjGqAhNTcGxpdHJhaWwuRXJyb3JzLlYxygITU3BsaXRyYWlsXEVycm9yc1xWMeoCFVNwbGl0cmFpbDo6RXJyb3JzOjpWMWIGcHJvdG8z");
 
 /**
  * Reasons in google.rpc.ErrorInfo (domain "splitrail"). Programs branch on these, never on message text. The string
@@ -120,106 +120,100 @@ export enum ErrorReason {
   UPLOAD_MISSING = 13,
 
   /**
-   * FAILED_PRECONDITION: the import found problems and `strict` was set, or nothing could be imported.
-   *
-   * @generated from enum value: ERROR_REASON_IMPORT_REFUSED = 14;
-   */
-  IMPORT_REFUSED = 14,
-
-  /**
    * FAILED_PRECONDITION: the resource is pinned by another one. Metadata: pinned_by.
    *
-   * @generated from enum value: ERROR_REASON_PINNED = 15;
+   * @generated from enum value: ERROR_REASON_PINNED = 14;
    */
-  PINNED = 15,
+  PINNED = 14,
 
   /**
    * UNAVAILABLE: a store or another service could not be reached; safe to retry.
    *
-   * @generated from enum value: ERROR_REASON_DEPENDENCY_UNAVAILABLE = 16;
+   * @generated from enum value: ERROR_REASON_DEPENDENCY_UNAVAILABLE = 15;
    */
-  DEPENDENCY_UNAVAILABLE = 16,
+  DEPENDENCY_UNAVAILABLE = 15,
 
   /**
    * INTERNAL: a defect of ours; the log holds the detail under the request id.
    *
-   * @generated from enum value: ERROR_REASON_INTERNAL = 17;
+   * @generated from enum value: ERROR_REASON_INTERNAL = 16;
    */
-  INTERNAL = 17,
+  INTERNAL = 16,
 
   /**
    * RESOURCE_EXHAUSTED: the watcher read too slowly and was closed; open the watch again from its cursor. Metadata:
    * cursor.
    *
-   * @generated from enum value: ERROR_REASON_WATCHER_TOO_SLOW = 18;
+   * @generated from enum value: ERROR_REASON_WATCHER_TOO_SLOW = 17;
    */
-  WATCHER_TOO_SLOW = 18,
+  WATCHER_TOO_SLOW = 17,
 
   /**
    * FAILED_PRECONDITION: the import has been started and takes no more files.
    *
-   * @generated from enum value: ERROR_REASON_IMPORT_STARTED = 19;
+   * @generated from enum value: ERROR_REASON_IMPORT_STARTED = 18;
    */
-  IMPORT_STARTED = 19,
+  IMPORT_STARTED = 18,
 
   /**
    * FAILED_PRECONDITION: the plot does not fit into a message; its signed URL has no limit. Metadata: name,
    * size_bytes, max_bytes.
    *
-   * @generated from enum value: ERROR_REASON_PLOT_TOO_LARGE = 20;
+   * @generated from enum value: ERROR_REASON_PLOT_TOO_LARGE = 19;
    */
-  PLOT_TOO_LARGE = 20,
+  PLOT_TOO_LARGE = 19,
 
   /**
    * ABORTED: the dataset has another newest version than the one expected. Metadata: expected_version_id and
    * newest_version_id (empty: none), newest_number, and how many images were added, removed, changed between the two.
    *
-   * @generated from enum value: ERROR_REASON_BASE_MOVED = 21;
+   * @generated from enum value: ERROR_REASON_BASE_MOVED = 20;
    */
-  BASE_MOVED = 21,
+  BASE_MOVED = 20,
 
   /**
    * FAILED_PRECONDITION: the dataset describes something that no model can be trained on yet. Metadata: task.
    *
-   * @generated from enum value: ERROR_REASON_TASK_UNSUPPORTED = 22;
+   * @generated from enum value: ERROR_REASON_TASK_UNSUPPORTED = 21;
    */
-  TASK_UNSUPPORTED = 22,
+  TASK_UNSUPPORTED = 21,
 
   /**
    * ABORTED: the resource has changed since its etag was read: read it again. Metadata: etag (the present one).
    *
-   * @generated from enum value: ERROR_REASON_ETAG_MISMATCH = 23;
+   * @generated from enum value: ERROR_REASON_ETAG_MISMATCH = 22;
    */
-  ETAG_MISMATCH = 23,
+  ETAG_MISMATCH = 22,
 
   /**
    * FAILED_PRECONDITION: the project is archived and can only be read. Metadata: project_id.
    *
-   * @generated from enum value: ERROR_REASON_PROJECT_ARCHIVED = 24;
+   * @generated from enum value: ERROR_REASON_PROJECT_ARCHIVED = 23;
    */
-  PROJECT_ARCHIVED = 24,
+  PROJECT_ARCHIVED = 23,
 
   /**
-   * OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0.
+   * OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0,
+   * without an incarnation.
    * Metadata: incarnation, last_seq.
    *
-   * @generated from enum value: ERROR_REASON_CURSOR_OUT_OF_RANGE = 25;
+   * @generated from enum value: ERROR_REASON_CURSOR_OUT_OF_RANGE = 24;
    */
-  CURSOR_OUT_OF_RANGE = 25,
+  CURSOR_OUT_OF_RANGE = 24,
 
   /**
    * FAILED_PRECONDITION: the import has ended. Metadata: state.
    *
-   * @generated from enum value: ERROR_REASON_IMPORT_ENDED = 26;
+   * @generated from enum value: ERROR_REASON_IMPORT_ENDED = 25;
    */
-  IMPORT_ENDED = 26,
+  IMPORT_ENDED = 25,
 
   /**
    * RESOURCE_EXHAUSTED: too many requests; RetryInfo says when to try again.
    *
-   * @generated from enum value: ERROR_REASON_RATE_LIMITED = 27;
+   * @generated from enum value: ERROR_REASON_RATE_LIMITED = 26;
    */
-  RATE_LIMITED = 27,
+  RATE_LIMITED = 26,
 }
 
 /**
