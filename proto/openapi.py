@@ -1,4 +1,4 @@
-"""Writes openapi.json: the paths below /api in OpenAPI 3, from the contracts (`make openapi`).
+"""Writes openapi.json: the paths below /api in OpenAPI 3, from the contracts (`make proto-clients`).
 
 Google's protoc-gen-openapi (a Go program, built into build/go once) makes the document, and this script adds what the generator does not
 know: limits of fields, tokens, streams, what ProtoJSON does with numbers. Run with the project's virtual environment; needs Go.

@@ -11,10 +11,12 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from splitrail.auth.v1 import access_pb2
 from splitrail.errors.v1 import error_reason_pb2
+from splitrail_client import source
+from splitrail_split.formats import images
+from splitrail_split.imports import sources
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
-MUTATIONS = re.compile(r"(Create|Update|Delete|Cancel|Archive|Unarchive|Start|Add|Upsert|Commit)[A-Z]")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -63,8 +65,7 @@ def requests_of(*verbs: str):
 def test_every_mutation_takes_a_request_id():
     editors = [method for method in public_methods() if method.GetOptions().Extensions[access_pb2.access].role >= access_pb2.ROLE_EDITOR]
     # CheckAssets changes nothing that a caller sees: it keeps what is there a little longer.
-    assert {method.name for method in editors if not MUTATIONS.match(method.name)} <= {"CheckAssets"}
-    assert [method.full_name for method in editors if MUTATIONS.match(method.name) and "request_id" not in method.input_type.fields_by_name] == []
+    assert [method.name for method in editors if "request_id" not in method.input_type.fields_by_name] == ["CheckAssets"]
 
 
 def test_every_delete_can_be_repeated():
@@ -121,3 +122,19 @@ def test_documents_name_tests_that_exist(document, heading, least):
     assert len(named) >= least
     for path, name in named:
         assert re.search(rf"^\s*(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path} has no {name}"
+
+
+@pytest.mark.parametrize(
+    ("ours", "python", "go", "java"),
+    [
+        (images.EXTENSIONS, source.IMAGE_EXTENSIONS, "imageEndings", "IMAGES"),
+        (sources.ANNOTATION_EXTENSIONS, source.ANNOTATION_EXTENSIONS, "annotationEndings", "ANNOTATIONS"),
+    ],
+)
+def test_clients_send_the_kinds_of_files_that_imports_read(ours, python, go, java):
+    clients = ROOT / "clients"
+    in_go = re.search(rf"\b{go} *= \[\]string{{([^}}]*)}}", (clients / "go" / "imports.go").read_text())
+    in_java = re.search(rf"\b{java} = Set.of\(([^)]*)\)", (clients / "java/src/main/java/dev/splitrail/client/FolderScan.java").read_text())
+    assert python == ours
+    assert {f".{name}" for name in re.findall(r'"\.?(\w+)"', in_go[1])} == ours
+    assert {f".{name}" for name in re.findall(r'"\.?(\w+)"', in_java[1])} == ours

@@ -33,7 +33,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 def test_the_document_is_what_the_contracts_say():
     if shutil.which("go") is None and not (generator().GO_BIN / "protoc-gen-openapi").exists():
         pytest.skip("there is no Go, in which the generator is written")
-    assert generator().text() == (ROOT / "proto" / "openapi.json").read_text(), "run `make openapi` and commit the result"
+    assert generator().text() == (ROOT / "proto" / "openapi.json").read_text(), "run `make proto-clients` and commit the result"
 
 
 def test_it_is_valid():

@@ -30,10 +30,13 @@ PAGE = f'<!doctype html><script type="importmap">{IMPORT_MAP}</script>'
 PROGRAM = """async ([token, runId]) => {
     const { connect } = await import("/client/dist/web.js");
     const client = connect({ url: location.origin, token });
-    const epochs = [];
+    let epochs = [];
     for await (const item of client.watchRun(runId)) {
-        if (item.kind === "event" && item.event.payload.case === "epoch") {
-            epochs.push(item.event.payload.value.epoch);
+        const { case: kind, value } = item.kind === "event" ? item.event.payload : {};
+        if (kind === "epoch") {
+            epochs.push(value.epoch);
+        } else if (kind === "rolledBack") { // the pod was killed
+            epochs = epochs.filter((epoch) => epoch <= value.epoch);
         }
     }
     const { run } = await client.runs.getRun({ runId });

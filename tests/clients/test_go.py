@@ -25,7 +25,7 @@ def test_generated_code_is_what_the_protos_say(tmp_path: Path):
     assert names
     assert names == files(committed)
     _, differing, errors = filecmp.cmpfiles(fresh, committed, names, shallow=False)
-    assert not differing, "run `buf generate --template ../../proto/buf.gen.go.yaml` in clients/go and commit the result"
+    assert not differing, "run `make proto-clients` and commit the result"
     assert not errors
     assert not [name for name in names if "internal" in Path(name).parts]
 

@@ -28,7 +28,7 @@ def test_generated_code_is_what_the_protos_say(tmp_path: Path):
     assert names
     assert names == files(committed)
     _, differing, errors = filecmp.cmpfiles(fresh, committed, names, shallow=False)
-    assert not differing, "run `npm run generate` in clients/typescript and commit the result"
+    assert not differing, "run `make proto-clients` and commit the result"
     assert not errors
 
 

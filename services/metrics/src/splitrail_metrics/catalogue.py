@@ -2,7 +2,7 @@
 the way to them from Ultralytics' own keys.
 
 Values pass unchanged, bit for bit; only f1 is computed. Keys without a canonical name stay in the raw metrics. A new
-quality is one row of `_QUALITIES`, a new loss one of `_LOSSES`.
+quality of each head is one row of `_QUALITIES`, a new loss one of `_LOSSES`, any other metric one of `_PLAIN`.
 """
 
 import re
@@ -111,24 +111,30 @@ def _rate(group: str) -> Metric:
     return Metric(f"lr_pg{group}", f"Learning rate of parameter group {group}", "", Direction.NEITHER, "lr", "Learning rate")
 
 
-_BY_RAW: dict[str, Metric] = {
-    **{row.raw + head.suffix: _quality(head, row) for head in _HEADS for row in _QUALITIES if row.raw},
+# Figures of a task that has no heads, and of every task.
+_PLAIN = {
     "metrics/accuracy_top1": Metric("top1", "Top-1 accuracy", "ratio", Direction.HIGHER, "accuracy", "Accuracy", headline=True),
     "metrics/accuracy_top5": Metric("top5", "Top-5 accuracy", "ratio", Direction.HIGHER, "accuracy", "Accuracy"),
     "fitness": Metric("fitness", "Fitness, by which the best epoch is chosen", "", Direction.HIGHER, "fitness", "Fitness"),
-    "epoch_seconds": Metric("epoch_seconds", "Time of the epoch", "s", Direction.LOWER, "epoch_seconds", "Time of an epoch"),
 }
 _LEARNING_RATE = Metric("lr", "Learning rate", "", Direction.NEITHER, "lr", "Learning rate")
+_EPOCH_SECONDS = Metric("epoch_seconds", "Time of the epoch", "s", Direction.LOWER, "epoch_seconds", "Time of an epoch")
+
+_BY_RAW: dict[str, Metric] = {
+    **{row.raw + head.suffix: _quality(head, row) for head in _HEADS for row in _QUALITIES if row.raw},
+    **_PLAIN,
+    "epoch_seconds": _EPOCH_SECONDS,
+}
 
 
 def _listed() -> Iterator[Metric]:
     for head in _HEADS:
         yield from (_quality(head, row) for row in _QUALITIES)
-    yield from (_BY_RAW[raw] for raw in ("metrics/accuracy_top1", "metrics/accuracy_top5", "fitness"))
+    yield from _PLAIN.values()
     yield from (_loss(phase, name) for name in _LOSSES for phase in _PHASES)
     yield _LEARNING_RATE
     yield from (_rate(str(group)) for group in range(_LISTED_RATES))
-    yield _BY_RAW["epoch_seconds"]
+    yield _EPOCH_SECONDS
 
 
 METRICS: tuple[Metric, ...] = tuple(_listed())

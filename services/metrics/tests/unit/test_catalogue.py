@@ -101,7 +101,8 @@ def test_schema_describes_what_normalize_makes() -> None:
     keys = [item.key for item in METRICS]
     assert len(keys) == len(set(keys))
     assert all(item.title and item.family for item in METRICS)
-    assert set(normalize(DETECT)) <= set(keys)
+    for raw in (list(DETECT), *(names for names, _ in TASKS.values())):
+        assert set(normalize(dict.fromkeys(raw, 0.5))) <= set(keys)
     families = {item.key: item.family for item in METRICS}
     assert families["train_box_loss"] == families["val_box_loss"]
     assert families["mask_f1"] == families["mask_recall"] != families["recall"]

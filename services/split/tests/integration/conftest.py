@@ -1,4 +1,6 @@
-"""A real split service on a free port, over the embedded stack's Postgres and S3; each test has a database and a project of its own."""
+"""A real split service on a free port, over the embedded stack's Postgres and S3; each test has a database and a
+project of its own.
+"""
 
 import asyncio
 import io
@@ -130,7 +132,9 @@ class Place:
 
     @contextmanager
     def gated(self, event: str, condition: str = "true") -> Iterator[psycopg.Connection]:
-        """Whoever causes a trigger's event waits while the condition holds, until the session that this gives unlocks or ends."""
+        """Whoever causes a trigger's event waits while the condition holds, until the session that this gives unlocks
+        or ends.
+        """
         self.execute(
             f"CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {condition} THEN PERFORM pg_advisory_xact_lock({GATE}); END IF;"
             " RETURN NULL; END $$"
@@ -149,7 +153,9 @@ class Place:
         return [pid for (pid,) in found]
 
     async def killed(self, process: asyncio.subprocess.Process) -> None:
-        """Kills a process that waits at a gate, and ends its sessions there: Postgres would let them go on until they speak to their client."""
+        """Kills a process that waits at a gate, and ends its sessions there: Postgres would let them go on until they
+        speak to their client.
+        """
         process.kill()
         await asyncio.wait_for(process.wait(), 20)
         self.execute("SELECT pg_terminate_backend(pid, 20000) FROM unnest(%s::integer[]) pid", self.waiting())
@@ -340,7 +346,9 @@ def serve_at():
 
 @pytest.fixture(scope="session")
 def process_at():
-    """`async with process_at(place, **settings) as (process, api)`: a service in a process of its own, which can be killed."""
+    """`async with process_at(place, **settings) as (process, api)`: a service in a process of its own, which can be
+    killed.
+    """
     return processing
 
 

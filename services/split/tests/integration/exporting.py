@@ -76,7 +76,9 @@ def names_of_images(exported):
 
 
 async def classified(api, sources):
-    """A version of classes of whole images that are not in the order of their names, one of them without images, with images in every state."""
+    """A version of classes of whole images that are not in the order of their names, one of them without images, with
+    images in every state.
+    """
     dataset = await api.dataset(task=dataset_pb2.TASK_CLASSIFY)
     draft = await api.draft(dataset.dataset_id, class_names=CLASSES)
     pictures = [sources.picture(number) for number in range(48)]

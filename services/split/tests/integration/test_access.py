@@ -76,8 +76,9 @@ def calls(api, version, split_id, import_id):
 
 
 ELSEWHERE = {"WatchImport", "StreamManifest", "PinSplit", "ExportVersion", "GetThumbnail", "CreateProject", "ListProjects"}
-"""Streams, answers that are no messages and calls of machines: and what names no project that is there: tested below, in test_assets.py,
-test_exports.py, test_projects.py and test_splits.py."""
+"""Streams, answers that are no messages and calls of machines: and what names no project that is there: tested below,
+in test_assets.py, test_exports.py, test_projects.py and test_splits.py.
+"""
 
 
 async def test_every_rpc_is_in_the_matrix(api, made):

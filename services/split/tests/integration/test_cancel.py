@@ -73,7 +73,8 @@ async def test_a_running_import_is_cancelled(place, sources, serve_at):
         with place.gated("AFTER INSERT ON asset FOR EACH STATEMENT"):
             await api.start(opened.import_id)
             await place.until(place.waiting)
-            # It waits with the import's row locked, as any step that counts does: the cancellation comes right after it.
+            # It waits with the import's row locked, as any step that counts does: the cancellation comes right after
+            # it.
             cancelling = asyncio.create_task(cancel(api, opened.import_id))
             await asyncio.sleep(0)
         assert (await cancelling).state == CANCELLED

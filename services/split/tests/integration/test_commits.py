@@ -140,7 +140,9 @@ async def test_changes_at_the_time_of_a_commit_are_in_it_or_refused(api, cells):
 
 
 async def test_the_columns_of_a_commit_are_those_of_an_import_whatever_is_reused(api, place, sources):
-    """Frames and links are taken from the base where they stay, and worked out anew where paths, contents or sequences change."""
+    """Frames and links are taken from the base where they stay, and worked out anew where paths, contents or sequences
+    change.
+    """
     files = {path.replace("images/", "images/frame_").replace("labels/", "labels/frame_"): data for path, data in sources.yolo(12).items()}
     images = sorted(path for path in files if path.startswith("images/"))
     base = (await api.bring(files)).version

@@ -1,4 +1,6 @@
-"""Deleting, and what then becomes of bytes: gone when nothing names them, kept when anything does, whoever is killed when."""
+"""Deleting, and what then becomes of bytes: gone when nothing names them, kept when anything does, whoever is killed
+when.
+"""
 
 import asyncio
 import io

@@ -65,7 +65,9 @@ async def test_changes_to_classes_that_are_wrong(api, mine, change, field):
 
 
 async def test_classes_that_move_change_no_image_but_those_whose_class_is_another(api, cells):
-    """Twenty images of class0 to class2: positions move when class0 is merged, are exchanged, and come to mean something else."""
+    """Twenty images of class0 to class2: positions move when class0 is merged, are exchanged, and come to mean
+    something else.
+    """
     before = await api.assets(cells.version_id)
     draft = await api.draft(cells.dataset_id, base_version_id=cells.version_id)
     changes = [

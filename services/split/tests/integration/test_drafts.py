@@ -1,4 +1,6 @@
-"""Drafts over the RPCs: datasets made by callers, contents checked, images changed, and everything wrong named by its field."""
+"""Drafts over the RPCs: datasets made by callers, contents checked, images changed, and everything wrong named by its
+field.
+"""
 
 import asyncio
 import math

@@ -1,8 +1,9 @@
--- Contents of a project: staged, held, assets, or unreferenced.
--- Parameters are named :project_id and :contents (SHA-256 of each) throughout; arrays are cast where a query unnests them.
+-- Contents of a project: staged, held, assets, or unreferenced. Parameters are named :project_id and :contents (SHA-256
+-- of each) throughout; arrays are cast where a query unnests them.
 
 -- name: lock_staging
--- Held by a removal, while it looks for references to staged bytes and removes those without, until the transaction ends.
+-- Held by a removal, while it looks for references to staged bytes and removes those without, until the transaction
+-- ends.
 SELECT pg_advisory_xact_lock(hashtextextended('staging/' || :project_id, 0)) IS NULL AS locked;
 
 -- name: pass_staging
@@ -61,7 +62,8 @@ INSERT INTO asset_sweep (project_id, due_time) VALUES (:project_id, now())
 ON CONFLICT (project_id) DO UPDATE SET due_time = LEAST(asset_sweep.due_time, now());
 
 -- name: claim_sweep
--- A project whose assets are to be walked over, from where the last step ended. A walk that begins sets the time of the next one.
+-- A project whose assets are to be walked over, from where the last step ended. A walk that begins sets the time of the
+-- next one.
 UPDATE asset_sweep SET claimed_until = now() + interval '1 minute', after = coalesce(after, ''),
        due_time = CASE WHEN after IS NULL THEN now() + interval '1 day' ELSE due_time END
 WHERE project_id = (
@@ -96,5 +98,6 @@ WHERE NOT EXISTS (SELECT 1 FROM version_asset a JOIN version v USING (version_id
   AND NOT EXISTS (SELECT 1 FROM content_hold h WHERE h.sha256 = c.sha256 AND h.project_id = :project_id AND h.until > clock_timestamp());
 
 -- name: delete_assets!
--- Contents that are to be assets no more. Young ones stay: those of an import that was refused need not be uploaded again.
+-- Contents that are to be assets no more. Young ones stay: those of an import that was refused need not be uploaded
+-- again.
 DELETE FROM asset WHERE project_id = :project_id AND sha256 = ANY(:contents) AND create_time <= now() - :grace::interval;

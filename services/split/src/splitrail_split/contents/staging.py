@@ -12,8 +12,9 @@ from splitrail_split.contents.store import ContentStore
 
 UPLOAD_LIFETIME = timedelta(hours=1)
 _LISTED_FROM = 2000
-"""So many contents, more than a request announces, are looked up by listing what is staged, fewer one by one: listing for each request would take
-time in the square of what is staged."""
+"""So many contents, more than a request announces, are looked up by listing what is staged, fewer one by one: listing
+for each request would take time in the square of what is staged.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,9 @@ class Staging:
         self._store = store
 
     async def possible(self, project_id: str, contents: Sequence[bytes]) -> set[bytes]:
-        """Which of these contents may be staged. Ask before they are announced: only contents that were announced before can be staged."""
+        """Which of these contents may be staged. Ask before they are announced: only contents that were announced
+        before can be staged.
+        """
         return await self._store.announced(project_id, contents)
 
     async def missing(self, project_id: str, sizes: Mapping[bytes, int], possible: Collection[bytes]) -> list[bytes]:

@@ -1,7 +1,8 @@
-"""Contents in Postgres: which ones are referred to by callers and imports, which are assets, and which are unreferenced.
+"""Contents in Postgres: which ones are referred to by callers and imports, which are assets, and which are
+unreferenced.
 
-A caller takes a reference first (an import's files, a hold) and passes the staging lock; a removal holds that lock while it looks for references.
-So no content is removed that a caller was told to be there.
+A caller takes a reference first (an import's files, a hold) and passes the staging lock; a removal holds that lock
+while it looks for references. So no content is removed that a caller was told to be there.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -52,7 +53,9 @@ class ContentStore:
         await self.settled(project_id)
 
     async def settled(self, project_id: str) -> None:
-        """After taking references: returns once every removal of staged bytes that did not see them is over, and what is staged now stays."""
+        """After taking references: returns once every removal of staged bytes that did not see them is over, and what
+        is staged now stays.
+        """
         await self._tables.one("pass_staging", {"project_id": project_id})
 
     async def announced(self, project_id: str, contents: Sequence[bytes]) -> set[bytes]:
@@ -94,13 +97,17 @@ class ContentStore:
 
     @asynccontextmanager
     async def superfluous(self, project_id: str, contents: Sequence[bytes]) -> AsyncIterator[list[bytes]]:
-        """Of these contents, which are assets, those whose staged bytes no unfinished import refers to; that stays true until the block ends."""
+        """Of these contents, which are assets, those whose staged bytes no unfinished import refers to; that stays true
+        until the block ends.
+        """
         async with self._removing(project_id) as connection:
             yield await self._unannounced(connection, project_id, contents)
 
     @asynccontextmanager
     async def unneeded(self, project_id: str, contents: Sequence[bytes]) -> AsyncIterator[list[bytes]]:
-        """Which of these staged contents no unfinished import and no hold refers to; that stays true until the block ends."""
+        """Which of these staged contents no unfinished import and no hold refers to; that stays true until the block
+        ends.
+        """
         async with self._removing(project_id) as connection:
             held = _hashes(await self._tables.rows_in(connection, "still_held", _named(project_id, contents)))
             yield [sha256 for sha256 in await self._unannounced(connection, project_id, contents) if sha256 not in held]
@@ -112,8 +119,8 @@ class ContentStore:
 
     @asynccontextmanager
     async def expired(self, project_id: str) -> AsyncIterator[list[bytes]]:
-        """Contents that were held and to whose staged bytes no unfinished import refers; that stays true until the block ends.
-        Then the holds are gone.
+        """Contents that were held and to whose staged bytes no unfinished import refers; that stays true until the
+        block ends. Then the holds are gone.
         """
         async with self._removing(project_id) as connection:
             rows = await self._tables.rows_in(connection, "lock_expired_holds", {"project_id": project_id, "limit": _HOLDS_AT_ONCE})
@@ -122,7 +129,9 @@ class ContentStore:
             await self._tables.run_in(connection, "delete_holds", _named(project_id, contents))
 
     async def request_sweep_in(self, connection: Connection, project_id: str) -> None:
-        """Within the transaction that deletes something that referred to contents: the project's assets are to be walked over."""
+        """Within the transaction that deletes something that referred to contents: the project's assets are to be
+        walked over.
+        """
         await self._tables.run_in(connection, "request_sweep", {"project_id": project_id})
 
     async def claim_sweep(self) -> SweepStep | None:
@@ -140,7 +149,9 @@ class ContentStore:
         return [row["sha256"] for row in rows]
 
     async def forget(self, project_id: str, contents: Sequence[bytes], grace: timedelta) -> None:
-        """Deletes the rows of those of these contents that nothing refers to, if they have been assets for the time of grace."""
+        """Deletes the rows of those of these contents that nothing refers to, if they have been assets for the time of
+        grace.
+        """
         async with self._removing(project_id) as connection:
             rows = await self._tables.rows_in(connection, "unreferenced_contents", _named(project_id, contents))
             await self._tables.run_in(connection, "delete_assets", {**_named(project_id, list(_hashes(rows))), "grace": grace})

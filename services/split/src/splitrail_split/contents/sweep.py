@@ -1,7 +1,8 @@
-"""Removes unreferenced objects, in the background: staged ones when the hold on them has ended, and assets project by project.
+"""Removes unreferenced objects, in the background: staged ones when the hold on them has ended, and assets project by
+project.
 
-Each step can be killed anywhere: first the row of an asset goes, so that nothing can refer to it any more, and after that its bytes. What is
-left between the two is found by the next walk, which goes by the bytes.
+Each step can be killed anywhere: first the row of an asset goes, so that nothing can refer to it any more, and after
+that its bytes. What is left between the two is found by the next walk, which goes by the bytes.
 """
 
 import asyncio
@@ -57,7 +58,7 @@ class Sweeper:
         if step is None:
             return False
         names = await asyncio.to_thread(self._names, step)
-        # Others are not ours to judge.
+        # Objects of other names are left alone.
         stored = [bytes.fromhex(name) for name in names if _CONTENT.fullmatch(name)]
         if stored and (unreferenced := await self._store.unreferenced(step.project_id, stored)):
             await self._store.forget(step.project_id, unreferenced, self._grace)

@@ -35,7 +35,9 @@ class Thumbnails:
 
 
 def make(data: bytes) -> bytes:
-    """A JPEG of an image that was verified when it was imported: upright, on white, at most LONGEST_SIDE pixels long. Blocking."""
+    """A JPEG of an image that was verified when it was imported: upright, on white, at most LONGEST_SIDE pixels long.
+    Blocking.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the import has checked the size; odd metadata do not matter
         with Image.open(io.BytesIO(data)) as image:
@@ -54,9 +56,11 @@ def _turn_upright(image: Image.Image) -> None:
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """Small, and as 8-bit grey or RGB: deep grey values are spread over what there is of them, what is transparent becomes white.
+    """Small, and as 8-bit grey or RGB: deep grey values are spread over what there is of them, what is transparent
+    becomes white.
 
-    Shrunk before all else, in its own mode where that can be averaged: each copy at full size costs as much as the image.
+    Shrunk before all else, in its own mode where that can be averaged: each copy at full size costs as much as the
+    image.
     """
     if image.mode.startswith(("I", "F")):
         return _stretched(image)

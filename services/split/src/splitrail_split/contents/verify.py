@@ -1,4 +1,6 @@
-"""Verified bytes: what a client staged is fetched, hashed and decoded on threads; images that pass are stored where assets lie."""
+"""Verified bytes: what a client staged is fetched, hashed and decoded on threads; images that pass are stored where
+assets lie.
+"""
 
 import asyncio
 import hashlib
@@ -25,7 +27,7 @@ UPLOAD_MISSING = "upload_missing"
 """The uploaded bytes are gone."""
 
 BATCH = 64
-"""Contents judged at once."""
+"""Contents inspected at once."""
 
 Local = Mapping[bytes, Callable[[], bytes]]
 """How to read contents that are on this machine already, by hash: what an archive holds."""
@@ -60,8 +62,9 @@ class Contents:
         self._executor = executor
         self._threads = threads
 
-    async def judge(self, project_id: str, contents: Sequence[bytes], *, keep: bool, local: Local = NOTHING) -> Inspected:
-        """Judges staged images, a batch at a time; with `keep`, the good ones are stored where assets lie, for the caller to record.
+    async def inspect(self, project_id: str, contents: Sequence[bytes], *, keep: bool, local: Local = NOTHING) -> Inspected:
+        """Inspects staged images, a batch at a time; with `keep`, the good ones are stored where assets lie, for the
+        caller to record.
 
         Raises UNAVAILABLE when the object store does not answer.
         """
@@ -73,7 +76,9 @@ class Contents:
         )
 
     async def spool(self, project_id: str, targets: Mapping[bytes, Path], *, at_most: int) -> dict[bytes, Fault]:
-        """Writes staged contents of at most so many bytes, verified, into local files; what is wrong with the others. Raises UNAVAILABLE."""
+        """Writes staged contents of at most so many bytes, verified, into local files; what is wrong with the others.
+        Raises UNAVAILABLE.
+        """
         faults: dict[bytes, Fault] = {}
         for chunk in chunks(list(targets), BATCH):
             results = await self.on_threads(partial(self._spooled, project_id, targets, at_most), chunk)
@@ -81,7 +86,9 @@ class Contents:
         return faults
 
     async def fetch(self, project_id: str, sha256: bytes, size_bytes: int, target: Path) -> Fault | None:
-        """A staged file, verified, as a local one, whatever its size; what is wrong with it, or None. Raises UNAVAILABLE."""
+        """A staged file, verified, as a local one, whatever its size; what is wrong with it, or None. Raises
+        UNAVAILABLE.
+        """
         return await self.run(partial(self._fetched, staging_key(project_id, sha256), sha256, size_bytes, target))
 
     async def unstage(self, project_id: str, contents: Sequence[bytes]) -> None:
@@ -93,7 +100,9 @@ class Contents:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     async def on_threads(self, function: Callable[[A], R], items: Iterable[A]) -> list[R]:
-        """The results in the order of the items, of which each thread takes the next one by itself: waking the event loop for each is what costs."""
+        """The results in the order of the items, of which each thread takes the next one by itself: waking the event
+        loop for each is what costs.
+        """
         waiting = deque(enumerate(items))
         results: dict[int, R] = {}
 
@@ -112,7 +121,9 @@ class Contents:
         return [results[number] for number in range(len(results))]
 
     def _image(self, project_id: str, keep: bool, local: Local, sha256: bytes) -> KnownAsset | Fault:
-        """Blocking: verifies and decodes one content, and stores what was verified (the staged object could change meanwhile)."""
+        """Blocking: verifies and decodes one content, and stores what was verified (the staged object could change
+        meanwhile).
+        """
         data = local[sha256]() if sha256 in local else self._verified(project_id, sha256, MAX_IMAGE_BYTES)
         if isinstance(data, Fault):
             return data

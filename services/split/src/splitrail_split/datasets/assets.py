@@ -45,7 +45,9 @@ class AssetQuery:
 
 @dataclass(frozen=True, slots=True)
 class ShownAsset:
-    """An image, its part (0: none, or no split), the first ordinal of its group (None: not asked for) and its address (empty: not asked for)."""
+    """An image, its part (0: none, or no split), the first ordinal of its group (None: not asked for) and its address
+    (empty: not asked for).
+    """
 
     asset: Asset
     part: int
@@ -72,10 +74,11 @@ class Assets:
         self._urls = urls
 
     async def page(self, scope: Scope, query: AssetQuery) -> AssetPage:
-        """A page of images by ordinal. Filters read the version's packed columns, so a page costs the same at any depth; those of path and metadata
-        read rows, from the last page's end on.
+        """A page of images by ordinal. Filters read the version's packed columns, so a page costs the same at any
+        depth; those of path and metadata read rows, from the last page's end on.
 
-        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING), INVALID_ARGUMENT for the class or the group.
+        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING), INVALID_ARGUMENT for the class or the
+        group.
         """
         if query.version_id:
             version = await self._datasets.version(scope, query.dataset_id, query.version_id)

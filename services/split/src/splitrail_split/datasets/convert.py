@@ -1,4 +1,4 @@
-"""Datasets, versions and images as protos. The other direction is in validate.py, where requests are judged."""
+"""Datasets, versions and images as protos. The other direction is in validate.py, where requests are checked."""
 
 from collections.abc import Sequence
 
@@ -58,7 +58,9 @@ def version(found: Version) -> dataset_pb2.DatasetVersion:
 
 
 def asset(found: Asset, part: int, url: str, group: int | None = None) -> dataset_pb2.Asset:
-    """An image; annotations when it carries them, the group when it is known. Unpacking those of a thousand images takes a moment: on a thread."""
+    """An image; annotations when it carries them, the group when it is known. Unpacking those of a thousand images
+    takes a moment: on a thread.
+    """
     return dataset_pb2.Asset(
         ordinal=found.ordinal,
         sha256=found.sha256.hex(),

@@ -1,6 +1,6 @@
--- Datasets, committed versions and their images.
--- A query that looks something up for a caller takes :scope, the projects in which the caller may act (NULL: all); the others take the id of what such a
--- query has found. Arrays are cast where a query unnests them or tests them for NULL.
+-- Datasets, committed versions and their images. A query that looks something up for a caller takes :scope, the
+-- projects in which the caller may act (NULL: all); the others take the id of what such a query has found. Arrays are
+-- cast where a query unnests them or tests them for NULL.
 
 -- name: get_dataset
 -- By id.
@@ -144,7 +144,8 @@ LIMIT 1;
 SELECT version_id FROM draft WHERE base_version_id = :version_id AND committed_version_id IS NULL ORDER BY version_id LIMIT 1;
 
 -- name: forget_requests_of_versions!
--- When a version or its split was deleted, importing the same source again must make a new version, not return the old import.
+-- When a version or its split was deleted, importing the same source again must make a new version, not return the old
+-- import.
 UPDATE import SET request_id = '' WHERE version_id = ANY(:version_ids::uuid[]);
 
 -- name: delete_versions!
@@ -174,8 +175,8 @@ ORDER BY ordinal
 LIMIT :limit;
 
 -- name: get_assets
--- By ordinals, one look at the key for each. Right after a commit Postgres expects a version to have hardly any images, and would as soon go over all of
--- them: BETWEEN, ORDER BY and LIMIT leave the key alone to look an image up by.
+-- By ordinals, one look at the key for each. Right after a commit Postgres expects a version to have hardly any images,
+-- and would as soon go over all of them: BETWEEN, ORDER BY and LIMIT leave the key alone to look an image up by.
 SELECT ordinal, sha256, path, width, height, size_bytes, format, label_state, external_id, metadata,
        CASE WHEN :annotations THEN annotations END AS annotations
 FROM unnest(:ordinals::int[]) AS w (place)
@@ -183,7 +184,8 @@ CROSS JOIN LATERAL (SELECT * FROM version_asset WHERE version_id = :version_id A
 ORDER BY ordinal;
 
 -- name: search_assets
--- One page by ordinal of the images that match. :chosen, when given, has a bit for each ordinal, the lowest bit of a byte first.
+-- One page by ordinal of the images that match. :chosen, when given, has a bit for each ordinal, the lowest bit of a
+-- byte first.
 SELECT ordinal, sha256, path, width, height, size_bytes, format, label_state, external_id, metadata,
        CASE WHEN :annotations THEN annotations END AS annotations
 FROM version_asset

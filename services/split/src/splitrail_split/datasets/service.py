@@ -1,4 +1,6 @@
-"""Use cases of datasets and their committed versions: make, find, list, resolve what people write, show an image small, delete."""
+"""Use cases of datasets and their committed versions: make, find, list, resolve what people write, show an image small,
+delete.
+"""
 
 from splitrail_common import ids
 from splitrail_common.access import Scope
@@ -22,14 +24,16 @@ class Datasets:
         self._thumbnails = thumbnails
 
     async def create(self, scope: Scope, new: NewDataset) -> Dataset:
-        """A new dataset, or the one of the same request_id. Raises NOT_FOUND for the project, ALREADY_EXISTS, INVALID_ARGUMENT."""
+        """A new dataset, or the one of the same request_id. Raises NOT_FOUND for the project, ALREADY_EXISTS,
+        INVALID_ARGUMENT.
+        """
         await self._projects.require_active(scope, new.project_id)
         if earlier := await self._made_by(scope, new):
             return earlier
         try:
             dataset_id = await self._store.create_dataset(new)
         except TakenError as taken:
-            # By the same request, perhaps, sent twice at once.
+            # Perhaps taken by the same request, sent twice at once.
             if earlier := await self._made_by(scope, new):
                 return earlier
             raise already_exists("dataset", str(getattr(new, taken.field)), taken.field) from taken
@@ -62,7 +66,8 @@ class Datasets:
     async def update(self, scope: Scope, dataset_id: str, update: DatasetUpdate) -> Dataset:
         """The changed dataset.
 
-        Raises NOT_FOUND, ABORTED (ETAG_MISMATCH), ALREADY_EXISTS, FAILED_PRECONDITION (PROJECT_ARCHIVED), INVALID_ARGUMENT.
+        Raises NOT_FOUND, ABORTED (ETAG_MISMATCH), ALREADY_EXISTS, FAILED_PRECONDITION (PROJECT_ARCHIVED),
+        INVALID_ARGUMENT.
         """
         await self.require_active(scope, dataset_id)
         try:
@@ -111,7 +116,9 @@ class Datasets:
         return found
 
     async def resolve(self, scope: Scope, project_id: str, reference: str) -> tuple[Version, str]:
-        """The version, and the split revision or "", that a reference or a version's id means. Raises INVALID_ARGUMENT, NOT_FOUND."""
+        """The version, and the split revision or "", that a reference or a version's id means. Raises INVALID_ARGUMENT,
+        NOT_FOUND.
+        """
         if ids.is_uuid(reference):
             version = await self.version(scope, "", reference)
             return version, version.current_split_id or ""
@@ -141,7 +148,9 @@ class Datasets:
         return await self._thumbnails.get(dataset.project_id, sha256)
 
     async def delete_version(self, scope: Scope, version: Version) -> None:
-        """Deletes a committed version with its splits. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED, PROJECT_ARCHIVED)."""
+        """Deletes a committed version with its splits. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED,
+        PROJECT_ARCHIVED).
+        """
         await self._projects.require_active(scope, version.project_id)
         try:
             await self._store.delete_version(scope, version)

@@ -1,4 +1,4 @@
-"""DatasetService: judge the request, call the use case, convert the answer."""
+"""DatasetService: check the request, call the use case, convert the answer."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,9 @@ from splitrail_split.requests.missing import missing
 Context = grpc.aio.ServicerContext[Any, Any]
 
 THUMBNAIL_CACHING = "private, max-age=31536000, immutable"
-"""A header of the gateway's answer: the address names the content, so it never changes; and only who may see it keeps it."""
+"""A header of the gateway's answer: the address names the content, so it never changes; and only who may see it keeps
+it.
+"""
 
 
 class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):

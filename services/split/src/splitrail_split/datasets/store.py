@@ -1,4 +1,6 @@
-"""Datasets, committed versions and their images in Postgres. Reads take the caller's scope, or the id of what a scoped read has found."""
+"""Datasets, committed versions and their images in Postgres. Reads take the caller's scope, or the id of what a scoped
+read has found.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,7 +133,9 @@ class DatasetStore:
         return str(values["dataset_id"])
 
     async def update_dataset(self, scope: Scope, dataset_id: str, update: DatasetUpdate) -> bool:
-        """Changes a dataset; False when its etag is another one, though not by the same request. Raises NOT_FOUND, TakenError, RequestUsedError."""
+        """Changes a dataset; False when its etag is another one, though not by the same request. Raises NOT_FOUND,
+        TakenError, RequestUsedError.
+        """
         named = {"dataset_id": dataset_id, "scope": scope.sql()}
         try:
             async with self._tables.pool.connection() as connection, connection.transaction():
@@ -172,7 +176,8 @@ class DatasetStore:
     async def delete_dataset(self, scope: Scope, dataset_id: str) -> None:
         """Deletes a dataset with all that is in it. Raises PinnedError, NOT_FOUND."""
         async with self._tables.pool.connection() as connection, connection.transaction():
-            # Not FOR UPDATE: a call that splits a version holds the version and would wait for this lock, and this call for that version.
+            # Not FOR UPDATE: a call that splits a version holds the version and would wait for this lock, and this call
+            # for that version.
             dataset = await self.lock_dataset(connection, scope, dataset_id)
             named = {"dataset_id": dataset_id, "version_id": None}
             versions = await self._tables.rows_in(connection, "lock_versions", named)
@@ -250,7 +255,9 @@ class DatasetStore:
         await self._tables.run_in(connection, "delete_versions", values)
 
     async def forget_requests(self, connection: Connection, version_ids: Sequence[str]) -> None:
-        """Clears the request_ids of the imports that made these versions: importing the same source again makes a new version."""
+        """Clears the request_ids of the imports that made these versions: importing the same source again makes a new
+        version.
+        """
         await self._tables.run_in(connection, "forget_requests_of_versions", {"version_ids": list(version_ids)})
 
     async def earlier_class_ids(self, connection: Connection, dataset_id: str, names: Sequence[str]) -> dict[str, int]:

@@ -43,7 +43,9 @@ def dataset_update(request: dataset_service_pb2.UpdateDatasetRequest) -> Dataset
 
 
 def asset_query(request: dataset_service_pb2.ListAssetsRequest, asked: paging.Page) -> AssetQuery:
-    """Which images to show. A page token leads on in the version and split that the first page showed, whatever is the newest by now."""
+    """Which images to show. A page token leads on in the version and split that the first page showed, whatever is the
+    newest by now.
+    """
     begun_version, begun_split = (str(asked.after[0]), str(asked.after[1])) if asked.after else ("", "")
     if not asked.after and not request.version_id and not request.dataset_id:
         raise invalid(Violation("dataset_id", "or version_id is needed"))

@@ -1,4 +1,6 @@
-"""Columns over all ordinals of a version as packed little-endian arrays, and a cache of them: they never change once written."""
+"""Columns over all ordinals of a version as packed little-endian arrays, and a cache of them: they never change once
+written.
+"""
 
 import zlib
 from collections import OrderedDict
@@ -88,7 +90,9 @@ def class_counts(matrix: Labels, n_classes: int) -> tuple[list[int], list[int]]:
 
 
 def find(contents: Array, others: Array) -> npt.NDArray[np.int64]:
-    """(N,) the row of `others` (M, 32) that equals each row of `contents` (N, 32), -1 where none does. Rows of `others` are distinct."""
+    """(N,) the row of `others` (M, 32) that equals each row of `contents` (N, 32), -1 where none does. Rows of `others`
+    are distinct.
+    """
     found = np.full(len(contents), -1, dtype=np.int64)
     if not len(others):
         return found
@@ -129,7 +133,9 @@ def _first_words(contents: Array) -> npt.NDArray[np.uint64]:
 
 
 class ArrayCache:
-    """The most recently used arrays, up to a number of bytes. Keys name immutable things, so nothing is ever invalidated."""
+    """The most recently used arrays, up to a number of bytes. Keys name immutable things, so nothing is ever
+    invalidated.
+    """
 
     def __init__(self, capacity_bytes: int) -> None:
         self._capacity = capacity_bytes

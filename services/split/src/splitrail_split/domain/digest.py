@@ -1,7 +1,9 @@
-"""Content digests of dataset versions and split revisions; `part_digest`, which pods compute too, is in `splitrail_common.digest`.
+"""Content digests of dataset versions and split revisions; `part_digest`, which pods compute too, is in
+`splitrail_common.digest`.
 
-All digests are SHA-256, given as 64 hexadecimal digits. Each begins with its own domain string, so that no digest can pass for one of
-another kind. Rows are sorted by content, so digests do not depend on the order of assets, on their names or on their ordinals.
+All digests are SHA-256, given as 64 hexadecimal digits. Each begins with its own domain string, so that no digest can
+pass for one of another kind. Rows are sorted by content, so digests do not depend on the order of assets, on their
+names or on their ordinals.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def revision_digest(train: str, val: str, test: str, class_names: Sequence[str])
 
 
 def version_digest(asset_sha256: Hashes, annotation_sha256: Hashes, label_states: npt.NDArray[np.uint8], class_names: Sequence[str]) -> str:
-    """Digest of a dataset version: its images, annotations and label states (N,) and the class names in the order of their ids."""
+    """Digest of a dataset version: its images, annotations and label states (N,) and the class names in the order of
+    their ids.
+    """
     states = np.asarray(label_states, dtype=np.uint8)
     if states.shape != (len(asset_sha256),):
         raise ValueError(f"label states must have shape ({len(asset_sha256)},), not {states.shape}")

@@ -1,4 +1,4 @@
-"""Names of files from callers and archives: they are untrusted, and are judged before anything is done with them."""
+"""Names of files from callers and archives: they are untrusted, and are checked before anything is done with them."""
 
 import re
 from posixpath import splitext

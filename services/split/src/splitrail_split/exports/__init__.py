@@ -1,1 +1,3 @@
-"""Versions as folders that other tools read: `names` and `layout` say where things lie, `yolo` and `coco` what stands in them."""
+"""Versions as folders that other tools read: `names` and `layout` say where things lie, `yolo` and `coco` what stands
+in them.
+"""

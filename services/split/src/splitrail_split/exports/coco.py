@@ -1,6 +1,7 @@
 """A COCO file, piece by piece: a million images need not be in memory to be one JSON document.
 
-Coordinates are pixels with all decimals that a fixed-point fraction of the side can have, so that dividing by the side gives the same fraction again.
+Coordinates are pixels with all decimals that a fixed-point fraction of the side can have, so that dividing by the side
+gives the same fraction again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class Document:
     class_names: Sequence[str]
     description: str
     _count: int = field(default=0, init=False)
-    """Entries of the list that is open; ids of annotations begin with 1, because COCO's own evaluation takes 0 for none."""
+    """Entries of the list that is open; ids of annotations begin with 1, because COCO's own evaluation takes 0 for
+    none.
+    """
 
     def start(self) -> bytes:
         """Everything before the images."""
@@ -78,7 +81,9 @@ def _pixels(values: Sequence[int], image: Image) -> list[float]:
 
 
 def _box(one: Annotation, image: Image) -> Fields:
-    """`bbox` is left, top, width, height. Left and top may be half a unit outside the image, as centre and size are rounded separately."""
+    """`bbox` is left, top, width, height. Left and top may be half a unit outside the image, as centre and size are
+    rounded separately.
+    """
     x, y, w, h = one.values[:4]
     corner = [(2 * x - w) * image.width / (2 * SCALE), (2 * y - h) * image.height / (2 * SCALE)]
     size = _pixels((w, h), image)

@@ -16,7 +16,8 @@ class ExportStart:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of the export: an image at its address, or a file made here, in pieces of which `more` says that another one follows.
+    """A file of the export: an image at its address, or a file made here, in pieces of which `more` says that another
+    one follows.
 
     sha256 (hex) and size_bytes are of the whole file, and are there once all of it is known.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -37,11 +37,22 @@ class Layout(StrEnum):
     COCO = "coco"
 
 
-REFUSED: Mapping[Layout, Mapping[Kind, str]] = {
-    Layout.YOLO: {},
-    Layout.COCO: {Kind.CLASS: "COCO does not hold classes of whole images: export them as YOLO, a folder for each class"},
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """What a layout holds. `refused`: shapes of annotations that it has no place for: why, and what to do instead."""
+
+    label_files: bool
+    """Each annotated image has a text file for its objects; otherwise documents list those of all images of a part."""
+    refused: Mapping[Kind, str] = field(default_factory=dict)
+
+
+WRITERS: Mapping[Layout, Writer] = {
+    Layout.YOLO: Writer(label_files=True),
+    Layout.COCO: Writer(
+        label_files=False,
+        refused={Kind.CLASS: "COCO does not hold classes of whole images: export them as YOLO, a folder for each class"},
+    ),
 }
-"""Shapes of annotations that a layout has no place for: why, and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,9 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClassTree:
-    """Classes of whole images: in each part a folder for each class. folders: of each class; class_of (N,): the class of each image, -1 for none."""
+    """Classes of whole images: in each part a folder for each class. folders: of each class; class_of (N,): the class
+    of each image, -1 for none.
+    """
 
     folders: Sequence[str]
     class_of: npt.NDArray[np.int64]
@@ -67,8 +80,9 @@ class ClassTree:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An export, decided. folder_of (N,): number of each image's folder; labelled (N,): somebody has looked at it; chosen: ordinals, ascending;
-    class_tree: for classes of whole images, which are folders; images without class lie as in other exports.
+    """An export, decided. folder_of (N,): number of each image's folder; labelled (N,): somebody has looked at it;
+    chosen: ordinals, ascending; class_tree: for classes of whole images, which are folders; images without class lie as
+    in other exports.
     """
 
     version: Version
@@ -79,6 +93,11 @@ class Plan:
     labelled: npt.NDArray[np.bool_]
     chosen: npt.NDArray[np.intp]
     class_tree: ClassTree | None = None
+
+    @property
+    def writer(self) -> Writer:
+        """What its layout holds."""
+        return WRITERS[self.layout]
 
     @property
     def reference(self) -> str:
@@ -99,7 +118,9 @@ class Plan:
 
     @property
     def image_folders(self) -> dict[str, str]:
-        """`train`, `val`, `test` -> the folder of its images, for those that are exported; all images of a version without split count as train."""
+        """`train`, `val`, `test` -> the folder of its images, for those that are exported; all images of a version
+        without split count as train.
+        """
         named = {name: f"images/{name}" for name, number in PARTS.items() if number in self.counts}
         return {"train": f"images/{FOLDERS[ALL]}", **named} if ALL in self.counts else named
 
@@ -117,16 +138,20 @@ class Plan:
     def file_count(self) -> int:
         """Files of the whole export."""
         images = len(self.chosen)
-        if self.layout is Layout.COCO:
+        if not self.writer.label_files:
             return 1 + images + len(self.documents())
         return 2 + images + int(np.count_nonzero(self._has_label_file(self.chosen))) + len(self.placeholders())
 
     def stems(self, paths: Sequence[str]) -> Iterator[str]:
-        """What the images of the version are called in their folders, by ordinal, from their paths; several may be called the same."""
+        """What the images of the version are called in their folders, by ordinal, from their paths; several may be
+        called the same.
+        """
         return (self.stem(ordinal, path) for ordinal, path in enumerate(paths))
 
     def stem(self, ordinal: int, path: str) -> str:
-        """What an image is called: its path in its folder, without extension. In a tree of classes that begins with its class, once."""
+        """What an image is called: its path in its folder, without extension. In a tree of classes that begins with its
+        class, once.
+        """
         stem, of_class = names.stem(path), self._class_folder(ordinal)
         return f"{of_class}/{stem.removeprefix(f'{of_class}/')}" if of_class else stem
 
@@ -142,8 +167,9 @@ class Plan:
         return f"labels/{FOLDERS[int(self.folder_of[asset.ordinal])]}/{stem}.txt" if self._has_label_file(asset.ordinal) else None
 
     def placeholders(self) -> list[str]:
-        """Empty files that make folders of classes without image, so that classes have the same numbers in every part. Train and val always have
-        them: without these folders, Ultralytics would divide other parts anew, or choose the best epoch by test.
+        """Empty files that make folders of classes without image, so that classes have the same numbers in every part.
+        Train and val always have them: without these folders, Ultralytics would divide other parts anew, or choose the
+        best epoch by test.
         """
         if self.class_tree is None:
             return []
@@ -164,7 +190,7 @@ class Plan:
         return "" if self.class_tree is None or class_id < 0 else self.class_tree.folders[class_id]
 
     def _has_label_file(self, ordinals: Ordinals) -> npt.NDArray[np.bool_]:
-        labelled: npt.NDArray[np.bool_] = self.labelled[ordinals] & (self.layout is Layout.YOLO)
+        labelled: npt.NDArray[np.bool_] = self.labelled[ordinals] & self.writer.label_files
         return labelled if self.class_tree is None else labelled & (self.class_tree.class_of[ordinals] < 0)
 
 

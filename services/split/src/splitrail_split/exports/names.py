@@ -1,6 +1,8 @@
-"""Where an image lies in an exported folder: the path that its source gave it, made fit for every file system, without what named the old layout.
+"""Where an image lies in an exported folder: the path that its source gave it, made fit for every file system, without
+what named the old layout.
 
-Nothing of a path is trusted, and nothing of it gets lost that needs not: folders and file names are what images are grouped by.
+Nothing of a path is trusted, and nothing of it gets lost that needs not: folders and file names are what images are
+grouped by.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\.|$
 def stem(path: str) -> str:
     """`train/images/Clip 1/a.JPG` -> `Clip 1/a`: folders and name without extension, relative to the folder of a part.
 
-    Safe: no segment is empty, '.' or '..', hidden, a device, or holds a character that some file system refuses. Folders called `images` or like
-    a part go: they are the layout's, and Ultralytics takes the last `images` for it. No stem ends in `~<number>`: that is what `numbered` appends.
+    Safe: no segment is empty, '.' or '..', hidden, a device, or holds a character that some file system refuses.
+    Folders called `images` or like a part go: they are the layout's, and Ultralytics takes the last `images` for it. No
+    stem ends in `~<number>`: that is what `numbered` appends.
     """
     *folders, name = path.split("/")
     base, dot, extension = name.rpartition(".")
@@ -53,7 +56,9 @@ def numbered(base: str, ordinal: int) -> str:
 
 
 def key(base: str) -> int:
-    """64 bits that are the same for stems which some file system takes for one: those that differ in case or in how letters are composed."""
+    """64 bits that are the same for stems which some file system takes for one: those that differ in case or in how
+    letters are composed.
+    """
     folded = base.lower() if base.isascii() else unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", base).casefold())
     return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=8).digest(), "little")
 
@@ -64,13 +69,17 @@ def keys(stems: Iterable[str]) -> npt.NDArray[np.uint64]:
 
 
 def repeated(of_all: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The keys that several images have, ascending. Should two stems share one by chance, both get a number: that does no harm."""
+    """The keys that several images have, ascending. Should two stems share one by chance, both get a number: that does
+    no harm.
+    """
     values, counts = np.unique(of_all, return_counts=True)
     return values[counts > 1]
 
 
 def class_folders(class_names: Sequence[str]) -> list[str]:
-    """A folder for each class: its name as far as every file system takes it, with a number where some would take several for one."""
+    """A folder for each class: its name as far as every file system takes it, with a number where some would take
+    several for one.
+    """
     plain = [_unlike_a_file(_segment(_NUMBERS.sub("", _writable(name, _MAX_CLASS_BYTES)))) for name in class_names]
     of_all = keys(plain)
     several = np.isin(of_all, repeated(of_all)).tolist()
@@ -103,5 +112,6 @@ def _segment(written: str) -> str:
 
 
 def _is_unsafe(character: str) -> bool:
-    # Control, format and private characters, lone surrogates, line separators: invisible, or taken differently by different systems.
+    # Control, format and private characters, lone surrogates, line separators: invisible, or taken differently by
+    # different systems.
     return character in _FORBIDDEN or unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")

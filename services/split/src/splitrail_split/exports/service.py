@@ -18,7 +18,7 @@ from splitrail_split.domain.datasets import KINDS, Asset, Task, Version
 from splitrail_split.domain.parts import PART_NAMES
 from splitrail_split.exports import coco, layout, names, yolo
 from splitrail_split.exports.domain import ExportEnd, ExportItem, ExportStart, File, Flush, ImageFiles
-from splitrail_split.exports.layout import ExportRequest, Layout, Plan
+from splitrail_split.exports.layout import ExportRequest, Plan
 from splitrail_split.exports.pieces import Pieces, whole
 from splitrail_split.formats.tree import CLASSES_FILE
 from splitrail_split.splits.domain import Revision
@@ -43,21 +43,21 @@ class Exports:
     async def stream(self, scope: Scope, request: ExportRequest) -> AsyncIterator[Sequence[ExportItem]]:
         """The start, the files, the end; some at a time.
 
-        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING, SPLIT_EMPTY), INVALID_ARGUMENT for a format that cannot hold
-        the annotations.
+        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_MISSING, SPLIT_EMPTY), INVALID_ARGUMENT for a format
+        that cannot hold the annotations.
         """
         plan = await self._plan(scope, request)
         repeated = await self._repeated.get(plan.version.version_id, "repeated", lambda: self._repeated_names(plan))
         rest = plan.chosen[np.searchsorted(plan.chosen, request.after, side="right") :]
         yield [_start(plan), *whole(layout.LOCK_FILE, layout.lock(plan).encode())]
         try:
-            async for assets in self._pages(plan, rest, annotations=plan.layout is Layout.YOLO):
+            async for assets in self._pages(plan, rest, annotations=plan.writer.label_files):
                 yield await asyncio.to_thread(self._images, plan, repeated, assets)
             yield [Flush()]
             if plan.class_tree is not None:
                 yield [file for path in plan.placeholders() for file in whole(path, b"")]
                 yield whole(CLASSES_FILE, layout.class_list(plan.class_tree, plan.version.class_names).encode())
-            elif plan.layout is Layout.YOLO:
+            elif plan.writer.label_files:
                 yield whole("data.yaml", (await self._data_yaml(plan)).encode())
             else:
                 for path, ordinals in plan.documents():
@@ -72,7 +72,7 @@ class Exports:
         require_committed(version)
         dataset = await self._datasets.dataset(scope, version.dataset_id)
         kind = KINDS[Task(dataset.task)]
-        if why := layout.REFUSED[request.layout].get(kind):
+        if why := layout.WRITERS[request.layout].refused.get(kind):
             raise invalid(Violation("format", why))
         if request.parts and revision is None:
             raise split_missing(version)
@@ -96,7 +96,9 @@ class Exports:
         return await self._datasets.version(scope, revision.dataset_id, revision.version_id), revision
 
     async def _repeated_names(self, plan: Plan) -> npt.NDArray[np.uint64]:
-        """Keys of the names that several images of the version have, whatever part they are in: so an image is called the same in every export."""
+        """Keys of the names that several images of the version have, whatever part they are in: so an image is called
+        the same in every export.
+        """
         paths = await self._store.paths(plan.version.version_id)
         return await asyncio.to_thread(lambda: names.repeated(names.keys(plan.stems(paths))))
 

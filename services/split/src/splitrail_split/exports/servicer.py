@@ -1,4 +1,4 @@
-"""ExportService: judge the request, call the use case, convert the answer."""
+"""ExportService: check the request, call the use case, convert the answer."""
 
 import asyncio
 from collections.abc import AsyncIterator

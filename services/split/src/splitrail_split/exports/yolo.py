@@ -15,14 +15,17 @@ class UnwritableError(ValueError):
 
 
 def rows(packed: bytes) -> str:
-    """Ultralytics label text, one line an object: `class cx cy w h`, with `x y v` of each keypoint after it, or `class x1 y1 x2 y2 ...` (polygon,
-    oriented box). Six decimals, which is what is stored. Raises UnwritableError for a class of the whole image, which is a folder, not a row.
+    """Ultralytics label text, one line an object: `class cx cy w h`, with `x y v` of each keypoint after it, or `class
+    x1 y1 x2 y2 ...` (polygon, oriented box). Six decimals, which is what is stored. Raises UnwritableError for a class
+    of the whole image, which is a folder, not a row.
     """
     return "".join(f"{one.class_id} {' '.join(_VALUES[one.kind](one))}\n" for one in unpack(packed))
 
 
 def keypoint_shape(packed: bytes) -> tuple[int, int] | None:
-    """`kpt_shape` of data.yaml, (keypoints, values of each), as the first object with keypoints has it; None without such an object."""
+    """`kpt_shape` of data.yaml, (keypoints, values of each), as the first object with keypoints has it; None without
+    such an object.
+    """
     counts = [len(one.values) - _BOX_VALUES for one in unpack(packed) if one.kind is Kind.KEYPOINTS]
     return (counts[0] // 3, 3) if counts else None
 
@@ -34,11 +37,12 @@ def data_yaml(
     keypoints: tuple[int, int] | None = None,
     flip_idx: Sequence[int] = (),
 ) -> str:
-    """data.yaml without `path`, so that its own folder counts wherever that lies. folders: train, val, test -> relative folder, as far as there are.
-    flip_idx: for each keypoint, which one it becomes in a mirrored image; not written when the keypoints have become others.
+    """data.yaml without `path`, so that its own folder counts wherever that lies. folders: train, val, test -> relative
+    folder, as far as there are. flip_idx: for each keypoint, which one it becomes in a mirrored image; not written when
+    the keypoints have become others.
 
-    Training needs `val`: without one it is train, as in Ultralytics' own coco128.yaml. Without train images `train` stays empty, so that nothing
-    trains on what is held out; `yolo val split=test` works all the same.
+    Training needs `val`: without one it is train, as in Ultralytics' own coco128.yaml. Without train images `train`
+    stays empty, so that nothing trains on what is held out; `yolo val split=test` works all the same.
     """
     lines = [f"# {reference}, exported by Splitrail; split.lock.json says how it was split, and holds the digests."]
     train = folders.get("train", "")
@@ -56,7 +60,9 @@ def data_yaml(
 
 
 def _quoted(text: str) -> str:
-    """A double-quoted scalar on one line: names such as `no`, `1.0` or one with a line break stay what they are, for every reader of YAML."""
+    """A double-quoted scalar on one line: names such as `no`, `1.0` or one with a line break stay what they are, for
+    every reader of YAML.
+    """
     written: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))
     return written.rstrip("\n")
 

@@ -36,7 +36,9 @@ class UnknownFormatError(ValueError):
 
 
 def detect(paths: Sequence[str], kind: Kind = Kind.BOX) -> Format:
-    """The format of a source, from the relative paths of its files alone; kind: the shape of its annotations. Raises UnknownFormatError."""
+    """The format of a source, from the relative paths of its files alone; kind: the shape of its annotations. Raises
+    UnknownFormatError.
+    """
     claims = {format_: reader.claims(paths, kind) for format_, reader in READERS.items()}
     best = max(claims, key=lambda format_: claims[format_])
     if claims[best] == 0:
@@ -50,7 +52,9 @@ def detect(paths: Sequence[str], kind: Kind = Kind.BOX) -> Format:
 
 
 def recognize(format_: Format, files: Mapping[str, Loader]) -> Format:
-    """The format that the content of the files has, where their names cannot tell: CVAT for Pascal VOC, Label Studio for COCO."""
+    """The format that the content of the files has, where their names cannot tell: CVAT for Pascal VOC, Label Studio
+    for COCO.
+    """
     for other, reader in READERS.items():
         if reader.passes_for is format_ and reader.recognizes(Source(files, {})):
             return other

@@ -14,7 +14,9 @@ from splitrail_split.formats.image_names import folder_split
 from splitrail_split.formats.model import Code, ParsedImage, Place, Problems, SourceSplit
 
 CLIP_TOLERANCE = 1e-4
-"""Boxes that reach less than this beyond the image (a fraction of its side) are cut without a word: rounding, not a mistake."""
+"""Boxes that reach less than this beyond the image (a fraction of its side) are cut without a word: rounding, not a
+mistake.
+"""
 
 MAX_CLASSES = MAX_CLASS_ID + 1
 
@@ -35,7 +37,9 @@ _CHANGES: Mapping[Code, str] = {
 
 @dataclass(slots=True)
 class Changes:
-    """Objects of one file that were kept in another shape than the source has them, by what became of them, with the first one's place."""
+    """Objects of one file that were kept in another shape than the source has them, by what became of them, with the
+    first one's place.
+    """
 
     places: dict[Code, Place] = field(default_factory=dict)
     counts: dict[Code, int] = field(default_factory=dict)
@@ -51,7 +55,8 @@ class Changes:
 
 
 class Labels:
-    """The objects of one image, as they are found. `kind` is the shape in which they are kept, whichever they have in the source.
+    """The objects of one image, as they are found. `kind` is the shape in which they are kept, whichever they have in
+    the source.
 
     size: width and height of the image in pixels. changes: where it is counted what was kept in another shape.
     What is wrong with an object becomes a problem of its place; each method is False when the object was left out.
@@ -168,12 +173,15 @@ class Labels:
         self.changes.add(Code.ATTRIBUTES_DROPPED, at)
 
     def leave(self, at: Place) -> None:
-        """Leave out what the dataset's shapes do not hold: a note of the file, and a problem of its image when that has nothing else."""
+        """Leave out what the dataset's shapes do not hold: a note of the file, and a problem of its image when that has
+        nothing else.
+        """
         self.dropped += 1
         self.changes.add(Code.ATTRIBUTES_DROPPED, at)
 
     def image(self, path: str, classes: list[int] | None = None) -> ParsedImage | None:
-        """The image with its reviewed labels; None when it had objects and none could be used: it must not pass for a background.
+        """The image with its reviewed labels; None when it had objects and none could be used: it must not pass for a
+        background.
 
         classes: new class id for each one used so far.
         """
@@ -210,7 +218,9 @@ def unlabelled(path: str) -> ParsedImage:
 
 
 class SourceSplits:
-    """Which split the source had each image in. An image in several stays in the first of train, val, test: what was trained on cannot test."""
+    """Which split the source had each image in. An image in several stays in the first of train, val, test: what was
+    trained on cannot test.
+    """
 
     _ORDER: tuple[SourceSplit, ...] = ("train", "val", "test")
 
@@ -265,8 +275,8 @@ class ClassNames:
 def frame(declared: tuple[float, float] | None, actual: tuple[int, int]) -> tuple[tuple[float, float], str | None]:
     """The size in pixels that coordinates refer to, and what is odd about it.
 
-    An annotation file that declares another size than the image has was made for a resized copy when the shape agrees (within 1 %): its own
-    size counts. Otherwise the image's does.
+    An annotation file that declares another size than the image has was made for a resized copy when the shape agrees
+    (within 1 %): its own size counts. Otherwise the image's does.
     """
     if declared is None or declared == actual:
         return actual, None

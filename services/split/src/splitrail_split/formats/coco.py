@@ -1,8 +1,8 @@
 """COCO JSON: images, annotations and categories in one or several files.
 
-Categories are matched by name, so that files with other ids merge. An image that no file lists is unlabelled; one that is listed without annotations
-is reviewed and empty. A file's name or folder (instances_train2017.json, valid/_annotations.coco.json) tells its split; if none does, the folders of
-images do.
+Categories are matched by name, so that files with other ids merge. An image that no file lists is unlabelled; one that
+is listed without annotations is reviewed and empty. A file's name or folder (instances_train2017.json,
+valid/_annotations.coco.json) tells its split; if none does, the folders of images do.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ class _State:
 
 @dataclass(slots=True)
 class _File:
-    """One JSON file. images: its image id -> (path, frame in pixels), None for images that are known to be bad or absent.
+    """One JSON file. images: its image id -> (path, frame in pixels), None for images that are known to be bad or
+    absent.
 
-    reviewed: it has a list of annotations, perhaps an empty one; the images of one without, as of COCO's test sets, are unlabelled.
+    reviewed: it has a list of annotations, perhaps an empty one; the images of one without, as of COCO's test sets, are
+    unlabelled.
     """
 
     path: str
@@ -222,7 +224,9 @@ def _annotation(state: _State, file: _File, index: int, entry: dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An annotation of a known image and class. size: of the frame that its pixels refer to; image_size: of the image itself."""
+    """An annotation of a known image and class. size: of the frame that its pixels refer to; image_size: of the image
+    itself.
+    """
 
     at: Place
     index: int
@@ -276,7 +280,9 @@ def _bbox(box: object, one: _Entry, labels: Labels) -> Four | None:
 
 
 def _rings(segmentation: object, one: _Entry) -> list[list[shapes.Point]] | str:
-    """Outlines in fractions of the image, of polygons [[x1, y1, ...], ...] or of a run-length mask; else why there are none."""
+    """Outlines in fractions of the image, of polygons [[x1, y1, ...], ...] or of a run-length mask; else why there are
+    none.
+    """
     if isinstance(segmentation, dict):
         try:
             mask = masks.from_coco(segmentation, (one.size, one.image_size), masks.most_pixels(one.image_size))

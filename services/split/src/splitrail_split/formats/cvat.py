@@ -1,8 +1,8 @@
 """CVAT's own XML: `CVAT for images 1.1` and `CVAT for video 1.1`.
 
-Classes are those that the file declares, in its order, then what else occurs. An image that a file lists is reviewed; so are all frames of a video.
-Frames are found by the number at the end of their names (`frame_000012.png`), and get the video's name as their `sequence`. Subsets are the splits,
-or without any the folders of images.
+Classes are those that the file declares, in its order, then what else occurs. An image that a file lists is reviewed;
+so are all frames of a video. Frames are found by the number at the end of their names (`frame_000012.png`), and get the
+video's name as their `sequence`. Subsets are the splits, or without any the folders of images.
 """
 
 from __future__ import annotations
@@ -208,7 +208,9 @@ def _tracks(state: _State, file: _File, tracks: Sequence[Element], task: Element
 
 
 def _frames(state: _State, file: _File) -> dict[int, str]:
-    """The image of each frame: those beside or below the file, or all when there are none, by the number at the end of their names."""
+    """The image of each frame: those beside or below the file, or all when there are none, by the number at the end of
+    their names.
+    """
     candidates = state.images.under(str(PurePosixPath(file.path).parent)) or state.images.under("")
     frames: dict[int, str] = {}
     for image in candidates:

@@ -43,7 +43,9 @@ def is_plain(folder: str) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def _plain(folder: str) -> tuple[bool, SourceSplit | None]:
-    """Whether every dataset may have a folder of this name (`images`, `train2017`, `Annotations_trainval`), and the one split that it names."""
+    """Whether every dataset may have a folder of this name (`images`, `train2017`, `Annotations_trainval`), and the one
+    split that it names.
+    """
     name = folder.lower()
     if name in _PLAIN_FOLDERS:
         return True, None
@@ -62,10 +64,10 @@ def split_of_word(word: str) -> SourceSplit | None:
 class ImagesByName:
     """Images of a source by the names under which annotation files refer to them.
 
-    The folders of a name and those of an image must agree: but for folders that every dataset has (`images`, `train`), the fewer are the end of the
-    others, and they do not name two splits. A name that starts with / was given on another machine, or beside the images: there, what holds all of
-    them may be called otherwise. So it may where no name of a file is found with its folders: see `learn`. What may mean several images equally well
-    means none.
+    The folders of a name and those of an image must agree: but for folders that every dataset has (`images`, `train`),
+    the fewer are the end of the others, and they do not name two splits. A name that starts with / was given on another
+    machine, or beside the images: there, what holds all of them may be called otherwise. So it may where no name of a
+    file is found with its folders: see `learn`. What may mean several images equally well means none.
     """
 
     def __init__(self, images: Iterable[str]) -> None:
@@ -89,8 +91,9 @@ class ImagesByName:
         return self._in_order[bisect_left(self._in_order, f"{prefix}/") : bisect_left(self._in_order, f"{prefix}0")]  # 0 follows /
 
     def learn(self, names: Sequence[str], nears: Sequence[str], problems: Problems, *, stems: bool = False) -> None:
-        """Looks at all names that the files `nears` will ask for. When none is found with its folders, and no image knows those that all of them
-        begin with, these are called otherwise here: they are not looked at, and a problem of the first file says so.
+        """Looks at all names that the files `nears` will ask for. When none is found with its folders, and no image
+        knows those that all of them begin with, these are called otherwise here: they are not looked at, and a problem
+        of the first file says so.
         """
         find = self.by_stem if stems else self.by_file_name
         telling = [_folders_of(name.replace("\\", "/")).telling for name in names]
@@ -105,7 +108,9 @@ class ImagesByName:
                 problems.add(nears[0], None, Code.NAME_MISMATCH, message)
 
     def by_file_name(self, name: str, near: str, split: SourceSplit | None = None) -> str | None:
-        """The image that `name`, perhaps with folders, means in the file `near`: relative to it, to the root, else the closest that agrees."""
+        """The image that `name`, perhaps with folders, means in the file `near`: relative to it, to the root, else the
+        closest that agrees.
+        """
         name = name.replace("\\", "/")
         inner = PurePosixPath(name.lstrip("/"))
         for path in (str(PurePosixPath(near).parent / inner), str(inner)):
@@ -114,8 +119,8 @@ class ImagesByName:
         return _only(self._meant(self._by_name, name, near, split))
 
     def by_stem(self, name: str, near: str, file_name: str = "") -> str | None:
-        """The image with this name, perhaps with folders, but for its extension, the closest to the file `near`; of equals the one called
-        `file_name`.
+        """The image with this name, perhaps with folders, but for its extension, the closest to the file `near`; of
+        equals the one called `file_name`.
         """
         meant = self._meant(self._by_stem, name, near, None)
         called = [path for path in meant if PurePosixPath(path).name == PurePosixPath(file_name).name]
@@ -131,7 +136,9 @@ class ImagesByName:
         return f"which is not among the files: {others[0]} lies in another folder" if others else "which is not among the files"
 
     def _meant(self, known: _Index, name: str, near: str, split: SourceSplit | None) -> list[str]:
-        """The images whose folders agree best with a name's, then the closest to `near`; several when nothing tells them apart."""
+        """The images whose folders agree best with a name's, then the closest to `near`; several when nothing tells
+        them apart.
+        """
         key = (id(known), name, near, split)  # a hostile file may say the same name often, and many images may have it
         if key not in self._seen:
             self._seen[key] = self._ranked(known, name, near, split)
@@ -155,7 +162,9 @@ class ImagesByName:
 
 
 class _Index:
-    """Paths by their names; where many have one name, as the frames of videos do, also by the last folder that tells them apart."""
+    """Paths by their names; where many have one name, as the frames of videos do, also by the last folder that tells
+    them apart.
+    """
 
     def __init__(self) -> None:
         self.of: dict[str, list[str]] = {}
@@ -194,7 +203,9 @@ def _read_folders(folder: str) -> _Folders:
 
 
 def common_folders(paths: Iterable[str]) -> tuple[str, ...]:
-    """The folders in which all paths lie, above the first that every dataset has: what a dataset is called on this machine."""
+    """The folders in which all paths lie, above the first that every dataset has: what a dataset is called on this
+    machine.
+    """
     found = {path.rpartition("/")[0] for path in paths} or {""}
     ways = [_read_folders(folder) for folder in found]
     first, last = min(way.parts for way in ways), max(way.parts for way in ways)

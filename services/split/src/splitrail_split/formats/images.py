@@ -37,7 +37,9 @@ def is_image(path: str) -> bool:
 
 
 class ImageInfo(NamedTuple):
-    """Width and height in pixels as displayed (EXIF orientation applied); the format is Pillow's name, with MPO given as JPEG."""
+    """Width and height in pixels as displayed (EXIF orientation applied); the format is Pillow's name, with MPO given
+    as JPEG.
+    """
 
     width: int
     height: int
@@ -47,7 +49,9 @@ class ImageInfo(NamedTuple):
 
 
 class ImageError(ValueError):
-    """Bytes that are not an image we take. `reason`: empty, not_an_image, truncated, too_many_pixels, too_few_pixels; the message is for people."""
+    """Bytes that are not an image we take. `reason`: empty, not_an_image, truncated, too_many_pixels, too_few_pixels;
+    the message is for people.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -60,8 +64,8 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
         raise ImageError("empty", "the file has 0 bytes")
     try:
         with warnings.catch_warnings():
-            # Pillow warns above its own pixel limit and raises above twice that; ours is checked below, before any pixel is decoded.
-            # Its other warnings tell of odd metadata, which do not matter when the pixels decode.
+            # Pillow warns above its own pixel limit and raises above twice that; ours is checked below, before any
+            # pixel is decoded. Its other warnings tell of odd metadata, which do not matter when the pixels decode.
             warnings.simplefilter("ignore")
             with _opened(data) as image:
                 width, height = image.size
@@ -93,7 +97,9 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def _decoded(image: Image.Image, data: bytes) -> Image.Image:
-    """All of an image; of a JPEG its brightness, which is all that the hash looks at. The verdict is that of decoding in colour."""
+    """All of an image; of a JPEG its brightness, which is all that the hash looks at. The verdict is that of decoding
+    in colour.
+    """
     if not _has_whole_sampling(image):
         image.load()
         return image
@@ -107,15 +113,19 @@ def _decoded(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def _has_whole_sampling(image: Image.Image) -> bool:
-    """True for JPEGs whose colours lie on every first, second, ... of the pixels: decoders refuse others in colour, but not their brightness."""
+    """True for JPEGs whose colours lie on every first, second, ... of the pixels: decoders refuse others in colour, but
+    not their brightness.
+    """
     layers = getattr(image, "layer", [])
     return bool(layers) and all(max(column) % factor == 0 for column in list(zip(*layers, strict=True))[1:3] for factor in column)
 
 
 def _perceptual_hash(image: Image.Image, orientation: int | None) -> int:
-    """ImageHash's DCT hash of the brightness: 64 bits, as a signed number, of which near-duplicates (re-encoded, resized, brightened) differ in few.
+    """ImageHash's DCT hash of the brightness: 64 bits, as a signed number, of which near-duplicates (re-encoded,
+    resized, brightened) differ in few.
 
-    The image is averaged down first: what is finer than 32 x 32 pixels does not enter it, and resizing all of it would cost as much as decoding.
+    The image is averaged down first: what is finer than 32 x 32 pixels does not enter it, and resizing all of it would
+    cost as much as decoding.
     """
     plain = image if image.mode in ("RGB", "L") else image.convert("RGB")
     small = plain.reduce(max(1, min(image.size) // _HASHED_PIXELS))

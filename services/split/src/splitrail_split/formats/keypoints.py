@@ -13,7 +13,9 @@ _POINT_VALUES = 3
 
 
 def completed(parsed: ParsedDataset) -> ParsedDataset:
-    """Objects with fewer keypoints than the others get those that they lack as not labelled; one problem names how many of an image."""
+    """Objects with fewer keypoints than the others get those that they lack as not labelled; one problem names how many
+    of an image.
+    """
     wanted = max((len(one.values) for item in parsed.items for one in unpack(item.annotations)), default=_BOX_VALUES)
     items: list[ParsedImage] = []
     problems = list(parsed.problems)

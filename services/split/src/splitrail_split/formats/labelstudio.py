@@ -1,8 +1,10 @@
-"""Label Studio's JSON export: a list of tasks, each an image with annotations of rectangles, polygons, keypoints or choices, in percent of the image.
+"""Label Studio's JSON export: a list of tasks, each an image with annotations of rectangles, polygons, keypoints or
+choices, in percent of the image.
 
-Class names are those that occur, in sorted order, because the export does not declare any. Of several annotations of a task the ground truth counts,
-or the first that was not cancelled; predictions never do. Keypoints belong to the rectangle that is their parent, or the only one around them,
-and their order is that of their sorted names. Folders of images that are called like splits are those.
+Class names are those that occur, in sorted order, because the export does not declare any. Of several annotations of a
+task the ground truth counts, or the first that was not cancelled; predictions never do. Keypoints belong to the
+rectangle that is their parent, or the only one around them, and their order is that of their sorted names. Folders of
+images that are called like splits are those.
 """
 
 from __future__ import annotations
@@ -151,7 +153,9 @@ def _list(value: object) -> list[object]:
 
 
 def _image_name(data: Mapping[object, object]) -> str:
-    """The image of a task: `image` if it has that, else its first text that ends like an image; as a path without what URLs have besides."""
+    """The image of a task: `image` if it has that, else its first text that ends like an image; as a path without what
+    URLs have besides.
+    """
     texts = [data.get("image"), *data.values()]
     for text in texts:
         if not isinstance(text, str) or len(text) > _MAX_TEXT:
@@ -212,7 +216,8 @@ def _names(kind: Kind, found: Mapping[str, _Described]) -> tuple[list[str], list
     for described in found.values():
         for region in described.regions:
             (points if region.type == "keypointlabels" else chosen if region.type == "choices" else shaped).update(region.names)
-    # Choices say something of an image that has shapes as well: only where classes of images are wanted are they classes.
+    # Choices say something of an image that has shapes as well: only where classes of images are wanted are they
+    # classes.
     classes = (chosen or shaped) if kind is Kind.CLASS else shaped
     return sorted(classes), sorted(points)
 

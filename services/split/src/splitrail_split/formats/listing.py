@@ -1,8 +1,9 @@
 """A CSV of images that lie in a bucket already, a row for each image, or for each object on it.
 
-Columns by their names in the first row: `object` (where the image lies), and if there are any `path` (its name in the dataset), `split`, `class`
-and `xmin`, `ymin`, `xmax`, `ymax` (a box, in pixels of the image as displayed). Every other column is metadata of the image. Without a column `class`
-the images are unlabelled; with one, an image whose rows name no class is one without objects. Class names are those that occur, in sorted order.
+Columns by their names in the first row: `object` (where the image lies), and if there are any `path` (its name in the
+dataset), `split`, `class` and `xmin`, `ymin`, `xmax`, `ymax` (a box, in pixels of the image as displayed). Every other
+column is metadata of the image. Without a column `class` the images are unlabelled; with one, an image whose rows name
+no class is one without objects. Class names are those that occur, in sorted order.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class ListingError(ValueError):
 
 
 def read(path: str, data: bytes, locate: Callable[[str, str], tuple[L, str]]) -> Listing[L]:
-    """Groups the rows by image. `locate(object, path)` gives where an image lies and its name, or raises ValueError with why it may not be used.
+    """Groups the rows by image. `locate(object, path)` gives where an image lies and its name, or raises ValueError
+    with why it may not be used.
 
     Raises ListingError when the first row does not name the columns, or the file is not CSV in UTF-8.
     """
@@ -103,7 +105,9 @@ def read(path: str, data: bytes, locate: Callable[[str, str], tuple[L, str]]) ->
 
 
 def parse(listing: Listing[L], image_sizes: Mapping[str, tuple[int, int]], absent: Mapping[str, str], kind: Kind) -> ParsedDataset:
-    """See `formats.parse`. absent: why the bytes of an image cannot be had, by its path. Images in neither are bad, which is told elsewhere."""
+    """See `formats.parse`. absent: why the bytes of an image cannot be had, by its path. Images in neither are bad,
+    which is told elsewhere.
+    """
     problems = listing.problems
     for path, why in absent.items():
         problems.add(listing.path, listing.images[path].rows[0].line, Code.IMAGE_ABSENT, why)

@@ -1,7 +1,7 @@
 """Run-length masks of COCO and CVAT, and the outlines of what they cover.
 
-Read here and not by pycocotools, which the tests compare this with: its decoder gives back uninitialized memory when the run lengths add up to less
-than the mask (tried with 2.0.11), and what comes in here is untrusted.
+Read here and not by pycocotools, which the tests compare this with: its decoder gives back uninitialized memory when
+the run lengths add up to less than the mask (tried with 2.0.11), and what comes in here is untrusted.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ def most_pixels(image_size: tuple[int, int]) -> int:
 
 
 def from_coco(segmentation: dict[str, object], sizes: Sequence[tuple[float, float]] = (), most: int = MAX_PIXELS) -> Mask:
-    """(height, width) from COCO's {"size": [height, width], "counts": [...] or "..."}: runs of 0 and 1 by turns, column by column.
+    """(height, width) from COCO's {"size": [height, width], "counts": [...] or "..."}: runs of 0 and 1 by turns, column
+    by column.
 
-    sizes: widths and heights of which it must have one, unless there are none. most: see `most_pixels`. Raises MaskError: when the size is at
-    fault, before anything is decoded.
+    sizes: widths and heights of which it must have one, unless there are none. most: see `most_pixels`. Raises
+    MaskError: when the size is at fault, before anything is decoded.
     """
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list) or len(size) != 2 or not all(isinstance(one, int) and not isinstance(one, bool) for one in size):
@@ -62,7 +63,8 @@ def from_rows(counts: Sequence[object], width: int, height: int, most: int = MAX
 
 
 def outlines(mask: Mask) -> list[list[Point]]:
-    """The outer outline of each component (pixels that touch at a corner are connected), in pixels, clockwise, along the pixels' edges.
+    """The outer outline of each component (pixels that touch at a corner are connected), in pixels, clockwise, along
+    the pixels' edges.
 
     Holes are not kept. Raises MaskError when there is no pixel, or the outlines are too long.
     """
@@ -93,8 +95,8 @@ def outlines(mask: Mask) -> list[list[Point]]:
 
 
 def _loop(start: tuple[int, int], outgoing: dict[tuple[int, int], list[int]]) -> list[tuple[int, int]]:
-    """Takes a closed walk along edges out of `outgoing`; returns the points at which it turns. Where two ways lead on it turns left:
-    so pixels that touch at a corner are in one outline.
+    """Takes a closed walk along edges out of `outgoing`; returns the points at which it turns. Where two ways lead on
+    it turns left: so pixels that touch at a corner are in one outline.
     """
     corners: list[tuple[int, int]] = []
     first = direction = outgoing[start].pop()
@@ -132,7 +134,9 @@ def _filled(counts: Sequence[object], rows: int, columns: int) -> Mask:
 
 
 def _uncompressed(text: str) -> list[object]:
-    """Run lengths from COCO's text: each in groups of 5 bits, lowest first, from the third on as the difference to the last but one."""
+    """Run lengths from COCO's text: each in groups of 5 bits, lowest first, from the third on as the difference to the
+    last but one.
+    """
     if len(text) > MAX_RUNS:
         raise MaskError(f"the mask has more than {MAX_RUNS} runs")
     counts: list[int] = []

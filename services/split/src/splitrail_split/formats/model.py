@@ -34,7 +34,9 @@ class Format(enum.StrEnum):
 
 
 class Severity(enum.StrEnum):
-    """NOTE: nothing is lost that the service could hold, worth knowing. PROBLEM: something was left out or changed; `--strict` refuses."""
+    """NOTE: nothing is lost that the service could hold, worth knowing. PROBLEM: something was left out or changed;
+    `--strict` refuses.
+    """
 
     NOTE = "note"
     PROBLEM = "problem"
@@ -99,7 +101,9 @@ def spot(path: str, line: int | None, object: int | None) -> str:
 
 
 class Place(NamedTuple):
-    """Where a source describes an object: see `Problem`. `own_id` is what the source itself calls it, as text for messages."""
+    """Where a source describes an object: see `Problem`. `own_id` is what the source itself calls it, as text for
+    messages.
+    """
 
     path: str
     line: int | None = None
@@ -109,7 +113,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding. `line`: of a text file, from 1. `object`: position of an annotation in a JSON file's list, from 1. The whole file: neither."""
+    """One finding. `line`: of a text file, from 1. `object`: position of an annotation in a JSON file's list, from 1.
+    The whole file: neither.
+    """
 
     path: str
     line: int | None
@@ -144,7 +150,9 @@ class Problems:
 
 @dataclass(frozen=True, slots=True)
 class ParsedImage:
-    """One image to import: its path among the source files, its canonical annotations (`annotations.pack`) and what is known of them."""
+    """One image to import: its path among the source files, its canonical annotations (`annotations.pack`) and what is
+    known of them.
+    """
 
     path: str
     annotations: bytes
@@ -172,9 +180,10 @@ class ParsedDataset:
 class Source:
     """What a parser gets.
 
-    `files` maps relative paths (with /) to bytes or loaders, images excluded or not. `image_sizes` maps the images that decode to (width, height)
-    in pixels as displayed, EXIF orientation applied. `bad_images` are images that exist but were refused: their own problem is
-    reported already, so annotations that belong to them are left out in silence. `kind` is the shape that the dataset's annotations have.
+    `files` maps relative paths (with /) to bytes or loaders, images excluded or not. `image_sizes` maps the images that
+    decode to (width, height) in pixels as displayed, EXIF orientation applied. `bad_images` are images that exist but
+    were refused: their own problem is reported already, so annotations that belong to them are left out in silence.
+    `kind` is the shape that the dataset's annotations have.
     """
 
     files: Mapping[str, Loader]

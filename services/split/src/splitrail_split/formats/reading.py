@@ -23,10 +23,12 @@ MAX_JSON_BYTES = 512 << 20
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Strings, lists and dicts only: a class called `no` or `1.0` keeps its name, and every other tag is an error of the file.
+    """Strings, lists and dicts only: a class called `no` or `1.0` keeps its name, and every other tag is an error of
+    the file.
 
-    Nothing grows: merge keys copy mappings, so there are none; a list or dict that aliases name again stays one object, and readers go no deeper
-    than what they look for; texts that aliases repeat are counted, since each may be copied where it is used.
+    Nothing grows: merge keys copy mappings, so there are none; a list or dict that aliases name again stays one object,
+    and readers go no deeper than what they look for; texts that aliases repeat are counted, since each may be copied
+    where it is used.
     """
 
     _repeated = 0
@@ -50,7 +52,9 @@ _PlainLoader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] fo
 
 
 def read_text(source: Source, path: str, problems: Problems, cap: int = MAX_TEXT_BYTES) -> str | None:
-    """A UTF-8 text file (a byte order mark is dropped); None, with a problem, when it is not or is larger than `cap` bytes."""
+    """A UTF-8 text file (a byte order mark is dropped); None, with a problem, when it is not or is larger than `cap`
+    bytes.
+    """
     data = _capped(source, path, problems, cap)
     if data is None:
         return None

@@ -1,6 +1,8 @@
-"""Every annotation format that can be imported, declared once: how its files are told, what reads them, and what of them must not be missed.
+"""Every annotation format that can be imported, declared once: how its files are told, what reads them, and what of
+them must not be missed.
 
-To add a format: write a module with `claims` and `parse`, give it a name in `model.Format` (that of the proto's SourceFormat), and declare it here.
+To add a format: write a module with `claims` and `parse`, give it a name in `model.Format` (that of the proto's
+SourceFormat), and declare it here.
 """
 
 from __future__ import annotations
@@ -19,13 +21,17 @@ class Reader:
     """One format."""
 
     claims: Callable[[Sequence[str], Kind], int]
-    """How strongly relative paths look like the format, 0: not at all; kind: the shape of the annotations that are wanted."""
+    """How strongly relative paths look like the format, 0: not at all; kind: the shape of the annotations that are
+    wanted.
+    """
     parse: Callable[[Source], ParsedDataset]
     """Reads a source, which is untrusted: reports problems and does not raise."""
     expected: Callable[[Kind], str]
     """For people: the files by which a source of this format is told."""
     names_images: bool = False
-    """Its annotations name the images that they are of: when none of those is there, something is wrong with the source."""
+    """Its annotations name the images that they are of: when none of those is there, something is wrong with the
+    source.
+    """
     one_file_of_many: bool = False
     """A file holds the annotations of many images: when it cannot be read, images would pass for unlabelled."""
     declares: Callable[[str], bool] = lambda path: False
@@ -83,5 +89,6 @@ READERS: Mapping[Format, Reader] = {
         recognizes=labelstudio.recognizes,
     ),
 }
-"""In the order of preference: of formats that claim a source equally, the first is taken. A list of objects of a bucket (CSV, see `listing`) is told
-by its name alone, and is not among them."""
+"""In the order of preference: of formats that claim a source equally, the first is taken. A list of objects of a bucket
+(CSV, see `listing`) is told by its name alone, and is not among them.
+"""

@@ -1,7 +1,9 @@
-"""Outlines, keypoints and oriented boxes from numbers that cannot be trusted: clipped to the image and quantized once, like boxes.
+"""Outlines, keypoints and oriented boxes from numbers that cannot be trusted: clipped to the image and quantized once,
+like boxes.
 
-Coordinates are fractions of the image. Every function raises AnnotationError with a reason of `annotations.box_from_yolo`, or `too_many_points`.
-What is within the image and quantized already passes through unchanged, so that export and import lose nothing.
+Coordinates are fractions of the image. Every function raises AnnotationError with a reason of
+`annotations.box_from_yolo`, or `too_many_points`. What is within the image and quantized already passes through
+unchanged, so that export and import lose nothing.
 """
 
 from __future__ import annotations
@@ -33,11 +35,11 @@ _JOINED = 100
 
 
 def polygon(class_id: int, points: Sequence[Point]) -> Annotation:
-    """An outline, cut to the image (Sutherland and Hodgman: Reentrant polygon clipping, CACM 17 (1974)). Its points keep their order;
-    one that equals the one before it, or the last that equals the first, counts once.
+    """An outline, cut to the image (Sutherland and Hodgman: Reentrant polygon clipping, CACM 17 (1974)). Its points
+    keep their order; one that equals the one before it, or the last that equals the first, counts once.
     """
     _finite(points, "polygon")
-    # What is cut can have twice as many points: judged after it too.
+    # What is cut can have twice as many points: checked again after cutting.
     _countable(len(points))
     if len(points) < _LEAST or not _spans(points):
         raise AnnotationError("no_area", f"polygon of {len(points)} points has no area")
@@ -52,7 +54,9 @@ def polygon(class_id: int, points: Sequence[Point]) -> Annotation:
 
 
 def oriented(class_id: int, corners: Sequence[Point]) -> Annotation:
-    """A box by its four corners in the order around it. Corners beyond the image are moved to its edge: four remain four."""
+    """A box by its four corners in the order around it. Corners beyond the image are moved to its edge: four remain
+    four.
+    """
     _finite(corners, "oriented box")
     if len(corners) != CORNERS:
         raise ValueError(f"an oriented box has four corners, not {len(corners)}")
@@ -67,7 +71,9 @@ def oriented(class_id: int, corners: Sequence[Point]) -> Annotation:
 
 
 def keypoints(class_id: int, box: Box, points: Sequence[Keypoint]) -> Annotation:
-    """A box with its keypoints. One that is not labelled is 0, 0; one outside the image is taken for not labelled: it cannot be seen."""
+    """A box with its keypoints. One that is not labelled is 0, 0; one outside the image is taken for not labelled: it
+    cannot be seen.
+    """
     if len(points) > MAX_KEYPOINTS:
         raise AnnotationError("too_many_points", f"{len(points)} keypoints: at most {MAX_KEYPOINTS} are kept")
     _finite([(x, y) for x, y, visibility in points if visibility], "keypoints")
@@ -80,7 +86,8 @@ def keypoints(class_id: int, box: Box, points: Sequence[Keypoint]) -> Annotation
 
 def within(point: Point) -> bool:
     """True for a point of the image, its edge included, as far as it can be told once quantized."""
-    # Whatever is far off, NaN included, is told before it is multiplied: a product beyond all floats has no whole number.
+    # Whatever is far off, NaN included, is told before it is multiplied: a product beyond all floats has no whole
+    # number.
     return all(-1 < value < 2 and 0 <= round(value * SCALE) <= SCALE for value in point)
 
 
@@ -99,8 +106,8 @@ def rectangle(box: Box) -> list[Point]:
 
 
 def turned(box: Box, degrees: float, size: tuple[float, float], *, about: Point | None = None) -> list[Point]:
-    """The corners of a box that is turned clockwise about its centre, or about another point. size: width and height of the image in pixels,
-    because an angle means something in pixels only.
+    """The corners of a box that is turned clockwise about its centre, or about another point. size: width and height of
+    the image in pixels, because an angle means something in pixels only.
     """
     (w, h), turn = size, math.radians(degrees)
     cos, sin = math.cos(turn), math.sin(turn)
@@ -112,8 +119,9 @@ def turned(box: Box, degrees: float, size: tuple[float, float], *, about: Point 
 
 
 def smallest_rectangle(points: Sequence[Point], size: tuple[float, float]) -> list[Point]:
-    """The corners of the smallest rectangle, in any direction, around points: one of its sides lies on their hull (Freeman and Shapira,
-    CACM 18 (1975)). size: width and height of the image in pixels. No points when they lie on one line.
+    """The corners of the smallest rectangle, in any direction, around points: one of its sides lies on their hull
+    (Freeman and Shapira, CACM 18 (1975)). size: width and height of the image in pixels. No points when they lie on one
+    line.
     """
     _finite(points, "polygon")
     scale = np.array(size, dtype=np.float64)
@@ -133,9 +141,11 @@ def smallest_rectangle(points: Sequence[Point], size: tuple[float, float]) -> li
 
 
 def joined(rings: Sequence[Sequence[Point]]) -> list[Point]:
-    """One outline of several: each is joined to those before it where they are nearest, by a line without width there and back.
+    """One outline of several: each is joined to those before it where they are nearest, by a line without width there
+    and back.
 
-    It is what Ultralytics makes of an object in several pieces (its `merge_multi_segment`). Raises AnnotationError for too many points.
+    It is what Ultralytics makes of an object in several pieces (its `merge_multi_segment`). Raises AnnotationError for
+    too many points.
     """
     _finite([point for ring in rings for point in ring], "polygon")
     _countable(sum(map(len, rings)))

@@ -1,10 +1,11 @@
 """Classes of whole images as Ultralytics reads them: a folder for each class, perhaps within train, val and test.
 
-`train/cat/1.jpg` is of the class cat and was in train; without folders of splits the innermost folder is the class. Class ids are in the order of
-the names. An image that lies in no folder of a class is unlabelled.
+`train/cat/1.jpg` is of the class cat and was in train; without folders of splits the innermost folder is the class.
+Class ids are in the order of the names. An image that lies in no folder of a class is unlabelled.
 
-An export of this service has a `class_folders.json` besides, which says what the classes are called, in the order of their ids: a folder cannot have
-every name. Below it `unassigned` holds images in no part, and `images` those without class: with a label file, which is empty, somebody has looked.
+An export of this service has a `class_folders.json` besides, which says what the classes are called, in the order of
+their ids: a folder cannot have every name. Below it `unassigned` holds images in no part, and `images` those without
+class: with a label file, which is empty, somebody has looked.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _LEAST_CLASSES = 2
 
 
 def claims(paths: Sequence[str]) -> int:
-    """4: a class_folders.json; 2: images in folders of at least two classes. What describes boxes can describe classes too, and claims more."""
+    """4: a class_folders.json; 2: images in folders of at least two classes. What describes boxes can describe classes
+    too, and claims more.
+    """
     if any(PurePosixPath(path).name == CLASSES_FILE for path in paths):
         return 4
     placed = (_place(path) for path in paths if PurePosixPath(path).suffix.lower() in EXTENSIONS)
@@ -73,7 +76,9 @@ def parse(source: Source) -> ParsedDataset:
 
 
 class _Spot(NamedTuple):
-    """What the folders of an image tell: its split, its class (an empty text for none), and whether somebody has found that it has none."""
+    """What the folders of an image tell: its split, its class (an empty text for none), and whether somebody has found
+    that it has none.
+    """
 
     split: SourceSplit | None
     name: str
@@ -90,7 +95,9 @@ def _place(path: str) -> _Spot:
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """What class_folders.json says: the name of the class that each folder stands for, in the order of class ids. Without one, `path` is empty."""
+    """What class_folders.json says: the name of the class that each folder stands for, in the order of class ids.
+    Without one, `path` is empty.
+    """
 
     path: str = ""
     name_of: Mapping[str, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Pascal VOC: one XML file an image, pixel corners, splits in ImageSets/Main or told by the folders of images.
 
-Corners are taken as plain pixel coordinates (xmin 0 is the left edge), as Ultralytics and most tools write and read them, though the
-original devkit counts pixels from 1. Class names are those that occur, in sorted order.
+Corners are taken as plain pixel coordinates (xmin 0 is the left edge), as Ultralytics and most tools write and read
+them, though the original devkit counts pixels from 1. Class names are those that occur, in sorted order.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def _item(image: str, file: _File, class_of: dict[str, int], problems: Problems)
 def _image_of(root: Element, path: str, place: PurePosixPath, images: ImagesByName, problems: Problems) -> str | None:
     """The image that an XML file describes: the one of its own name; else the one it names.
 
-    place: of the file below the folder that holds all of them, without extension; as a path from elsewhere, since it is none of an image.
+    place: of the file below the folder that holds all of them, without extension; as a path from elsewhere, since it is
+    none of an image.
     """
     named = (root.findtext("filename") or "").strip()
     image = images.by_stem(str(place), path, named)
@@ -156,7 +157,9 @@ def _objects(document: Document, path: str, pixels: tuple[float, float], labels:
 
 
 def _image_sets(source: Source, images: tuple[ImagesByName, ImagesByName], problems: Problems) -> dict[str, SourceSplit]:
-    """Splits of ImageSets/Main; trainval counts as train for what neither train nor val lists. images: those that are described, then all."""
+    """Splits of ImageSets/Main; trainval counts as train for what neither train nor val lists. images: those that are
+    described, then all.
+    """
     splits = SourceSplits()
     listings = [path for path in source.files if path.endswith(".txt") and PurePosixPath(path).parts[:-1][-2:] == ("ImageSets", "Main")]
     listings = [path for path in listings if PurePosixPath(path).stem in _SETS]

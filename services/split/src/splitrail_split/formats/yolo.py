@@ -1,8 +1,9 @@
 """Ultralytics YOLO text labels: one .txt beside or parallel to each image, names in data.yaml or classes.txt.
 
-An image's label file is found as Ultralytics does: the last folder `images` of its path becomes `labels`, without one it lies beside the
-image. No label file means unlabelled, an empty one means reviewed and empty. Rows: `class cx cy w h`, or `class x1 y1 x2 y2 ...` (polygon and
-oriented box), or with `kpt_shape` a box and keypoints. Classes of whole images have no label files: there each folder is a class (see `tree`).
+An image's label file is found as Ultralytics does: the last folder `images` of its path becomes `labels`, without one
+it lies beside the image. No label file means unlabelled, an empty one means reviewed and empty. Rows: `class cx cy w
+h`, or `class x1 y1 x2 y2 ...` (polygon and oriented box), or with `kpt_shape` a box and keypoints. Classes of whole
+images have no label files: there each folder is a class (see `tree`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 
 
 def claims(paths: Sequence[str]) -> int:
-    """3: data.yaml or classes.txt with label files; 2: label files, or data.yaml with images; 1: a data.yaml or classes.txt alone."""
+    """3: data.yaml or classes.txt with label files; 2: label files, or data.yaml with images; 1: a data.yaml or
+    classes.txt alone.
+    """
     names = {PurePosixPath(path).name.lower() for path in paths}
     declared = any(name in names for name in (*_DATA_FILES, *_NAME_FILES))
     images = [path for path in paths if PurePosixPath(path).suffix.lower() in EXTENSIONS]
@@ -244,7 +247,9 @@ def _object(labels: Labels, at: Place, class_id: int, numbers: Sequence[float], 
 
 
 def _keypoints(values: Sequence[float], columns: int) -> list[Keypoint]:
-    """Keypoints of a row. Without a column for visibility, a point at 0, 0 is one that is not labelled, as Ultralytics takes it."""
+    """Keypoints of a row. Without a column for visibility, a point at 0, 0 is one that is not labelled, as Ultralytics
+    takes it.
+    """
     points: list[Keypoint] = []
     for start in range(0, len(values), columns):
         x, y = values[start], values[start + 1]
@@ -268,7 +273,9 @@ def _class_id(value: float, declared: _Declared) -> int | None:
 
 
 def _source_splits(source: Source, declared: _Declared, path: str, data: dict[str, object], problems: Problems) -> None:
-    """Splits from data.yaml's train, val (or valid) and test: folders, .txt lists, or several of them; without any, from folder names."""
+    """Splits from data.yaml's train, val (or valid) and test: folders, .txt lists, or several of them; without any,
+    from folder names.
+    """
     splits = SourceSplits()
     images = ImagesByName([*source.image_sizes, *source.bad_images])
     for split, targets in _split_targets(data).items():
@@ -282,8 +289,8 @@ def _source_splits(source: Source, declared: _Declared, path: str, data: dict[st
 
 
 def _split_targets(data: dict[str, object]) -> dict[SourceSplit, list[str]]:
-    """What data.yaml gives as train, val and test. Ultralytics demands a val: one that is train itself says that there is none, as in coco128.yaml,
-    and without test there is no split then.
+    """What data.yaml gives as train, val and test. Ultralytics demands a val: one that is train itself says that there
+    is none, as in coco128.yaml, and without test there is no split then.
     """
     targets: dict[SourceSplit, list[str]] = {}
     for key, entry in data.items():
@@ -300,7 +307,9 @@ def _split_targets(data: dict[str, object]) -> dict[SourceSplit, list[str]]:
 
 
 def _images_of(source: Source, target: str, data: _Data, images: ImagesByName, problems: Problems) -> list[str]:
-    """The images that an entry of data.yaml means. Paths there are written for another machine: what remains of them is looked up among our files."""
+    """The images that an entry of data.yaml means. Paths there are written for another machine: what remains of them is
+    looked up among our files.
+    """
     base = PurePosixPath(data.file).parent
     roots = [base / _inside(data.root)] if isinstance(data.root, str) else []
     candidates = [*(str(one / _inside(target)) for one in roots), str(base / _inside(target)), _inside(target)]

@@ -1,6 +1,8 @@
-"""A source in one file: what a .zip, .tar or .tar.gz holds, judged before any of it is used. No member becomes a file, so no name reaches anything.
+"""A source in one file: what a .zip, .tar or .tar.gz holds, checked before any of it is used. No member becomes a file,
+so no name reaches anything.
 
-A member that could do harm, or that makes the archive ambiguous, refuses all of it. Foreign files (`.cache`, `.pt`, ...) are left out and named.
+A member that could do harm, or that makes the archive ambiguous, refuses all of it. Foreign files (`.cache`, `.pt`,
+...) are left out and named.
 """
 
 from __future__ import annotations
@@ -74,7 +76,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """A source as its archive holds it. `read` gives the bytes of a content by hash while the archive's file is there; safe on threads."""
+    """A source as its archive holds it. `read` gives the bytes of a content by hash while the archive's file is there;
+    safe on threads.
+    """
 
     files: list[SourceFile]
     read: dict[bytes, Callable[[], bytes]]
@@ -99,7 +103,7 @@ class _Member:
 
 
 @dataclass(slots=True)
-class _Judge:
+class _Checks:
     """Gathers members and what is wrong with them."""
 
     limits: Limits
@@ -162,19 +166,20 @@ class _Judge:
 
 
 def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
-    """What an archive holds, every member read once and hashed; blocking. name: as it was announced, which tells .zip from .tar and .tar.gz.
+    """What an archive holds, every member read once and hashed; blocking. name: as it was announced, which tells .zip
+    from .tar and .tar.gz.
 
-    What a .tar.gz holds is put in its place. When all of cells.zip lies in its folder cells, that folder is the source, unless a file at the top of
-    it gives paths that begin with cells/.
-    Raises ArchiveError, and OSError when there is no room for that.
+    What a .tar.gz holds is put in its place. When all of cells.zip lies in its folder cells, that folder is the source,
+    unless a file at the top of it gives paths that begin with cells/. Raises ArchiveError, and OSError when there is no
+    room for that.
     """
-    judge = _Judge(limits, path.stat().st_size)
+    checks = _Checks(limits, path.stat().st_size)
     kind = next(ending for ending in sources.ARCHIVE_ENDINGS if name.lower().endswith(ending))
     if kind in (".tar.gz", ".tgz"):
         path = _unzipped(path, limits)
     try:
-        for member in _zipped(path, judge) if kind == ".zip" else _tarred(path, judge):
-            judge.add(member)
+        for member in _zipped(path, checks) if kind == ".zip" else _tarred(path, checks):
+            checks.add(member)
     except ExtendedHeadersError as error:
         raise ArchiveError([_whole(ARCHIVE_LIMIT, str(error))]) from error
     except (
@@ -190,13 +195,13 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
     ) as error:
         # zipfile and tarfile raise all of these on hostile bytes.
         raise ArchiveError([_whole(BAD_ARCHIVE, f"cannot be read as {kind}: {_reason(error)}")]) from error
-    judge.end()
+    checks.end()
     folder = f"{PurePosixPath(name).name[: -len(kind)]}/"
-    packed = all(member.path.startswith(folder) for member in judge.members)
+    packed = all(member.path.startswith(folder) for member in checks.members)
     listed = re.compile(_LISTED % re.escape(folder.rstrip("/").encode()))
     files: list[SourceFile] = []
     read: dict[bytes, Callable[[], bytes]] = {}
-    for member in judge.members:
+    for member in checks.members:
         try:
             sha256 = hashlib.sha256()
             for piece in _pieces(member):
@@ -210,7 +215,7 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
         read[sha256.digest()] = partial(_bytes, member)
     if packed:
         files = [replace(file, path=file.path.removeprefix(folder)) for file in files]
-    return Expanded(sorted(files, key=lambda file: file.path), read, judge.notes)
+    return Expanded(sorted(files, key=lambda file: file.path), read, checks.notes)
 
 
 def _may_list(member: _Member, folder: str) -> bool:
@@ -235,33 +240,33 @@ def _pieces(member: _Member) -> Iterator[bytes]:
         raise EOFError(f"it ends {left} bytes early")
 
 
-def _zipped(path: Path, judge: _Judge) -> Iterator[_Member]:
+def _zipped(path: Path, checks: _Checks) -> Iterator[_Member]:
     with path.open("rb") as file:
-        _check_directory(file, judge.archive_bytes, judge.limits)
+        _check_directory(file, checks.archive_bytes, checks.limits)
     try:
         archive = zipfile.ZipFile(path)
     except UnicodeDecodeError as error:
         raise ArchiveError([_whole(Code.NOT_UTF8, f"a name in it is not UTF-8: {error.reason}")]) from error
-    if len(archive.filelist) > judge.limits.members:
-        raise ArchiveError([_whole(ARCHIVE_LIMIT, f"has more than {judge.limits.members} members")])
+    if len(archive.filelist) > checks.limits.members:
+        raise ArchiveError([_whole(ARCHIVE_LIMIT, f"has more than {checks.limits.members} members")])
     for info in archive.filelist:
         name = info.orig_filename
         if not info.flag_bits & _UTF8_FLAG:
             try:
                 name = name.encode("cp437").decode()
             except UnicodeError:
-                judge.refuse(name, Code.NOT_UTF8, "its name is not UTF-8")
+                checks.refuse(name, Code.NOT_UTF8, "its name is not UTF-8")
                 continue
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            judge.refuse(name, LINK, "is a link or another special file")
+            checks.refuse(name, LINK, "is a link or another special file")
         elif name.endswith("/") and not info.file_size:
             if (problem := name_problem(name.rstrip("/") or "/")) is not None:
-                judge.refuse(name, UNSAFE_PATH, f"its name {problem}")
+                checks.refuse(name, UNSAFE_PATH, f"its name {problem}")
         elif info.flag_bits & _ENCRYPTED_FLAG:
-            judge.refuse(name, BAD_ARCHIVE, "is encrypted")
+            checks.refuse(name, BAD_ARCHIVE, "is encrypted")
         elif info.compress_type not in _METHODS:
-            judge.refuse(name, BAD_ARCHIVE, "is compressed in another way than deflate")
+            checks.refuse(name, BAD_ARCHIVE, "is compressed in another way than deflate")
         else:
             yield _Member(name, info.file_size, partial(_open_zipped, archive, info))
 
@@ -271,7 +276,9 @@ def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
 
 
 def _check_directory(file: BinaryIO, size: int, limits: Limits) -> None:
-    """Refuses a directory that would fill memory: zipfile reads all of it. Its size stands at the end of the archive (PKWARE's APPNOTE, 4.3.16)."""
+    """Refuses a directory that would fill memory: zipfile reads all of it. Its size stands at the end of the archive
+    (PKWARE's APPNOTE, 4.3.16).
+    """
     start = max(0, size - _END.size - _MAX_COMMENT)
     file.seek(start)
     tail = file.read()
@@ -298,7 +305,8 @@ def _check_directory(file: BinaryIO, size: int, limits: Limits) -> None:
 def _unzipped(path: Path, limits: Limits) -> Path:
     """The .tar within a .tar.gz, in place of it: members are read from it at any place and time.
 
-    By zlib and one member, unlike Python's gzip: that goes on through members and padding without end that yield nothing.
+    By zlib and one member, unlike Python's gzip: that goes on through members and padding without end that yield
+    nothing.
     """
     target = path.with_name(f"{path.name}.tar")
     limit = min(limits.tar_bytes, max(limits.free_bytes, limits.ratio * path.stat().st_size))
@@ -323,19 +331,19 @@ def _unzipped(path: Path, limits: Limits) -> Path:
     return target
 
 
-def _tarred(path: Path, judge: _Judge) -> Iterator[_Member]:
+def _tarred(path: Path, checks: _Checks) -> Iterator[_Member]:
     """Members of an uncompressed tar: their bytes lie in it as they are."""
-    for count, (info, offset) in enumerate(headers(path, judge.limits.members), start=1):
-        if count > judge.limits.members:
-            raise ArchiveError([_whole(ARCHIVE_LIMIT, f"has more than {judge.limits.members} members")])
+    for count, (info, offset) in enumerate(headers(path, checks.limits.members), start=1):
+        if count > checks.limits.members:
+            raise ArchiveError([_whole(ARCHIVE_LIMIT, f"has more than {checks.limits.members} members")])
         name = info.name.removeprefix("./")
         if not _is_text(name):
-            judge.refuse(name, Code.NOT_UTF8, "its name is not UTF-8")
+            checks.refuse(name, Code.NOT_UTF8, "its name is not UTF-8")
         elif info.isdir():
             if name not in ("", ".") and (problem := name_problem(name.rstrip("/"))) is not None:
-                judge.refuse(name, UNSAFE_PATH, f"its name {problem}")
+                checks.refuse(name, UNSAFE_PATH, f"its name {problem}")
         elif info.type not in PLAIN_TYPES:
-            judge.refuse(name, LINK, "is a link or another special file")
+            checks.refuse(name, LINK, "is a link or another special file")
         else:
             yield _Member(name, info.size, partial(_open_tarred, path, offset))
 

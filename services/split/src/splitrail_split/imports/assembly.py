@@ -32,7 +32,7 @@ WHOLE_FILE = (Code.UNREADABLE, Code.NOT_UTF8, Code.TOO_LARGE)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CheckedSource:
     """A source as far as it can be imported: images by path, without repeated contents."""
 
     items: Sequence[ParsedImage]
@@ -44,7 +44,7 @@ def printable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
-def judge(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected, notes: Sequence[Finding] = ()) -> Judged:
+def check(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected, notes: Sequence[Finding] = ()) -> CheckedSource:
     """What is kept, and the report of what is not. notes: what is to be told besides.
 
     Equal bytes under several paths are one image: the first by path that somebody has annotated is kept, or the first.
@@ -59,7 +59,7 @@ def judge(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspect
     findings = sorted([*notes, *bad, *repeated, *found], key=lambda one: (one.note, one.path, one.line or 0, one.object or 0))
     note_count = sum(count for code, count in parsed.problem_counts.items() if Problem("", None, code, "").severity is Severity.NOTE)
     problems = sum(parsed.problem_counts.values()) - note_count + len(bad) + len(repeated)
-    return Judged(kept, Report(findings[:MAX_FINDINGS], problems, note_count + len(notes), len(images) - len(kept)))
+    return CheckedSource(kept, Report(findings[:MAX_FINDINGS], problems, note_count + len(notes), len(images) - len(kept)))
 
 
 def fault_finding(path: str, fault: Fault, *, excluded: bool) -> Finding:
@@ -101,10 +101,12 @@ def _without_repeats(items: Sequence[ParsedImage], contents: Mapping[str, bytes]
     return kept, findings
 
 
-def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected) -> NewVersion:
-    """The version that the source makes, ordinals in the order of paths. Costs seconds for a million images: run it on a thread."""
+def assemble(claim: Claim, checked: CheckedSource, parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected) -> NewVersion:
+    """The version that the source makes, ordinals in the order of paths. Costs seconds for a million images: run it on
+    a thread.
+    """
     contents = {file.path: file.sha256 for file in files if file.is_image}
-    items = judged.items
+    items = checked.items
     assets = [inspected.good[contents[item.path]] for item in items]
     images = columns.of_images(
         [asset.sha256 for asset in assets],
@@ -131,7 +133,7 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
             "import_id": claim.import_id,
             "format": claim.format,
             "problem_counts": {str(code): count for code, count in parsed.problem_counts.items()},
-            "excluded_count": judged.report.excluded_count,
+            "excluded_count": checked.report.excluded_count,
             **({"flip_idx": list(parsed.flip_idx)} if parsed.flip_idx else {}),
         },
     )
@@ -140,7 +142,9 @@ def assemble(claim: Claim, judged: Judged, parsed: ParsedDataset, files: Sequenc
 def imported(
     stored: Mapping[str, npt.NDArray[Any]], labels: arrays.Labels, class_names: Sequence[str], parts: npt.NDArray[np.uint8]
 ) -> MadeRevision | None:
-    """The parts (N,) in which the source had the images, as a revision; None when all annotated images are in one part: the source is not split."""
+    """The parts (N,) in which the source had the images, as a revision; None when all annotated images are in one part:
+    the source is not split.
+    """
     looked_at = stored[arrays.LABEL_STATE] != LabelState.UNLABELLED
     vector = np.where(looked_at, parts, 0).astype(np.uint8)
     sizes = np.bincount(vector, minlength=len(PARTS) + 1)[1:]

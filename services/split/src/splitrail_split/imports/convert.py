@@ -1,4 +1,4 @@
-"""Imports as protos. Requests are judged in validate.py."""
+"""Imports as protos. Requests are checked in validate.py."""
 
 from splitrail.split.v1 import import_pb2
 

@@ -40,7 +40,8 @@ class ImportFiles:
         self._objects = objects
 
     async def images(self, claim: Claim, files: Sequence[SourceFile], local: Local = NOTHING, done: int = 0) -> Inspected:
-        """Judges every image content once; `local` are those that need not be fetched. done: images of the import that were judged before.
+        """Inspects every image content once; `local` are those that need not be fetched. done: images of the import
+        that were inspected before.
 
         Good ones are stored as assets and recorded batch by batch, unless it is a dry run:
         so a process that dies loses one batch, and a source that is refused need not be uploaded again.
@@ -54,15 +55,17 @@ class ImportFiles:
             inspected.good.update(await self._content_store.known(claim.project_id, chunk))
         processed = done + sum(paths[sha256] for sha256 in inspected.good)
         for chunk in chunks([sha256 for sha256 in paths if sha256 not in inspected.good], BATCH):
-            judged = await self._contents.judge(claim.project_id, chunk, keep=not claim.dry_run, local=local)
-            inspected.good.update(judged.good)
-            inspected.bad.update(judged.bad)
+            checked = await self._contents.inspect(claim.project_id, chunk, keep=not claim.dry_run, local=local)
+            inspected.good.update(checked.good)
+            inspected.bad.update(checked.bad)
             processed += sum(paths[sha256] for sha256 in chunk)
-            await self._store.add_assets(claim, [] if claim.dry_run else list(judged.good.values()), processed)
+            await self._store.add_assets(claim, [] if claim.dry_run else list(checked.good.values()), processed)
         return inspected
 
     async def collect(self, claim: Claim, objects: Mapping[str, Location], folder: Path) -> Collected:
-        """Judges images that lie in a bucket, by path, and takes them in as `images` does. Raises LeaseLostError, UNAVAILABLE."""
+        """Inspects images that lie in a bucket, by path, and takes them in as `images` does. Raises LeaseLostError,
+        UNAVAILABLE.
+        """
         collected = Collected([], Inspected(), {})
         for chunk in chunks(list(objects.items()), BATCH):
             targets = [folder / f"object{number}" for number in range(len(chunk))]
@@ -98,7 +101,9 @@ class ImportFiles:
         return good, {file.path: faults[file.sha256] for file in files if file.sha256 in faults}
 
     async def unstage(self) -> bool:
-        """Removes the staged bytes of one ended import to which nothing else refers; False when there is none to clean up after."""
+        """Removes the staged bytes of one ended import to which nothing else refers; False when there is none to clean
+        up after.
+        """
         ended = await self._store.next_to_unstage()
         if ended is None:
             return False

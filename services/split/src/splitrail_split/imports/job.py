@@ -1,4 +1,4 @@
-"""One import from claimed to ended: verify, parse, judge, and commit a version or say why not."""
+"""One import from claimed to ended: verify, parse, check, and commit a version or say why not."""
 
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from splitrail_split.formats import Code, ParsedDataset, listing
 from splitrail_split.formats.registry import READERS
 from splitrail_split.imports import suggest
 from splitrail_split.imports.archives import ArchiveError, Expanded, expand, image_count
-from splitrail_split.imports.assembly import WHOLE_FILE, Judged, assemble, fault_finding, judge, printable
+from splitrail_split.imports.assembly import WHOLE_FILE, CheckedSource, assemble, check, fault_finding, printable
 from splitrail_split.imports.domain import Claim, Finding, ImportState, Report, SourceFile
 from splitrail_split.imports.files import ImportFiles
 from splitrail_split.imports.places import Places
@@ -55,13 +55,17 @@ class Importer:
         self._places = places
 
     async def run(self, claim: Claim) -> None:
-        """Ends the import. Raises LeaseLostError; errors of the stores pass through, and the import can then be claimed again."""
+        """Ends the import. Raises LeaseLostError; errors of the stores pass through, and the import can then be claimed
+        again.
+        """
         files = meant(await self._store.files(claim.import_id))
         with tempfile.TemporaryDirectory(prefix="splitrail-import-") as folder:
             await self._import(claim, files, Path(folder))
 
     async def clean_up(self) -> bool:
-        """Removes what one ended or forgotten import has left in the staging area; False when there is nothing. Errors of the stores pass through."""
+        """Removes what one ended or forgotten import has left in the staging area; False when there is nothing. Errors
+        of the stores pass through.
+        """
         if count := await self._store.abandon(_ABANDONED_AFTER, f"abandoned: not started within {_ABANDONED_AFTER.days} days"):
             _log.info("imports abandoned", count=count)
         return await self._files.unstage()
@@ -100,8 +104,8 @@ class Importer:
                 KINDS[Task(claim.task)],
             )
         )
-        judged = await self._contents.run(partial(_judge, claim, parsed, source, inspected))
-        await self._conclude(claim, judged, parsed, files, inspected)
+        checked = await self._contents.run(partial(_check, claim, parsed, source, inspected))
+        await self._conclude(claim, checked, parsed, files, inspected)
 
     async def _listed(self, claim: Claim, file: SourceFile, folder: Path) -> None:
         """An import of what a CSV lists."""
@@ -124,25 +128,25 @@ class Importer:
         good = {one.path: inspected.good[one.sha256] for one in files if one.sha256 in inspected.good}
         sizes = {path: (asset.width, asset.height) for path, asset in good.items()}
         parsed = await self._contents.run(partial(listing.parse, found, sizes, collected.absent, KINDS[Task(claim.task)]))
-        judged = await self._contents.run(partial(_judge, claim, parsed, Expanded(files, {}, []), inspected))
-        report = replace(judged.report, excluded_count=judged.report.excluded_count + len(collected.absent))
-        await self._conclude(claim, replace(judged, report=report), parsed, files, inspected)
+        checked = await self._contents.run(partial(_check, claim, parsed, Expanded(files, {}, []), inspected))
+        report = replace(checked.report, excluded_count=checked.report.excluded_count + len(collected.absent))
+        await self._conclude(claim, replace(checked, report=report), parsed, files, inspected)
 
-    async def _conclude(self, claim: Claim, judged: Judged, parsed: ParsedDataset, files: list[SourceFile], inspected: Inspected) -> None:
+    async def _conclude(self, claim: Claim, checked: CheckedSource, parsed: ParsedDataset, files: list[SourceFile], inspected: Inspected) -> None:
         """Ends the import with a version, with its report alone, or with why there is none."""
-        failure = refusal(claim, judged, parsed)
+        failure = refusal(claim, checked, parsed)
         if failure:
-            await self._refuse(claim, judged.report, failure)
+            await self._refuse(claim, checked.report, failure)
         elif claim.dry_run:
-            await self._store.end(claim, ImportState.SUCCEEDED, judged.report)
+            await self._store.end(claim, ImportState.SUCCEEDED, checked.report)
         else:
-            new = await self._contents.run(partial(assemble, claim, judged, parsed, files, inspected))
+            new = await self._contents.run(partial(assemble, claim, checked, parsed, files, inspected))
             try:
-                version_id = await self._store.commit(claim, new, judged.report, unchanged=_UNCHANGED, dropped=_DROPPED)
+                version_id = await self._store.commit(claim, new, checked.report, unchanged=_UNCHANGED, dropped=_DROPPED)
             except TaskMismatchError:
-                await self._refuse(claim, judged.report, f"the dataset {claim.dataset_name!r} describes something else: import into another one")
+                await self._refuse(claim, checked.report, f"the dataset {claim.dataset_name!r} describes something else: import into another one")
             else:
-                _log.info("imported", import_id=claim.import_id, version_id=version_id, images=new.image_count, problems=judged.report.problem_count)
+                _log.info("imported", import_id=claim.import_id, version_id=version_id, images=new.image_count, problems=checked.report.problem_count)
 
     async def _expand(self, claim: Claim, archive: SourceFile, target: Path) -> tuple[Claim, Expanded] | str:
         """What the archive holds, recorded as the import's source; or why the import was refused."""
@@ -175,7 +179,9 @@ class Importer:
         return {**loaders, **{file.path: source.read[file.sha256] for file in files if file.sha256 in source.read}}, faults
 
     async def _refuse(self, claim: Claim, report: Report, failure: str) -> str:
-        """Ends the import. Its report has at least one problem, which tells a source that was refused from an import that broke."""
+        """Ends the import. Its report has at least one problem, which tells a source that was refused from an import
+        that broke.
+        """
         if not report.problem_count:
             finding = Finding("", None, Code.REFUSED, failure, image_excluded=False, note=False)
             report = replace(report, findings=[finding, *report.findings], problem_count=1)
@@ -184,35 +190,37 @@ class Importer:
         return failure
 
 
-def _judge(claim: Claim, parsed: ParsedDataset, source: Expanded, inspected: Inspected) -> Judged:
+def _check(claim: Claim, parsed: ParsedDataset, source: Expanded, inspected: Inspected) -> CheckedSource:
     suggestion = suggest.groups(parsed.items, folders=claim.task != Task.CLASSIFY)
-    return judge(parsed, source.files, inspected, [*source.notes, *([suggestion] if suggestion else [])])
+    return check(parsed, source.files, inspected, [*source.notes, *([suggestion] if suggestion else [])])
 
 
 def _report(notes: Sequence[Finding]) -> Report:
     return Report(notes, 0, len(notes), 0)
 
 
-def refusal(claim: Claim, judged: Judged, parsed: ParsedDataset) -> str:
+def refusal(claim: Claim, checked: CheckedSource, parsed: ParsedDataset) -> str:
     """Why nothing of the source is imported; empty when it is."""
-    problems = [finding for finding in judged.report.findings if not finding.note]
+    problems = [finding for finding in checked.report.findings if not finding.note]
     first = f"; the first: {problems[0]}" if problems else ""
     if any(printable(name) != name for name in parsed.class_names):
         return "a class name holds characters that are no text (NUL or broken Unicode)"
-    if missed := _missed(claim, judged, problems):
+    if missed := _missed(claim, checked, problems):
         return missed
-    if not judged.items:
+    if not checked.items:
         return f"none of the {claim.image_count} images can be imported{first}"
-    if claim.strict and judged.report.problem_count:
-        count = judged.report.problem_count
+    if claim.strict and checked.report.problem_count:
+        count = checked.report.problem_count
         return f"strict: the source has {count} {'problem' if count == 1 else 'problems'}{first}"
     return ""
 
 
-def _missed(claim: Claim, judged: Judged, problems: Sequence[Finding]) -> str:
-    """Why images would pass for unlabelled, or classes lose their names, though the source says otherwise; empty when they do not."""
-    unlabelled = sum(item.label_state is LabelState.UNLABELLED for item in judged.items)
-    nothing = bool(judged.items) and unlabelled == len(judged.items)
+def _missed(claim: Claim, checked: CheckedSource, problems: Sequence[Finding]) -> str:
+    """Why images would pass for unlabelled, or classes lose their names, though the source says otherwise; empty when
+    they do not.
+    """
+    unlabelled = sum(item.label_state is LabelState.UNLABELLED for item in checked.items)
+    nothing = bool(checked.items) and unlabelled == len(checked.items)
     reader = READERS.get(claim.format) if claim.format else None  # a list of objects has none: it is one file, which was read
     for problem in problems:
         shared = problem.code in WHOLE_FILE and not problem.image_excluded

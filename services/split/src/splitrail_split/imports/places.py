@@ -22,7 +22,9 @@ class Places:
     """The prefixes below which images may lie; `{project}` in one stands for the project's id."""
 
     def __init__(self, prefixes: Sequence[str], own_bucket: str) -> None:
-        """Raises ValueError for a prefix that would open what the platform keeps, or that could match half of a folder's name."""
+        """Raises ValueError for a prefix that would open what the platform keeps, or that could match half of a
+        folder's name.
+        """
         self._own_bucket = own_bucket
         self._prefixes = [self._location(prefix) for prefix in prefixes]
         for prefix, (bucket, key) in zip(prefixes, self._prefixes, strict=True):

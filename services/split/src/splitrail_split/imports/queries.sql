@@ -1,6 +1,7 @@
--- Imports: announced files, the queue with its leases, reports, and what must be known to commit a version.
--- A query that looks something up for a caller takes :scope, the projects in which the caller may act (NULL: all). Those of a worker take :owner, who
--- works on the import: they touch nothing once its lease was lost. Arrays are cast where a query unnests them.
+-- Imports: announced files, the queue with its leases, reports, and what must be known to commit a version. A query
+-- that looks something up for a caller takes :scope, the projects in which the caller may act (NULL: all). Those of a
+-- worker take :owner, who works on the import: they touch nothing once its lease was lost. Arrays are cast where a
+-- query unnests them.
 
 -- name: insert_import
 -- No row: the request_id is that of an import that has neither failed nor been cancelled.
@@ -29,7 +30,8 @@ ORDER BY import_id DESC
 LIMIT :limit;
 
 -- name: cancel_import!
--- Touches nothing when it has ended. A worker that is busy with it has lost its lease with that, and can commit nothing.
+-- Touches nothing when it has ended. A worker that is busy with it has lost its lease with that, and can commit
+-- nothing.
 UPDATE import SET state = 'CANCELLED', end_time = now(), unstage_after = now(), lease_owner = NULL, lease_until = NULL
 WHERE import_id = :import_id AND state IN ('OPEN', 'QUEUED', 'RUNNING');
 
@@ -38,7 +40,8 @@ WHERE import_id = :import_id AND state IN ('OPEN', 'QUEUED', 'RUNNING');
 SELECT import_id FROM import WHERE import_id = :import_id AND state = 'OPEN' FOR UPDATE;
 
 -- name: put_files!
--- xmax is 0 in rows that are new: counting all of an import's at each of its pages would take time in the square of them.
+-- xmax is 0 in rows that are new: counting all of an import's at each of its pages would take time in the square of
+-- them.
 WITH put AS (
     INSERT INTO import_file (import_id, path, sha256, size_bytes, is_image)
     SELECT :import_id, * FROM unnest(:paths::text[], :contents::bytea[], :sizes::bigint[], :images::boolean[])
@@ -102,7 +105,7 @@ WHERE import_id = :import_id AND lease_owner = :owner AND state = 'RUNNING';
 UPDATE import SET processed_count = :processed WHERE import_id = :import_id AND lease_owner = :owner AND state = 'RUNNING';
 
 -- name: set_source!
--- What an archive turned out to hold, or a format that only the content of the files tells.
+-- What an archive holds, or the format when only the content of the files tells it.
 UPDATE import SET format = :format, file_count = :file_count, image_count = :image_count
 WHERE import_id = :import_id AND lease_owner = :owner AND state = 'RUNNING';
 
@@ -123,7 +126,8 @@ UPDATE import SET state = 'FAILED', failure = :failure, end_time = now(), unstag
 WHERE state = 'OPEN' AND create_time < now() - :age::interval;
 
 -- name: claim_unstaging
--- An ended import whose staged bytes are to be removed. Should the process die meanwhile, another one does it a minute later.
+-- An ended import whose staged bytes are to be removed. Should the process die meanwhile, another one does it a minute
+-- later.
 UPDATE import SET unstage_after = now() + interval '1 minute'
 WHERE import_id = (
     SELECT import_id FROM import WHERE unstage_after <= now() ORDER BY unstage_after LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -150,7 +154,8 @@ ORDER BY number
 LIMIT :limit;
 
 -- name: version_holds
--- Whether a version has these images under these paths with this metadata, and (unless it is NULL) this split as a revision.
+-- Whether a version has these images under these paths with this metadata, and (unless it is NULL) this split as a
+-- revision.
 SELECT NOT EXISTS (
     SELECT FROM unnest(:paths::text[], :contents::bytea[], :metadata::jsonb[]) AS n (path, sha256, metadata)
     LEFT JOIN version_asset a ON a.version_id = :version_id AND a.path = n.path
@@ -162,7 +167,8 @@ SELECT NOT EXISTS (
 SELECT 1 FROM version_asset WHERE version_id = :version_id AND (external_id <> '' OR metadata <> '{}') LIMIT 1;
 
 -- name: given_by_callers
--- Of how many of these images a version knows an external_id, which no source can give, or metadata of other keys than these.
+-- Of how many of these images a version knows an external_id, which no source can give, or metadata of other keys than
+-- these.
 SELECT count(*) AS images
 FROM unnest(:paths::text[], :metadata::jsonb[]) AS n (path, metadata)
 JOIN version_asset a ON a.version_id = :version_id AND a.path = n.path

@@ -85,7 +85,9 @@ class Imports:
         return await self._staging.uploads(found.project_id, await self._missing(found, files, possible))
 
     async def start(self, scope: Scope, import_id: str, wanted: Format | None, *, strict: bool, dry_run: bool) -> ImportView:
-        """Queues the import once everything is there. Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (UPLOAD_MISSING, PROJECT_ARCHIVED)."""
+        """Queues the import once everything is there. Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION
+        (UPLOAD_MISSING, PROJECT_ARCHIVED).
+        """
         view = await self.get(scope, import_id)
         if view.found.state != ImportState.OPEN:
             return view
@@ -127,7 +129,8 @@ class Imports:
         return view
 
     async def watch(self, scope: Scope, import_id: str) -> AsyncIterator[ImportView]:
-        """The import when it changes, until it has ended, and at least every heartbeat. Raises UNAVAILABLE when the service ends first.
+        """The import when it changes, until it has ended, and at least every heartbeat. Raises UNAVAILABLE when the
+        service ends first.
 
         The row is read twice a second: that serves any number of processes, and an import takes seconds.
         """
@@ -158,7 +161,9 @@ class Imports:
         return True
 
     async def _missing(self, opened: Import, files: Sequence[SourceFile], possible: Collection[bytes]) -> list[bytes]:
-        """Contents that must be uploaded: images that are no asset yet, annotation files that did not come along, but for what is staged in full."""
+        """Contents that must be uploaded: images that are no asset yet, annotation files that did not come along, but
+        for what is staged in full.
+        """
         known = await self._contents.known(opened.project_id, [file.sha256 for file in files if file.is_image])
         inline = await self._store.have_inline(opened.import_id, [file.sha256 for file in files if not file.is_image])
         sizes = {file.sha256: file.size_bytes for file in files if not (file.sha256 in known if file.is_image else file.sha256 in inline)}
@@ -166,7 +171,9 @@ class Imports:
 
 
 def _format(files: Sequence[SourceFile], wanted: Format | None, task: int) -> Format | None:
-    """The format that these files can be imported in; None for an archive of which nothing is known yet. Raises INVALID_ARGUMENT."""
+    """The format that these files can be imported in; None for an archive of which nothing is known yet. Raises
+    INVALID_ARGUMENT.
+    """
     whole = next((file.path for file in files if is_archive(file.path) or is_listing(file.path)), None)
     if whole is not None and len(files) > 1:
         raise invalid(Violation("import_id", f"{whole!r} is one of {len(files)} announced files: an archive or a list must be all of a source"))

@@ -1,4 +1,4 @@
-"""ImportService: judge the request, call the use case, convert the answer."""
+"""ImportService: check the request, call the use case, convert the answer."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What may be announced as a file of a source: names are untrusted, and are judged before anything is uploaded."""
+"""What may be announced as a file of a source: names are untrusted, and are checked before anything is uploaded."""
 
 from collections.abc import Sequence
 from posixpath import basename, splitext
@@ -12,7 +12,8 @@ ANNOTATION_EXTENSIONS = frozenset({".txt", ".xml", ".json", ".yaml", ".yml", ".n
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 """What may be announced as the one file of a source, to be expanded here."""
 LISTING_EXTENSION = ".csv"
-"""What may be announced as the one file of a source that lists objects of a bucket; beside other files it is ignored."""
+"""What may be announced as the one file of a source that lists objects of a bucket; beside other files it is ignored.
+"""
 IGNORED_EXTENSIONS = frozenset({".md", ".rst", ".html"})
 IGNORED_NAMES = frozenset({"split.lock.json", "license", "licence", "readme", "notice", "copying", "citation", ".gitignore", ".gitkeep", ".ds_store"})
 
@@ -73,6 +74,8 @@ def max_bytes(path: str) -> int:
 
 
 def meant(files: Sequence[SourceFile]) -> list[SourceFile]:
-    """Announced files without lists of objects that came beside others: many datasets have some .csv, and clients announce page by page."""
+    """Announced files without lists of objects that came beside others: many datasets have some .csv, and clients
+    announce page by page.
+    """
     others = [file for file in files if not is_listing(file.path)]
     return others or list(files)

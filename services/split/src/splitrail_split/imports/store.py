@@ -67,7 +67,9 @@ class ImportStore:
         self._splits = splits
 
     async def create(self, project_id: str, request_id: str, dataset_name: str, task: int) -> str:
-        """The id of a new import, or of the one that the same request_id opened and that has neither failed nor been cancelled."""
+        """The id of a new import, or of the one that the same request_id opened and that has neither failed nor been
+        cancelled.
+        """
         values = {"import_id": ids.new_id(), "project_id": project_id, "request_id": request_id, "dataset_name": dataset_name, "task": task}
         while True:
             row = await self._tables.one("insert_import", values)
@@ -100,7 +102,9 @@ class ImportStore:
         return await self._tables.run("cancel_import", {"import_id": import_id}) == 1
 
     async def put_files(self, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> bool:
-        """Announces files, later ones of the same path replace earlier ones, and keeps what came along; False when the import is not open."""
+        """Announces files, later ones of the same path replace earlier ones, and keeps what came along; False when the
+        import is not open.
+        """
         values = {
             "import_id": import_id,
             "paths": [file.path for file in files],
@@ -150,7 +154,9 @@ class ImportStore:
         return await self._tables.one("renew_lease", {"import_id": claim.import_id, "owner": claim.owner, "lease": lease}) is not None
 
     async def release(self, claim: Claim, *, delay: timedelta, counted: bool) -> None:
-        """Gives a claim back to the queue, not to be taken before `delay` has passed. What was lost already does not matter."""
+        """Gives a claim back to the queue, not to be taken before `delay` has passed. What was lost already does not
+        matter.
+        """
         values = {"import_id": claim.import_id, "owner": claim.owner, "delay": delay, "uncounted": 0 if counted else 1}
         await self._tables.run("release_import", values)
 
@@ -169,7 +175,7 @@ class ImportStore:
         await self._contents.settled(claim.project_id)
 
     async def set_source(self, claim: Claim, file_count: int) -> None:
-        """Records what the source has turned out to be: the claim's format and images. Raises LeaseLostError."""
+        """Records what the source holds: the claim's format and number of images. Raises LeaseLostError."""
         values = {
             "import_id": claim.import_id,
             "owner": claim.owner,
@@ -183,9 +189,10 @@ class ImportStore:
     async def commit(self, claim: Claim, new: NewVersion, report: Report, *, unchanged: Finding, dropped: Finding) -> str:
         """Ends the import with a version of its dataset, in one transaction; returns the version's id.
 
-        When the newest version holds the same, that one is the result, and `unchanged` joins the findings with its reference in place of `{}`.
-        When it has what callers said of images and no source can say, `dropped` does, with its reference and the number of these images.
-        Raises LeaseLostError, or TaskMismatchError when the dataset describes something else.
+        When the newest version holds the same, that one is the result, and `unchanged` joins the findings with its
+        reference in place of `{}`. When it has what callers said of images and no source can say, `dropped` does, with
+        its reference and the number of these images. Raises LeaseLostError, or TaskMismatchError when the dataset
+        describes something else.
         """
         async with self._tables.pool.connection() as connection, connection.transaction():
             await self._lock_own(connection, claim)
@@ -270,7 +277,9 @@ class ImportStore:
         return True
 
     async def _given_by_callers(self, connection: Connection, version_id: str, new: NewVersion) -> int:
-        """Of how many images (by path) a version knows an external_id, or metadata of a key, that the new one would not."""
+        """Of how many images (by path) a version knows an external_id, or metadata of a key, that the new one would
+        not.
+        """
         named = {"version_id": version_id}
         if not await self._tables.rows_in(connection, "any_given_by_callers", named):
             return 0

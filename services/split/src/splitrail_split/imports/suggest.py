@@ -1,4 +1,6 @@
-"""Which rule of grouping a source seems to ask for: frames of videos, names that share a beginning, folders of a site or a patient."""
+"""Which rule of grouping a source seems to ask for: frames of videos, names that share a beginning, folders of a site
+or a patient.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,15 @@ from splitrail_split.formats.model import SEQUENCE
 from splitrail_split.imports.domain import Finding
 
 PATTERNS = (r"^(.+)\.rf\.[0-9a-f]+$", r"^(.*[A-Za-z].*?)[^A-Za-z0-9]*[0-9]+$")
-"""Copies that Roboflow augmented, by their original; names that end in a number, by what stands before it if that has a letter."""
+"""Copies that Roboflow augmented, by their original; names that end in a number, by what stands before it if that has a
+letter.
+"""
 _COVERED = 0.5
 
 
 def groups(items: Sequence[ParsedImage], *, folders: bool = True) -> Finding | None:
-    """A note with the first rule that gives at least 2 and at most N/2 groups of several images, which hold half of all N images or more.
+    """A note with the first rule that gives at least 2 and at most N/2 groups of several images, which hold half of all
+    N images or more.
 
     folders: whether folders can mean something; they do not when they are the classes.
     """

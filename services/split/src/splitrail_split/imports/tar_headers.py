@@ -1,7 +1,8 @@
 """The headers of an untrusted tar.
 
-tarfile reads extended headers (those of pax, GNU long names) whole whatever they claim, calls itself for each, looks through them in quadratic time
-and walks backwards when a size is negative (CVE-2024-6232 and CVE-2025-8194 of CPython). So the walk is ours; single headers are its to read.
+tarfile reads extended headers (those of pax, GNU long names) whole whatever they claim, calls itself for each, looks
+through them in quadratic time and walks backwards when a size is negative (CVE-2024-6232 and CVE-2025-8194 of CPython).
+So the walk is ours; single headers are its to read.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class ExtendedHeadersError(Exception):
 def headers(path: Path, members: int) -> Iterator[tuple[tarfile.TarInfo, int]]:
     """Each member's header, with what extended headers before it say of it, and where its bytes start.
 
-    members: as many as there may be; what extended headers may take goes by that. Raises tarfile.TarError, ExtendedHeadersError.
+    members: as many as there may be; what extended headers may take goes by that. Raises tarfile.TarError,
+    ExtendedHeadersError.
     """
     said: dict[bytes, bytes] = {}
     left = members * _EXTENDED_BYTES
@@ -83,7 +85,9 @@ def _extension(kind: bytes, data: bytes) -> dict[bytes, bytes]:
 
 
 def _pax_records(data: bytes) -> dict[bytes, bytes]:
-    """Records `length key=value\\n`, the length being that of the record (POSIX, pax: "pax Header Block"). The last of equal keys counts."""
+    """Records `length key=value\\n`, the length being that of the record (POSIX, pax: "pax Header Block"). The last of
+    equal keys counts.
+    """
     records: dict[bytes, bytes] = {}
     at = 0
     while at < len(data):

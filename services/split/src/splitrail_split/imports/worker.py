@@ -1,4 +1,6 @@
-"""The import queue's workers: claim, keep the lease, work, give back. A process that dies is replaced when its lease ends."""
+"""The import queue's workers: claim, keep the lease, work, give back. A process that dies is replaced when its lease
+ends.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -26,7 +28,9 @@ class ImportWorkers:
     def __init__(
         self, store: ImportStore, importer: Importer, queued: asyncio.Event, draining: Draining, *, workers: int, lease_seconds: float
     ) -> None:
-        """queued: set when something was queued in this process; others queue and die too, so workers also look by themselves."""
+        """queued: set when something was queued in this process; others queue and die too, so workers also look by
+        themselves.
+        """
         self._store = store
         self._importer = importer
         self._queued = queued

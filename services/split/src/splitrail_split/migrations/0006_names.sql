@@ -1,4 +1,5 @@
--- States and formats of imports by name, as all of these queries speak of them; and what stores read of each thing, its columns named once.
+-- States and formats of imports by name, as all of these queries speak of them; and what stores read of each thing, its
+-- columns named once.
 
 DROP INDEX import_request_unique, import_waiting, import_open;
 ALTER TABLE import

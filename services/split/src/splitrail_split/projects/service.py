@@ -16,7 +16,9 @@ class Projects:
         self._store = store
 
     async def create(self, scope: Scope, new: NewProject) -> Project:
-        """A new project, or the one of the same request_id. Raises PERMISSION_DENIED outside of the scope, ALREADY_EXISTS, INVALID_ARGUMENT."""
+        """A new project, or the one of the same request_id. Raises PERMISSION_DENIED outside of the scope,
+        ALREADY_EXISTS, INVALID_ARGUMENT.
+        """
         if scope.projects is not None and new.project_id not in scope.projects:
             raise PlatformError(
                 grpc.StatusCode.PERMISSION_DENIED,
@@ -29,7 +31,7 @@ class Projects:
         try:
             await self._store.create(new)
         except ProjectTakenError as taken:
-            # By the same request, perhaps, sent twice at once.
+            # Perhaps taken by the same request, sent twice at once.
             if earlier := await self._made_by(scope, new):
                 return earlier
             raise already_exists("project", str(getattr(new, taken.field)), taken.field) from taken
@@ -70,6 +72,8 @@ class Projects:
         return await self.get(scope, project_id)
 
     async def require_active(self, scope: Scope, project_id: str) -> None:
-        """Raises NOT_FOUND, or FAILED_PRECONDITION (PROJECT_ARCHIVED): to be asked before anything of a project is changed."""
+        """Raises NOT_FOUND, or FAILED_PRECONDITION (PROJECT_ARCHIVED): to be asked before anything of a project is
+        changed.
+        """
         if (await self.get(scope, project_id)).archive_time is not None:
             raise project_archived(project_id)

@@ -1,4 +1,6 @@
-"""Identifiers, hashes and parts, where the protos do not declare their limits: within messages that hold more than a request's own fields."""
+"""Identifiers, hashes and parts, where the protos do not declare their limits: within messages that hold more than a
+request's own fields.
+"""
 
 import re
 
@@ -30,7 +32,7 @@ def required_part(field: str, value: int) -> int:
 
 
 def label_keys(labels: dict[str, str]) -> dict[str, str]:
-    """The caller's own bookkeeping, whose values have been judged."""
+    """The caller's own bookkeeping, whose values have been checked."""
     wrong = [key for key in labels if not 0 < len(key) <= MAX_KEY]
     if wrong:
         raise invalid(*(Violation("labels", f"the key {key[:MAX_KEY]!r} must be 1 to {MAX_KEY} characters") for key in wrong))

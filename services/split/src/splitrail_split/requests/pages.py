@@ -38,7 +38,9 @@ def id_before(asked: paging.Page) -> str | None:
 
 
 def fit(asked: paging.Page, found: Page[T], convert: Callable[[T], M], key: Callable[[T], paging.Key]) -> tuple[Sequence[M], str]:
-    """What of a page fits into one response, and the token of the next one (empty at the end). key: where the page after an entry begins."""
+    """What of a page fits into one response, and the token of the next one (empty at the end). key: where the page
+    after an entry begins.
+    """
     messages = [convert(one) for one in found.items]
     count = paging.fitting(messages)
     more = found.more or count < len(messages)

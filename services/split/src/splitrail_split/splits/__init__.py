@@ -1,1 +1,1 @@
-"""Split revisions: made, judged, compared, pinned, deleted."""
+"""Split revisions: made, certified, compared, pinned, deleted."""

@@ -16,7 +16,9 @@ from splitrail_split.splits.algorithm.stratify import SPLITS, TRAIN, ratio_share
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far one class in one split is from its ideal: images (signed), and the same as a fraction of the class' images."""
+    """How far one class in one split is from its ideal: images (signed), and the same as a fraction of the class'
+    images.
+    """
 
     class_id: int
     split: int
@@ -26,7 +28,9 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Counts and deviations of one split revision. Columns of the (classes, 3) arrays are train, val, test; the arrays are read-only."""
+    """Counts and deviations of one split revision. Columns of the (classes, 3) arrays are train, val, test; the arrays
+    are read-only.
+    """
 
     sizes: tuple[int, int, int]
     wanted_sizes: tuple[int, int, int]
@@ -62,10 +66,12 @@ def measure(
     keys: npt.NDArray[np.uint64],
     class_names: Sequence[str] | None = None,
 ) -> Balance:
-    """Judge a split vector (N,) of TRAIN, VAL, TEST over images whose objects' classes are class_ids[indptr[i]:indptr[i + 1]].
+    """Measure a split vector (N,) of TRAIN, VAL, TEST over images whose objects' classes are
+    class_ids[indptr[i]:indptr[i + 1]].
 
-    Other values of the vector (0: in no split) are left out of everything. keys (N,): see `stratify.seeded_keys`; they draw the random split to
-    compare with. Names, when given, are used in sentences. Raises ValueError as `stratify.ratio_shares` does.
+    Other values of the vector (0: in no split) are left out of everything. keys (N,): see `stratify.seeded_keys`; they
+    draw the random split to compare with. Names, when given, are used in sentences. Raises ValueError as
+    `stratify.ratio_shares` does.
     """
     ratio_shares(ratios)
     ratio = np.array(ratios, dtype=np.float64)
@@ -105,7 +111,9 @@ def measure(
 
 
 def half_width(objects: int) -> float:
-    """Half the width of the 95 % interval of a proportion of so many objects at worst, 1.96 * sqrt(1/4 / n) (Wald); 0 without any."""
+    """Half the width of the 95 % interval of a proportion of so many objects at worst, 1.96 * sqrt(1/4 / n) (Wald); 0
+    without any.
+    """
     return 0.98 / math.sqrt(objects) if objects else 0.0
 
 
@@ -115,7 +123,9 @@ def _three(values: Sequence[int] | npt.NDArray[np.integer]) -> tuple[int, int, i
 
 
 def _drawn(keys: npt.NDArray[np.uint64], kept: npt.NDArray[np.bool_], sizes: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """(N,) a column by chance, -1 for what is not kept: those with the smallest keys are in the first, and so on, as many as `sizes` says."""
+    """(N,) a column by chance, -1 for what is not kept: those with the smallest keys are in the first, and so on, as
+    many as `sizes` says.
+    """
     drawn = np.full(len(keys), -1)
     rows = np.flatnonzero(kept)
     ends = np.cumsum(sizes)
@@ -169,7 +179,9 @@ def _unmet(
     ratio: npt.NDArray[np.float64],
     names: Sequence[str] | None,
 ) -> list[str]:
-    """Requirements that were not met: sizes, classes absent from a part, and classes more than one image away from their share."""
+    """Requirements that were not met: sizes, classes absent from a part, and classes more than one image away from
+    their share.
+    """
 
     def name(class_id: int) -> str:
         return f"class {names[class_id]!r}" if names is not None else f"class {class_id}"

@@ -21,8 +21,8 @@ _NAMED = 3
 class Placement:
     """A split vector (N,) and what it came of.
 
-    units (N,): the group of each image. fixed (N,): the part that the base or a pin gave, 0 for none; None when there was neither. findings: what
-    collecting all this has shown, in words.
+    units (N,): the group of each image. fixed (N,): the part that the base or a pin gave, 0 for none; None when there
+    was neither. findings: what collecting all this has shown, in words.
     """
 
     vector: npt.NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""Split revisions as protos, and certificates as they are stored. Requests are judged in validate.py."""
+"""Split revisions as protos, and certificates as they are stored. Requests are checked in validate.py."""
 
 from collections.abc import Sequence
 
@@ -144,7 +144,9 @@ def _class_part(cell: ClassPart) -> split_pb2.ClassPart:
 
 
 def pack_certificate(made: Certificate) -> bytes:
-    """A certificate as it is stored: a serialized splitrail.split.v1.SplitCertificate, whose fields never change their numbers."""
+    """A certificate as it is stored: a serialized splitrail.split.v1.SplitCertificate, whose fields never change their
+    numbers.
+    """
     return certificate(made).SerializeToString(deterministic=True)
 
 

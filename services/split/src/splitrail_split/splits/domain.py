@@ -98,7 +98,9 @@ class SplitParameters:
 
 @dataclass(frozen=True, slots=True)
 class PartSummary:
-    """One part of a split (1 train, 2 val, 3 test): its images, objects, images without object, and the images that the ratios ask for."""
+    """One part of a split (1 train, 2 val, 3 test): its images, objects, images without object, and the images that the
+    ratios ask for.
+    """
 
     part: int
     images: int
@@ -111,8 +113,8 @@ class PartSummary:
 class ClassPart:
     """One class in one part.
 
-    ideal_images: the class' images times the ratio. deviation: of the class' share in the part from the ratio. expected_half_width: of the 95 %
-    interval of a proportion of so many objects.
+    ideal_images: the class' images times the ratio. deviation: of the class' share in the part from the ratio.
+    expected_half_width: of the 95 % interval of a proportion of so many objects.
     """
 
     part: int
@@ -155,7 +157,9 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class MadeRevision:
-    """A revision that was worked out and is not stored: it has neither id nor number. vector (N,): the part of each image, 0 for none."""
+    """A revision that was worked out and is not stored: it has neither id nor number. vector (N,): the part of each
+    image, 0 for none.
+    """
 
     parameters: SplitParameters
     algorithm_version: str

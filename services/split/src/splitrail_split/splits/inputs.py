@@ -1,4 +1,6 @@
-"""Collects what a split revision is made from: a version's columns, the groups that were asked for, and the images whose parts are given."""
+"""Collects what a split revision is made from: a version's columns, the groups that were asked for, and the images
+whose parts are given.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -37,7 +39,9 @@ class SplitInputs:
         self._cache = arrays.ArrayCache(_CACHE_BYTES)
 
     async def load(self, scope: Scope, version: Version, parameters: SplitParameters) -> Inputs:
-        """Raises NOT_FOUND for the base, INVALID_ARGUMENT for a base of another dataset, a pin that names no image, a rule that groups nothing."""
+        """Raises NOT_FOUND for the base, INVALID_ARGUMENT for a base of another dataset, a pin that names no image, a
+        rule that groups nothing.
+        """
         version_id = version.version_id
         content = await self._columns.array(version_id, arrays.CONTENT)
         links = await self.links(version_id)

@@ -45,12 +45,16 @@ def find_leaks(vector: npt.NDArray[np.uint8], content: Array, links: Links, next
 
 
 def cluster(n: int, links: Links) -> npt.NDArray[np.int64]:
-    """(n,) the cluster of near-duplicates that each image is in, dense from 0; an image that looks like no other is one of its own."""
+    """(n,) the cluster of near-duplicates that each image is in, dense from 0; an image that looks like no other is one
+    of its own.
+    """
     return groups.components(n, links.first, links.second)
 
 
 def _duplicates(vector: npt.NDArray[np.uint8], content: Array) -> int:
-    """Pairs of equal contents that lie in different parts. Imports and drafts keep a content once, so any is a defect of theirs."""
+    """Pairs of equal contents that lie in different parts. Imports and drafts keep a content once, so any is a defect
+    of theirs.
+    """
     placed = np.flatnonzero(vector)
     number = groups.equal_content(np.ascontiguousarray(content[placed]).view("<u8"))
     if number is None:

@@ -30,7 +30,9 @@ class SplitLookup:
         return await self._store.vector(split_id)
 
     async def first_of_group(self, scope: Scope, version: Version, split_id: str, field: str) -> arrays.Array:
-        """(N,) the lowest ordinal among the images of each one's group; read-only. Raises NOT_FOUND, INVALID_ARGUMENT for `field`."""
+        """(N,) the lowest ordinal among the images of each one's group; read-only. Raises NOT_FOUND, INVALID_ARGUMENT
+        for `field`.
+        """
         revision = await self._of_version(scope, version, split_id)
         if not revision.parameters.group_by:
             raise invalid(Violation(field, f"{revision.reference} was made without group_by: its images are in no groups"))

@@ -62,7 +62,7 @@ def assign(inputs: Inputs, parameters: SplitParameters) -> npt.NDArray[np.uint8]
 
 
 def make_revision(inputs: Inputs, parameters: SplitParameters, vector: npt.NDArray[np.uint8] | None = None) -> MadeRevision:
-    """Assigns (or takes the vector that is given), judges and digests."""
+    """Assigns (or takes the given vector), certifies and digests."""
     if vector is None:
         vector = assign(inputs, parameters)
     labels, names = inputs.labels, inputs.class_names

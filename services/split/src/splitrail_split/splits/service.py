@@ -40,10 +40,11 @@ class Splits:
     async def create(
         self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters, request_id: str, *, keep_current: bool
     ) -> Revision:
-        """Splits a version and makes the revision the current one, unless that is to be kept; the same request_id gives the same revision.
+        """Splits a version and makes the revision the current one, unless that is to be kept; the same request_id gives
+        the same revision.
 
-        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_EMPTY, PROJECT_ARCHIVED), INVALID_ARGUMENT, also when the request_id belongs to
-        another request.
+        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_EMPTY, PROJECT_ARCHIVED), INVALID_ARGUMENT, also
+        when the request_id belongs to another request.
         """
         version = await self._datasets.version(scope, dataset_id, version_id)
         await self._projects.require_active(scope, version.project_id)
@@ -124,14 +125,16 @@ class Splits:
         trained_content = await self._columns.array(trained.version_id, arrays.CONTENT)
 
         def count() -> Overlap:
-            judged = content[vector == part]
+            evaluated = content[vector == part]
             seen = trained_content[np.isin(trained_vector, (PARTS["train"], PARTS["val"]))]
-            return Overlap(len(judged), arrays.count_common(judged, [seen]))
+            return Overlap(len(evaluated), arrays.count_common(evaluated, [seen]))
 
         return await asyncio.to_thread(count)
 
     async def compare(self, scope: Scope, split_id: str, before_split_id: str, after: int, limit: int) -> SplitComparison:
-        """What of `before_split_id` is elsewhere in `split_id`, by content; images from ordinal `after` on, up to `limit`. Raises NOT_FOUND."""
+        """What of `before_split_id` is elsewhere in `split_id`, by content; images from ordinal `after` on, up to
+        `limit`. Raises NOT_FOUND.
+        """
         now, before = await self.get(scope, split_id), await self.get(scope, before_split_id)
         vector, earlier = await self._store.vector(split_id), await self._store.vector(before_split_id)
         content = await self._columns.array(now.version_id, arrays.CONTENT)

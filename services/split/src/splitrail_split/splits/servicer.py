@@ -1,4 +1,6 @@
-"""SplitService, and StagingService for the trainer service and its pods: judge the request, call the use case, convert the answer."""
+"""SplitService, and StagingService for the trainer service and its pods: check the request, call the use case, convert
+the answer.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -23,7 +23,9 @@ METHODS = {
 
 
 def split_parameters(parameters: split_pb2.SplitParameters) -> SplitParameters:
-    """Ratios in [0, 1] that add up to 1, and whatever else decides. With folds, train and val are what the number of folds makes of them."""
+    """Ratios in [0, 1] that add up to 1, and whatever else decides. With folds, train and val are what the number of
+    folds makes of them.
+    """
     if not parameters.HasField("ratios"):
         raise invalid(Violation("parameters.ratios", "is needed: fractions of train, val and test, for example 0.7, 0.15, 0.15"))
     given = parameters.ratios

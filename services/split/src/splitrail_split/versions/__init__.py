@@ -1,1 +1,3 @@
-"""Versions that callers make: `drafts`, `classes` and `differences` are pure, `service` holds the use cases, `store` the SQL's side of them."""
+"""Versions that callers make: `drafts`, `classes` and `differences` are pure, `service` holds the use cases, `store`
+the SQL's side of them.
+"""

@@ -19,7 +19,9 @@ _VERSION = bytes([PACK_VERSION])
 
 @dataclass(frozen=True, slots=True)
 class DraftClasses:
-    """Classes by position. `targets`: the position that each one's objects go to at the commit, its own when it stays a class."""
+    """Classes by position. `targets`: the position that each one's objects go to at the commit, its own when it stays a
+    class.
+    """
 
     names: list[str]
     ids: list[int]
@@ -71,7 +73,9 @@ class ChangeError(ValueError):
 
 
 def changed(classes: DraftClasses, changes: Sequence[Change], earlier: Mapping[str, int], next_id: int) -> tuple[DraftClasses, int]:
-    """The classes after all changes in order, and the next free id. Raises ChangeError; changes that were made before are harmless."""
+    """The classes after all changes in order, and the next free id. Raises ChangeError; changes that were made before
+    are harmless.
+    """
     made = DraftClasses(list(classes.names), list(classes.ids), list(classes.targets))
     for index, change in enumerate(changes):
         match change:
@@ -138,7 +142,8 @@ def committed_positions(classes: DraftClasses) -> npt.NDArray[np.uint16]:
 
 
 def moved_positions(ours: Sequence[int], theirs: Sequence[int]) -> npt.NDArray[np.int64] | None:
-    """(theirs,) the position in which a version with the ids `ours` has each class of one with the ids `theirs`, -1 where it has not.
+    """(theirs,) the position in which a version with the ids `ours` has each class of one with the ids `theirs`, -1
+    where it has not.
 
     None: no position means different classes in the two, so annotations can be compared as they are.
     """
@@ -149,7 +154,9 @@ def moved_positions(ours: Sequence[int], theirs: Sequence[int]) -> npt.NDArray[n
 
 
 def differing(ours: Sequence[bytes], theirs: Sequence[bytes], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """(N,) which images have other annotations, when class c of theirs is class positions[c] of ours, or -1: none of them."""
+    """(N,) which images have other annotations, when class c of theirs is class positions[c] of ours, or -1: none of
+    them.
+    """
     data, lengths = _joined(theirs)
     starts, image = _objects(data, lengths)
     gone = np.zeros(len(theirs), dtype=np.bool_)
@@ -169,7 +176,8 @@ def recoded(packed: Sequence[bytes], positions: npt.NDArray[np.uint16]) -> list[
     after = positions[before]
     data[starts], data[starts + 1] = after & 0xFF, after >> 8
     made = _parted(data, lengths)
-    # Objects are ordered by class first: they still are in order where classes ascend and no two of an image have become one.
+    # Objects are ordered by class first: they still are in order where classes ascend and no two of an image have
+    # become one.
     unordered = (after[1:] < after[:-1]) | ((after[1:] == after[:-1]) & (before[1:] != before[:-1]))
     images = np.unique(image[1:][unordered & (image[1:] == image[:-1])]).tolist()
     for number, one in zip(images, _canonical([made[number] for number in images]), strict=True):

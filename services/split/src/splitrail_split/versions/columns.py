@@ -1,4 +1,6 @@
-"""What a version's packed columns (see arrays.py) hold, from its images: pure. Imports and commits of drafts share it, so that they give the same."""
+"""What a version's packed columns (see arrays.py) hold, from its images: pure. Imports and commits of drafts share it,
+so that they give the same.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A draft becomes a version: one transaction, in which rows are copied within Postgres and columns are put together as arrays."""
+"""A draft becomes a version: one transaction, in which rows are copied within Postgres and columns are put together as
+arrays.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -40,7 +42,9 @@ class NoImagesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """Columns of what a draft is based on: those of images by themselves, and how they are linked and follow each other."""
+    """Columns of what a draft is based on: those of images by themselves, and how they are linked and follow each
+    other.
+    """
 
     images: Columns
     linked: dict[str, arrays.Array]
@@ -57,7 +61,7 @@ class _Frames:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What a draft comes to. `rows`: its own, in the order of the query `list_draft_rows`."""
+    """What a draft results in. `rows`: its own, in the order of the query `list_draft_rows`."""
 
     rows: Sequence[Row]
     changes: drafts.Changes
@@ -76,11 +80,13 @@ class Commits:
         self._datasets = datasets
 
     async def commit(self, scope: Scope, draft: Draft, expected: str | None) -> str:
-        """The id of the version that the draft becomes, or has become. expected: the dataset's newest version, as the caller knows it.
+        """The id of the version that the draft becomes, or has become. expected: the dataset's newest version, as the
+        caller knows it.
 
         Raises BaseMovedError, NoImagesError, NOT_FOUND.
         """
-        # Before the transaction: the base of a draft never changes, and a connection that waits for another one could wait for ever.
+        # Before the transaction: the base of a draft never changes, and a connection that waits for another one could
+        # wait forever.
         base = await self._base(draft.base_version_id)
         async with self._tables.pool.connection() as connection, connection.transaction():
             dataset = await self._datasets.lock_dataset(connection, scope, draft.dataset_id)
@@ -122,7 +128,9 @@ class Commits:
         return _Base(images, linked, await array(arrays.NEXT_FRAME))
 
     async def _recode(self, connection: Connection, draft: Draft, base: Columns, rows: Sequence[Row]) -> Columns:
-        """Writes annotations anew where classes move at the commit: those of `rows`, in place, and those of the base, whose columns come back."""
+        """Rewrites annotations where the commit gives classes other positions: those of `rows`, in place, and those of
+        the base, whose columns come back.
+        """
         positions = classes.committed_positions(draft.classes)
         moved = positions != np.arange(len(positions))
         if not moved.any():
@@ -153,7 +161,7 @@ class Commits:
             return False
         within_base = draft.base_version_id == newest.version_id
         found = await self._store.differences(connection, draft.version_id, draft.base_version_id, newest.version_id, within_base=within_base)
-        # By the digest, annotations are equal; the draft's may be still to be written anew.
+        # By the digest, annotations are equal; the draft's may not have been rewritten yet.
         return bool((found.common & (found.rows[:, 2] == AssetField.ANNOTATIONS.bit)).all())
 
     async def _insert(self, connection: Connection, dataset: LockedDataset, draft: Draft, base: _Base, made: _Made) -> None:
@@ -219,7 +227,9 @@ def _made(draft: Draft, base: Columns, rows: Sequence[Row]) -> _Made:
 
 
 def _stored(images: Columns, base: _Base, frames: _Frames | None) -> dict[str, bytes]:
-    """All columns as they are stored. Links and frames cost the most by far: they are the base's where what they come of is. frames None: it is."""
+    """All columns as they are stored. Links and frames cost the most by far: they are the base's where what they come
+    of is. frames None: it is.
+    """
     made = columns.by_name(images)
     same = np.array_equal(images.perceptual_hash, base.images.perceptual_hash) and np.array_equal(images.placed, base.images.placed)
     made.update(base.linked if same else columns.linked(images))

@@ -25,7 +25,9 @@ _COMPARED_AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class DiffQuery:
-    """What to compare, and which images to show: those of a kind (0: all), from number `start` on. other_version_id empty: the base."""
+    """What to compare, and which images to show: those of a kind (0: all), from number `start` on. other_version_id
+    empty: the base.
+    """
 
     dataset_id: str
     version_id: str
@@ -51,7 +53,9 @@ class DiffPage:
 
 
 class Comparisons:
-    """Differences of versions. What a pair of versions differs in never changes and is found once; with a draft, until the draft is changed."""
+    """Differences of versions. What a pair of versions differs in never changes and is found once; with a draft, until
+    the draft is changed.
+    """
 
     def __init__(self, store: DraftStore, dataset_store: DatasetStore, datasets: Datasets) -> None:
         self._store = store
@@ -116,7 +120,9 @@ class Comparisons:
         images_of: str | None,
         other_id: str | None,
     ) -> Differences:
-        """`found`, where equal positions do not mean equal classes: so annotations of every image that is in both are compared anew."""
+        """`found`, where equal positions do not mean equal classes: so annotations of every image that is in both are
+        compared anew.
+        """
         rows, bit = found.rows, AssetField.ANNOTATIONS.bit
         both = np.flatnonzero(found.common)
         for start in range(0, len(both), _COMPARED_AT_ONCE):

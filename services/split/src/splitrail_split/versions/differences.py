@@ -69,7 +69,8 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """(n, 3) int32: place in the first version, place in the second one, bits of the fields; added ones first, then removed, then changed ones.
+    """(n, 3) int32: place in the first version, place in the second one, bits of the fields; added ones first, then
+    removed, then changed ones.
 
     A place is an ordinal, or ABSENT, or -1 - position of what a draft has itself.
     """
@@ -108,7 +109,9 @@ class Differences:
 
 
 def ordered(rows: npt.NDArray[np.int32]) -> Differences:
-    """Rows in the order of pages: by kind, then by place in the first version where the image is there, a draft's own last and as they came."""
+    """Rows in the order of pages: by kind, then by place in the first version where the image is there, a draft's own
+    last and as they came.
+    """
     rows = np.ascontiguousarray(rows)
     place = np.where(rows[:, 0] == ABSENT, rows[:, 1], rows[:, 0]).astype(np.int64)
     # A draft's own places count down from -1.
@@ -122,7 +125,9 @@ def fields(bits: int) -> list[AssetField]:
 
 
 def of_classes(ours: Version, theirs: Version | None, targets: Sequence[int] | None = None) -> list[ClassDifference]:
-    """Classes that differ, by stable id. theirs None: nothing is there. targets: of a draft's classes; those merged into others are gone."""
+    """Classes that differ, by stable id. theirs None: nothing is there. targets: of a draft's classes; those merged
+    into others are gone.
+    """
     here = {
         class_id: name
         for position, (class_id, name) in enumerate(zip(ours.class_ids, ours.class_names, strict=True))

@@ -1,4 +1,4 @@
-"""What callers change of a version, image by image, and the columns that come of it: pure."""
+"""What callers change of a version, image by image, and the columns that result: pure."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ class Draft:
 class DraftAsset:
     """One image of a draft.
 
-    base_ordinal: the image of the base that it stands for. position: of its row among the draft's own; None when it is still as the base has it.
+    base_ordinal: the image of the base that it stands for. position: of its row among the draft's own; None when it is
+    still as the base has it.
     """
 
     base_ordinal: int | None
@@ -99,9 +100,11 @@ class DraftAsset:
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
-    """What a caller says of one image; empty or None: nothing, so it stays. `default_path` is that of a new image without path.
+    """What a caller says of one image; empty or None: nothing, so it stays. `default_path` is that of a new image
+    without path.
 
-    With annotations comes the label state that fits them; a label state alone is LABELLED, and then the image must have objects already.
+    With annotations comes the label state that fits them; a label state alone is LABELLED, and then the image must have
+    objects already.
     """
 
     external_id: str
@@ -137,7 +140,9 @@ class Batch:
 
 
 def upserted(found: Sequence[DraftAsset], upserts: Sequence[Upsert]) -> Batch:
-    """A batch applied to a draft. `found`: at least those images of the draft that have an external_id, a path or a content of the batch."""
+    """A batch applied to a draft. `found`: at least those images of the draft that have an external_id, a path or a
+    content of the batch.
+    """
     by_id = {one.external_id: one for one in found if one.external_id}
     by_path = {one.path: one for one in found}
     batch = Batch()
@@ -246,7 +251,8 @@ def tally(assets: Sequence[DraftAsset], n_classes: int) -> Tally:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a draft does to its base. `rows` are first those that stand for `replaced` images of the base, in that order, then the new ones.
+    """What a draft does to its base. `rows` are first those that stand for `replaced` images of the base, in that
+    order, then the new ones.
 
     removed, replaced: ordinals of the base.
     """
@@ -256,7 +262,9 @@ class Changes:
     rows: Columns
 
     def source(self, n: int) -> Ordinals:
-        """Where each image of the version to be is among the `n` of the base and then `rows`: what stays of the base, in place, then the new ones."""
+        """Where each image of the version to be is among the `n` of the base and then `rows`: what stays of the base,
+        in place, then the new ones.
+        """
         source = np.arange(n)
         source[self.replaced] = n + np.arange(len(self.replaced))
         keep = np.ones(n, dtype=np.bool_)

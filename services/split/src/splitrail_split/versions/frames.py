@@ -1,4 +1,6 @@
-"""Frames of one video, told by how images are called: file names that number on, and the `sequence` that a source names."""
+"""Frames of one video, told by how images are called: file names that number on, and the `sequence` that a source
+names.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ _NUMBERED = re.compile(r"(.*?)(\d{1,18})")
 def next_frames(paths: Sequence[str], metadata: Sequence[Mapping[str, str]]) -> npt.NDArray[np.int32]:
     """(N,) the ordinal of the frame after each image, -1 for none.
 
-    Images of a sequence follow each other by the number at the end of their names, folder by folder where numbers come again. Others do when they lie
-    in one folder and their names differ in that number alone, by one.
+    Images of a sequence follow each other by the number at the end of their names, folder by folder where numbers come
+    again. Others do when they lie in one folder and their names differ in that number alone, by one.
     """
     following = np.full(len(paths), -1, dtype=np.int32)
     runs: dict[tuple[str, str, str], list[tuple[str, int, str, int]]] = {}

@@ -36,7 +36,8 @@ class Incoming:
         return await self._staging.uploads(project_id, missing)
 
     async def take(self, project_id: str, contents: Sequence[bytes]) -> Inspected:
-        """Judges contents that are no assets yet and makes the good ones assets, batch by batch; all that are good then stay for the time of a hold.
+        """Inspects contents that are no assets yet and makes the good ones assets, batch by batch; all that are good
+        then stay for the time of a hold.
 
         Raises UNAVAILABLE when a store does not answer.
         """
@@ -44,12 +45,12 @@ class Incoming:
         inspected = Inspected(good=await self._store.known(project_id, contents))
         missing = [sha256 for sha256 in contents if sha256 not in inspected.good]
         for start in range(0, len(missing), BATCH):
-            judged = await self._contents.judge(project_id, missing[start : start + BATCH], keep=True)
-            if judged.good:
-                await self._store.record(project_id, list(judged.good.values()))
-                await self._unstage(project_id, list(judged.good))
-            inspected.good.update(judged.good)
-            inspected.bad.update(judged.bad)
+            checked = await self._contents.inspect(project_id, missing[start : start + BATCH], keep=True)
+            if checked.good:
+                await self._store.record(project_id, list(checked.good.values()))
+                await self._unstage(project_id, list(checked.good))
+            inspected.good.update(checked.good)
+            inspected.bad.update(checked.bad)
         gone = [sha256 for sha256, fault in inspected.bad.items() if fault.code == UPLOAD_MISSING]
         # Another call may have been faster: contents that it has made assets are no longer staged.
         for sha256, asset in (await self._store.known(project_id, gone)).items():

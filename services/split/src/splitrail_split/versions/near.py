@@ -1,7 +1,8 @@
 """Near-duplicates: which 64-bit perceptual hashes differ in few bits, without comparing all with all.
 
-Two hashes that differ in at most six bits differ in at most one within one of their four 16-bit blocks (pigeonhole). So each hash looks into
-seventeen buckets of each block: its own value there, and those one bit away (multi-index hashing: Norouzi, Punjani, Fleet 2012).
+Two hashes that differ in at most six bits differ in at most one within one of their four 16-bit blocks (pigeonhole). So
+each hash looks into seventeen buckets of each block: its own value there, and those one bit away (multi-index hashing:
+Norouzi, Punjani, Fleet 2012).
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ class Links:
 
 
 def links(hashes: npt.NDArray[np.uint64], placed: npt.NDArray[np.bool_] | None = None) -> Links:
-    """Pairs at most MAX_DISTANCE apart: all, up to four an image; beyond that number only those that join what closer ones do not.
+    """Pairs at most MAX_DISTANCE apart: all, up to four an image; beyond that number only those that join what closer
+    ones do not.
 
-    Equal hashes are linked in a chain, and the first of them to others. So whatever the distance, links up to it join what all pairs up to it would,
-    and a cluster that lies in several parts of a split has a link between them. placed (N,): the images that a split can place, when not all of them:
-    both is then true of them alone too, since the others must not hide what lies beyond them.
+    Equal hashes are linked in a chain, and the first of them to others. So whatever the distance, links up to it join
+    what all pairs up to it would, and a cluster that lies in several parts of a split has a link between them. placed
+    (N,): the images that a split can place, when not all of them: both is then true of them alone too, since the others
+    must not hide what lies beyond them.
     """
     whole = _links(hashes)
     if placed is None or placed.all():
@@ -104,8 +107,8 @@ def _root(parent: npt.NDArray[np.int32], node: int) -> int:
 def _pairs(hashes: npt.NDArray[np.uint64], blocks: Ordinals, members: Ordinals, bounds: Ordinals, complete: int) -> Ordinals:
     """Rows (first, second, distance). A pair that several blocks find is taken from the first of them.
 
-    parent[d] joins what links up to the distance d do: each level has all clusters that all pairs up to it would make, for a pair is left out only if
-    its own level has joined it.
+    parent[d] joins what links up to the distance d do: each level has all clusters that all pairs up to it would make,
+    for a pair is left out only if its own level has joined it.
     """
     n = len(hashes)
     parent = np.empty((MAX_DISTANCE + 1, n), dtype=np.int32)

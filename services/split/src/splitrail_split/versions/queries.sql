@@ -1,6 +1,6 @@
--- Drafts: what was changed since their base, how two versions differ, and how a draft becomes a version.
--- A query that looks something up for a caller takes :scope, the projects in which the caller may act (NULL: all). Arrays are cast where a query unnests
--- them.
+-- Drafts: what was changed since their base, how two versions differ, and how a draft becomes a version. A query that
+-- looks something up for a caller takes :scope, the projects in which the caller may act (NULL: all). Arrays are cast
+-- where a query unnests them.
 
 -- name: insert_draft
 -- No row: the request_id is that of another draft.
@@ -49,7 +49,8 @@ WHERE version_id = :version_id;
 DELETE FROM draft WHERE version_id = :version_id;
 
 -- name: find_in_draft
--- The images of a draft, as it stands, that have one of these external_ids, paths or contents. A search for each, which an index serves.
+-- The images of a draft, as it stands, that have one of these external_ids, paths or contents. A search for each, which
+-- an index serves.
 SELECT base_ordinal, position, external_id, path, sha256, label_state, annotations, metadata
 FROM draft_asset
 WHERE version_id = :version_id AND position IN (
@@ -94,13 +95,15 @@ FROM draft_asset d JOIN asset a ON a.sha256 = d.sha256 AND a.project_id = :proje
 WHERE version_id = :version_id AND position = ANY(:positions::int[]);
 
 -- name: expect_many!
--- Right after a commit Postgres expects a version to have hardly any images: what joins versions could go over all of one for each image of the other.
+-- Right after a commit Postgres expects a version to have hardly any images: what joins versions could go over all of
+-- one for each image of the other.
 SET LOCAL enable_nestloop = off;
 
 -- name: get_annotations
--- Annotations of images one behind the other, in the order of :places, and the length of each: much less work than a row an image. A place is an
--- ordinal of :images_of, or -1 - position for what the draft :draft_id has itself. Right after a commit Postgres expects a version to have hardly any
--- images, and would as soon go over all its paths: BETWEEN, ORDER BY and LIMIT leave the key alone to look an image up by.
+-- Annotations of images, concatenated in the order of :places, and the length of each: much less work than a
+-- row an image. A place is an ordinal of :images_of, or -1 - position for what the draft :draft_id has itself. Right
+-- after a commit Postgres expects a version to have hardly any images, and would as soon go over all its paths:
+-- BETWEEN, ORDER BY and LIMIT leave the key alone to look an image up by.
 SELECT coalesce(string_agg(annotations, '' ORDER BY number), '') AS data,
        coalesce(array_agg(octet_length(annotations) ORDER BY number), '{}') AS lengths
 FROM (
@@ -116,7 +119,7 @@ FROM (
 ) AS found;
 
 -- name: create_recoded!
--- What a commit changes of annotations besides what callers have changed; places as in get_annotations.
+-- Annotations that the commit itself changes; places as in get_annotations.
 CREATE TEMP TABLE recoded (place int NOT NULL, annotations bytea NOT NULL) ON COMMIT DROP;
 
 -- name: insert_recoded!
@@ -124,8 +127,8 @@ INSERT INTO recoded (place, annotations)
 SELECT place, substring(:data::bytea FROM first + 1 FOR size) FROM unnest(:places::int[], :firsts::int[], :sizes::int[]) AS r (place, first, size);
 
 -- name: list_draft_rows
--- In the order of a commit: first those that stand for images of the base, then the new ones. `moves`: it can change which frame follows another one.
--- The base as in get_annotations.
+-- In the order of a commit: first those that stand for images of the base, then the new ones. `moves`: it can change
+-- which frame follows another one. The base as in get_annotations.
 SELECT position, base_ordinal, removed, d.sha256, d.path, coalesce(d.metadata ->> :sequence, '') AS sequence, d.annotations, d.label_state,
        coalesce(a.perceptual_hash, 0) AS perceptual_hash,
        removed OR b.ordinal IS NULL OR d.path <> b.path OR coalesce(d.metadata ->> :sequence, '') <> coalesce(b.metadata ->> :sequence, '') AS moves
@@ -147,7 +150,8 @@ FROM version_asset
 WHERE version_id = :version_id;
 
 -- name: insert_kept_assets!
--- Images of a draft that are as its base has them, in their order: each moves up by the images before it that are removed.
+-- Images of a draft that are as its base has them, in their order: each moves up by the images before it that are
+-- removed.
 INSERT INTO version_asset (version_id, ordinal, sha256, path, width, height, size_bytes, format, label_state, annotations, external_id, metadata)
 SELECT :version_id, ordinal - width_bucket(ordinal, :removed::int[]), sha256, path, width, height, size_bytes, format, label_state,
        coalesce(r.annotations, b.annotations), external_id, metadata
@@ -157,7 +161,8 @@ WHERE version_id = :base_version_id
 ORDER BY ordinal;
 
 -- name: insert_own_assets!
--- The other images of a draft: in the place of the one that each stands for, new ones by path behind the :kept images of the base.
+-- The other images of a draft: in the place of the one that each stands for, new ones by path behind the :kept images
+-- of the base.
 INSERT INTO version_asset (version_id, ordinal, sha256, path, width, height, size_bytes, format, label_state, annotations, external_id, metadata)
 SELECT :version_id,
        coalesce(base_ordinal - width_bucket(base_ordinal, :removed::int[]), :kept + row_number() OVER (PARTITION BY base_ordinal IS NULL ORDER BY path) - 1),
@@ -173,10 +178,10 @@ WITH done AS (DELETE FROM draft_asset WHERE version_id = :version_id)
 UPDATE draft SET committed_version_id = :committed_version_id WHERE version_id = :version_id;
 
 -- name: diff_images
--- Images in which two versions differ, packed: for each one its place in the first, in the second (-2^31: it is not there), and a bit for each field
--- that differs, as three int4. A place is an ordinal of :images_of, or -1 - position for what the draft :version_id has itself.
--- With :within_base, the second is the draft's base: what the draft leaves as it is need not be read. With :every, images come too that are in both and
--- do not differ.
+-- Images in which two versions differ, packed: for each one its place in the first, in the second (-2^31: it is not
+-- there), and a bit for each field that differs, as three int4. A place is an ordinal of :images_of, or -1 - position
+-- for what the draft :version_id has itself. With :within_base, the second is the draft's base: what the draft leaves
+-- as it is need not be read. With :every, images come too that are in both and do not differ.
 WITH ours AS (
     SELECT -1 - position AS place, external_id, sha256, path, label_state, sha256(annotations) AS annotation, metadata
     FROM draft_asset

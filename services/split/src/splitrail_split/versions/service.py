@@ -89,7 +89,8 @@ class Versions:
     async def upsert(self, scope: Scope, draft: Draft, upserts: Sequence[Upsert]) -> Upserted:
         """Adds and changes images: all, or none.
 
-        Raises INVALID_ARGUMENT with the fields of each wrong entry, FAILED_PRECONDITION (VERSION_STATE, UPLOAD_MISSING), UNAVAILABLE.
+        Raises INVALID_ARGUMENT with the fields of each wrong entry, FAILED_PRECONDITION (VERSION_STATE,
+        UPLOAD_MISSING), UNAVAILABLE.
         """
         contents = sorted({one.sha256 for one in upserts if one.sha256})
         inspected = await self._incoming.take(draft.project_id, contents) if contents else Inspected()
@@ -116,7 +117,9 @@ class Versions:
             return Upserted(batch.added, len(batch.changes) - batch.added, batch.unchanged, change.draft)
 
     async def remove(self, scope: Scope, draft: Draft, external_ids: Sequence[str], paths: Sequence[str]) -> tuple[int, Draft]:
-        """Removes images; how many the draft held, and the draft after that. Raises FAILED_PRECONDITION (VERSION_STATE)."""
+        """Removes images; how many the draft held, and the draft after that. Raises FAILED_PRECONDITION
+        (VERSION_STATE).
+        """
         async with self._store.changing(scope, draft) as change:
             _require_open(change.draft)
             found = await change.find(external_ids=external_ids, paths=paths, contents=())
@@ -139,7 +142,9 @@ class Versions:
             return change.draft
 
     async def commit(self, scope: Scope, dataset_id: str, version_id: str, expected_base_version_id: str) -> Version:
-        """The version that a draft becomes, or has become. Raises NOT_FOUND, ABORTED (BASE_MOVED), FAILED_PRECONDITION (VERSION_STATE)."""
+        """The version that a draft becomes, or has become. Raises NOT_FOUND, ABORTED (BASE_MOVED), FAILED_PRECONDITION
+        (VERSION_STATE).
+        """
         draft = await self._store.get(scope, version_id)
         if draft is None or (dataset_id and draft.dataset_id != dataset_id):
             return await self._datasets.version(scope, dataset_id, version_id)
@@ -208,7 +213,9 @@ def _committed(reference: str) -> PlatformError:
 
 
 def _require_contents(upserts: Sequence[Upsert], inspected: Inspected) -> None:
-    """Every content is an asset by now; else raises with the entries that name the others: INVALID_ARGUMENT, or UPLOAD_MISSING if that is all."""
+    """Every content is an asset by now; else raises with the entries that name the others: INVALID_ARGUMENT, or
+    UPLOAD_MISSING if that is all.
+    """
     faults = [(index, inspected.bad[one.sha256]) for index, one in enumerate(upserts) if one.sha256 in inspected.bad]
     if not faults:
         return
@@ -231,7 +238,9 @@ def _require_right(batch: Batch) -> None:
 
 
 async def _require_keypoints(change: DraftChange, upserts: Sequence[Upsert]) -> None:
-    """All objects of a version have as many keypoints: as one that is there has, or the first that comes. Raises INVALID_ARGUMENT."""
+    """All objects of a version have as many keypoints: as one that is there has, or the first that comes. Raises
+    INVALID_ARGUMENT.
+    """
     sample = await change.sample()
     wanted = len(unpack(sample)[0].values) if sample else None
     wrong = []

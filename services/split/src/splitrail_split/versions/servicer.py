@@ -1,4 +1,4 @@
-"""VersionService: judge the request, call the use case, convert the answer."""
+"""VersionService: check the request, call the use case, convert the answer."""
 
 import asyncio
 from typing import Any

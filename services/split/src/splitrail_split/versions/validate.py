@@ -1,4 +1,6 @@
-"""Rules of requests about drafts that need nothing but the request and the draft's classes: each breach becomes INVALID_ARGUMENT with its field."""
+"""Rules of requests about drafts that need nothing but the request and the draft's classes: each breach becomes
+INVALID_ARGUMENT with its field.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -107,7 +109,9 @@ def deletions(request: version_service_pb2.DeleteAssetsRequest) -> tuple[list[st
 
 
 def upserts(given: Sequence[version_pb2.AssetUpsert], draft: Draft) -> list[Upsert]:
-    """What is said of each image, quantized; raises with every bad entry named. A thousand crowded images take a moment: run it on a thread."""
+    """What is said of each image, quantized; raises with every bad entry named. A thousand crowded images take a
+    moment: run it on a thread.
+    """
     made: list[Upsert] = []
     wrong: list[Violation] = []
     for index, one in enumerate(given):

@@ -1,4 +1,6 @@
-"""Local search after the batched placement: exact sizes first, then exchanges that bring classes back within one image of their share."""
+"""Local search after the batched placement: exact sizes first, then exchanges that bring classes back within one image
+of their share.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ _BARRED = np.int64(1) << np.int64(58)
 
 @dataclass(slots=True)
 class Placed:
-    """A placement in canonical order: ranks[indptr[i]:indptr[i + 1]] are the class ranks of unit i, split (n,) its split.
+    """A placement in canonical order: ranks[indptr[i]:indptr[i + 1]] are the class ranks of unit i, split (n,) its
+    split.
 
-    need (C, k): share minus what each split holds of each class, times ONE. sizes: units that each of the k splits must have.
+    need (C, k): share minus what each split holds of each class, times ONE. sizes: units that each of the k splits must
+    have.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -57,8 +61,8 @@ class _Sample:
 def correct(placed: Placed) -> None:
     """Make sizes exact, then exchange units until every class is within one unit of its share or nothing helps.
 
-    Exchanges lower the sum of squared deviations; where that is stuck, the sum of their fourth powers, which weighs the worst classes more.
-    Deterministic: candidates are taken by score and canonical position.
+    Exchanges lower the sum of squared deviations; where that is stuck, the sum of their fourth powers, which weighs the
+    worst classes more. Deterministic: candidates are taken by score and canonical position.
     """
     _fix_sizes(placed)
     if placed.need.size and int(np.abs(placed.need).max()) >= ONE:
@@ -166,7 +170,9 @@ class _Exchange:
         return any(self._exchange(c, s, other, cost) for other in reversed(others))
 
     def _exchange(self, c: int, a: int, b: int, cost: Cost) -> bool:
-        """Exchange the best pair of a unit of a with class c and a unit of b without it; False when none lowers the cost."""
+        """Exchange the best pair of a unit of a with class c and a unit of b without it; False when none lowers the
+        cost.
+        """
         placed = self.placed
         with_class = self.units_by_class[self.class_bounds[c] : self.class_bounds[c + 1]]
         leaving = _sample(placed, _every(with_class[placed.split[with_class] == a], _MAX_PARTNERS))

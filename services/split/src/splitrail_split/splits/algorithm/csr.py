@@ -1,8 +1,9 @@
 """Passes over the classes of images in CSR form: image i has classes[indptr[i]:indptr[i + 1]].
 
-Compiled, for at ten million images numpy's temporary arrays cost more than its arithmetic: here each pass reads once and writes once.
-Nothing checks bounds: that indptr rises and classes lie below n_classes, `stratify.Images` has seen.
-Numpy allocates what they write: it asks for huge pages, as numba does not, and a walk in another order than memory's depends on them.
+Compiled, for at ten million images numpy's temporary arrays cost more than its arithmetic: here each pass reads once
+and writes once. Nothing checks bounds: that indptr rises and classes lie below n_classes, `stratify.Images` has seen.
+Numpy allocates what they write: it asks for huge pages, as numba does not, and a walk in another order than memory's
+depends on them.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def take(indptr: Ints, classes: Classes, where: npt.NDArray[np.integer]) -> tupl
 
 @numba.njit(cache=True, nogil=True)
 def _bound(indptr: Ints, where: npt.NDArray[np.integer], bounds: Ints, starts: Ints) -> int:
-    """Fills the row pointers of the rows `where`, and where they begin; returns how many entries they have. Each row is looked up once."""
+    """Fills the row pointers of the rows `where`, and where they begin; returns how many entries they have. Each row is
+    looked up once.
+    """
     bounds[0] = end = 0
     for row in range(len(where)):
         starts[row] = indptr[where[row]]
@@ -102,7 +105,9 @@ def _rename(indptr: Ints, classes: Classes, names: Ints, made: Classes) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def add(indptr: Ints, classes: Classes, part: npt.NDArray[np.integer], amount: int, sums: Ints) -> None:
-    """Adds the amount to sums (n_classes, k) for each class of each row, in the row's part; none where that is negative."""
+    """Adds the amount to sums (n_classes, k) for each class of each row, in the row's part; none where that is
+    negative.
+    """
     for row in range(len(indptr) - 1):
         if part[row] >= 0:
             for at in range(indptr[row], indptr[row + 1]):
@@ -110,7 +115,9 @@ def add(indptr: Ints, classes: Classes, part: npt.NDArray[np.integer], amount: i
 
 
 def signatures(indptr: Ints, ranks: Classes, boxes: npt.NDArray[np.integer], keys: Words, *, bits: int, slots: int) -> Words:
-    """One word a row that sorts by its first `slots` ranks (of so many bits each), number of objects, key; rows without classes last."""
+    """One word a row that sorts by its first `slots` ranks (of so many bits each), number of objects, key; rows without
+    classes last.
+    """
     words = np.empty(len(keys), dtype=np.uint64)
     _sign(indptr, ranks, boxes, keys, bits, slots, words)
     return words

@@ -1,10 +1,12 @@
 """Groups: which images may not be parted, and how units of many sizes are divided.
 
-A unit is what must stay together: images of equal content, and images that share a group. `join` finds the units; `divide` places them: heaviest
-first, each where it is missed most, then passes that move whatever brings all classes nearer to their share, then exact sizes. The greedy step is
-that of scikit-learn's StratifiedGroupKFold, generalized to several classes an image and to unequal shares; the passes are what it lacks.
+A unit is what must stay together: images of equal content, and images that share a group. `join` finds the units;
+`divide` places them: heaviest first, each where it is missed most, then passes that move whatever brings all classes
+nearer to their share, then exact sizes. The greedy step is that of scikit-learn's StratifiedGroupKFold, generalized to
+several classes an image and to unequal shares; the passes are what it lacks.
 
-Sums are floating-point, in an order that the content alone decides, and of operations that IEEE 754 defines to the bit: every machine gives the same.
+Sums are floating-point, in an order that the content alone decides, and of operations that IEEE 754 defines to the bit:
+every machine gives the same.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class UnitRows:
-    """n units. classes[indptr[i]:indptr[i + 1]] are the distinct classes of unit i, images the number of its images with each.
+    """n units. classes[indptr[i]:indptr[i + 1]] are the distinct classes of unit i, images the number of its images
+    with each.
 
-    weights (n,): images. keys (n,) uint64: seeded hashes of the content. words (n, 4) uint64: content of one image, which tells equal keys apart.
+    weights (n,): images. keys (n,) uint64: seeded hashes of the content. words (n, 4) uint64: content of one image,
+    which tells equal keys apart.
     """
 
     n_classes: int
@@ -47,7 +51,9 @@ class UnitRows:
 
 
 def equal_content(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64] | None:
-    """(N,) a number for each content, given as four words; None when all differ, which sorting one word a row usually tells."""
+    """(N,) a number for each content, given as four words; None when all differ, which sorting one word a row usually
+    tells.
+    """
     ordered = np.sort(words[:, 0])
     if not np.any(ordered[1:] == ordered[:-1]):
         return None
@@ -59,7 +65,9 @@ def equal_content(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64] | None
 
 
 def join(n: int, columns: Sequence[npt.NDArray[np.integer]]) -> Ints:
-    """(n,) the unit of each image, dense from 0: images that share a value >= 0 in any of the columns (n,) are in one unit."""
+    """(n,) the unit of each image, dense from 0: images that share a value >= 0 in any of the columns (n,) are in one
+    unit.
+    """
     if not columns:
         return np.arange(n, dtype=np.int64)
     rows, nodes, first = [], [], n
@@ -89,8 +97,8 @@ def components(n: int, first: npt.NDArray[np.integer], second: npt.NDArray[np.in
 
 
 def follow(unit_of: Ints, fixed: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Ints]:
-    """What fixed images (0: free) make of the others: a unit goes where its fixed images are, and to the last part (test) if they are in several,
-    for what is linked to a test image must not be trained on.
+    """What fixed images (0: free) make of the others: a unit goes where its fixed images are, and to the last part
+    (test) if they are in several, for what is linked to a test image must not be trained on.
 
     Returns `fixed` (n,) completed, and the units whose fixed images lie in several parts, which cannot be kept whole.
     """
@@ -105,13 +113,15 @@ def follow(unit_of: Ints, fixed: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.
 def divide(units: UnitRows, need: Floats, totals: Ints, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
     """The part of each unit: (n,) uint8 of 0..k - 1.
 
-    need: (n_classes, k), images of each class that each part should get. totals: (n_classes,), images with each class in the whole set: a deviation
-    counts as a fraction of it. sizes: k image counts that add up to the units' weights; met as nearly as whole units allow.
-    Few units leave little choice, and the greedy step can miss the best of it: then pairs are exchanged too, from several orders, and the best stays.
+    need: (n_classes, k), images of each class that each part should get. totals: (n_classes,), images with each class
+    in the whole set: a deviation counts as a fraction of it. sizes: k image counts that add up to the units' weights;
+    met as nearly as whole units allow. Few units leave little choice, and the greedy step can miss the best of it: then
+    pairs are exchanged too, from several orders, and the best stays.
     """
     n, total = len(units.weights), max(1, int(units.weights.sum()))
     of_class = 1.0 / np.maximum(totals, 1).astype(np.float64) ** 2
-    # Sizes count like an eighth of the classes together: enough that little is left to correct, little enough that classes decide.
+    # Sizes count like an eighth of the classes together: enough that little is left to correct, little enough that
+    # classes decide.
     of_size = max(1.0, units.n_classes / 8) / total**2
     images, weights = units.images.astype(np.float64), units.weights.astype(np.float64)
     owner = np.repeat(np.arange(n), np.diff(units.indptr))
@@ -154,7 +164,9 @@ class _Division:
         return _Division(self.part.copy(), self.need.copy(), self.lacking.copy())
 
     def badness(self, totals: Ints, sizes: Sequence[int]) -> float:
-        """The largest deviation of a class as a fraction of it, and what sizes are off as a fraction of all; an empty part is worse than any."""
+        """The largest deviation of a class as a fraction of it, and what sizes are off as a fraction of all; an empty
+        part is worse than any.
+        """
         empty = sum(size > 0 and lack >= size for size, lack in zip(sizes, self.lacking.tolist(), strict=True))
         of_classes = float((np.abs(self.need) / np.maximum(totals, 1)[:, None]).max(initial=0))
         of_sizes = float(np.abs(self.lacking).sum()) / max(1, sum(sizes))
@@ -162,9 +174,11 @@ class _Division:
 
 
 def draw(units: UnitRows, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """As `divide`, by chance: units in the order of their keys, cut where sizes end, so that heavy ones are in a part as often as light ones.
+    """As `divide`, by chance: units in the order of their keys, cut where sizes end, so that heavy ones are in a part
+    as often as light ones.
 
-    Those that the smallest part could not hold are no matter of chance: heaviest first, each goes where most is lacking.
+    Those that the smallest part could not hold are no matter of chance: heaviest first, each goes where most is
+    lacking.
     """
     lacking = np.array(sizes, dtype=np.int64)
     part = np.empty(len(units.weights), dtype=np.int64)
@@ -186,10 +200,11 @@ def draw(units: UnitRows, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
 def fill_empty(
     part: npt.NDArray[np.uint8], unit_of: Ints, keys: npt.NDArray[np.uint64], *, wanted: Sequence[int], held: npt.NDArray[np.integer]
 ) -> None:
-    """Gives each part that is wanted and has no image the unit whose size comes nearest to what is wanted, if another part can spare one; in place.
+    """Gives each part that is wanted and has no image the unit whose size comes nearest to what is wanted, if another
+    part can spare one; in place.
 
-    Sizes and classes alone would leave it empty when there are few units: a set of no images tests nothing. part, unit_of, keys (n,): of images;
-    held (k,): images that each part has besides.
+    Sizes and classes alone would leave it empty when there are few units: a set of no images tests nothing. part,
+    unit_of, keys (n,): of images; held (k,): images that each part has besides.
     """
     weights = np.bincount(unit_of)
     first_key = np.full(len(weights), np.iinfo(np.uint64).max, dtype=np.uint64)
@@ -222,7 +237,8 @@ def _place(  # noqa: PLR0917 - numba takes no keywords
     lacking: Floats,
     part: Ints,
 ) -> None:
-    """Fills `part`, and keeps need (C, k) and lacking (k,) true. First greedily in the order given, then in passes until nothing moves.
+    """Fills `part`, and keeps need (C, k) and lacking (k,) true. First greedily in the order given, then in passes
+    until nothing moves.
 
     Moving a unit from a to b changes the sum of squared weighted deviations by 2 (gain[a] - gain[b] + own).
     """
@@ -274,9 +290,11 @@ def _exchange(  # noqa: PLR0917 - numba takes no keywords
     part: Ints,
     keep_sizes: bool,
 ) -> None:
-    """Moves units, or exchanges two of different parts, as long as that brings classes nearer; dense (n, C): images of each class.
+    """Moves units, or exchanges two of different parts, as long as that brings classes nearer; dense (n, C): images of
+    each class.
 
-    keep_sizes: only where sizes do not get worse by it. Everything is in the order given, so that equal choices do not depend on rows.
+    keep_sizes: only where sizes do not get worse by it. Everything is in the order given, so that equal choices do not
+    depend on rows.
     """
     n_classes, k = need.shape
     for _ in range(_PASSES):
@@ -316,7 +334,9 @@ def _exchange(  # noqa: PLR0917 - numba takes no keywords
 
 
 def _exact_sizes(units: UnitRows, order: Ints, of_class: Floats, made: _Division) -> None:
-    """Exchanges up to two units against up to two while that brings sizes nearer, each time the units that cost the classes least; in place."""
+    """Exchanges up to two units against up to two while that brings sizes nearer, each time the units that cost the
+    classes least; in place.
+    """
     part, need, lacking = made.part, made.need, made.lacking.astype(np.int64)
     if not lacking.any():
         return
@@ -331,7 +351,8 @@ def _exact_sizes(units: UnitRows, order: Ints, of_class: Floats, made: _Division
     owner = np.repeat(np.arange(len(part)), np.diff(units.indptr))
     while lacking.any() and (exchange := _best_exchange(weights.tolist(), counts.tolist(), lacking.tolist())) is not None:
         a, b, going, coming = exchange
-        # What an exchange does many times over is done in few steps: a quarter of the way at a time, for each move changes what the next one costs.
+        # What an exchange does many times over is done in few steps: a quarter of the way at a time, for each move
+        # changes what the next one costs.
         net = int(weights[list(going)].sum() - weights[list(coming)].sum())
         times = max(1, min(-int(lacking[a]), int(lacking[b])) // abs(net) // 4) if net else 1
         times = min([times, *(counts[one, s] // which.count(one) for which, s in ((going, a), (coming, b)) for one in which)])
@@ -358,7 +379,9 @@ def _exact_sizes(units: UnitRows, order: Ints, of_class: Floats, made: _Division
 def _best_exchange(
     weights: Sequence[int], counts: Sequence[Sequence[int]], lacking: Sequence[int]
 ) -> tuple[int, int, tuple[int, ...], tuple[int, ...]] | None:
-    """Up to two units of part a against up to two of part b, given by their weights' positions, that bring the sizes closest; None if none helps."""
+    """Up to two units of part a against up to two of part b, given by their weights' positions, that bring the sizes
+    closest; None if none helps.
+    """
 
     def bundles(part: int) -> dict[int, tuple[int, ...]]:
         """Total weight -> positions of up to two weights of which the part has a unit each."""

@@ -1,8 +1,9 @@
 """Divide single images among k splits, so that every class comes near its share: the batched stratification.
 
-Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011) hands out one image at a time, rarest class first. Here all images whose rarest class is
-the same are settled at once: what each split still lacks of the class says how many of them it gets, and systematic sampling along a
-sort by label set spreads the other classes. What rounding and classes without images of their own leave is put right by `correction.correct`.
+Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011) hands out one image at a time, rarest class first. Here
+all images whose rarest class is the same are settled at once: what each split still lacks of the class says how many of
+them it gets, and systematic sampling along a sort by label set spreads the other classes. What rounding and classes
+without images of their own leave is put right by `correction.correct`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _LEAN = 8  # so weak that sizes drift by a few images, which costs classes less 
 class ImageRows:
     """n units to place. classes[indptr[i]:indptr[i + 1]] are the distinct classes of unit i, ascending.
 
-    boxes (n,): objects. keys (n,) uint64: seeded hashes of the content; words (n, 4) uint64: the content itself, distinct.
+    boxes (n,): objects. keys (n,) uint64: seeded hashes of the content; words (n, 4) uint64: the content itself,
+    distinct.
     """
 
     n_classes: int
@@ -57,7 +59,9 @@ def canonical_order(primary: npt.NDArray[np.uint64], units: ImageRows) -> npt.ND
 
 
 def _sorted(words: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
-    """Words in ascending order, and where each was: a radix sort (Knuth, TAOCP 3, 5.2.5), three times as fast as argsort at ten million."""
+    """Words in ascending order, and where each was: a radix sort (Knuth, TAOCP 3, 5.2.5), three times as fast as
+    argsort at ten million.
+    """
     n = len(words)
     ordered, other = words.copy(), np.empty(n, dtype=np.uint64)
     order, other_order = np.arange(n, dtype=np.int32), np.empty(n, dtype=np.int32)
@@ -87,7 +91,8 @@ def _by_digit(
 def place(units: ImageRows, need: npt.NDArray[np.int64], sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
     """Split of each unit: (n,) uint8 of 0..k - 1.
 
-    need: (n_classes, k) int64, how many units with a class each split should get, times ONE. sizes: k unit counts that add up to n, met exactly.
+    need: (n_classes, k) int64, how many units with a class each split should get, times ONE. sizes: k unit counts that
+    add up to n, met exactly.
     """
     n, n_classes = len(units.keys), units.n_classes
     counts = np.zeros((n_classes, 1), dtype=np.int64)
@@ -107,7 +112,8 @@ def place(units: ImageRows, need: npt.NDArray[np.int64], sizes: Sequence[int]) -
 
 
 def _settle(placed: Placed, keys: npt.NDArray[np.uint64], order: npt.NDArray[np.int32]) -> None:
-    """Give each unit its split, block by block of units with the same rarest class, rarest first, units without classes last.
+    """Give each unit its split, block by block of units with the same rarest class, rarest first, units without classes
+    last.
 
     keys[order[i]] is the key of the unit i.
     """
@@ -129,14 +135,18 @@ def _settle(placed: Placed, keys: npt.NDArray[np.uint64], order: npt.NDArray[np.
 
 
 def spread(split: npt.NDArray[np.uint8], quota: Sequence[int], phase: int) -> None:
-    """Fill split (m,) so that value s occurs quota[s] times, evenly along the array (systematic sampling, smallest quota first)."""
+    """Fill split (m,) so that value s occurs quota[s] times, evenly along the array (systematic sampling, smallest
+    quota first).
+    """
     ascending = sorted(range(len(quota)), key=lambda s: (quota[s], -s))
     _spread(split, np.array(ascending, dtype=np.uint8), np.array([quota[s] for s in ascending], dtype=np.int64), np.uint64(phase))
 
 
 @numba.njit(cache=True, nogil=True)
 def _spread(split: npt.NDArray[np.uint8], values: npt.NDArray[np.uint8], quota: npt.NDArray[np.int64], phase: np.uint64) -> None:
-    """Compiled, since a small set has as many blocks as a large one. The last value, which takes what the others leave, marks what is free."""
+    """Compiled, since a small set has as many blocks as a large one. The last value, which takes what the others leave,
+    marks what is free.
+    """
     free = len(split)
     split[:] = values[-1]
     for turn in range(len(values) - 1):

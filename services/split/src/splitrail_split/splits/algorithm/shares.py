@@ -9,10 +9,12 @@ ONE = 1_000_000_000
 
 
 def apportion(need: Sequence[int], total: int, lean: Sequence[int] | None = None) -> list[int]:
-    """Whole numbers >= 0 that add up to total and are close to need (in units of ONE, which may be negative or add up to something else).
+    """Whole numbers >= 0 that add up to total and are close to need (in units of ONE, which may be negative or add up
+    to something else).
 
-    First the nearest point with the right sum and nothing negative, then largest remainders; `lean` is added to the remainders,
-    and equal ones go to the earlier entry. What needs nothing exactly gets nothing while another has a remainder.
+    First the nearest point with the right sum and nothing negative, then largest remainders; `lean` is added to the
+    remainders, and equal ones go to the earlier entry. What needs nothing exactly gets nothing while another has a
+    remainder.
     """
     if total == 0:
         return [0] * len(need)

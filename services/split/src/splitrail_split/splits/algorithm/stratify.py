@@ -1,9 +1,10 @@
 """Which images train, validate and test: pure functions over arrays.
 
-`assign` depends on what the images are (their SHA-256), their labels, their groups, the parameters, the seed and `ALGORITHM_VERSION`, and on nothing
-else: not on row order, machine or Python's hash seed. Images that share content or a group are one *unit*, which never straddles parts.
-Where every image is a unit of its own, `placement.place` divides them, in whole numbers (billionths of an image) all the way; otherwise
-`groups.divide` does, or, where most images are alone, divides the others first.
+`assign` depends on what the images are (their SHA-256), their labels, their groups, the parameters, the seed and
+`ALGORITHM_VERSION`, and on nothing else: not on row order, machine or Python's hash seed. Images that share content or
+a group are one *unit*, which never straddles parts. Where every image is a unit of its own, `placement.place` divides
+them, in whole numbers (billionths of an image) all the way; otherwise `groups.divide` does, or, where most images are
+alone, divides the others first.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ Mode = Literal["stratified", "random", "hash"]
 
 
 def ratio_shares(ratios: Sequence[float]) -> list[int]:
-    """Ratios (train, val, test) as whole billionths that add up to one; what rounding leaves goes to the largest (the first of equals).
+    """Ratios (train, val, test) as whole billionths that add up to one; what rounding leaves goes to the largest (the
+    first of equals).
 
     Raises ValueError unless there are three finite ratios >= 0 that add up to 1 (within 1e-6).
     """
@@ -61,9 +63,9 @@ def split_sizes(n: int, ratios: Sequence[float]) -> list[int]:
 class Images:
     """What assigning needs to know of N images.
 
-    content: (N, 32) uint8, the SHA-256 of each. indptr (N + 1,), class_ids (nnz,): the class of each object, image i has
-    class_ids[indptr[i]:indptr[i + 1]]. groups: columns (N,) of whole numbers; images with an equal number >= 0 in one of them stay together.
-    Raises ValueError when the arrays do not fit together.
+    content: (N, 32) uint8, the SHA-256 of each. indptr (N + 1,), class_ids (nnz,): the class of each object, image i
+    has class_ids[indptr[i]:indptr[i + 1]]. groups: columns (N,) of whole numbers; images with an equal number >= 0 in
+    one of them stay together. Raises ValueError when the arrays do not fit together.
     """
 
     content: npt.NDArray[np.uint8]
@@ -90,12 +92,13 @@ def assign(
 ) -> npt.NDArray[np.uint8]:
     """Divide N images into train, val and test. Returns (N,) uint8 of TRAIN, VAL, TEST.
 
-    seed: any integer, taken modulo 2**64. fixed (N,): images whose split is given (0: free). The others of a unit go with them, to the last split if
-    they are in several, and the rest makes sizes and classes of the whole come near the ratios.
-    Sizes are those of `split_sizes`, as exactly as whole units and fixed images allow. `stratified` brings each class' number of images in each split
-    next to its share, rarest classes first; among images with equal classes the numbers of objects are spread too. `random` draws by a seeded hash of
-    the content. `hash` looks at each image alone, so that none ever moves because others come or go, and meets the ratios on average only.
-    Raises ValueError on bad ratios.
+    seed: any integer, taken modulo 2**64. fixed (N,): images whose split is given (0: free). The others of a unit go
+    with them, to the last split if they are in several, and the rest makes sizes and classes of the whole come near the
+    ratios. Sizes are those of `split_sizes`, as exactly as whole units and fixed images allow. `stratified` brings each
+    class' number of images in each split next to its share, rarest classes first; among images with equal classes the
+    numbers of objects are spread too. `random` draws by a seeded hash of the content. `hash` looks at each image alone,
+    so that none ever moves because others come or go, and meets the ratios on average only. Raises ValueError on bad
+    ratios.
     """
     given = None if fixed is None else fixed.astype(np.uint8)
     shares = ratio_shares(ratios)
@@ -106,7 +109,8 @@ def assign(
 def folds(images: Images, *, count: int, index: int, test_ratio: float, seed: int, mode: Mode = "stratified") -> npt.NDArray[np.uint8]:
     """Fold `index` (0 .. count - 1) of a cross-validation: (N,) uint8 of TRAIN, VAL, TEST, as `assign`.
 
-    The same test images are held out of every fold; of the others each is in val once, in fold `index` those of the part `index`.
+    The same test images are held out of every fold; of the others each is in val once, in fold `index` those of the
+    part `index`.
     """
     ratios = [1 - test_ratio, 0, test_ratio]
     held_out, test = ratio_shares(ratios)[2], split_sizes(len(images.content), ratios)[2]
@@ -157,9 +161,11 @@ def _divide(
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What a split of all rows should be. need (n_classes, k): images of each class that each part should get, times ONE.
+    """What a split of all rows should be. need (n_classes, k): images of each class that each part should get, times
+    ONE.
 
-    sizes: images that each of the k parts should get. active: parts with a share above 0, which alone get what is not fixed.
+    sizes: images that each of the k parts should get. active: parts with a share above 0, which alone get what is not
+    fixed.
     """
 
     rows: ImageRows
@@ -179,7 +185,9 @@ class _Target:
         return np.array(self.active)[placed]
 
     def divided(self, part: npt.NDArray[np.int64], some: npt.NDArray[np.int64], unit_of: npt.NDArray[np.int64], n_free: int) -> npt.NDArray[np.int64]:
-        """The parts of images (positions) that whole units hold, out of n_free that `part` (n,) leaves at -1; they get as much as is theirs of it."""
+        """The parts of images (positions) that whole units hold, out of n_free that `part` (n,) leaves at -1; they get
+        as much as is theirs of it.
+        """
         rows, left, sizes, held = self._left(part, some)
         unit_of = np.unique(unit_of[some], return_inverse=True)[1]
         units = _grouped(rows, unit_of, by_class=self.mode == "stratified")
@@ -197,7 +205,9 @@ class _Target:
     def _left(
         self, part: npt.NDArray[np.int64], some: npt.NDArray[np.int64]
     ) -> tuple[ImageRows, npt.NDArray[np.int64], list[int], npt.NDArray[np.int64]]:
-        """These images, what the active parts still need of classes, the sizes that they are to get of these images, and what they hold already."""
+        """These images, what the active parts still need of classes, the sizes that they are to get of these images,
+        and what they hold already.
+        """
         k, rows, need = len(self.sizes), self.rows, self.need
         held = np.bincount(part[part >= 0], minlength=k)
         if len(some) < len(part):
@@ -230,7 +240,9 @@ def _by_hash(keys: npt.NDArray[np.uint64], shares: Sequence[int]) -> npt.NDArray
 
 
 def _counts(rows: ImageRows, part: npt.NDArray[np.int64] | None, k: int) -> npt.NDArray[np.int64]:
-    """(n_classes, k): images with each class in each part; those in none (-1) do not count. Without parts: of all, k = 1."""
+    """(n_classes, k): images with each class in each part; those in none (-1) do not count. Without parts: of all, k =
+    1.
+    """
     counts = np.zeros((rows.n_classes, k), dtype=np.int64)
     csr.add(rows.indptr, rows.classes, np.zeros(len(rows.keys), dtype=np.uint8) if part is None else part, 1, counts)
     return counts
@@ -247,7 +259,9 @@ def _units(words: npt.NDArray[np.uint64], columns: Sequence[npt.NDArray[np.integ
 
 
 def _grouped(rows: ImageRows, unit_of: npt.NDArray[np.int64], *, by_class: bool) -> groups.UnitRows:
-    """Units of several images; one is told from another by its image with the smallest key, mixed again: the smallest of many is small."""
+    """Units of several images; one is told from another by its image with the smallest key, mixed again: the smallest
+    of many is small.
+    """
     n = int(unit_of.max(initial=-1)) + 1
     order = np.lexsort((rows.keys, unit_of))
     first = order[np.concatenate([[True], unit_of[order[1:]] != unit_of[order[:-1]]])] if len(order) else order

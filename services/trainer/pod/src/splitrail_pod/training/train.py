@@ -37,7 +37,7 @@ def train(spec: TrainSpec, spool: SpoolWriter, progress: ProgressWriter, orders:
     (run / "weights").mkdir(parents=True)
     (spec.directory / "checkpoints").mkdir(exist_ok=True)
     restored = _restore(spec.resume, run) if spec.resume else None
-    platform = _platform_arguments(spec, write_data_yaml(spec, {"train": "train", "val": "val"}), run)
+    platform = platform_arguments(spec, write_data_yaml(spec, {"train": "train", "val": "val"}), run)
     if restored:
         last = str(run / "weights" / "last.pt")
         overrides = {"resume": last, "model": last} | {name: platform[name] for name in ("data", "save_dir", "device")}
@@ -77,8 +77,8 @@ def _restore(resume: Resume, run: Path) -> checkpoint.CheckpointManifest:
     return manifest
 
 
-def _platform_arguments(spec: TrainSpec, data: Path, run: Path) -> dict[str, Any]:
-    """The arguments that the platform sets."""
+def platform_arguments(spec: TrainSpec, data: Path, run: Path) -> dict[str, Any]:
+    """The arguments that the platform sets: none that callers may set, but for the seed."""
     return {
         "task": "detect",
         "mode": "train",

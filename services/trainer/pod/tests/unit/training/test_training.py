@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from splitrail_common.training.arguments import TRAINING_NAMES
 from splitrail_pod.exchange import checkpoint, messages
 from splitrail_pod.exchange.messages import (
     ArtifactRecord,
@@ -32,10 +33,18 @@ from splitrail_pod.exchange.messages import (
     PlotRecord,
     StageRecord,
     StartedRecord,
+    TrainSpec,
     decode_progress,
 )
+from splitrail_pod.training.train import platform_arguments
 
 pytestmark = pytest.mark.torch
+
+
+def test_the_platform_overrides_nothing_that_callers_may_set(tmp_path: Path) -> None:
+    """The seed is passed on by a field of its own."""
+    spec = TrainSpec.model_construct(model="yolo11s", device="cpu", seed=1)
+    assert platform_arguments(spec, tmp_path / "data.yaml", tmp_path).keys() & TRAINING_NAMES == {"seed"}
 
 
 def rows(job: Any) -> list[dict[str, str]]:

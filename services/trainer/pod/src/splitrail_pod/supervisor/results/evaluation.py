@@ -1,11 +1,13 @@
 """The training process's `evaluation` record as the platform's EvaluationResult."""
 
+from typing import get_args
+
 from splitrail.split.v1 import dataset_pb2
 from splitrail.trainer.v1 import evaluation_pb2
 
 from splitrail_pod.exchange.messages import EvaluationRecord, Metric
 
-_METRICS: tuple[Metric, ...] = ("mAP50", "mAP50_95", "precision", "recall", "f1")
+_METRICS: tuple[Metric, ...] = get_args(Metric)
 _MAX_BYTES = 3 * 1024 * 1024  # gRPC takes messages of 4 MiB
 _PARTS = {"train": dataset_pb2.PART_TRAIN, "val": dataset_pb2.PART_VAL, "test": dataset_pb2.PART_TEST}
 

@@ -8,7 +8,7 @@ from splitrail_split import formats
 from splitrail_split.contents.store import KnownAsset
 from splitrail_split.contents.verify import Fault, Inspected
 from splitrail_split.domain import arrays
-from splitrail_split.imports.assembly import assemble, judge, printable
+from splitrail_split.imports.assembly import assemble, check, printable
 from splitrail_split.imports.domain import Claim, SourceFile
 from splitrail_split.imports.job import refusal
 
@@ -32,11 +32,11 @@ def source(contents: dict[str, str], labels: dict[str, bytes]):
 def test_an_annotated_copy_wins_over_an_unlabelled_one_and_the_first_over_later_ones():
     labels = {"labels/b.txt": b"0 0.5 0.5 0.1 0.1\n", "labels/c.txt": b"1 0.5 0.5 0.1 0.1\n"}
     parsed, files, inspected = source({"images/a.jpg": "x", "images/b.jpg": "x", "images/c.jpg": "x", "images/d.jpg": "y"}, labels)
-    judged = judge(parsed, files, inspected)
-    assert [item.path for item in judged.items] == ["images/b.jpg", "images/d.jpg"]
-    assert [(one.path, one.image_excluded) for one in judged.report.findings] == [("images/a.jpg", True), ("images/c.jpg", True)]
-    assert all("images/b.jpg" in one.message and "differ" in one.message for one in judged.report.findings)
-    assert (judged.report.problem_count, judged.report.excluded_count) == (2, 2)
+    checked = check(parsed, files, inspected)
+    assert [item.path for item in checked.items] == ["images/b.jpg", "images/d.jpg"]
+    assert [(one.path, one.image_excluded) for one in checked.report.findings] == [("images/a.jpg", True), ("images/c.jpg", True)]
+    assert all("images/b.jpg" in one.message and "differ" in one.message for one in checked.report.findings)
+    assert (checked.report.problem_count, checked.report.excluded_count) == (2, 2)
 
 
 def test_columns_and_rows_agree():
@@ -48,8 +48,8 @@ def test_columns_and_rows_agree():
     parsed, files, inspected = source(
         {"images/c.jpg": "c", "images/a.jpg": "a", "images/b.jpg": "b", "images/d.jpg": "d", "images/e.jpg": "bad"}, labels
     )
-    judged = judge(parsed, files, inspected)
-    new = assemble(CLAIM, judged, parsed, files, inspected)
+    checked = check(parsed, files, inspected)
+    new = assemble(CLAIM, checked, parsed, files, inspected)
     assert [(row[0], row[2], row[7]) for row in new.rows] == [
         (0, "images/a.jpg", LabelState.LABELLED),
         (1, "images/b.jpg", LabelState.EMPTY),
@@ -61,7 +61,7 @@ def test_columns_and_rows_agree():
     assert arrays.decode(arrays.OBJECTS, new.columns[arrays.OBJECTS]).tolist() == [2, 0, 1, 0]
     assert arrays.decode(arrays.CLASS_IDS, new.columns[arrays.CLASS_IDS]).tolist() == [0, 1, 0]
     assert arrays.decode(arrays.CONTENT, new.columns[arrays.CONTENT])[0].tobytes() == hashlib.sha256(b"a").digest()
-    assert (judged.report.problem_count, judged.report.excluded_count) == (2, 1)
+    assert (checked.report.problem_count, checked.report.excluded_count) == (2, 1)
 
 
 def test_the_digest_does_not_depend_on_names():
@@ -70,19 +70,19 @@ def test_the_digest_does_not_depend_on_names():
     digests = set()
     for contents, rows in [({"images/a.jpg": "x", "images/b.jpg": "y"}, labels), ({"images/z.jpg": "x", "images/c.jpg": "y"}, renamed)]:
         parsed, files, inspected = source(contents, rows)
-        digests.add(assemble(CLAIM, judge(parsed, files, inspected), parsed, files, inspected).digest)
+        digests.add(assemble(CLAIM, check(parsed, files, inspected), parsed, files, inspected).digest)
     assert len(digests) == 1
 
 
 def test_notes_do_not_make_strict_refuse():
     strict = Claim("i", "default", "cells", 1, formats.Format.YOLO, strict=True, dry_run=False, image_count=1, claims=1, owner="o")
     parsed, files, inspected = source({"images/a.jpg": "x"}, {"labels/a.txt": b"0 0.1 0.1 0.5 0.1 0.5 0.5\n"})
-    judged = judge(parsed, files, inspected)
-    assert [one.note for one in judged.report.findings] == [True]
-    assert (judged.report.problem_count, judged.report.note_count) == (0, 1)
-    assert refusal(strict, judged, parsed) == ""
+    checked = check(parsed, files, inspected)
+    assert [one.note for one in checked.report.findings] == [True]
+    assert (checked.report.problem_count, checked.report.note_count) == (0, 1)
+    assert refusal(strict, checked, parsed) == ""
     parsed, files, inspected = source({"images/a.jpg": "x", "images/b.jpg": "bad"}, {"labels/a.txt": b""})
-    assert "strict: the source has 1 problem" in refusal(strict, judge(parsed, files, inspected), parsed)
+    assert "strict: the source has 1 problem" in refusal(strict, check(parsed, files, inspected), parsed)
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800"])

@@ -1,4 +1,6 @@
-"""Outlines, keypoints, oriented boxes and masks: clipped, quantized once, never an exception of another kind; kinds survive packing and export."""
+"""Outlines, keypoints, oriented boxes and masks: clipped, quantized once, never an exception of another kind; kinds
+survive packing and export.
+"""
 
 import math
 

@@ -5,9 +5,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from splitrail.split.v1 import import_pb2
 from splitrail_common.annotations import Kind, LabelState, unpack
 from splitrail_split.formats import Code, Format, Severity, UnknownFormatError, detect, parse
 from splitrail_split.formats.model import MAX_KEPT_PROBLEMS
+from splitrail_split.formats.registry import READERS
+from splitrail_split.imports.convert import FORMATS
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,14 @@ junk = st.one_of(
 PATHS = ["data.yaml", "classes.txt", "labels/a.txt", "labels/b.txt", "Annotations/a.xml", "x.json", "class_folders.json", "ImageSets/Main/val.txt"]
 
 
-@pytest.mark.parametrize("format_", sorted(set(Format) - {Format.CSV}))  # a list of objects is no set of files: test_formats_listing.py
+def test_every_format_is_declared_and_has_a_number_in_the_contract():
+    assert set(READERS) == set(Format) - {Format.CSV}  # a list of objects is told by its name alone
+    assert set(FORMATS) == set(Format)
+    assert sorted(FORMATS.values()) == sorted(set(import_pb2.SourceFormat.values()) - {import_pb2.SOURCE_FORMAT_UNSPECIFIED})
+    assert all(READERS[reader.passes_for].passes_for is None for reader in READERS.values() if reader.passes_for)
+
+
+@pytest.mark.parametrize("format_", sorted(set(Format) - {Format.CSV}))  # a list of objects is no set of files: test_listing.py
 @given(st.dictionaries(st.sampled_from(PATHS), junk), st.sampled_from(Kind))
 def test_no_content_makes_a_parser_raise(format_, files, kind):
     parsed = parse(format_, files, IMAGES, kind=kind)
