@@ -11,7 +11,10 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from splitrail.auth.v1 import access_pb2
 from splitrail.errors.v1 import error_reason_pb2
+from splitrail.split.v1 import import_pb2
 from splitrail_client import source
+from splitrail_client.cli import data
+from splitrail_client.vocabulary import words
 from splitrail_split.formats import images
 from splitrail_split.imports import sources
 
@@ -138,3 +141,11 @@ def test_clients_send_the_kinds_of_files_that_imports_read(ours, python, go, jav
     assert python == ours
     assert {f".{name}" for name in re.findall(r'"\.?(\w+)"', in_go[1])} == ours
     assert {f".{name}" for name in re.findall(r'"\.?(\w+)"', in_java[1])} == ours
+
+
+def test_documents_name_every_import_format():
+    readme, command = (ROOT / "README.md").read_text(), data.import_.help
+    for format_ in words(import_pb2.SourceFormat):
+        name = format_.replace("_", " ")
+        assert name in readme.lower(), f"README.md does not name {name}"
+        assert name in command.lower(), f"the help of `splitrail dataset import` does not name {name}"

@@ -42,12 +42,13 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class Source:
-    """The files of a folder, or one archive or list. `format` is a guess for display: the service detects the format."""
+    """The files of a folder, or one archive or list. The service finds out in which format the annotations are."""
 
     root: Path
     """The folder; that of an archive or list."""
     files: tuple[LocalFile, ...]
-    format: str
+    kind: str
+    """For display: `folder`, `.zip archive`, ..."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Files that are not sent, by extension or reason."""
 
@@ -103,7 +104,7 @@ def scan(root: Path) -> Source:
     if not any(item.is_image for item in files):
         kinds = ", ".join(sorted(IMAGE_EXTENSIONS))
         raise UsageError(f"{plain(str(root))} has no images (looked for {kinds}, in sub-folders too)")
-    return Source(root, files, guess_format([item.path for item in files]), left_out)
+    return Source(root, files, "folder", left_out)
 
 
 def is_one_file(path: Path) -> bool:
@@ -171,26 +172,6 @@ def _points_to_file_inside(path: str, real_root: str) -> bool:
 
 def _extension(path: str) -> str:
     return os.path.splitext(path)[1].lower()
-
-
-def guess_format(paths: Sequence[str]) -> str:
-    """`YOLO`, `VOC`, `COCO`, `CVAT`, `Label Studio` or `unknown format` (perhaps folders of classes), from the names alone."""
-    kinds = Counter(_extension(path) for path in paths)
-    folders = {part.lower() for path in paths for part in path.split("/")[:-1]}
-    names = {path.rpartition("/")[2].lower() for path in paths}
-    if "annotations.xml" in names:
-        return "CVAT"
-    if any(name.startswith("project-") and "-at-" in name and name.endswith(".json") for name in names):
-        return "Label Studio"
-    if "annotations" in folders and kinds[".xml"]:
-        return "VOC"
-    if "labels" in folders or ((kinds[".yaml"] or kinds[".yml"]) and kinds[".txt"]):
-        return "YOLO"
-    if kinds[".json"]:
-        return "COCO"
-    if kinds[".xml"]:
-        return "VOC"
-    return "YOLO" if kinds[".txt"] else "unknown format"
 
 
 def hash_files(source: Source, report: Callable[[int], None]) -> list[HashedFile]:

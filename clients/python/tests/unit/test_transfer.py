@@ -8,7 +8,7 @@ import pytest
 from splitrail.split.v1 import dataset_pb2, import_pb2
 from splitrail_client.errors import ImportFailedError, SplitrailError, UnreachableError, UsageError
 from splitrail_client.references import dataset_name
-from splitrail_client.source import guess_format, scan
+from splitrail_client.source import scan
 from splitrail_client.transfer import ImportSpec, Transfer
 
 
@@ -125,7 +125,7 @@ async def test_an_archive_is_sent_as_it_is_for_its_task(peer, folder):
     archive.write_bytes(b"PK")
     assert dataset_name(archive) == "blood-cells.v2"
     found = scan(archive)
-    assert ([item.path for item in found.files], found.image_count, found.format) == (["blood cells.v2.zip"], 0, ".zip archive")
+    assert ([item.path for item in found.files], found.image_count, found.kind) == (["blood cells.v2.zip"], 0, ".zip archive")
     order = ImportSpec(archive, "default", "cells", strict=False, dry_run=False, task=dataset_pb2.TASK_POSE)
     assert (await Transfer(peer.channel, order, lambda _: None).run()).uploaded_files == 1
     assert list(peer.store.announced) == ["blood cells.v2.zip"]
@@ -165,7 +165,7 @@ def test_what_a_scan_leaves_out(folder):
         "neither file nor folder": 1,
         "name that is not UTF-8": 1,
     }
-    assert (found.format, found.image_count) == ("YOLO", 14)
+    assert (found.kind, found.image_count) == ("folder", 14)
 
 
 def test_folders_that_cannot_be_sent(tmp_path):
@@ -180,18 +180,3 @@ def test_folders_that_cannot_be_sent(tmp_path):
     (tmp_path / "empty" / "labels.txt").touch()
     with pytest.raises(UsageError, match="no image"):
         scan(tmp_path / "empty")
-
-
-@pytest.mark.parametrize(
-    ("paths", "expected"),
-    [
-        (["JPEGImages/a.jpg", "Annotations/a.xml", "ImageSets/Main/train.txt"], "VOC"),
-        (["images/a.jpg", "labels/a.txt", "data.yaml"], "YOLO"),
-        (["a.jpg", "a.txt", "data.yaml"], "YOLO"),
-        (["train/a.jpg", "train/_annotations.coco.json"], "COCO"),
-        (["images/a.jpg", "annotations/instances.json"], "COCO"),
-        (["a.jpg"], "unknown format"),
-    ],
-)
-def test_the_format_is_guessed_for_display(paths, expected):
-    assert guess_format(paths) == expected

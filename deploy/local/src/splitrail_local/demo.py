@@ -69,7 +69,7 @@ def demo(stack: Stack, start: Callable[[], None], data: Path | None, ci: bool) -
     In `ci` mode the last line is `test mAP50 = 0.xxx`. Raises StackError when a step fails.
     """
     if data is not None and not data.is_dir():
-        raise StackError(f"{data} is not a folder: DATA= names one with images and their annotations (YOLO, VOC, COCO, CVAT or Label Studio).")
+        raise StackError(f"{data} is not a folder: DATA= names one with images and their annotations (README.md lists the formats).")
     before = signal.signal(signal.SIGTERM, _interrupt)
     steps = Steps(dict(os.environ))
     try:

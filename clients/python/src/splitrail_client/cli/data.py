@@ -12,7 +12,7 @@ from ..references import parse_assignments
 from ..source import Source
 from ..text import counted, human_size, plain
 from ..transfer import ImportProgress, ImportResult
-from ..vocabulary import EXPORT_FORMATS, PARTS, TASKS
+from ..vocabulary import EXPORT_FORMATS, PARTS, TASKS, word
 from . import documents, tables
 from .options import Session, with_flags, with_session
 from .phases import shown_phases
@@ -71,6 +71,8 @@ def import_(session: Session, path: Path, *, name: str | None, task: str, strict
         session.say(f"... and {more} more: all of them with -o json")
     if session.json:
         session.document(documents.import_report(done, problems, result))
+    if done.format:
+        session.say(f"format of the annotations: {word(import_pb2.SourceFormat, done.format)}")
     if result is None:
         assert failure is not None
         raise failure
@@ -101,8 +103,8 @@ def _found(source: Source) -> str:
     annotations = len(source.files) - source.image_count
     size = human_size(source.size_bytes)
     if not source.image_count:  # an archive or list, which the service reads
-        return plain(f"{source.root / source.files[0].path}: {source.format}, {size}")
-    found = f"{source.root}: {source.format}, {counted(source.image_count, 'image')}, {counted(annotations, 'annotation file')}, {size}"
+        return plain(f"{source.root / source.files[0].path}: {source.kind}, {size}")
+    found = f"{source.root}: {counted(source.image_count, 'image')}, {counted(annotations, 'annotation file')}, {size}"
     return plain(found + left_out(source))
 
 

@@ -85,7 +85,7 @@ async def test_another_projects_things_are_not_found(world, served, stack):
     asked = [method for method in methods(*PUBLIC) if method.name not in OF_NO_PROJECT]
     found = {method.name: await served.code(method, about(method, **ids), stranger) for method in asked}
     assert found == dict.fromkeys(found, grpc.StatusCode.NOT_FOUND)
-    assert len(found) == 10
+    assert len(found) >= 10
 
 
 async def test_lists_of_everything_hold_only_what_the_caller_may_see(world, served, stack):
