@@ -173,8 +173,8 @@ const file_splitrail_api_v1_limits_proto_rawDesc = "" +
 	"\b_minimumB\n" +
 	"\n" +
 	"\b_maximum:Q\n" +
-	"\x06limits\x12\x1d.google.protobuf.FieldOptions\x18\x8e\x8c\x03 \x01(\v2\x18.splitrail.api.v1.LimitsR\x06limitsB\x91\x01\n" +
-	"\x14dev.splitrail.api.v1B\vLimitsProtoP\x01Z/splitrail.dev/clients/go/splitrail/api/v1;apiv1\xaa\x02\x10Splitrail.Api.V1\xca\x02\x10Splitrail\\Api\\V1\xea\x02\x12Splitrail::Api::V1b\x06proto3"
+	"\x06limits\x12\x1d.google.protobuf.FieldOptions\x18\x8e\x8c\x03 \x01(\v2\x18.splitrail.api.v1.LimitsR\x06limitsB\x97\x01\n" +
+	"\x14dev.splitrail.api.v1B\vLimitsProtoP\x01Z/splitrail.dev/clients/go/splitrail/api/v1;apiv1\xa2\x02\x03SPL\xaa\x02\x10Splitrail.Api.V1\xca\x02\x10Splitrail\\Api\\V1\xea\x02\x12Splitrail::Api::V1b\x06proto3"
 
 var (
 	file_splitrail_api_v1_limits_proto_rawDescOnce sync.Once

@@ -229,8 +229,8 @@ const file_splitrail_auth_v1_access_proto_rawDesc = "" +
 	"\x0eCALLER_SERVICE\x10\x01\x12\x11\n" +
 	"\rCALLER_WORKER\x10\x02\x12\x12\n" +
 	"\x0eCALLER_ATTEMPT\x10\x03:S\n" +
-	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\x8d\x8c\x03 \x01(\v2\x19.splitrail.auth.v1.AccessR\x06accessB\x97\x01\n" +
-	"\x15dev.splitrail.auth.v1B\vAccessProtoP\x01Z1splitrail.dev/clients/go/splitrail/auth/v1;authv1\xaa\x02\x11Splitrail.Auth.V1\xca\x02\x11Splitrail\\Auth\\V1\xea\x02\x13Splitrail::Auth::V1b\x06proto3"
+	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\x8d\x8c\x03 \x01(\v2\x19.splitrail.auth.v1.AccessR\x06accessB\x9d\x01\n" +
+	"\x15dev.splitrail.auth.v1B\vAccessProtoP\x01Z1splitrail.dev/clients/go/splitrail/auth/v1;authv1\xa2\x02\x03SPL\xaa\x02\x11Splitrail.Auth.V1\xca\x02\x11Splitrail\\Auth\\V1\xea\x02\x13Splitrail::Auth::V1b\x06proto3"
 
 var (
 	file_splitrail_auth_v1_access_proto_rawDescOnce sync.Once

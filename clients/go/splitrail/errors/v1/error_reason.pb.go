@@ -42,7 +42,7 @@ const (
 	ErrorReason_ERROR_REASON_ROLE_MISSING ErrorReason = 5
 	// ABORTED: the attempt was overtaken by a later one; the pod must stop. Metadata: attempt, current_attempt.
 	ErrorReason_ERROR_REASON_ATTEMPT_FENCED ErrorReason = 6
-	// FAILED_PRECONDITION: the job has ended.
+	// FAILED_PRECONDITION: the job has ended. Metadata: state (SUCCEEDED, FAILED or CANCELLED).
 	ErrorReason_ERROR_REASON_JOB_ENDED ErrorReason = 7
 	// FAILED_PRECONDITION: the version is not committed, or already is and cannot change, or holds no image and cannot
 	// be committed.
@@ -84,10 +84,12 @@ const (
 	// without an incarnation.
 	// Metadata: incarnation, last_seq.
 	ErrorReason_ERROR_REASON_CURSOR_OUT_OF_RANGE ErrorReason = 24
-	// FAILED_PRECONDITION: the import has ended. Metadata: state.
+	// FAILED_PRECONDITION: the import has ended. Metadata: state (SUCCEEDED, FAILED or CANCELLED).
 	ErrorReason_ERROR_REASON_IMPORT_ENDED ErrorReason = 25
 	// RESOURCE_EXHAUSTED: too many requests; RetryInfo says when to try again.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 26
+	// UNIMPLEMENTED: the path exists, but not with this HTTP method.
+	ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED ErrorReason = 27
 )
 
 // Enum value maps for ErrorReason.
@@ -120,6 +122,7 @@ var (
 		24: "ERROR_REASON_CURSOR_OUT_OF_RANGE",
 		25: "ERROR_REASON_IMPORT_ENDED",
 		26: "ERROR_REASON_RATE_LIMITED",
+		27: "ERROR_REASON_METHOD_NOT_ALLOWED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -149,6 +152,7 @@ var (
 		"ERROR_REASON_CURSOR_OUT_OF_RANGE":    24,
 		"ERROR_REASON_IMPORT_ENDED":           25,
 		"ERROR_REASON_RATE_LIMITED":           26,
+		"ERROR_REASON_METHOD_NOT_ALLOWED":     27,
 	}
 )
 
@@ -183,7 +187,7 @@ var File_splitrail_errors_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_splitrail_errors_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"&splitrail/errors/v1/error_reason.proto\x12\x13splitrail.errors.v1*\xec\x06\n" +
+	"&splitrail/errors/v1/error_reason.proto\x12\x13splitrail.errors.v1*\x91\a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1a\n" +
@@ -212,8 +216,9 @@ const file_splitrail_errors_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_PROJECT_ARCHIVED\x10\x17\x12$\n" +
 	" ERROR_REASON_CURSOR_OUT_OF_RANGE\x10\x18\x12\x1d\n" +
 	"\x19ERROR_REASON_IMPORT_ENDED\x10\x19\x12\x1d\n" +
-	"\x19ERROR_REASON_RATE_LIMITED\x10\x1aB\xa8\x01\n" +
-	"\x17dev.splitrail.errors.v1B\x10ErrorReasonProtoP\x01Z5splitrail.dev/clients/go/splitrail/errors/v1;errorsv1\xaa\x02\x13Splitrail.Errors.V1\xca\x02\x13Splitrail\\Errors\\V1\xea\x02\x15Splitrail::Errors::V1b\x06proto3"
+	"\x19ERROR_REASON_RATE_LIMITED\x10\x1a\x12#\n" +
+	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x1bB\xae\x01\n" +
+	"\x17dev.splitrail.errors.v1B\x10ErrorReasonProtoP\x01Z5splitrail.dev/clients/go/splitrail/errors/v1;errorsv1\xa2\x02\x03SPL\xaa\x02\x13Splitrail.Errors.V1\xca\x02\x13Splitrail\\Errors\\V1\xea\x02\x15Splitrail::Errors::V1b\x06proto3"
 
 var (
 	file_splitrail_errors_v1_error_reason_proto_rawDescOnce sync.Once

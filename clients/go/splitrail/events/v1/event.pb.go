@@ -878,9 +878,9 @@ const file_splitrail_events_v1_event_proto_rawDesc = "" +
 	"\x13PLOT_KIND_VAL_BATCH\x10\x03\x12\x1e\n" +
 	"\x1aPLOT_KIND_CONFUSION_MATRIX\x10\x04\x12\x13\n" +
 	"\x0fPLOT_KIND_CURVE\x10\x05\x12\x15\n" +
-	"\x11PLOT_KIND_RESULTS\x10\x06B\xa2\x01\n" +
+	"\x11PLOT_KIND_RESULTS\x10\x06B\xa8\x01\n" +
 	"\x17dev.splitrail.events.v1B\n" +
-	"EventProtoP\x01Z5splitrail.dev/clients/go/splitrail/events/v1;eventsv1\xaa\x02\x13Splitrail.Events.V1\xca\x02\x13Splitrail\\Events\\V1\xea\x02\x15Splitrail::Events::V1b\x06proto3"
+	"EventProtoP\x01Z5splitrail.dev/clients/go/splitrail/events/v1;eventsv1\xa2\x02\x03SPL\xaa\x02\x13Splitrail.Events.V1\xca\x02\x13Splitrail\\Events\\V1\xea\x02\x15Splitrail::Events::V1b\x06proto3"
 
 var (
 	file_splitrail_events_v1_event_proto_rawDescOnce sync.Once

@@ -887,8 +887,8 @@ const file_splitrail_metrics_v1_metrics_proto_rawDesc = "" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10DIRECTION_HIGHER\x10\x01\x12\x13\n" +
-	"\x0fDIRECTION_LOWER\x10\x02B\xaa\x01\n" +
-	"\x18dev.splitrail.metrics.v1B\fMetricsProtoP\x01Z7splitrail.dev/clients/go/splitrail/metrics/v1;metricsv1\xaa\x02\x14Splitrail.Metrics.V1\xca\x02\x14Splitrail\\Metrics\\V1\xea\x02\x16Splitrail::Metrics::V1b\x06proto3"
+	"\x0fDIRECTION_LOWER\x10\x02B\xb0\x01\n" +
+	"\x18dev.splitrail.metrics.v1B\fMetricsProtoP\x01Z7splitrail.dev/clients/go/splitrail/metrics/v1;metricsv1\xa2\x02\x03SPL\xaa\x02\x14Splitrail.Metrics.V1\xca\x02\x14Splitrail\\Metrics\\V1\xea\x02\x16Splitrail::Metrics::V1b\x06proto3"
 
 var (
 	file_splitrail_metrics_v1_metrics_proto_rawDescOnce sync.Once

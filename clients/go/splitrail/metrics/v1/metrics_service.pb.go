@@ -1046,8 +1046,8 @@ const file_splitrail_metrics_v1_metrics_service_proto_rawDesc = "" +
 	"\tListPlots\x12&.splitrail.metrics.v1.ListPlotsRequest\x1a'.splitrail.metrics.v1.ListPlotsResponse\"&\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/runs/{run_id}/plots\x12t\n" +
 	"\aGetPlot\x12$.splitrail.metrics.v1.GetPlotRequest\x1a\x14.google.api.HttpBody\"-\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02!\x12\x1f/api/runs/{run_id}/plots/{name}\x12\x8c\x01\n" +
 	"\fListLogLines\x12).splitrail.metrics.v1.ListLogLinesRequest\x1a*.splitrail.metrics.v1.ListLogLinesResponse\"%\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/api/runs/{run_id}/logs\x12\x90\x01\n" +
-	"\x0fGetMetricSchema\x12,.splitrail.metrics.v1.GetMetricSchemaRequest\x1a-.splitrail.metrics.v1.GetMetricSchemaResponse\" \xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/metric-schemaB\xb1\x01\n" +
-	"\x18dev.splitrail.metrics.v1B\x13MetricsServiceProtoP\x01Z7splitrail.dev/clients/go/splitrail/metrics/v1;metricsv1\xaa\x02\x14Splitrail.Metrics.V1\xca\x02\x14Splitrail\\Metrics\\V1\xea\x02\x16Splitrail::Metrics::V1b\x06proto3"
+	"\x0fGetMetricSchema\x12,.splitrail.metrics.v1.GetMetricSchemaRequest\x1a-.splitrail.metrics.v1.GetMetricSchemaResponse\" \xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/api/metric-schemaB\xb7\x01\n" +
+	"\x18dev.splitrail.metrics.v1B\x13MetricsServiceProtoP\x01Z7splitrail.dev/clients/go/splitrail/metrics/v1;metricsv1\xa2\x02\x03SPL\xaa\x02\x14Splitrail.Metrics.V1\xca\x02\x14Splitrail\\Metrics\\V1\xea\x02\x16Splitrail::Metrics::V1b\x06proto3"
 
 var (
 	file_splitrail_metrics_v1_metrics_service_proto_rawDescOnce sync.Once

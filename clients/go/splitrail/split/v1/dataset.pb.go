@@ -1456,8 +1456,8 @@ const file_splitrail_split_v1_dataset_proto_rawDesc = "" +
 	"\n" +
 	"PART_TRAIN\x10\x01\x12\f\n" +
 	"\bPART_VAL\x10\x02\x12\r\n" +
-	"\tPART_TEST\x10\x03B\x9e\x01\n" +
-	"\x16dev.splitrail.split.v1B\fDatasetProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
+	"\tPART_TEST\x10\x03B\xa4\x01\n" +
+	"\x16dev.splitrail.split.v1B\fDatasetProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
 
 var (
 	file_splitrail_split_v1_dataset_proto_rawDescOnce sync.Once

@@ -1368,8 +1368,8 @@ const file_splitrail_split_v1_dataset_service_proto_rawDesc = "" +
 	"\x0eResolveVersion\x12).splitrail.split.v1.ResolveVersionRequest\x1a*.splitrail.split.v1.ResolveVersionResponse\"#\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/api/datasets:resolve\x12\xc7\x01\n" +
 	"\n" +
 	"ListAssets\x12%.splitrail.split.v1.ListAssetsRequest\x1a&.splitrail.split.v1.ListAssetsResponse\"j\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02^Z#\x12!/api/datasets/{dataset_id}/assets\x127/api/datasets/{dataset_id}/versions/{version_id}/assets\x12\x91\x01\n" +
-	"\fGetThumbnail\x12'.splitrail.split.v1.GetThumbnailRequest\x1a\x14.google.api.HttpBody\"B\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x026\x124/api/datasets/{dataset_id}/assets/{sha256}/thumbnailB\xa5\x01\n" +
-	"\x16dev.splitrail.split.v1B\x13DatasetServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
+	"\fGetThumbnail\x12'.splitrail.split.v1.GetThumbnailRequest\x1a\x14.google.api.HttpBody\"B\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x026\x124/api/datasets/{dataset_id}/assets/{sha256}/thumbnailB\xab\x01\n" +
+	"\x16dev.splitrail.split.v1B\x13DatasetServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
 
 var (
 	file_splitrail_split_v1_dataset_service_proto_rawDescOnce sync.Once

@@ -196,7 +196,7 @@ type ExportVersionResponse struct {
 	Files []*ExportFile `protobuf:"bytes,2,rep,name=files,proto3" json:"files,omitempty"`
 	// Once the files up to here are written, an export that breaks off can continue with this after_ordinal; absent
 	// before the first image.
-	Cursor *int64 `protobuf:"varint,3,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
+	Cursor *int32 `protobuf:"varint,3,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
 	// Set in the last message only.
 	End           *ExportEnd `protobuf:"bytes,4,opt,name=end,proto3" json:"end,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -247,7 +247,7 @@ func (x *ExportVersionResponse) GetFiles() []*ExportFile {
 	return nil
 }
 
-func (x *ExportVersionResponse) GetCursor() int64 {
+func (x *ExportVersionResponse) GetCursor() int32 {
 	if x != nil && x.Cursor != nil {
 		return *x.Cursor
 	}
@@ -559,7 +559,7 @@ const file_splitrail_split_v1_export_service_proto_rawDesc = "" +
 	"\x15ExportVersionResponse\x125\n" +
 	"\x05start\x18\x01 \x01(\v2\x1f.splitrail.split.v1.ExportStartR\x05start\x124\n" +
 	"\x05files\x18\x02 \x03(\v2\x1e.splitrail.split.v1.ExportFileR\x05files\x12\x1b\n" +
-	"\x06cursor\x18\x03 \x01(\x03H\x00R\x06cursor\x88\x01\x01\x12/\n" +
+	"\x06cursor\x18\x03 \x01(\x05H\x00R\x06cursor\x88\x01\x01\x12/\n" +
 	"\x03end\x18\x04 \x01(\v2\x1d.splitrail.split.v1.ExportEndR\x03endB\t\n" +
 	"\a_cursor\"\x86\x01\n" +
 	"\vExportStart\x12\x1c\n" +
@@ -592,8 +592,8 @@ const file_splitrail_split_v1_export_service_proto_rawDesc = "" +
 	"\x12EXPORT_FORMAT_YOLO\x10\x01\x12\x16\n" +
 	"\x12EXPORT_FORMAT_COCO\x10\x022\xe0\x01\n" +
 	"\rExportService\x12\xce\x01\n" +
-	"\rExportVersion\x12(.splitrail.split.v1.ExportVersionRequest\x1a).splitrail.split.v1.ExportVersionResponse\"f\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02ZZ\x1f\x12\x1d/api/splits/{split_id}/export\x127/api/datasets/{dataset_id}/versions/{version_id}/export0\x01B\xa4\x01\n" +
-	"\x16dev.splitrail.split.v1B\x12ExportServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
+	"\rExportVersion\x12(.splitrail.split.v1.ExportVersionRequest\x1a).splitrail.split.v1.ExportVersionResponse\"f\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02ZZ\x1f\x12\x1d/api/splits/{split_id}/export\x127/api/datasets/{dataset_id}/versions/{version_id}/export0\x01B\xaa\x01\n" +
+	"\x16dev.splitrail.split.v1B\x12ExportServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
 
 var (
 	file_splitrail_split_v1_export_service_proto_rawDescOnce sync.Once

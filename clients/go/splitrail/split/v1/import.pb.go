@@ -7,10 +7,12 @@
 package splitv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
+	_ "splitrail.dev/clients/go/splitrail/api/v1"
 	sync "sync"
 	unsafe "unsafe"
 )
@@ -440,7 +442,17 @@ type Import struct {
 	// When it was opened.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Number of notes (see Problem.note).
-	NoteCount     int32 `protobuf:"varint,15,opt,name=note_count,json=noteCount,proto3" json:"note_count,omitempty"`
+	NoteCount int32 `protobuf:"varint,15,opt,name=note_count,json=noteCount,proto3" json:"note_count,omitempty"`
+	// What the annotations describe.
+	Task Task `protobuf:"varint,16,opt,name=task,proto3,enum=splitrail.split.v1.Task" json:"task,omitempty"`
+	// Whether any problem refuses the whole source (StartImportRequest.strict).
+	Strict bool `protobuf:"varint,17,opt,name=strict,proto3" json:"strict,omitempty"`
+	// Whether nothing is committed: a report only (StartImportRequest.dry_run).
+	DryRun bool `protobuf:"varint,18,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// When it was started; absent before.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When it ended; absent before.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -580,18 +592,53 @@ func (x *Import) GetNoteCount() int32 {
 	return 0
 }
 
+func (x *Import) GetTask() Task {
+	if x != nil {
+		return x.Task
+	}
+	return Task_TASK_UNSPECIFIED
+}
+
+func (x *Import) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
+func (x *Import) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *Import) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Import) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 var File_splitrail_split_v1_import_proto protoreflect.FileDescriptor
 
 const file_splitrail_split_v1_import_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsplitrail/split/v1/import.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a splitrail/split/v1/dataset.proto\"\x82\x01\n" +
+	"\x1fsplitrail/split/v1/import.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a splitrail/split/v1/dataset.proto\"\xb9\x01\n" +
 	"\n" +
-	"SourceFile\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x1d\n" +
+	"SourceFile\x12\x18\n" +
+	"\x04path\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04path\x12.\n" +
+	"\x06sha256\x18\x02 \x01(\tB\x16\xe2A\x01\x02\xf2\xe0\x18\x0e:\f[0-9a-f]{64}R\x06sha256\x12,\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\x12\x1d\n" +
-	"\acontent\x18\x04 \x01(\fH\x00R\acontent\x88\x01\x01B\n" +
+	"size_bytes\x18\x03 \x01(\x03B\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00R\tsizeBytes\x12'\n" +
+	"\acontent\x18\x04 \x01(\fB\b\xf2\xe0\x18\x04 \x80\x80\x01H\x00R\acontent\x88\x01\x01B\n" +
 	"\n" +
 	"\b_content\"o\n" +
 	"\x06Upload\x12\x16\n" +
@@ -608,7 +655,7 @@ const file_splitrail_split_v1_import_proto_rawDesc = "" +
 	"\x04note\x18\x06 \x01(\bR\x04note\x12\x1b\n" +
 	"\x06object\x18\a \x01(\x05H\x01R\x06object\x88\x01\x01B\a\n" +
 	"\x05_lineB\t\n" +
-	"\a_object\"\xfa\x04\n" +
+	"\a_object\"\xcb\x06\n" +
 	"\x06Import\x12\x1b\n" +
 	"\timport_id\x18\x01 \x01(\tR\bimportId\x12\x1d\n" +
 	"\n" +
@@ -630,7 +677,13 @@ const file_splitrail_split_v1_import_proto_rawDesc = "" +
 	"\vcreate_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1d\n" +
 	"\n" +
-	"note_count\x18\x0f \x01(\x05R\tnoteCount*\xc3\x01\n" +
+	"note_count\x18\x0f \x01(\x05R\tnoteCount\x12,\n" +
+	"\x04task\x18\x10 \x01(\x0e2\x18.splitrail.split.v1.TaskR\x04task\x12\x16\n" +
+	"\x06strict\x18\x11 \x01(\bR\x06strict\x12\x17\n" +
+	"\adry_run\x18\x12 \x01(\bR\x06dryRun\x129\n" +
+	"\n" +
+	"start_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime*\xc3\x01\n" +
 	"\fSourceFormat\x12\x1d\n" +
 	"\x19SOURCE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12SOURCE_FORMAT_YOLO\x10\x01\x12\x15\n" +
@@ -646,8 +699,8 @@ const file_splitrail_split_v1_import_proto_rawDesc = "" +
 	"\x14IMPORT_STATE_RUNNING\x10\x03\x12\x1a\n" +
 	"\x16IMPORT_STATE_SUCCEEDED\x10\x04\x12\x17\n" +
 	"\x13IMPORT_STATE_FAILED\x10\x05\x12\x1a\n" +
-	"\x16IMPORT_STATE_CANCELLED\x10\x06B\x9d\x01\n" +
-	"\x16dev.splitrail.split.v1B\vImportProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
+	"\x16IMPORT_STATE_CANCELLED\x10\x06B\xa3\x01\n" +
+	"\x16dev.splitrail.split.v1B\vImportProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
 
 var (
 	file_splitrail_split_v1_import_proto_rawDescOnce sync.Once
@@ -672,6 +725,7 @@ var file_splitrail_split_v1_import_proto_goTypes = []any{
 	(*Import)(nil),                // 5: splitrail.split.v1.Import
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 	(*DatasetVersion)(nil),        // 7: splitrail.split.v1.DatasetVersion
+	(Task)(0),                     // 8: splitrail.split.v1.Task
 }
 var file_splitrail_split_v1_import_proto_depIdxs = []int32{
 	6, // 0: splitrail.split.v1.Upload.expire_time:type_name -> google.protobuf.Timestamp
@@ -680,11 +734,14 @@ var file_splitrail_split_v1_import_proto_depIdxs = []int32{
 	7, // 3: splitrail.split.v1.Import.version:type_name -> splitrail.split.v1.DatasetVersion
 	4, // 4: splitrail.split.v1.Import.problems:type_name -> splitrail.split.v1.Problem
 	6, // 5: splitrail.split.v1.Import.create_time:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	8, // 6: splitrail.split.v1.Import.task:type_name -> splitrail.split.v1.Task
+	6, // 7: splitrail.split.v1.Import.start_time:type_name -> google.protobuf.Timestamp
+	6, // 8: splitrail.split.v1.Import.end_time:type_name -> google.protobuf.Timestamp
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_splitrail_split_v1_import_proto_init() }

@@ -999,8 +999,8 @@ const file_splitrail_split_v1_import_service_proto_rawDesc = "" +
 	"\fCancelImport\x12'.splitrail.split.v1.CancelImportRequest\x1a(.splitrail.split.v1.CancelImportResponse\"0\xea\xe0\x18\x02\b\x02\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/api/imports/{import_id}/cancel\x12\x80\x01\n" +
 	"\tGetImport\x12$.splitrail.split.v1.GetImportRequest\x1a%.splitrail.split.v1.GetImportResponse\"&\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/imports/{import_id}\x12\x8e\x01\n" +
 	"\vWatchImport\x12&.splitrail.split.v1.WatchImportRequest\x1a'.splitrail.split.v1.WatchImportResponse\",\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02 \x12\x1e/api/imports/{import_id}/watch0\x01\x12\x92\x01\n" +
-	"\fListProblems\x12'.splitrail.split.v1.ListProblemsRequest\x1a(.splitrail.split.v1.ListProblemsResponse\"/\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02#\x12!/api/imports/{import_id}/problemsB\xa4\x01\n" +
-	"\x16dev.splitrail.split.v1B\x12ImportServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
+	"\fListProblems\x12'.splitrail.split.v1.ListProblemsRequest\x1a(.splitrail.split.v1.ListProblemsResponse\"/\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02#\x12!/api/imports/{import_id}/problemsB\xaa\x01\n" +
+	"\x16dev.splitrail.split.v1B\x12ImportServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
 
 var (
 	file_splitrail_split_v1_import_service_proto_rawDescOnce sync.Once

@@ -121,8 +121,8 @@ const file_splitrail_split_v1_project_proto_rawDesc = "" +
 	"\farchive_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\varchiveTime\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x9e\x01\n" +
-	"\x16dev.splitrail.split.v1B\fProjectProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\xa4\x01\n" +
+	"\x16dev.splitrail.split.v1B\fProjectProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
 
 var (
 	file_splitrail_split_v1_project_proto_rawDescOnce sync.Once

@@ -621,8 +621,8 @@ const file_splitrail_split_v1_project_service_proto_rawDesc = "" +
 	"GetProject\x12%.splitrail.split.v1.GetProjectRequest\x1a&.splitrail.split.v1.GetProjectResponse\"(\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/projects/{project_id}\x12~\n" +
 	"\fListProjects\x12'.splitrail.split.v1.ListProjectsRequest\x1a(.splitrail.split.v1.ListProjectsResponse\"\x1b\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/projects\x12\x9c\x01\n" +
 	"\x0eArchiveProject\x12).splitrail.split.v1.ArchiveProjectRequest\x1a*.splitrail.split.v1.ArchiveProjectResponse\"3\xea\xe0\x18\x02\b\x03\x82\xd3\xe4\x93\x02':\x01*\"\"/api/projects/{project_id}/archive\x12\xa4\x01\n" +
-	"\x10UnarchiveProject\x12+.splitrail.split.v1.UnarchiveProjectRequest\x1a,.splitrail.split.v1.UnarchiveProjectResponse\"5\xea\xe0\x18\x02\b\x03\x82\xd3\xe4\x93\x02):\x01*\"$/api/projects/{project_id}/unarchiveB\xa5\x01\n" +
-	"\x16dev.splitrail.split.v1B\x13ProjectServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
+	"\x10UnarchiveProject\x12+.splitrail.split.v1.UnarchiveProjectRequest\x1a,.splitrail.split.v1.UnarchiveProjectResponse\"5\xea\xe0\x18\x02\b\x03\x82\xd3\xe4\x93\x02):\x01*\"$/api/projects/{project_id}/unarchiveB\xab\x01\n" +
+	"\x16dev.splitrail.split.v1B\x13ProjectServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
 
 var (
 	file_splitrail_split_v1_project_service_proto_rawDescOnce sync.Once

@@ -1279,8 +1279,8 @@ const file_splitrail_split_v1_split_service_proto_rawDesc = "" +
 	"\n" +
 	"ListSplits\x12%.splitrail.split.v1.ListSplitsRequest\x1a&.splitrail.split.v1.ListSplitsResponse\"E\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x029\x127/api/datasets/{dataset_id}/versions/{version_id}/splits\x12\x84\x01\n" +
 	"\vDeleteSplit\x12&.splitrail.split.v1.DeleteSplitRequest\x1a'.splitrail.split.v1.DeleteSplitResponse\"$\xea\xe0\x18\x02\b\x03\x82\xd3\xe4\x93\x02\x18*\x16/api/splits/{split_id}\x12\xaa\x01\n" +
-	"\x12CheckContamination\x12-.splitrail.split.v1.CheckContaminationRequest\x1a..splitrail.split.v1.CheckContaminationResponse\"5\xea\xe0\x18\x05\b\x01\x12\x01\x01\x82\xd3\xe4\x93\x02&\x12$/api/splits/{split_id}/contaminationB\xa3\x01\n" +
-	"\x16dev.splitrail.split.v1B\x11SplitServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
+	"\x12CheckContamination\x12-.splitrail.split.v1.CheckContaminationRequest\x1a..splitrail.split.v1.CheckContaminationResponse\"5\xea\xe0\x18\x05\b\x01\x12\x01\x01\x82\xd3\xe4\x93\x02&\x12$/api/splits/{split_id}/contaminationB\xa9\x01\n" +
+	"\x16dev.splitrail.split.v1B\x11SplitServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
 
 var (
 	file_splitrail_split_v1_split_service_proto_rawDescOnce sync.Once

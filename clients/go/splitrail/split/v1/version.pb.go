@@ -7,10 +7,12 @@
 package splitv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
+	_ "splitrail.dev/clients/go/splitrail/api/v1"
 	sync "sync"
 	unsafe "unsafe"
 )
@@ -1063,29 +1065,29 @@ var File_splitrail_split_v1_version_proto protoreflect.FileDescriptor
 
 const file_splitrail_split_v1_version_proto_rawDesc = "" +
 	"\n" +
-	" splitrail/split/v1/version.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a splitrail/split/v1/dataset.proto\"\xbc\x01\n" +
+	" splitrail/split/v1/version.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a splitrail/split/v1/dataset.proto\"\xbc\x01\n" +
 	"\x05Draft\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".splitrail.split.v1.DatasetVersionR\aversion\x128\n" +
 	"\aclasses\x18\x02 \x03(\v2\x1e.splitrail.split.v1.DraftClassR\aclasses\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"E\n" +
-	"\fAssetContent\x12\x16\n" +
-	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x1d\n" +
+	"createTime\"p\n" +
+	"\fAssetContent\x12.\n" +
+	"\x06sha256\x18\x01 \x01(\tB\x16\xe2A\x01\x02\xf2\xe0\x18\x0e:\f[0-9a-f]{64}R\x06sha256\x120\n" +
 	"\n" +
-	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\"\xa0\x02\n" +
-	"\vAssetUpsert\x12\x1f\n" +
-	"\vexternal_id\x18\x01 \x01(\tR\n" +
+	"size_bytes\x18\x02 \x01(\x03B\x11\xe2A\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\xf0?R\tsizeBytes\"\xbd\x02\n" +
+	"\vAssetUpsert\x12(\n" +
+	"\vexternal_id\x18\x01 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x02R\n" +
 	"externalId\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12D\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12*\n" +
+	"\x06sha256\x18\x03 \x01(\tB\x12\xf2\xe0\x18\x0e:\f[0-9a-f]{64}R\x06sha256\x12D\n" +
 	"\vannotations\x18\x04 \x01(\v2\".splitrail.split.v1.AnnotationListR\vannotations\x12?\n" +
 	"\vlabel_state\x18\x05 \x01(\x0e2\x1e.splitrail.split.v1.LabelStateR\n" +
 	"labelState\x12=\n" +
-	"\bmetadata\x18\x06 \x01(\v2!.splitrail.split.v1.AssetMetadataR\bmetadata\"F\n" +
-	"\x0eAnnotationList\x124\n" +
-	"\x05items\x18\x01 \x03(\v2\x1e.splitrail.split.v1.AnnotationR\x05items\"\x95\x01\n" +
-	"\rAssetMetadata\x12H\n" +
-	"\aentries\x18\x01 \x03(\v2..splitrail.split.v1.AssetMetadata.EntriesEntryR\aentries\x1a:\n" +
+	"\bmetadata\x18\x06 \x01(\v2!.splitrail.split.v1.AssetMetadataR\bmetadata\"O\n" +
+	"\x0eAnnotationList\x12=\n" +
+	"\x05items\x18\x01 \x03(\v2\x1e.splitrail.split.v1.AnnotationB\a\xf2\xe0\x18\x030\x90NR\x05items\"\xa0\x01\n" +
+	"\rAssetMetadata\x12S\n" +
+	"\aentries\x18\x01 \x03(\v2..splitrail.split.v1.AssetMetadata.EntriesEntryB\t\xf2\xe0\x18\x05 \x80\b0@R\aentries\x1a:\n" +
 	"\fEntriesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8a\x01\n" +
@@ -1099,17 +1101,17 @@ const file_splitrail_split_v1_version_proto_rawDesc = "" +
 	"\x03add\x18\x01 \x01(\v2\x1c.splitrail.split.v1.AddClassH\x00R\x03add\x129\n" +
 	"\x06rename\x18\x02 \x01(\v2\x1f.splitrail.split.v1.RenameClassH\x00R\x06rename\x126\n" +
 	"\x05merge\x18\x03 \x01(\v2\x1e.splitrail.split.v1.MergeClassH\x00R\x05mergeB\b\n" +
-	"\x06change\"\x1e\n" +
-	"\bAddClass\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"N\n" +
-	"\vRenameClass\x12\x1e\n" +
-	"\bclass_id\x18\x01 \x01(\x05H\x00R\aclassId\x88\x01\x01\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04nameB\v\n" +
-	"\t_class_id\"t\n" +
+	"\x06change\"+\n" +
+	"\bAddClass\x12\x1f\n" +
+	"\x04name\x18\x01 \x01(\tB\v\xe2A\x01\x02\xf2\xe0\x18\x03 \x80\x02R\x04name\"n\n" +
+	"\vRenameClass\x121\n" +
+	"\bclass_id\x18\x01 \x01(\x05B\x11\xe2A\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x00R\aclassId\x88\x01\x01\x12\x1f\n" +
+	"\x04name\x18\x02 \x01(\tB\v\xe2A\x01\x02\xf2\xe0\x18\x03 \x80\x02R\x04nameB\v\n" +
+	"\t_class_id\"\x9a\x01\n" +
 	"\n" +
-	"MergeClass\x12\x1e\n" +
-	"\bclass_id\x18\x01 \x01(\x05H\x00R\aclassId\x88\x01\x01\x12'\n" +
-	"\rinto_class_id\x18\x02 \x01(\x05H\x01R\vintoClassId\x88\x01\x01B\v\n" +
+	"MergeClass\x121\n" +
+	"\bclass_id\x18\x01 \x01(\x05B\x11\xe2A\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x00R\aclassId\x88\x01\x01\x12:\n" +
+	"\rinto_class_id\x18\x02 \x01(\x05B\x11\xe2A\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x01R\vintoClassId\x88\x01\x01B\v\n" +
 	"\t_class_idB\x10\n" +
 	"\x0e_into_class_id\"\x94\x01\n" +
 	"\x10DifferenceCounts\x12\x14\n" +
@@ -1145,8 +1147,8 @@ const file_splitrail_split_v1_version_proto_rawDesc = "" +
 	"\x17ASSET_FIELD_EXTERNAL_ID\x10\x03\x12\x1b\n" +
 	"\x17ASSET_FIELD_LABEL_STATE\x10\x04\x12\x1b\n" +
 	"\x17ASSET_FIELD_ANNOTATIONS\x10\x05\x12\x18\n" +
-	"\x14ASSET_FIELD_METADATA\x10\x06B\x9e\x01\n" +
-	"\x16dev.splitrail.split.v1B\fVersionProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
+	"\x14ASSET_FIELD_METADATA\x10\x06B\xa4\x01\n" +
+	"\x16dev.splitrail.split.v1B\fVersionProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
 
 var (
 	file_splitrail_split_v1_version_proto_rawDescOnce sync.Once

@@ -1298,13 +1298,13 @@ const file_splitrail_split_v1_version_service_proto_rawDesc = "" +
 	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12I\n" +
 	"\bcontents\x18\x02 \x03(\v2 .splitrail.split.v1.AssetContentB\v\xe2A\x01\x02\xf2\xe0\x18\x030\xe8\aR\bcontents\"K\n" +
 	"\x13CheckAssetsResponse\x124\n" +
-	"\auploads\x18\x01 \x03(\v2\x1a.splitrail.split.v1.UploadR\auploads\"\xba\x01\n" +
+	"\auploads\x18\x01 \x03(\v2\x1a.splitrail.split.v1.UploadR\auploads\"\xc3\x01\n" +
 	"\x14CreateVersionRequest\x12)\n" +
 	"\n" +
 	"dataset_id\x18\x01 \x01(\tB\n" +
 	"\xe2A\x01\x02\xf2\xe0\x18\x02@\x01R\tdatasetId\x12.\n" +
-	"\x0fbase_version_id\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02@\x01R\rbaseVersionId\x12\x1f\n" +
-	"\vclass_names\x18\x03 \x03(\tR\n" +
+	"\x0fbase_version_id\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02@\x01R\rbaseVersionId\x12(\n" +
+	"\vclass_names\x18\x03 \x03(\tB\a\xf2\xe0\x18\x03 \x80\x02R\n" +
 	"classNames\x12&\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x01R\trequestId\"U\n" +
@@ -1420,8 +1420,8 @@ const file_splitrail_split_v1_version_service_proto_rawDesc = "" +
 	"\rCommitVersion\x12(.splitrail.split.v1.CommitVersionRequest\x1a).splitrail.split.v1.CommitVersionResponse\"H\xea\xe0\x18\x02\b\x02\x82\xd3\xe4\x93\x02<:\x01*\"7/api/datasets/{dataset_id}/versions/{version_id}/commit\x12\xa6\x01\n" +
 	"\fDiffVersions\x12'.splitrail.split.v1.DiffVersionsRequest\x1a(.splitrail.split.v1.DiffVersionsResponse\"C\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x027\x125/api/datasets/{dataset_id}/versions/{version_id}/diff\x12\x9c\x01\n" +
 	"\vDeleteDraft\x12&.splitrail.split.v1.DeleteDraftRequest\x1a'.splitrail.split.v1.DeleteDraftResponse\"<\xea\xe0\x18\x02\b\x02\x82\xd3\xe4\x93\x020*./api/datasets/{dataset_id}/drafts/{version_id}\x12\xa4\x01\n" +
-	"\rDeleteVersion\x12(.splitrail.split.v1.DeleteVersionRequest\x1a).splitrail.split.v1.DeleteVersionResponse\">\xea\xe0\x18\x02\b\x03\x82\xd3\xe4\x93\x022*0/api/datasets/{dataset_id}/versions/{version_id}B\xa5\x01\n" +
-	"\x16dev.splitrail.split.v1B\x13VersionServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
+	"\rDeleteVersion\x12(.splitrail.split.v1.DeleteVersionRequest\x1a).splitrail.split.v1.DeleteVersionResponse\">\xea\xe0\x18\x02\b\x03\x82\xd3\xe4\x93\x022*0/api/datasets/{dataset_id}/versions/{version_id}B\xab\x01\n" +
+	"\x16dev.splitrail.split.v1B\x13VersionServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3"
 
 var (
 	file_splitrail_split_v1_version_service_proto_rawDescOnce sync.Once

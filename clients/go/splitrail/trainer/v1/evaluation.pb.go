@@ -628,8 +628,8 @@ const file_splitrail_trainer_v1_evaluation_proto_rawDesc = "" +
 	"ClassCurve\x12\x1d\n" +
 	"\n" +
 	"class_name\x18\x01 \x01(\tR\tclassName\x12\f\n" +
-	"\x01y\x18\x02 \x03(\x01R\x01yB\xad\x01\n" +
-	"\x18dev.splitrail.trainer.v1B\x0fEvaluationProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3"
+	"\x01y\x18\x02 \x03(\x01R\x01yB\xb3\x01\n" +
+	"\x18dev.splitrail.trainer.v1B\x0fEvaluationProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xa2\x02\x03SPL\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3"
 
 var (
 	file_splitrail_trainer_v1_evaluation_proto_rawDescOnce sync.Once

@@ -545,8 +545,8 @@ const file_splitrail_trainer_v1_evaluation_service_proto_rawDesc = "" +
 	"\x10CreateEvaluation\x12-.splitrail.trainer.v1.CreateEvaluationRequest\x1a..splitrail.trainer.v1.CreateEvaluationResponse\"/\xea\xe0\x18\x02\b\x02\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/api/runs/{run_id}/evaluations\x12\x9b\x01\n" +
 	"\rGetEvaluation\x12*.splitrail.trainer.v1.GetEvaluationRequest\x1a+.splitrail.trainer.v1.GetEvaluationResponse\"1\xea\xe0\x18\x05\b\x01\x12\x01\x01\x82\xd3\xe4\x93\x02\"\x12 /api/evaluations/{evaluation_id}\x12\xb0\x01\n" +
 	"\x0fListEvaluations\x12,.splitrail.trainer.v1.ListEvaluationsRequest\x1a-.splitrail.trainer.v1.ListEvaluationsResponse\"@\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x024Z\x12\x12\x10/api/evaluations\x12\x1e/api/runs/{run_id}/evaluations\x12\xab\x01\n" +
-	"\x10CancelEvaluation\x12-.splitrail.trainer.v1.CancelEvaluationRequest\x1a..splitrail.trainer.v1.CancelEvaluationResponse\"8\xea\xe0\x18\x02\b\x02\x82\xd3\xe4\x93\x02,:\x01*\"'/api/evaluations/{evaluation_id}/cancelB\xb4\x01\n" +
-	"\x18dev.splitrail.trainer.v1B\x16EvaluationServiceProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3"
+	"\x10CancelEvaluation\x12-.splitrail.trainer.v1.CancelEvaluationRequest\x1a..splitrail.trainer.v1.CancelEvaluationResponse\"8\xea\xe0\x18\x02\b\x02\x82\xd3\xe4\x93\x02,:\x01*\"'/api/evaluations/{evaluation_id}/cancelB\xba\x01\n" +
+	"\x18dev.splitrail.trainer.v1B\x16EvaluationServiceProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xa2\x02\x03SPL\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3"
 
 var (
 	file_splitrail_trainer_v1_evaluation_service_proto_rawDescOnce sync.Once

@@ -370,8 +370,8 @@ const file_splitrail_trainer_v1_job_proto_rawDesc = "" +
 	"\x1aARTIFACT_KIND_BEST_WEIGHTS\x10\x02\x12\x1e\n" +
 	"\x1aARTIFACT_KIND_LAST_WEIGHTS\x10\x03\x12\x19\n" +
 	"\x15ARTIFACT_KIND_RESULTS\x10\x04\x12\x1b\n" +
-	"\x17ARTIFACT_KIND_ARGUMENTS\x10\x05B\xa6\x01\n" +
-	"\x18dev.splitrail.trainer.v1B\bJobProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3"
+	"\x17ARTIFACT_KIND_ARGUMENTS\x10\x05B\xac\x01\n" +
+	"\x18dev.splitrail.trainer.v1B\bJobProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xa2\x02\x03SPL\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3"
 
 var (
 	file_splitrail_trainer_v1_job_proto_rawDescOnce sync.Once

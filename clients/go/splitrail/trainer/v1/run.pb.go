@@ -282,8 +282,8 @@ const file_splitrail_trainer_v1_run_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rVersionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\xa6\x01\n" +
-	"\x18dev.splitrail.trainer.v1B\bRunProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\xac\x01\n" +
+	"\x18dev.splitrail.trainer.v1B\bRunProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xa2\x02\x03SPL\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3"
 
 var (
 	file_splitrail_trainer_v1_run_proto_rawDescOnce sync.Once

@@ -1225,8 +1225,8 @@ const file_splitrail_trainer_v1_run_service_proto_rawDesc = "" +
 	"\bListRuns\x12%.splitrail.trainer.v1.ListRunsRequest\x1a&.splitrail.trainer.v1.ListRunsResponse\"\x17\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\v\x12\t/api/runs\x12\x88\x01\n" +
 	"\tCancelRun\x12&.splitrail.trainer.v1.CancelRunRequest\x1a'.splitrail.trainer.v1.CancelRunResponse\"*\xea\xe0\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/api/runs/{run_id}/cancel\x12\x94\x01\n" +
 	"\rListArtifacts\x12*.splitrail.trainer.v1.ListArtifactsRequest\x1a+.splitrail.trainer.v1.ListArtifactsResponse\"*\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/runs/{run_id}/artifacts\x12\x98\x01\n" +
-	"\x11GetTrainingSchema\x12..splitrail.trainer.v1.GetTrainingSchemaRequest\x1a/.splitrail.trainer.v1.GetTrainingSchemaResponse\"\"\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/api/training-schemaB\xad\x01\n" +
-	"\x18dev.splitrail.trainer.v1B\x0fRunServiceProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3"
+	"\x11GetTrainingSchema\x12..splitrail.trainer.v1.GetTrainingSchemaRequest\x1a/.splitrail.trainer.v1.GetTrainingSchemaResponse\"\"\xea\xe0\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/api/training-schemaB\xb3\x01\n" +
+	"\x18dev.splitrail.trainer.v1B\x0fRunServiceProtoP\x01Z7splitrail.dev/clients/go/splitrail/trainer/v1;trainerv1\xa2\x02\x03SPL\xaa\x02\x14Splitrail.Trainer.V1\xca\x02\x14Splitrail\\Trainer\\V1\xea\x02\x16Splitrail::Trainer::V1b\x06proto3"
 
 var (
 	file_splitrail_trainer_v1_run_service_proto_rawDescOnce sync.Once

@@ -25,14 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esplitrail/auth/v1/access.proto\x12\x11splitrail.auth.v1\x1a google/protobuf/descriptor.proto\"[\n\x06\x41\x63\x63\x65ss\x12%\n\x04role\x18\x01 \x01(\x0e\x32\x17.splitrail.auth.v1.Role\x12*\n\x07\x63\x61llers\x18\x02 \x03(\x0e\x32\x19.splitrail.auth.v1.Caller*N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x0f\n\x0bROLE_EDITOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03*[\n\x06\x43\x61ller\x12\x16\n\x12\x43\x41LLER_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43\x41LLER_SERVICE\x10\x01\x12\x11\n\rCALLER_WORKER\x10\x02\x12\x12\n\x0e\x43\x41LLER_ATTEMPT\x10\x03:K\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x8d\x8c\x03 \x01(\x0b\x32\x19.splitrail.auth.v1.AccessB\x97\x01\n\x15\x64\x65v.splitrail.auth.v1B\x0b\x41\x63\x63\x65ssProtoP\x01Z1splitrail.dev/clients/go/splitrail/auth/v1;authv1\xaa\x02\x11Splitrail.Auth.V1\xca\x02\x11Splitrail\\Auth\\V1\xea\x02\x13Splitrail::Auth::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esplitrail/auth/v1/access.proto\x12\x11splitrail.auth.v1\x1a google/protobuf/descriptor.proto\"[\n\x06\x41\x63\x63\x65ss\x12%\n\x04role\x18\x01 \x01(\x0e\x32\x17.splitrail.auth.v1.Role\x12*\n\x07\x63\x61llers\x18\x02 \x03(\x0e\x32\x19.splitrail.auth.v1.Caller*N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x0f\n\x0bROLE_EDITOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03*[\n\x06\x43\x61ller\x12\x16\n\x12\x43\x41LLER_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43\x41LLER_SERVICE\x10\x01\x12\x11\n\rCALLER_WORKER\x10\x02\x12\x12\n\x0e\x43\x41LLER_ATTEMPT\x10\x03:K\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x8d\x8c\x03 \x01(\x0b\x32\x19.splitrail.auth.v1.AccessB\x9d\x01\n\x15\x64\x65v.splitrail.auth.v1B\x0b\x41\x63\x63\x65ssProtoP\x01Z1splitrail.dev/clients/go/splitrail/auth/v1;authv1\xa2\x02\x03SPL\xaa\x02\x11Splitrail.Auth.V1\xca\x02\x11Splitrail\\Auth\\V1\xea\x02\x13Splitrail::Auth::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.auth.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.splitrail.auth.v1B\013AccessProtoP\001Z1splitrail.dev/clients/go/splitrail/auth/v1;authv1\252\002\021Splitrail.Auth.V1\312\002\021Splitrail\\Auth\\V1\352\002\023Splitrail::Auth::V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.splitrail.auth.v1B\013AccessProtoP\001Z1splitrail.dev/clients/go/splitrail/auth/v1;authv1\242\002\003SPL\252\002\021Splitrail.Auth.V1\312\002\021Splitrail\\Auth\\V1\352\002\023Splitrail::Auth::V1'
   _globals['_ROLE']._serialized_start=180
   _globals['_ROLE']._serialized_end=258
   _globals['_CALLER']._serialized_start=260

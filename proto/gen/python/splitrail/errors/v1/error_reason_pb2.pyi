@@ -37,7 +37,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ATTEMPT_FENCED: _ErrorReason.ValueType  # 6
     """ABORTED: the attempt was overtaken by a later one; the pod must stop. Metadata: attempt, current_attempt."""
     ERROR_REASON_JOB_ENDED: _ErrorReason.ValueType  # 7
-    """FAILED_PRECONDITION: the job has ended."""
+    """FAILED_PRECONDITION: the job has ended. Metadata: state (SUCCEEDED, FAILED or CANCELLED)."""
     ERROR_REASON_VERSION_STATE: _ErrorReason.ValueType  # 8
     """FAILED_PRECONDITION: the version is not committed, or already is and cannot change, or holds no image and cannot
     be committed.
@@ -84,9 +84,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: incarnation, last_seq.
     """
     ERROR_REASON_IMPORT_ENDED: _ErrorReason.ValueType  # 25
-    """FAILED_PRECONDITION: the import has ended. Metadata: state."""
+    """FAILED_PRECONDITION: the import has ended. Metadata: state (SUCCEEDED, FAILED or CANCELLED)."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 26
     """RESOURCE_EXHAUSTED: too many requests; RetryInfo says when to try again."""
+    ERROR_REASON_METHOD_NOT_ALLOWED: _ErrorReason.ValueType  # 27
+    """UNIMPLEMENTED: the path exists, but not with this HTTP method."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo (domain "splitrail"). Programs branch on these, never on message text. The string
@@ -110,7 +112,7 @@ ERROR_REASON_ROLE_MISSING: ErrorReason.ValueType  # 5
 ERROR_REASON_ATTEMPT_FENCED: ErrorReason.ValueType  # 6
 """ABORTED: the attempt was overtaken by a later one; the pod must stop. Metadata: attempt, current_attempt."""
 ERROR_REASON_JOB_ENDED: ErrorReason.ValueType  # 7
-"""FAILED_PRECONDITION: the job has ended."""
+"""FAILED_PRECONDITION: the job has ended. Metadata: state (SUCCEEDED, FAILED or CANCELLED)."""
 ERROR_REASON_VERSION_STATE: ErrorReason.ValueType  # 8
 """FAILED_PRECONDITION: the version is not committed, or already is and cannot change, or holds no image and cannot
 be committed.
@@ -157,7 +159,9 @@ without an incarnation.
 Metadata: incarnation, last_seq.
 """
 ERROR_REASON_IMPORT_ENDED: ErrorReason.ValueType  # 25
-"""FAILED_PRECONDITION: the import has ended. Metadata: state."""
+"""FAILED_PRECONDITION: the import has ended. Metadata: state (SUCCEEDED, FAILED or CANCELLED)."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 26
 """RESOURCE_EXHAUSTED: too many requests; RetryInfo says when to try again."""
+ERROR_REASON_METHOD_NOT_ALLOWED: ErrorReason.ValueType  # 27
+"""UNIMPLEMENTED: the path exists, but not with this HTTP method."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,28 +22,38 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from splitrail.api.v1 import limits_pb2 as splitrail_dot_api_dot_v1_dot_limits__pb2
 from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsplitrail/split/v1/import.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a splitrail/split/v1/dataset.proto\"`\n\nSourceFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x14\n\x07\x63ontent\x18\x04 \x01(\x0cH\x00\x88\x01\x01\x42\n\n\x08_content\"V\n\x06Upload\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x07Problem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\x04line\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x16\n\x0eimage_excluded\x18\x05 \x01(\x08\x12\x0c\n\x04note\x18\x06 \x01(\x08\x12\x13\n\x06object\x18\x07 \x01(\x05H\x01\x88\x01\x01\x42\x07\n\x05_lineB\t\n\x07_object\"\xd2\x03\n\x06Import\x12\x11\n\timport_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61taset_name\x18\x03 \x01(\t\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.splitrail.split.v1.ImportState\x12\x30\n\x06\x66ormat\x18\x05 \x01(\x0e\x32 .splitrail.split.v1.SourceFormat\x12\x12\n\nfile_count\x18\x06 \x01(\x05\x12\x13\n\x0bimage_count\x18\x07 \x01(\x05\x12\x17\n\x0fprocessed_count\x18\x08 \x01(\x05\x12\x33\n\x07version\x18\t \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12\x15\n\rproblem_count\x18\n \x01(\x05\x12-\n\x08problems\x18\x0b \x03(\x0b\x32\x1b.splitrail.split.v1.Problem\x12\x0f\n\x07\x66\x61ilure\x18\x0c \x01(\t\x12\x16\n\x0e\x65xcluded_count\x18\r \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nnote_count\x18\x0f \x01(\x05*\xc3\x01\n\x0cSourceFormat\x12\x1d\n\x19SOURCE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_FORMAT_YOLO\x10\x01\x12\x15\n\x11SOURCE_FORMAT_VOC\x10\x02\x12\x16\n\x12SOURCE_FORMAT_COCO\x10\x03\x12\x16\n\x12SOURCE_FORMAT_CVAT\x10\x04\x12\x1e\n\x1aSOURCE_FORMAT_LABEL_STUDIO\x10\x05\x12\x15\n\x11SOURCE_FORMAT_CSV\x10\x06*\xc6\x01\n\x0bImportState\x12\x1c\n\x18IMPORT_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11IMPORT_STATE_OPEN\x10\x01\x12\x17\n\x13IMPORT_STATE_QUEUED\x10\x02\x12\x18\n\x14IMPORT_STATE_RUNNING\x10\x03\x12\x1a\n\x16IMPORT_STATE_SUCCEEDED\x10\x04\x12\x17\n\x13IMPORT_STATE_FAILED\x10\x05\x12\x1a\n\x16IMPORT_STATE_CANCELLED\x10\x06\x42\x9d\x01\n\x16\x64\x65v.splitrail.split.v1B\x0bImportProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsplitrail/split/v1/import.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a splitrail/split/v1/dataset.proto\"\x97\x01\n\nSourceFile\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\x06sha256\x18\x02 \x01(\tB\x16\xe2\x41\x01\x02\xf2\xe0\x18\x0e:\x0c[0-9a-f]{64}\x12!\n\nsize_bytes\x18\x03 \x01(\x03\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1e\n\x07\x63ontent\x18\x04 \x01(\x0c\x42\x08\xf2\xe0\x18\x04 \x80\x80\x01H\x00\x88\x01\x01\x42\n\n\x08_content\"V\n\x06Upload\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x07Problem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\x04line\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x16\n\x0eimage_excluded\x18\x05 \x01(\x08\x12\x0c\n\x04note\x18\x06 \x01(\x08\x12\x13\n\x06object\x18\x07 \x01(\x05H\x01\x88\x01\x01\x42\x07\n\x05_lineB\t\n\x07_object\"\xf9\x04\n\x06Import\x12\x11\n\timport_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61taset_name\x18\x03 \x01(\t\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.splitrail.split.v1.ImportState\x12\x30\n\x06\x66ormat\x18\x05 \x01(\x0e\x32 .splitrail.split.v1.SourceFormat\x12\x12\n\nfile_count\x18\x06 \x01(\x05\x12\x13\n\x0bimage_count\x18\x07 \x01(\x05\x12\x17\n\x0fprocessed_count\x18\x08 \x01(\x05\x12\x33\n\x07version\x18\t \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12\x15\n\rproblem_count\x18\n \x01(\x05\x12-\n\x08problems\x18\x0b \x03(\x0b\x32\x1b.splitrail.split.v1.Problem\x12\x0f\n\x07\x66\x61ilure\x18\x0c \x01(\t\x12\x16\n\x0e\x65xcluded_count\x18\r \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nnote_count\x18\x0f \x01(\x05\x12&\n\x04task\x18\x10 \x01(\x0e\x32\x18.splitrail.split.v1.Task\x12\x0e\n\x06strict\x18\x11 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x12 \x01(\x08\x12.\n\nstart_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xc3\x01\n\x0cSourceFormat\x12\x1d\n\x19SOURCE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_FORMAT_YOLO\x10\x01\x12\x15\n\x11SOURCE_FORMAT_VOC\x10\x02\x12\x16\n\x12SOURCE_FORMAT_COCO\x10\x03\x12\x16\n\x12SOURCE_FORMAT_CVAT\x10\x04\x12\x1e\n\x1aSOURCE_FORMAT_LABEL_STUDIO\x10\x05\x12\x15\n\x11SOURCE_FORMAT_CSV\x10\x06*\xc6\x01\n\x0bImportState\x12\x1c\n\x18IMPORT_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11IMPORT_STATE_OPEN\x10\x01\x12\x17\n\x13IMPORT_STATE_QUEUED\x10\x02\x12\x18\n\x14IMPORT_STATE_RUNNING\x10\x03\x12\x1a\n\x16IMPORT_STATE_SUCCEEDED\x10\x04\x12\x17\n\x13IMPORT_STATE_FAILED\x10\x05\x12\x1a\n\x16IMPORT_STATE_CANCELLED\x10\x06\x42\xa3\x01\n\x16\x64\x65v.splitrail.split.v1B\x0bImportProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.split.v1.import_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1B\013ImportProtoP\001Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\252\002\022Splitrail.Split.V1\312\002\022Splitrail\\Split\\V1\352\002\024Splitrail::Split::V1'
-  _globals['_SOURCEFORMAT']._serialized_start=933
-  _globals['_SOURCEFORMAT']._serialized_end=1128
-  _globals['_IMPORTSTATE']._serialized_start=1131
-  _globals['_IMPORTSTATE']._serialized_end=1329
-  _globals['_SOURCEFILE']._serialized_start=122
-  _globals['_SOURCEFILE']._serialized_end=218
-  _globals['_UPLOAD']._serialized_start=220
-  _globals['_UPLOAD']._serialized_end=306
-  _globals['_PROBLEM']._serialized_start=309
-  _globals['_PROBLEM']._serialized_end=461
-  _globals['_IMPORT']._serialized_start=464
-  _globals['_IMPORT']._serialized_end=930
+  _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1B\013ImportProtoP\001Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\242\002\003SPL\252\002\022Splitrail.Split.V1\312\002\022Splitrail\\Split\\V1\352\002\024Splitrail::Split::V1'
+  _globals['_SOURCEFILE'].fields_by_name['path']._loaded_options = None
+  _globals['_SOURCEFILE'].fields_by_name['path']._serialized_options = b'\342A\001\002'
+  _globals['_SOURCEFILE'].fields_by_name['sha256']._loaded_options = None
+  _globals['_SOURCEFILE'].fields_by_name['sha256']._serialized_options = b'\342A\001\002\362\340\030\016:\014[0-9a-f]{64}'
+  _globals['_SOURCEFILE'].fields_by_name['size_bytes']._loaded_options = None
+  _globals['_SOURCEFILE'].fields_by_name['size_bytes']._serialized_options = b'\362\340\030\t\t\000\000\000\000\000\000\000\000'
+  _globals['_SOURCEFILE'].fields_by_name['content']._loaded_options = None
+  _globals['_SOURCEFILE'].fields_by_name['content']._serialized_options = b'\362\340\030\004 \200\200\001'
+  _globals['_SOURCEFORMAT']._serialized_start=1220
+  _globals['_SOURCEFORMAT']._serialized_end=1415
+  _globals['_IMPORTSTATE']._serialized_start=1418
+  _globals['_IMPORTSTATE']._serialized_end=1616
+  _globals['_SOURCEFILE']._serialized_start=187
+  _globals['_SOURCEFILE']._serialized_end=338
+  _globals['_UPLOAD']._serialized_start=340
+  _globals['_UPLOAD']._serialized_end=426
+  _globals['_PROBLEM']._serialized_start=429
+  _globals['_PROBLEM']._serialized_end=581
+  _globals['_IMPORT']._serialized_start=584
+  _globals['_IMPORT']._serialized_end=1217
 # @@protoc_insertion_point(module_scope)

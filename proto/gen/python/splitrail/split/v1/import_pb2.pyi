@@ -266,6 +266,11 @@ class Import(_message.Message):
     EXCLUDED_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     NOTE_COUNT_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    STRICT_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     import_id: _builtins.str
     """UUIDv7."""
     project_id: _builtins.str
@@ -292,6 +297,12 @@ class Import(_message.Message):
     """Images left out."""
     note_count: _builtins.int
     """Number of notes (see Problem.note)."""
+    task: _dataset_pb2.Task.ValueType
+    """What the annotations describe."""
+    strict: _builtins.bool
+    """Whether any problem refuses the whole source (StartImportRequest.strict)."""
+    dry_run: _builtins.bool
+    """Whether nothing is committed: a report only (StartImportRequest.dry_run)."""
     @_builtins.property
     def version(self) -> _dataset_pb2.DatasetVersion:
         """The committed version, when it succeeded."""
@@ -303,6 +314,14 @@ class Import(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was opened."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was started; absent before."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; absent before."""
 
     def __init__(
         self,
@@ -322,10 +341,15 @@ class Import(_message.Message):
         excluded_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         note_count: _builtins.int = ...,
+        task: _dataset_pb2.Task.ValueType = ...,
+        strict: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset_name", b"dataset_name", "excluded_count", b"excluded_count", "failure", b"failure", "file_count", b"file_count", "format", b"format", "image_count", b"image_count", "import_id", b"import_id", "note_count", b"note_count", "problem_count", b"problem_count", "problems", b"problems", "processed_count", b"processed_count", "project_id", b"project_id", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset_name", b"dataset_name", "dry_run", b"dry_run", "end_time", b"end_time", "excluded_count", b"excluded_count", "failure", b"failure", "file_count", b"file_count", "format", b"format", "image_count", b"image_count", "import_id", b"import_id", "note_count", b"note_count", "problem_count", b"problem_count", "problems", b"problems", "processed_count", b"processed_count", "project_id", b"project_id", "start_time", b"start_time", "state", b"state", "strict", b"strict", "task", b"task", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,14 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n splitrail/split/v1/project.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x01\n\x07Project\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x02 \x01(\t\x12\x37\n\x06labels\x18\x03 \x03(\x0b\x32\'.splitrail.split.v1.Project.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61rchive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x9e\x01\n\x16\x64\x65v.splitrail.split.v1B\x0cProjectProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n splitrail/split/v1/project.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x01\n\x07Project\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x02 \x01(\t\x12\x37\n\x06labels\x18\x03 \x03(\x0b\x32\'.splitrail.split.v1.Project.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61rchive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\xa4\x01\n\x16\x64\x65v.splitrail.split.v1B\x0cProjectProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.split.v1.project_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1B\014ProjectProtoP\001Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\252\002\022Splitrail.Split.V1\312\002\022Splitrail\\Split\\V1\352\002\024Splitrail::Split::V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1B\014ProjectProtoP\001Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\242\002\003SPL\252\002\022Splitrail.Split.V1\312\002\022Splitrail\\Split\\V1\352\002\024Splitrail::Split::V1'
   _globals['_PROJECT_LABELSENTRY']._loaded_options = None
   _globals['_PROJECT_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_PROJECT']._serialized_start=90

@@ -4,9 +4,11 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { DatasetVersion } from "./dataset_pb.js";
+import { file_splitrail_api_v1_limits } from "../../api/v1/limits_pb.js";
+import type { DatasetVersion, Task } from "./dataset_pb.js";
 import { file_splitrail_split_v1_dataset } from "./dataset_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -14,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file splitrail/split/v1/import.proto.
  */
 export const file_splitrail_split_v1_import: GenFile = /*@__PURE__*/
-  fileDesc("Ch9zcGxpdHJhaWwvc3BsaXQvdjEvaW1wb3J0LnByb3RvEhJzcGxpdHJhaWwuc3BsaXQudjEiYAoKU291cmNlRmlsZRIMCgRwYXRoGAEgASgJEg4KBnNoYTI1NhgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgDEhQKB2NvbnRlbnQYBCABKAxIAIgBAUIKCghfY29udGVudCJWCgZVcGxvYWQSDgoGc2hhMjU2GAEgASgJEgsKA3VybBgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAimAEKB1Byb2JsZW0SDAoEcGF0aBgBIAEoCRIRCgRsaW5lGAIgASgFSACIAQESDAoEY29kZRgDIAEoCRIPCgdtZXNzYWdlGAQgASgJEhYKDmltYWdlX2V4Y2x1ZGVkGAUgASgIEgwKBG5vdGUYBiABKAgSEwoGb2JqZWN0GAcgASgFSAGIAQFCBwoFX2xpbmVCCQoHX29iamVjdCLSAwoGSW1wb3J0EhEKCWltcG9ydF9pZBgBIAEoCRISCgpwcm9qZWN0X2lkGAIgASgJEhQKDGRhdGFzZXRfbmFtZRgDIAEoCRIuCgVzdGF0ZRgEIAEoDjIfLnNwbGl0cmFpbC5zcGxpdC52MS5JbXBvcnRTdGF0ZRIwCgZmb3JtYXQYBSABKA4yIC5zcGxpdHJhaWwuc3BsaXQudjEuU291cmNlRm9ybWF0EhIKCmZpbGVfY291bnQYBiABKAUSEwoLaW1hZ2VfY291bnQYByABKAUSFwoPcHJvY2Vzc2VkX2NvdW50GAggASgFEjMKB3ZlcnNpb24YCSABKAsyIi5zcGxpdHJhaWwuc3BsaXQudjEuRGF0YXNldFZlcnNpb24SFQoNcHJvYmxlbV9jb3VudBgKIAEoBRItCghwcm9ibGVtcxgLIAMoCzIbLnNwbGl0cmFpbC5zcGxpdC52MS5Qcm9ibGVtEg8KB2ZhaWx1cmUYDCABKAkSFgoOZXhjbHVkZWRfY291bnQYDSABKAUSLwoLY3JlYXRlX3RpbWUYDiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCm5vdGVfY291bnQYDyABKAUqwwEKDFNvdXJjZUZvcm1hdBIdChlTT1VSQ0VfRk9STUFUX1VOU1BFQ0lGSUVEEAASFgoSU09VUkNFX0ZPUk1BVF9ZT0xPEAESFQoRU09VUkNFX0ZPUk1BVF9WT0MQAhIWChJTT1VSQ0VfRk9STUFUX0NPQ08QAxIWChJTT1VSQ0VfRk9STUFUX0NWQVQQBBIeChpTT1VSQ0VfRk9STUFUX0xBQkVMX1NUVURJTxAFEhUKEVNPVVJDRV9GT1JNQVRfQ1NWEAYqxgEKC0ltcG9ydFN0YXRlEhwKGElNUE9SVF9TVEFURV9VTlNQRUNJRklFRBAAEhUKEUlNUE9SVF9TVEFURV9PUEVOEAESFwoTSU1QT1JUX1NUQVRFX1FVRVVFRBACEhgKFElNUE9SVF9TVEFURV9SVU5OSU5HEAMSGgoWSU1QT1JUX1NUQVRFX1NVQ0NFRURFRBAEEhcKE0lNUE9SVF9TVEFURV9GQUlMRUQQBRIaChZJTVBPUlRfU1RBVEVfQ0FOQ0VMTEVEEAZCnQEKFmRldi5zcGxpdHJhaWwuc3BsaXQudjFCC0ltcG9ydFByb3RvUAFaM3NwbGl0cmFpbC5kZXYvY2xpZW50cy9nby9zcGxpdHJhaWwvc3BsaXQvdjE7c3BsaXR2MaoCElNwbGl0cmFpbC5TcGxpdC5WMcoCElNwbGl0cmFpbFxTcGxpdFxWMeoCFFNwbGl0cmFpbDo6U3BsaXQ6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp, file_splitrail_split_v1_dataset]);
+  fileDesc("Ch9zcGxpdHJhaWwvc3BsaXQvdjEvaW1wb3J0LnByb3RvEhJzcGxpdHJhaWwuc3BsaXQudjEilwEKClNvdXJjZUZpbGUSEgoEcGF0aBgBIAEoCUIE4kEBAhImCgZzaGEyNTYYAiABKAlCFuJBAQLy4BgOOgxbMC05YS1mXXs2NH0SIQoKc2l6ZV9ieXRlcxgDIAEoA0IN8uAYCQkAAAAAAAAAABIeCgdjb250ZW50GAQgASgMQgjy4BgEIICAAUgAiAEBQgoKCF9jb250ZW50IlYKBlVwbG9hZBIOCgZzaGEyNTYYASABKAkSCwoDdXJsGAIgASgJEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKYAQoHUHJvYmxlbRIMCgRwYXRoGAEgASgJEhEKBGxpbmUYAiABKAVIAIgBARIMCgRjb2RlGAMgASgJEg8KB21lc3NhZ2UYBCABKAkSFgoOaW1hZ2VfZXhjbHVkZWQYBSABKAgSDAoEbm90ZRgGIAEoCBITCgZvYmplY3QYByABKAVIAYgBAUIHCgVfbGluZUIJCgdfb2JqZWN0IvkECgZJbXBvcnQSEQoJaW1wb3J0X2lkGAEgASgJEhIKCnByb2plY3RfaWQYAiABKAkSFAoMZGF0YXNldF9uYW1lGAMgASgJEi4KBXN0YXRlGAQgASgOMh8uc3BsaXRyYWlsLnNwbGl0LnYxLkltcG9ydFN0YXRlEjAKBmZvcm1hdBgFIAEoDjIgLnNwbGl0cmFpbC5zcGxpdC52MS5Tb3VyY2VGb3JtYXQSEgoKZmlsZV9jb3VudBgGIAEoBRITCgtpbWFnZV9jb3VudBgHIAEoBRIXCg9wcm9jZXNzZWRfY291bnQYCCABKAUSMwoHdmVyc2lvbhgJIAEoCzIiLnNwbGl0cmFpbC5zcGxpdC52MS5EYXRhc2V0VmVyc2lvbhIVCg1wcm9ibGVtX2NvdW50GAogASgFEi0KCHByb2JsZW1zGAsgAygLMhsuc3BsaXRyYWlsLnNwbGl0LnYxLlByb2JsZW0SDwoHZmFpbHVyZRgMIAEoCRIWCg5leGNsdWRlZF9jb3VudBgNIAEoBRIvCgtjcmVhdGVfdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKbm90ZV9jb3VudBgPIAEoBRImCgR0YXNrGBAgASgOMhguc3BsaXRyYWlsLnNwbGl0LnYxLlRhc2sSDgoGc3RyaWN0GBEgASgIEg8KB2RyeV9ydW4YEiABKAgSLgoKc3RhcnRfdGltZRgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wKsMBCgxTb3VyY2VGb3JtYXQSHQoZU09VUkNFX0ZPUk1BVF9VTlNQRUNJRklFRBAAEhYKElNPVVJDRV9GT1JNQVRfWU9MTxABEhUKEVNPVVJDRV9GT1JNQVRfVk9DEAISFgoSU09VUkNFX0ZPUk1BVF9DT0NPEAMSFgoSU09VUkNFX0ZPUk1BVF9DVkFUEAQSHgoaU09VUkNFX0ZPUk1BVF9MQUJFTF9TVFVESU8QBRIVChFTT1VSQ0VfRk9STUFUX0NTVhAGKsYBCgtJbXBvcnRTdGF0ZRIcChhJTVBPUlRfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFJTVBPUlRfU1RBVEVfT1BFThABEhcKE0lNUE9SVF9TVEFURV9RVUVVRUQQAhIYChRJTVBPUlRfU1RBVEVfUlVOTklORxADEhoKFklNUE9SVF9TVEFURV9TVUNDRUVERUQQBBIXChNJTVBPUlRfU1RBVEVfRkFJTEVEEAUSGgoWSU1QT1JUX1NUQVRFX0NBTkNFTExFRBAGQqMBChZkZXYuc3BsaXRyYWlsLnNwbGl0LnYxQgtJbXBvcnRQcm90b1ABWjNzcGxpdHJhaWwuZGV2L2NsaWVudHMvZ28vc3BsaXRyYWlsL3NwbGl0L3YxO3NwbGl0djGiAgNTUEyqAhJTcGxpdHJhaWwuU3BsaXQuVjHKAhJTcGxpdHJhaWxcU3BsaXRcVjHqAhRTcGxpdHJhaWw6OlNwbGl0OjpWMWIGcHJvdG8z", [file_google_api_field_behavior, file_google_protobuf_timestamp, file_splitrail_api_v1_limits, file_splitrail_split_v1_dataset]);
 
 /**
  * A file of the source. One .zip, .tar, .tar.gz or .tgz file may be all of a source: it is expanded by the service,
@@ -272,6 +274,41 @@ export type Import = Message<"splitrail.split.v1.Import"> & {
    * @generated from field: int32 note_count = 15;
    */
   noteCount: number;
+
+  /**
+   * What the annotations describe.
+   *
+   * @generated from field: splitrail.split.v1.Task task = 16;
+   */
+  task: Task;
+
+  /**
+   * Whether any problem refuses the whole source (StartImportRequest.strict).
+   *
+   * @generated from field: bool strict = 17;
+   */
+  strict: boolean;
+
+  /**
+   * Whether nothing is committed: a report only (StartImportRequest.dry_run).
+   *
+   * @generated from field: bool dry_run = 18;
+   */
+  dryRun: boolean;
+
+  /**
+   * When it was started; absent before.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 19;
+   */
+  startTime?: Timestamp;
+
+  /**
+   * When it ended; absent before.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 20;
+   */
+  endTime?: Timestamp;
 };
 
 /**
