@@ -19,7 +19,6 @@ CHECKS = (
     "status_code_conformance",
     "content_type_conformance",
     "response_schema_conformance",
-    "ignored_auth",
 )
 
 
@@ -37,6 +36,7 @@ def test_answers_are_as_the_document_says(fuzzed: RunningStack, tmp_path: Path):
             *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run", str(DOCUMENT)),
             *("--url", fuzzed.gateway_url, "--header", f"authorization: Bearer {fuzzed.admin_token}"),
             *("--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-time", str(SECONDS), "--request-timeout", "20"),
+            *("--exclude-path-regex", "/watch$"),  # the watch of an import that nobody starts has no end
             *("--no-color", "--warnings", "off", "--generation-database", "none"),
         ],
         cwd=tmp_path,

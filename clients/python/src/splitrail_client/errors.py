@@ -126,6 +126,6 @@ def from_rpc(error: grpc.aio.AioRpcError, url: str) -> SplitrailError:
         kind, text = UnreachableError, f"{url} broke the connection"
     elif code in REFUSAL_CODES:
         kind = RefusedError
-        if code is grpc.StatusCode.UNAUTHENTICATED and not reason:  # the gateway's own refusal
+        if code is grpc.StatusCode.UNAUTHENTICATED:
             text = f"{url} does not accept the token: {text}"
     return kind(text, code=code, reason=reason, metadata=metadata, violations=violations)

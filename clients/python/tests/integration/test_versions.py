@@ -189,7 +189,7 @@ def test_a_dataset_without_import_gets_its_first_version_from_a_draft(client, in
     assert (document["name"], document["task"], document["latestVersion"]) == (name, f"TASK_{task.upper()}", 0)
     assert (document["labels"], document["externalId"]) == ({"team": "blood"}, f"theirs-{seed}")
     taken = invoke("dataset", "create", name)
-    assert (taken.exit_code, f"another dataset of the project has the name '{name}'" in taken.stderr) == (3, True)
+    assert (taken.exit_code, taken.stderr) == (3, f"splitrail: NAME: '{name}' is taken by another dataset\n")
     with pytest.raises(splitrail_client.RefusedError) as refused:
         client.create_dataset(f"{name}-2", task, external_id=f"theirs-{seed}")
     assert refused.value.reason == "ALREADY_EXISTS"

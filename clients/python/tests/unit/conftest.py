@@ -215,7 +215,7 @@ def names() -> MetricNames:
     """A metric schema in which mAP50 and mAP50_95 are headlines."""
     ratios = {"mAP50": True, "mAP50_95": True, "precision": False, "top1": True}
     schema = [
-        metrics_pb2.MetricDescriptor(key=key, unit="ratio", direction=metrics_pb2.DIRECTION_HIGHER, headline=headline)
+        metrics_pb2.MetricDescriptor(key=key, title=key.replace("_", "-"), unit="ratio", direction=metrics_pb2.DIRECTION_HIGHER, headline=headline)
         for key, headline in ratios.items()
     ]
     return MetricNames([*schema, *(metrics_pb2.MetricDescriptor(key=f"train_{name}_loss", unit="loss") for name in ("box", "cls", "dfl"))])

@@ -97,7 +97,7 @@ class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
         yield metrics_service_pb2.WatchRunResponse(cursor=3, closed=metrics_service_pb2.Closed(reason=metrics_service_pb2.CLOSED_REASON_ENDED))
 
     def GetMetricSchema(self, request, context):
-        quality = metrics_pb2.MetricDescriptor(key="mAP50", unit="ratio", direction=metrics_pb2.DIRECTION_HIGHER, headline=True)
+        quality = metrics_pb2.MetricDescriptor(key="mAP50", title="mAP50", unit="ratio", direction=metrics_pb2.DIRECTION_HIGHER, headline=True)
         return metrics_service_pb2.GetMetricSchemaResponse(metrics=[quality])
 
     def BatchGetSummaries(self, request, context):

@@ -48,7 +48,7 @@ def test_epochs_are_drawn_as_they_come(view):
     assert "3/10" in text
     assert "box_loss 1.250" in text
     header = next(line for line in text.splitlines() if "val mAP50" in line)
-    assert header.split() == ["epoch", "box", "cls", "dfl", "val", "mAP50", "val", "mAP50_95", "seconds"]
+    assert header.split() == ["epoch", "box", "cls", "dfl", "val", "mAP50", "val", "mAP50-95", "seconds"]
     assert next(line for line in text.splitlines() if line.strip().startswith("3 ")).split() == [
         "3",
         "1.500",
@@ -99,11 +99,11 @@ def test_a_failure_says_why(view, make_state):
 
 def test_lines_for_logs(view, make_epoch, names):
     assert epoch_line(make_epoch(1, 3, 20, mAP50=math.nan, epoch_seconds=3.21).epoch, names) == (
-        "epoch 3/20: box 1.500, cls 2.500, dfl 0.500, val mAP50 nan, val mAP50_95 0.125, 3.2 s"
+        "epoch 3/20: box 1.500, cls 2.500, dfl 0.500, val mAP50 nan, val mAP50-95 0.125, 3.2 s"
     )
     view.state = "succeeded"
     view.apply(event(9, final_metrics=metrics_pb2.EpochMetrics(metrics={"mAP50": 0.9, "mAP50_95": 0.5})))
-    assert result_line(view, 200) == "cells/1 succeeded: 3 epochs in 3m 20s; best checkpoint: val mAP50 0.900, val mAP50_95 0.500"
+    assert result_line(view, 200) == "cells/1 succeeded: 3 epochs in 3m 20s; best checkpoint: val mAP50 0.900, val mAP50-95 0.500"
 
 
 def test_the_best_epoch_is_that_of_the_highest_fitness(view, make_epoch):
@@ -154,7 +154,7 @@ def test_a_log_gets_one_line_a_step_and_a_terminal_the_whole_table(make_epoch, m
             assert file.getvalue().splitlines() == [
                 "cells/1 running",
                 "cells/1 connection lost (gone); next attempt in 0.5 s",
-                "cells/1 epoch 1/3: box 1.500, cls 2.500, dfl 0.500, val mAP50 0.250, val mAP50_95 0.125",
+                "cells/1 epoch 1/3: box 1.500, cls 2.500, dfl 0.500, val mAP50 0.250, val mAP50-95 0.125",
                 "cells/1 succeeded",
             ]
 
@@ -179,13 +179,13 @@ def evaluation():
 
 def test_evaluations_name_their_part_beside_every_number(evaluation, names):
     text = drawn(tables.evaluation_result(evaluation, names))
-    assert text.splitlines()[0].split() == ["CLASS", "images", "objects", "test", "mAP50", "test", "mAP50_95"]
+    assert text.splitlines()[0].split() == ["CLASS", "images", "objects", "test", "mAP50", "test", "mAP50-95"]
     assert text.splitlines()[1].split() == ["all", "55", "240", "0.873", "0.600"]
     assert text.splitlines()[2].split() == ["[red]rbc", "5", "9", "0.500", "–"]
     assert tables.evaluation_headline(evaluation) == (
         "cells/1/eval/2: cells/1 on the part test of cells@v1#1 (55 images, 240 objects; forced: 3 images of them were trained on)"
     )
-    assert "test mAP50 0.873, test mAP50_95 0.600" in drawn(tables.evaluations([evaluation], names), 160)
+    assert "test mAP50 0.873, test mAP50-95 0.600" in drawn(tables.evaluations([evaluation], names), 160)
 
 
 def test_documents_are_the_gateways_json_and_what_the_command_knows(evaluation):

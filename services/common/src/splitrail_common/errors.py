@@ -117,7 +117,7 @@ def already_exists(kind: str, name: str, field: str) -> PlatformError:
         Reason.ERROR_REASON_ALREADY_EXISTS,
         f"there is a {kind} {name!r} already",
         metadata={"type": kind, "name": name},
-        violations=[Violation(field, "is taken")],
+        violations=[Violation(field, f"{name!r} is taken by another {kind}")],
     )
 
 

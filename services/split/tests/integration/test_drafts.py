@@ -256,6 +256,9 @@ async def test_a_request_id_begins_one_draft(api, cells):
     drafts = await asyncio.gather(*(api.draft(cells.dataset_id, **fields) for _ in range(4)))
     assert {one.version_id for one in drafts} == {drafts[0].version_id}
     assert (await refused(api.draft(cells.dataset_id, request_id="r")))[2] == ["request_id"]
+    named = await api.draft(cells.dataset_id, class_names=["a", "b"], request_id="named")
+    assert (await api.draft(cells.dataset_id, class_names=["a", "b"], request_id="named")).version_id == named.version_id
+    assert await refused(api.draft(cells.dataset_id, class_names=["a"], request_id="named")) == invalid("request_id")
     await api.upsert(drafts[0].version_id, {"path": "images/00001.jpg", "annotations": listed()})
     version = await api.commit(drafts[0].version_id)
     assert (await api.draft(cells.dataset_id, **fields)).digest == version.digest

@@ -80,7 +80,8 @@ const (
 	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 22
 	// FAILED_PRECONDITION: the project is archived and can only be read. Metadata: project_id.
 	ErrorReason_ERROR_REASON_PROJECT_ARCHIVED ErrorReason = 23
-	// OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0.
+	// OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0,
+	// without an incarnation.
 	// Metadata: incarnation, last_seq.
 	ErrorReason_ERROR_REASON_CURSOR_OUT_OF_RANGE ErrorReason = 24
 	// FAILED_PRECONDITION: the import has ended. Metadata: state.

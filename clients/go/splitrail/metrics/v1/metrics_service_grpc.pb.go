@@ -49,8 +49,9 @@ type MetricsServiceClient interface {
 	// any error without ErrorInfo, whatever its code (INTERNAL, UNKNOWN, CANCELLED): that one comes from the transport,
 	// because a service or the gateway was killed.
 	// Stop: a closed of CLOSED_REASON_ENDED; NOT_FOUND; INVALID_ARGUMENT; PERMISSION_DENIED; UNAUTHENTICATED (get
-	// another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo. Start from 0 and forget what was read:
-	// OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore from a backup.
+	// another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo.
+	// Start from 0, without an incarnation, and forget what was read: OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore
+	// from a backup.
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error)
 	// All epochs of the effective timeline, with summary, plots and split.
 	// Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split,
@@ -178,8 +179,9 @@ type MetricsServiceServer interface {
 	// any error without ErrorInfo, whatever its code (INTERNAL, UNKNOWN, CANCELLED): that one comes from the transport,
 	// because a service or the gateway was killed.
 	// Stop: a closed of CLOSED_REASON_ENDED; NOT_FOUND; INVALID_ARGUMENT; PERMISSION_DENIED; UNAUTHENTICATED (get
-	// another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo. Start from 0 and forget what was read:
-	// OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore from a backup.
+	// another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo.
+	// Start from 0, without an incarnation, and forget what was read: OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore
+	// from a backup.
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error
 	// All epochs of the effective timeline, with summary, plots and split.
 	// Errors: NOT_FOUND; UNAVAILABLE (DEPENDENCY_UNAVAILABLE) also while the trainer service, which knows the split,

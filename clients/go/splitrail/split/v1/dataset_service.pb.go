@@ -1286,14 +1286,14 @@ const file_splitrail_split_v1_dataset_service_proto_rawDesc = "" +
 	"dataset_id\x18\x01 \x01(\tB\n" +
 	"\xe2A\x01\x02\xf2\xe0\x18\x02@\x01R\tdatasetId\"K\n" +
 	"\x12GetDatasetResponse\x125\n" +
-	"\adataset\x18\x01 \x01(\v2\x1b.splitrail.split.v1.DatasetR\adataset\"\xed\x01\n" +
+	"\adataset\x18\x01 \x01(\v2\x1b.splitrail.split.v1.DatasetR\adataset\"\xf5\x01\n" +
 	"\x13ListDatasetsRequest\x12D\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12*\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00R\bpageSize\x12&\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\a\xf2\xe0\x18\x03 \x80\bR\tpageToken\x12\x12\n" +
-	"\x04name\x18\x04 \x01(\tR\x04name\x12(\n" +
+	"page_token\x18\x03 \x01(\tB\a\xf2\xe0\x18\x03 \x80\bR\tpageToken\x12\x1a\n" +
+	"\x04name\x18\x04 \x01(\tB\x06\xf2\xe0\x18\x02 @R\x04name\x12(\n" +
 	"\vexternal_id\x18\x05 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x02R\n" +
 	"externalId\"w\n" +
 	"\x14ListDatasetsResponse\x127\n" +
@@ -1323,7 +1323,7 @@ const file_splitrail_split_v1_dataset_service_proto_rawDesc = "" +
 	"\treference\x18\x02 \x01(\tB\v\xe2A\x01\x02\xf2\xe0\x18\x03 \x80\x01R\treference\"q\n" +
 	"\x16ResolveVersionResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".splitrail.split.v1.DatasetVersionR\aversion\x12\x19\n" +
-	"\bsplit_id\x18\x02 \x01(\tR\asplitId\"\xdc\x04\n" +
+	"\bsplit_id\x18\x02 \x01(\tR\asplitId\"\xe5\x04\n" +
 	"\x11ListAssetsRequest\x12%\n" +
 	"\n" +
 	"dataset_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01R\tdatasetId\x12%\n" +
@@ -1340,8 +1340,8 @@ const file_splitrail_split_v1_dataset_service_proto_rawDesc = "" +
 	"\tpage_size\x18\t \x01(\x05B\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00R\bpageSize\x12&\n" +
 	"\n" +
 	"page_token\x18\n" +
-	" \x01(\tB\a\xf2\xe0\x18\x03 \x80\bR\tpageToken\x12\x1f\n" +
-	"\vpath_prefix\x18\v \x01(\tR\n" +
+	" \x01(\tB\a\xf2\xe0\x18\x03 \x80\bR\tpageToken\x12(\n" +
+	"\vpath_prefix\x18\v \x01(\tB\a\xf2\xe0\x18\x03 \x80\bR\n" +
 	"pathPrefix\x12\"\n" +
 	"\bmetadata\x18\f \x03(\tB\x06\xf2\xe0\x18\x020\x10R\bmetadata\x12(\n" +
 	"\x05group\x18\r \x01(\x05B\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x00R\x05group\x88\x01\x01\x12%\n" +

@@ -972,11 +972,11 @@ const file_splitrail_split_v1_import_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\a\xf2\xe0\x18\x03 \x80\bR\tpageToken\"w\n" +
 	"\x14ListProblemsResponse\x127\n" +
 	"\bproblems\x18\x01 \x03(\v2\x1b.splitrail.split.v1.ProblemR\bproblems\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x88\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x90\x02\n" +
 	"\x12ListImportsRequest\x12D\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12!\n" +
-	"\fdataset_name\x18\x02 \x01(\tR\vdatasetName\x125\n" +
+	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12)\n" +
+	"\fdataset_name\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02 @R\vdatasetName\x125\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1f.splitrail.split.v1.ImportStateR\x05state\x12*\n" +
 	"\tpage_size\x18\x04 \x01(\x05B\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00R\bpageSize\x12&\n" +
 	"\n" +

@@ -582,10 +582,11 @@ const file_splitrail_split_v1_project_service_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"N\n" +
 	"\x15CreateProjectResponse\x125\n" +
-	"\aproject\x18\x01 \x01(\v2\x1b.splitrail.split.v1.ProjectR\aproject\"8\n" +
-	"\x11GetProjectRequest\x12#\n" +
+	"\aproject\x18\x01 \x01(\v2\x1b.splitrail.split.v1.ProjectR\aproject\">\n" +
+	"\x11GetProjectRequest\x12)\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\tprojectId\"K\n" +
+	"project_id\x18\x01 \x01(\tB\n" +
+	"\xe2A\x01\x02\xf2\xe0\x18\x02 (R\tprojectId\"K\n" +
 	"\x12GetProjectResponse\x125\n" +
 	"\aproject\x18\x01 \x01(\v2\x1b.splitrail.split.v1.ProjectR\aproject\"\xbe\x01\n" +
 	"\x13ListProjectsRequest\x12*\n" +
@@ -597,17 +598,19 @@ const file_splitrail_split_v1_project_service_proto_rawDesc = "" +
 	"\x10include_archived\x18\x04 \x01(\bR\x0fincludeArchived\"w\n" +
 	"\x14ListProjectsResponse\x127\n" +
 	"\bprojects\x18\x01 \x03(\v2\x1b.splitrail.split.v1.ProjectR\bprojects\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"d\n" +
-	"\x15ArchiveProjectRequest\x12#\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"j\n" +
+	"\x15ArchiveProjectRequest\x12)\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\tprojectId\x12&\n" +
+	"project_id\x18\x01 \x01(\tB\n" +
+	"\xe2A\x01\x02\xf2\xe0\x18\x02 (R\tprojectId\x12&\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x01R\trequestId\"O\n" +
 	"\x16ArchiveProjectResponse\x125\n" +
-	"\aproject\x18\x01 \x01(\v2\x1b.splitrail.split.v1.ProjectR\aproject\"f\n" +
-	"\x17UnarchiveProjectRequest\x12#\n" +
+	"\aproject\x18\x01 \x01(\v2\x1b.splitrail.split.v1.ProjectR\aproject\"l\n" +
+	"\x17UnarchiveProjectRequest\x12)\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\tprojectId\x12&\n" +
+	"project_id\x18\x01 \x01(\tB\n" +
+	"\xe2A\x01\x02\xf2\xe0\x18\x02 (R\tprojectId\x12&\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x01R\trequestId\"Q\n" +
 	"\x18UnarchiveProjectResponse\x125\n" +

@@ -11,6 +11,7 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
+	_ "splitrail.dev/clients/go/splitrail/api/v1"
 	sync "sync"
 	unsafe "unsafe"
 )
@@ -1166,20 +1167,20 @@ var File_splitrail_split_v1_split_proto protoreflect.FileDescriptor
 
 const file_splitrail_split_v1_split_proto_rawDesc = "" +
 	"\n" +
-	"\x1esplitrail/split/v1/split.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a splitrail/split/v1/dataset.proto\"\xd1\x02\n" +
+	"\x1esplitrail/split/v1/split.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a splitrail/split/v1/dataset.proto\"\xe1\x02\n" +
 	"\x0fSplitParameters\x127\n" +
 	"\x06ratios\x18\x01 \x01(\v2\x1f.splitrail.split.v1.SplitRatiosR\x06ratios\x12\x12\n" +
 	"\x04seed\x18\x02 \x01(\x04R\x04seed\x127\n" +
-	"\x06method\x18\x03 \x01(\x0e2\x1f.splitrail.split.v1.SplitMethodR\x06method\x126\n" +
-	"\bgroup_by\x18\x04 \x03(\v2\x1b.splitrail.split.v1.GroupByR\agroupBy\x12\"\n" +
-	"\rbase_split_id\x18\x05 \x01(\tR\vbaseSplitId\x12+\n" +
+	"\x06method\x18\x03 \x01(\x0e2\x1f.splitrail.split.v1.SplitMethodR\x06method\x12>\n" +
+	"\bgroup_by\x18\x04 \x03(\v2\x1b.splitrail.split.v1.GroupByB\x06\xf2\xe0\x18\x020\bR\agroupBy\x12*\n" +
+	"\rbase_split_id\x18\x05 \x01(\tB\x06\xf2\xe0\x18\x02@\x01R\vbaseSplitId\x12+\n" +
 	"\x04pins\x18\x06 \x03(\v2\x17.splitrail.split.v1.PinR\x04pins\x12/\n" +
-	"\x05folds\x18\a \x01(\v2\x19.splitrail.split.v1.FoldsR\x05folds\"\xb5\x01\n" +
+	"\x05folds\x18\a \x01(\v2\x19.splitrail.split.v1.FoldsR\x05folds\"\xd6\x01\n" +
 	"\aGroupBy\x12#\n" +
 	"\fmetadata_key\x18\x01 \x01(\tH\x00R\vmetadataKey\x12\x18\n" +
-	"\x06folder\x18\x02 \x01(\bH\x00R\x06folder\x12+\n" +
-	"\x10filename_pattern\x18\x03 \x01(\tH\x00R\x0ffilenamePattern\x128\n" +
-	"\x17near_duplicate_distance\x18\x04 \x01(\x05H\x00R\x15nearDuplicateDistanceB\x04\n" +
+	"\x06folder\x18\x02 \x01(\bH\x00R\x06folder\x124\n" +
+	"\x10filename_pattern\x18\x03 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x04H\x00R\x0ffilenamePattern\x12P\n" +
+	"\x17near_duplicate_distance\x18\x04 \x01(\x05B\x16\xf2\xe0\x18\x12\t\x00\x00\x00\x00\x00\x00\x00\x00\x11\x00\x00\x00\x00\x00\x00\x18@H\x00R\x15nearDuplicateDistanceB\x04\n" +
 	"\x02by\"\x8f\x01\n" +
 	"\x03Pin\x12\x18\n" +
 	"\x06sha256\x18\x01 \x01(\tH\x00R\x06sha256\x12!\n" +
@@ -1187,10 +1188,10 @@ const file_splitrail_split_v1_split_proto_rawDesc = "" +
 	"externalId\x12\x14\n" +
 	"\x04path\x18\x03 \x01(\tH\x00R\x04path\x12,\n" +
 	"\x04part\x18\x04 \x01(\x0e2\x18.splitrail.split.v1.PartR\x04partB\a\n" +
-	"\x05asset\"3\n" +
-	"\x05Folds\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x05R\x05count\x12\x14\n" +
-	"\x05index\x18\x02 \x01(\x05R\x05index\"I\n" +
+	"\x05asset\"c\n" +
+	"\x05Folds\x12,\n" +
+	"\x05count\x18\x01 \x01(\x05B\x16\xf2\xe0\x18\x12\t\x00\x00\x00\x00\x00\x00\x00@\x11\x00\x00\x00\x00\x00\x004@R\x05count\x12,\n" +
+	"\x05index\x18\x02 \x01(\x05B\x16\xf2\xe0\x18\x12\t\x00\x00\x00\x00\x00\x00\x00\x00\x11\x00\x00\x00\x00\x00\x003@R\x05index\"I\n" +
 	"\vSplitRatios\x12\x14\n" +
 	"\x05train\x18\x01 \x01(\x01R\x05train\x12\x10\n" +
 	"\x03val\x18\x02 \x01(\x01R\x03val\x12\x12\n" +

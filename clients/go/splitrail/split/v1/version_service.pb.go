@@ -902,7 +902,7 @@ type DiffVersionsRequest struct {
 	DatasetId string `protobuf:"bytes,1,opt,name=dataset_id,json=datasetId,proto3" json:"dataset_id,omitempty"`
 	// The version or draft to look at.
 	VersionId string `protobuf:"bytes,2,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
-	// The one to compare it with, of the same dataset; empty: its base.
+	// The committed version to compare it with, of the same dataset; empty: its base.
 	OtherVersionId string `protobuf:"bytes,3,opt,name=other_version_id,json=otherVersionId,proto3" json:"other_version_id,omitempty"`
 	// Only images that differ like this.
 	Kind DifferenceKind `protobuf:"varint,4,opt,name=kind,proto3,enum=splitrail.split.v1.DifferenceKind" json:"kind,omitempty"`

@@ -65,8 +65,8 @@ type VersionServiceClient interface {
 	// Errors: ABORTED (BASE_MOVED) when the dataset's newest version is another one than expected; FAILED_PRECONDITION
 	// (VERSION_STATE) without images.
 	CommitVersion(ctx context.Context, in *CommitVersionRequest, opts ...grpc.CallOption) (*CommitVersionResponse, error)
-	// The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
-	// differences is of the draft as it then stands.
+	// The differences between two versions of a dataset; the first may be a draft, the other one must be committed. Each
+	// page of a draft's differences is of the draft as it then stands.
 	DiffVersions(ctx context.Context, in *DiffVersionsRequest, opts ...grpc.CallOption) (*DiffVersionsResponse, error)
 	// Deletes a draft. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (VERSION_STATE) for a version that
 	// has been committed.
@@ -220,8 +220,8 @@ type VersionServiceServer interface {
 	// Errors: ABORTED (BASE_MOVED) when the dataset's newest version is another one than expected; FAILED_PRECONDITION
 	// (VERSION_STATE) without images.
 	CommitVersion(context.Context, *CommitVersionRequest) (*CommitVersionResponse, error)
-	// The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
-	// differences is of the draft as it then stands.
+	// The differences between two versions of a dataset; the first may be a draft, the other one must be committed. Each
+	// page of a draft's differences is of the draft as it then stands.
 	DiffVersions(context.Context, *DiffVersionsRequest) (*DiffVersionsResponse, error)
 	// Deletes a draft. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (VERSION_STATE) for a version that
 	// has been committed.

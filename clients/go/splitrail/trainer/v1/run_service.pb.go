@@ -1117,11 +1117,11 @@ var File_splitrail_trainer_v1_run_service_proto protoreflect.FileDescriptor
 
 const file_splitrail_trainer_v1_run_service_proto_rawDesc = "" +
 	"\n" +
-	"&splitrail/trainer/v1/run_service.proto\x12\x14splitrail.trainer.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a\x1fsplitrail/events/v1/event.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1esplitrail/trainer/v1/job.proto\x1a\x1esplitrail/trainer/v1/run.proto\"\xfa\x04\n" +
+	"&splitrail/trainer/v1/run_service.proto\x12\x14splitrail.trainer.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a\x1fsplitrail/events/v1/event.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1esplitrail/trainer/v1/job.proto\x1a\x1esplitrail/trainer/v1/run.proto\"\x83\x05\n" +
 	"\x10CreateRunRequest\x12D\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\tR\x04data\x12!\n" +
+	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12\x1b\n" +
+	"\x04data\x18\x02 \x01(\tB\a\xf2\xe0\x18\x03 \xc8\x01R\x04data\x12!\n" +
 	"\bsplit_id\x18\x03 \x01(\tB\x06\xf2\xe0\x18\x02@\x01R\asplitId\x12 \n" +
 	"\x05model\x18\x04 \x01(\tB\n" +
 	"\xe2A\x01\x02\xf2\xe0\x18\x02 @R\x05model\x12S\n" +

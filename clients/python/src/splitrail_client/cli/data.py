@@ -19,7 +19,7 @@ from .phases import shown_phases
 
 _SHOWN_PROBLEMS = 20
 _IMPORT_FLAGS = {"dataset_name": "--name", "task": "--task"}
-_CREATE_FLAGS = {"task": "--task", "labels": "--label", "external_id": "--external-id"}
+_CREATE_FLAGS = {"name": "NAME", "task": "--task", "labels": "--label", "external_id": "--external-id"}
 _UPDATE_FLAGS = {"labels": "--label", "external_id": "--external-id"}
 _EXPORT_FLAGS = {"format": "--format", "parts": "--split"}
 

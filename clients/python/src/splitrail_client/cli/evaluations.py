@@ -1,5 +1,6 @@
 """`splitrail eval`."""
 
+import itertools
 import sys
 from typing import Any
 
@@ -144,8 +145,8 @@ def _show(session: Session, item: evaluation_pb2.Evaluation, names: MetricNames)
     session.out.print(tables.evaluation_result(item, names))
     _show_matrix(session, item)
     session.say(f"plots: splitrail run plots {name}")
-    for key in names.headlines(item.result.overall)[:1]:
-        session.answer(f"{part_name(item.part)} {key} = {fraction(item.result.overall[key])}")
+    for title, key in itertools.islice(names.headlines(item.result.overall).items(), 1):
+        session.answer(f"{part_name(item.part)} {title} = {fraction(item.result.overall[key])}")
 
 
 def _show_matrix(session: Session, item: evaluation_pb2.Evaluation) -> None:

@@ -106,11 +106,11 @@ def _epochs(view: View, rows: int | None) -> Table:
     items = [view.rows[epoch] for epoch in sorted(view.rows)]
     newest = items[-1].metrics
     losses, headlines = view.names.losses(newest), view.names.headlines(newest)
-    columns = [*losses, *(f"val {key}" for key in headlines), "seconds"]
+    columns = [*losses, *(f"val {title}" for title in headlines), "seconds"]
     made = table("epoch", *columns, right=["epoch", *columns])
     best = view.best
     for row in items if rows is None else items[-max(rows, 1) :]:
-        made.add_row(*cells(row.epoch, *_numbers(row, [*losses.values(), *headlines])), style="bold" if row is best else "")
+        made.add_row(*cells(row.epoch, *_numbers(row, [*losses.values(), *headlines.values()])), style="bold" if row is best else "")
     return made
 
 

@@ -8,7 +8,7 @@ from . import tables
 from .documents import document
 from .options import Session, with_flags, with_session
 
-_CREATE_FLAGS = {"external_id": "--external-id", "labels": "--label"}
+_CREATE_FLAGS = {"project_id": "PROJECT", "external_id": "--external-id", "labels": "--label"}
 
 
 @click.group()

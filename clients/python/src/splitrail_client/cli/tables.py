@@ -1,5 +1,6 @@
 """Tables and lines for people. Text from users is shown literally: no markup, no control characters."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -163,7 +164,8 @@ def runs(items: Sequence[run_pb2.Run], summaries: Mapping[str, metrics_pb2.RunSu
     made = table("RUN", "STATE", "MODEL", "EPOCHS", "BEST EPOCH", "SPLIT", "CREATED", right=["EPOCHS"])
     for item in items:
         summary = summaries.get(item.run_id, metrics_pb2.RunSummary())
-        best = named(summary.best.metrics, names.headlines(summary.best.metrics)[:1], "val") or "–"
+        first = dict(itertools.islice(names.headlines(summary.best.metrics).items(), 1))
+        best = named(summary.best.metrics, first, "val") or "–"
         epochs = f"{summary.epochs_done}/{item.epochs}"
         made.add_row(*cells(item.reference, state_text(item.job), item.model, epochs, best, item.split_reference, local_time(item.job.create_time)))
     return made
@@ -184,12 +186,12 @@ def evaluation_result(item: evaluation_pb2.Evaluation, names: MetricNames) -> Ta
     """Overall and per class; every column of metrics names the part that it was measured on."""
     part = part_name(item.part)
     keys = names.qualities(item.result.overall)
-    titles = [f"{part} {key}" for key in keys]
+    titles = [f"{part} {title}" for title in keys]
     made = table("CLASS", "images", "objects", *titles, right=["images", "objects", *titles])
-    overall = [fraction(item.result.overall.get(key)) for key in keys]
+    overall = [fraction(item.result.overall.get(key)) for key in keys.values()]
     made.add_row(*cells("all", item.result.images, item.result.objects, *overall), style="bold")
     for row in item.result.classes:
-        made.add_row(*cells(row.class_name, row.images, row.objects, *(fraction(row.metrics.get(key)) for key in keys)))
+        made.add_row(*cells(row.class_name, row.images, row.objects, *(fraction(row.metrics.get(key)) for key in keys.values())))
     return made
 
 

@@ -129,7 +129,7 @@ class View:
 
 
 def epoch_line(row: metrics_pb2.EpochMetrics, names: MetricNames) -> str:
-    """`epoch 3/20: box 1.234, cls 2.1, dfl 1.3, val mAP50 0.812, val mAP50_95 0.514, 3.2 s`."""
+    """`epoch 3/20: box 1.234, cls 2.1, dfl 1.3, val mAP50 0.812, val mAP50-95 0.514, 3.2 s`."""
     parts = [f"{title} {row.metrics[key]:.3f}" for title, key in names.losses(row.metrics).items()]
     if headlines := names.headlines(row.metrics):
         parts.append(named(row.metrics, headlines, "val"))
@@ -139,7 +139,7 @@ def epoch_line(row: metrics_pb2.EpochMetrics, names: MetricNames) -> str:
 
 
 def result_line(view: View, seconds: float | None) -> str:
-    """`cells/17 succeeded: 20 epochs in 3m 20s; best checkpoint: val mAP50 0.873, val mAP50_95 0.601`."""
+    """`cells/17 succeeded: 20 epochs in 3m 20s; best checkpoint: val mAP50 0.873, val mAP50-95 0.601`."""
     took = f" in {human_seconds(seconds)}" if seconds is not None else ""
     best = view.final or view.best
     shown = named(best.metrics, view.names.headlines(best.metrics), "val") if best else ""

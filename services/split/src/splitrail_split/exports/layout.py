@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -37,11 +37,22 @@ class Layout(StrEnum):
     COCO = "coco"
 
 
-REFUSED: Mapping[Layout, Mapping[Kind, str]] = {
-    Layout.YOLO: {},
-    Layout.COCO: {Kind.CLASS: "COCO does not hold classes of whole images: export them as YOLO, a folder for each class"},
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """What a layout holds. `refused`: shapes of annotations that it has no place for: why, and what to do instead."""
+
+    label_files: bool
+    """Each annotated image has a text file for its objects; otherwise documents list those of all images of a part."""
+    refused: Mapping[Kind, str] = field(default_factory=dict)
+
+
+WRITERS: Mapping[Layout, Writer] = {
+    Layout.YOLO: Writer(label_files=True),
+    Layout.COCO: Writer(
+        label_files=False,
+        refused={Kind.CLASS: "COCO does not hold classes of whole images: export them as YOLO, a folder for each class"},
+    ),
 }
-"""Shapes of annotations that a layout has no place for: why, and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,11 @@ class Plan:
     class_tree: ClassTree | None = None
 
     @property
+    def writer(self) -> Writer:
+        """What its layout holds."""
+        return WRITERS[self.layout]
+
+    @property
     def reference(self) -> str:
         """`cells@v3#2`, or `cells@v3` without split."""
         return self.revision.reference if self.revision else self.version.reference
@@ -122,7 +138,7 @@ class Plan:
     def file_count(self) -> int:
         """Files of the whole export."""
         images = len(self.chosen)
-        if self.layout is Layout.COCO:
+        if not self.writer.label_files:
             return 1 + images + len(self.documents())
         return 2 + images + int(np.count_nonzero(self._has_label_file(self.chosen))) + len(self.placeholders())
 
@@ -174,7 +190,7 @@ class Plan:
         return "" if self.class_tree is None or class_id < 0 else self.class_tree.folders[class_id]
 
     def _has_label_file(self, ordinals: Ordinals) -> npt.NDArray[np.bool_]:
-        labelled: npt.NDArray[np.bool_] = self.labelled[ordinals] & (self.layout is Layout.YOLO)
+        labelled: npt.NDArray[np.bool_] = self.labelled[ordinals] & self.writer.label_files
         return labelled if self.class_tree is None else labelled & (self.class_tree.class_of[ordinals] < 0)
 
 

@@ -18,7 +18,7 @@ from splitrail_split.domain.datasets import KINDS, Asset, Task, Version
 from splitrail_split.domain.parts import PART_NAMES
 from splitrail_split.exports import coco, layout, names, yolo
 from splitrail_split.exports.domain import ExportEnd, ExportItem, ExportStart, File, Flush, ImageFiles
-from splitrail_split.exports.layout import ExportRequest, Layout, Plan
+from splitrail_split.exports.layout import ExportRequest, Plan
 from splitrail_split.exports.pieces import Pieces, whole
 from splitrail_split.formats.tree import CLASSES_FILE
 from splitrail_split.splits.domain import Revision
@@ -51,13 +51,13 @@ class Exports:
         rest = plan.chosen[np.searchsorted(plan.chosen, request.after, side="right") :]
         yield [_start(plan), *whole(layout.LOCK_FILE, layout.lock(plan).encode())]
         try:
-            async for assets in self._pages(plan, rest, annotations=plan.layout is Layout.YOLO):
+            async for assets in self._pages(plan, rest, annotations=plan.writer.label_files):
                 yield await asyncio.to_thread(self._images, plan, repeated, assets)
             yield [Flush()]
             if plan.class_tree is not None:
                 yield [file for path in plan.placeholders() for file in whole(path, b"")]
                 yield whole(CLASSES_FILE, layout.class_list(plan.class_tree, plan.version.class_names).encode())
-            elif plan.layout is Layout.YOLO:
+            elif plan.writer.label_files:
                 yield whole("data.yaml", (await self._data_yaml(plan)).encode())
             else:
                 for path, ordinals in plan.documents():
@@ -72,7 +72,7 @@ class Exports:
         require_committed(version)
         dataset = await self._datasets.dataset(scope, version.dataset_id)
         kind = KINDS[Task(dataset.task)]
-        if why := layout.REFUSED[request.layout].get(kind):
+        if why := layout.WRITERS[request.layout].refused.get(kind):
             raise invalid(Violation("format", why))
         if request.parts and revision is None:
             raise split_missing(version)

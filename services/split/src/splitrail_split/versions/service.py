@@ -51,7 +51,7 @@ class Versions:
         Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE) for a base that is a draft, INVALID_ARGUMENT.
         """
         dataset = await self._datasets.require_active(scope, dataset_id)
-        if earlier := await self._begun(scope, dataset, base_version_id, request_id):
+        if earlier := await self._begun(scope, dataset, base_version_id, class_names, request_id):
             return earlier
         base = await self._datasets.version(scope, dataset_id, base_version_id) if base_version_id else None
         if base is not None:
@@ -60,16 +60,16 @@ class Versions:
         version_id = await self._store.begin(scope, new)
         if version_id is not None:
             return await self._datasets.version(scope, dataset_id, version_id)
-        if earlier := await self._begun(scope, dataset, base_version_id, request_id):
+        if earlier := await self._begun(scope, dataset, base_version_id, class_names, request_id):
             return earlier
         raise not_found("version", request_id)  # the other draft was deleted at once
 
-    async def _begun(self, scope: Scope, dataset: Dataset, base_version_id: str, request_id: str) -> Version | None:
+    async def _begun(self, scope: Scope, dataset: Dataset, base_version_id: str, class_names: Sequence[str], request_id: str) -> Version | None:
         earlier = await self._store.draft_of_request(dataset.project_id, request_id) if request_id else None
         if earlier is None:
             return None
-        if not _same_request(earlier, dataset.dataset_id, base_version_id):
-            raise invalid(Violation("request_id", "was used for a draft of another dataset or with another base: use a new one"))
+        if not _same_request(earlier, dataset.dataset_id, base_version_id, class_names):
+            raise invalid(Violation("request_id", "was used for a draft of another dataset, with another base or with other classes: use a new one"))
         return await self._datasets.version(scope, dataset.dataset_id, earlier.committed_version_id or earlier.version_id)
 
     async def drafts(self, scope: Scope, dataset_id: str, before: str | None, limit: int) -> Page[Draft]:
@@ -196,10 +196,11 @@ class Versions:
         await self._datasets.delete_version(scope, found)
 
 
-def _same_request(earlier: EarlierDraft, dataset_id: str, base_version_id: str) -> bool:
+def _same_request(earlier: EarlierDraft, dataset_id: str, base_version_id: str, class_names: Sequence[str]) -> bool:
     """After the commit of a draft its base may be deleted; then the draft no longer says which one it was."""
     base_gone = earlier.committed_version_id is not None and earlier.base_version_id is None
-    return earlier.dataset_id == dataset_id and (base_gone or (earlier.base_version_id or "") == base_version_id)
+    same_base = base_gone or (earlier.base_version_id or "") == base_version_id
+    return earlier.dataset_id == dataset_id and same_base and earlier.begun_class_names == list(class_names)
 
 
 def _require_open(draft: Draft) -> None:

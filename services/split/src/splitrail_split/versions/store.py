@@ -44,6 +44,8 @@ class EarlierDraft:
     dataset_id: str
     base_version_id: str | None
     committed_version_id: str | None
+    begun_class_names: list[str]
+    """Those that the request gave; none with a base."""
 
 
 class DraftStore:
@@ -74,6 +76,7 @@ class DraftStore:
                 "class_names": new.class_names,
                 "class_ids": class_ids,
                 "class_targets": list(range(len(class_ids))),
+                "begun_class_names": new.class_names if new.base is None else [],
                 "image_count": new.base.image_count if new.base else 0,
                 "object_count": new.base.object_count if new.base else 0,
                 "empty_count": new.base.empty_count if new.base else 0,

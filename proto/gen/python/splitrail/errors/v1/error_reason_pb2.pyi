@@ -79,7 +79,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PROJECT_ARCHIVED: _ErrorReason.ValueType  # 23
     """FAILED_PRECONDITION: the project is archived and can only be read. Metadata: project_id."""
     ERROR_REASON_CURSOR_OUT_OF_RANGE: _ErrorReason.ValueType  # 24
-    """OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0.
+    """OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0,
+    without an incarnation.
     Metadata: incarnation, last_seq.
     """
     ERROR_REASON_IMPORT_ENDED: _ErrorReason.ValueType  # 25
@@ -151,7 +152,8 @@ ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 22
 ERROR_REASON_PROJECT_ARCHIVED: ErrorReason.ValueType  # 23
 """FAILED_PRECONDITION: the project is archived and can only be read. Metadata: project_id."""
 ERROR_REASON_CURSOR_OUT_OF_RANGE: ErrorReason.ValueType  # 24
-"""OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0.
+"""OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0,
+without an incarnation.
 Metadata: incarnation, last_seq.
 """
 ERROR_REASON_IMPORT_ENDED: ErrorReason.ValueType  # 25

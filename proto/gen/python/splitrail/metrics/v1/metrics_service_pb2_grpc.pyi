@@ -49,8 +49,9 @@ class MetricsServiceStub:
     any error without ErrorInfo, whatever its code (INTERNAL, UNKNOWN, CANCELLED): that one comes from the transport,
     because a service or the gateway was killed.
     Stop: a closed of CLOSED_REASON_ENDED; NOT_FOUND; INVALID_ARGUMENT; PERMISSION_DENIED; UNAUTHENTICATED (get
-    another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo. Start from 0 and forget what was read:
-    OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore from a backup.
+    another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo.
+    Start from 0, without an incarnation, and forget what was read: OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore
+    from a backup.
     """
     GetRunMetrics: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetRunMetricsRequest, _metrics_service_pb2.GetRunMetricsResponse]
     """All epochs of the effective timeline, with summary, plots and split.
@@ -92,8 +93,9 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     any error without ErrorInfo, whatever its code (INTERNAL, UNKNOWN, CANCELLED): that one comes from the transport,
     because a service or the gateway was killed.
     Stop: a closed of CLOSED_REASON_ENDED; NOT_FOUND; INVALID_ARGUMENT; PERMISSION_DENIED; UNAUTHENTICATED (get
-    another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo. Start from 0 and forget what was read:
-    OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore from a backup.
+    another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo.
+    Start from 0, without an incarnation, and forget what was read: OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore
+    from a backup.
     """
     GetRunMetrics: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetRunMetricsRequest, _metrics_service_pb2.GetRunMetricsResponse]  # type: ignore[assignment]
     """All epochs of the effective timeline, with summary, plots and split.
@@ -138,8 +140,9 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         any error without ErrorInfo, whatever its code (INTERNAL, UNKNOWN, CANCELLED): that one comes from the transport,
         because a service or the gateway was killed.
         Stop: a closed of CLOSED_REASON_ENDED; NOT_FOUND; INVALID_ARGUMENT; PERMISSION_DENIED; UNAUTHENTICATED (get
-        another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo. Start from 0 and forget what was read:
-        OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore from a backup.
+        another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo.
+        Start from 0, without an incarnation, and forget what was read: OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore
+        from a backup.
         """
 
     @_abc_1.abstractmethod

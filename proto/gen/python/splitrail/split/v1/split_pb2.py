@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from splitrail.api.v1 import limits_pb2 as splitrail_dot_api_dot_v1_dot_limits__pb2
 from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esplitrail/split/v1/split.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a splitrail/split/v1/dataset.proto\"\x98\x02\n\x0fSplitParameters\x12/\n\x06ratios\x18\x01 \x01(\x0b\x32\x1f.splitrail.split.v1.SplitRatios\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12/\n\x06method\x18\x03 \x01(\x0e\x32\x1f.splitrail.split.v1.SplitMethod\x12-\n\x08group_by\x18\x04 \x03(\x0b\x32\x1b.splitrail.split.v1.GroupBy\x12\x15\n\rbase_split_id\x18\x05 \x01(\t\x12%\n\x04pins\x18\x06 \x03(\x0b\x32\x17.splitrail.split.v1.Pin\x12(\n\x05\x66olds\x18\x07 \x01(\x0b\x32\x19.splitrail.split.v1.Folds\"x\n\x07GroupBy\x12\x16\n\x0cmetadata_key\x18\x01 \x01(\tH\x00\x12\x10\n\x06\x66older\x18\x02 \x01(\x08H\x00\x12\x1a\n\x10\x66ilename_pattern\x18\x03 \x01(\tH\x00\x12!\n\x17near_duplicate_distance\x18\x04 \x01(\x05H\x00\x42\x04\n\x02\x62y\"o\n\x03Pin\x12\x10\n\x06sha256\x18\x01 \x01(\tH\x00\x12\x15\n\x0b\x65xternal_id\x18\x02 \x01(\tH\x00\x12\x0e\n\x04path\x18\x03 \x01(\tH\x00\x12&\n\x04part\x18\x04 \x01(\x0e\x32\x18.splitrail.split.v1.PartB\x07\n\x05\x61sset\"%\n\x05\x46olds\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\r\n\x05index\x18\x02 \x01(\x05\"7\n\x0bSplitRatios\x12\r\n\x05train\x18\x01 \x01(\x01\x12\x0b\n\x03val\x18\x02 \x01(\x01\x12\x0c\n\x04test\x18\x03 \x01(\x01\"\x87\x03\n\rSplitRevision\x12\x10\n\x08split_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x12\n\ndataset_id\x18\x03 \x01(\t\x12\x12\n\nproject_id\x18\x04 \x01(\t\x12\x0e\n\x06number\x18\x05 \x01(\x05\x12\x37\n\nparameters\x18\x06 \x01(\x0b\x32#.splitrail.split.v1.SplitParameters\x12\x19\n\x11\x61lgorithm_version\x18\x07 \x01(\t\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12\x35\n\x0cpart_digests\x18\t \x01(\x0b\x32\x1f.splitrail.split.v1.PartDigests\x12\x39\n\x0b\x63\x65rtificate\x18\n \x01(\x0b\x32$.splitrail.split.v1.SplitCertificate\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\treference\x18\x0c \x01(\t\"7\n\x0bPartDigests\x12\r\n\x05train\x18\x01 \x01(\t\x12\x0b\n\x03val\x18\x02 \x01(\t\x12\x0c\n\x04test\x18\x03 \x01(\t\"\xcc\x03\n\x10SplitCertificate\x12.\n\x05parts\x18\x01 \x03(\x0b\x32\x1f.splitrail.split.v1.PartSummary\x12\x31\n\x07\x63lasses\x18\x02 \x03(\x0b\x32 .splitrail.split.v1.ClassBalance\x12\x13\n\x0bworst_class\x18\x03 \x01(\t\x12\x15\n\rmax_deviation\x18\x04 \x01(\x01\x12\x1c\n\x14random_max_deviation\x18\x05 \x01(\x01\x12\x10\n\x08\x66indings\x18\x06 \x03(\t\x12\x1c\n\x14max_deviation_images\x18\x07 \x01(\x01\x12\x13\n\x0b\x65mpty_cells\x18\x08 \x01(\x05\x12\x1a\n\x12random_empty_cells\x18\t \x01(\x05\x12\x13\n\x0bgroup_count\x18\n \x01(\x05\x12\x15\n\rparted_groups\x18\x0b \x01(\x05\x12\x17\n\x0f\x64uplicate_pairs\x18\x0c \x01(\x05\x12\x1c\n\x14near_duplicate_pairs\x18\r \x03(\x05\x12\x1d\n\x15neighbour_frame_pairs\x18\x0e \x01(\x05\x12\x13\n\x0b\x66rame_pairs\x18\x0f \x01(\x05\x12\x13\n\x0bkept_images\x18\x10 \x01(\x05\"\x87\x01\n\x0bPartSummary\x12&\n\x04part\x18\x01 \x01(\x0e\x32\x18.splitrail.split.v1.Part\x12\x0e\n\x06images\x18\x02 \x01(\x05\x12\x0f\n\x07objects\x18\x03 \x01(\x05\x12\x19\n\x11\x62\x61\x63kground_images\x18\x04 \x01(\x05\x12\x14\n\x0cideal_images\x18\x05 \x01(\x05\"P\n\x0c\x43lassBalance\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12,\n\x05parts\x18\x02 \x03(\x0b\x32\x1d.splitrail.split.v1.ClassPart\"\x9a\x01\n\tClassPart\x12&\n\x04part\x18\x01 \x01(\x0e\x32\x18.splitrail.split.v1.Part\x12\x0e\n\x06images\x18\x02 \x01(\x05\x12\x0f\n\x07objects\x18\x03 \x01(\x05\x12\x14\n\x0cideal_images\x18\x04 \x01(\x01\x12\x11\n\tdeviation\x18\x05 \x01(\x01\x12\x1b\n\x13\x65xpected_half_width\x18\x06 \x01(\x01*\x93\x01\n\x0bSplitMethod\x12\x1c\n\x18SPLIT_METHOD_UNSPECIFIED\x10\x00\x12\x1b\n\x17SPLIT_METHOD_STRATIFIED\x10\x01\x12\x17\n\x13SPLIT_METHOD_RANDOM\x10\x02\x12\x15\n\x11SPLIT_METHOD_HASH\x10\x03\x12\x19\n\x15SPLIT_METHOD_IMPORTED\x10\x04\x42\x9c\x01\n\x16\x64\x65v.splitrail.split.v1B\nSplitProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esplitrail/split/v1/split.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a splitrail/split/v1/dataset.proto\"\xa8\x02\n\x0fSplitParameters\x12/\n\x06ratios\x18\x01 \x01(\x0b\x32\x1f.splitrail.split.v1.SplitRatios\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12/\n\x06method\x18\x03 \x01(\x0e\x32\x1f.splitrail.split.v1.SplitMethod\x12\x35\n\x08group_by\x18\x04 \x03(\x0b\x32\x1b.splitrail.split.v1.GroupByB\x06\xf2\xe0\x18\x02\x30\x08\x12\x1d\n\rbase_split_id\x18\x05 \x01(\tB\x06\xf2\xe0\x18\x02@\x01\x12%\n\x04pins\x18\x06 \x03(\x0b\x32\x17.splitrail.split.v1.Pin\x12(\n\x05\x66olds\x18\x07 \x01(\x0b\x32\x19.splitrail.split.v1.Folds\"\x99\x01\n\x07GroupBy\x12\x16\n\x0cmetadata_key\x18\x01 \x01(\tH\x00\x12\x10\n\x06\x66older\x18\x02 \x01(\x08H\x00\x12#\n\x10\x66ilename_pattern\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x04H\x00\x12\x39\n\x17near_duplicate_distance\x18\x04 \x01(\x05\x42\x16\xf2\xe0\x18\x12\t\x00\x00\x00\x00\x00\x00\x00\x00\x11\x00\x00\x00\x00\x00\x00\x18@H\x00\x42\x04\n\x02\x62y\"o\n\x03Pin\x12\x10\n\x06sha256\x18\x01 \x01(\tH\x00\x12\x15\n\x0b\x65xternal_id\x18\x02 \x01(\tH\x00\x12\x0e\n\x04path\x18\x03 \x01(\tH\x00\x12&\n\x04part\x18\x04 \x01(\x0e\x32\x18.splitrail.split.v1.PartB\x07\n\x05\x61sset\"U\n\x05\x46olds\x12%\n\x05\x63ount\x18\x01 \x01(\x05\x42\x16\xf2\xe0\x18\x12\t\x00\x00\x00\x00\x00\x00\x00@\x11\x00\x00\x00\x00\x00\x00\x34@\x12%\n\x05index\x18\x02 \x01(\x05\x42\x16\xf2\xe0\x18\x12\t\x00\x00\x00\x00\x00\x00\x00\x00\x11\x00\x00\x00\x00\x00\x00\x33@\"7\n\x0bSplitRatios\x12\r\n\x05train\x18\x01 \x01(\x01\x12\x0b\n\x03val\x18\x02 \x01(\x01\x12\x0c\n\x04test\x18\x03 \x01(\x01\"\x87\x03\n\rSplitRevision\x12\x10\n\x08split_id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x12\n\ndataset_id\x18\x03 \x01(\t\x12\x12\n\nproject_id\x18\x04 \x01(\t\x12\x0e\n\x06number\x18\x05 \x01(\x05\x12\x37\n\nparameters\x18\x06 \x01(\x0b\x32#.splitrail.split.v1.SplitParameters\x12\x19\n\x11\x61lgorithm_version\x18\x07 \x01(\t\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12\x35\n\x0cpart_digests\x18\t \x01(\x0b\x32\x1f.splitrail.split.v1.PartDigests\x12\x39\n\x0b\x63\x65rtificate\x18\n \x01(\x0b\x32$.splitrail.split.v1.SplitCertificate\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\treference\x18\x0c \x01(\t\"7\n\x0bPartDigests\x12\r\n\x05train\x18\x01 \x01(\t\x12\x0b\n\x03val\x18\x02 \x01(\t\x12\x0c\n\x04test\x18\x03 \x01(\t\"\xcc\x03\n\x10SplitCertificate\x12.\n\x05parts\x18\x01 \x03(\x0b\x32\x1f.splitrail.split.v1.PartSummary\x12\x31\n\x07\x63lasses\x18\x02 \x03(\x0b\x32 .splitrail.split.v1.ClassBalance\x12\x13\n\x0bworst_class\x18\x03 \x01(\t\x12\x15\n\rmax_deviation\x18\x04 \x01(\x01\x12\x1c\n\x14random_max_deviation\x18\x05 \x01(\x01\x12\x10\n\x08\x66indings\x18\x06 \x03(\t\x12\x1c\n\x14max_deviation_images\x18\x07 \x01(\x01\x12\x13\n\x0b\x65mpty_cells\x18\x08 \x01(\x05\x12\x1a\n\x12random_empty_cells\x18\t \x01(\x05\x12\x13\n\x0bgroup_count\x18\n \x01(\x05\x12\x15\n\rparted_groups\x18\x0b \x01(\x05\x12\x17\n\x0f\x64uplicate_pairs\x18\x0c \x01(\x05\x12\x1c\n\x14near_duplicate_pairs\x18\r \x03(\x05\x12\x1d\n\x15neighbour_frame_pairs\x18\x0e \x01(\x05\x12\x13\n\x0b\x66rame_pairs\x18\x0f \x01(\x05\x12\x13\n\x0bkept_images\x18\x10 \x01(\x05\"\x87\x01\n\x0bPartSummary\x12&\n\x04part\x18\x01 \x01(\x0e\x32\x18.splitrail.split.v1.Part\x12\x0e\n\x06images\x18\x02 \x01(\x05\x12\x0f\n\x07objects\x18\x03 \x01(\x05\x12\x19\n\x11\x62\x61\x63kground_images\x18\x04 \x01(\x05\x12\x14\n\x0cideal_images\x18\x05 \x01(\x05\"P\n\x0c\x43lassBalance\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12,\n\x05parts\x18\x02 \x03(\x0b\x32\x1d.splitrail.split.v1.ClassPart\"\x9a\x01\n\tClassPart\x12&\n\x04part\x18\x01 \x01(\x0e\x32\x18.splitrail.split.v1.Part\x12\x0e\n\x06images\x18\x02 \x01(\x05\x12\x0f\n\x07objects\x18\x03 \x01(\x05\x12\x14\n\x0cideal_images\x18\x04 \x01(\x01\x12\x11\n\tdeviation\x18\x05 \x01(\x01\x12\x1b\n\x13\x65xpected_half_width\x18\x06 \x01(\x01*\x93\x01\n\x0bSplitMethod\x12\x1c\n\x18SPLIT_METHOD_UNSPECIFIED\x10\x00\x12\x1b\n\x17SPLIT_METHOD_STRATIFIED\x10\x01\x12\x17\n\x13SPLIT_METHOD_RANDOM\x10\x02\x12\x15\n\x11SPLIT_METHOD_HASH\x10\x03\x12\x19\n\x15SPLIT_METHOD_IMPORTED\x10\x04\x42\x9c\x01\n\x16\x64\x65v.splitrail.split.v1B\nSplitProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,28 +35,40 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'splitrail.split.v1.split_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1B\nSplitProtoP\001Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\252\002\022Splitrail.Split.V1\312\002\022Splitrail\\Split\\V1\352\002\024Splitrail::Split::V1'
-  _globals['_SPLITMETHOD']._serialized_start=2027
-  _globals['_SPLITMETHOD']._serialized_end=2174
-  _globals['_SPLITPARAMETERS']._serialized_start=122
-  _globals['_SPLITPARAMETERS']._serialized_end=402
-  _globals['_GROUPBY']._serialized_start=404
-  _globals['_GROUPBY']._serialized_end=524
-  _globals['_PIN']._serialized_start=526
-  _globals['_PIN']._serialized_end=637
-  _globals['_FOLDS']._serialized_start=639
-  _globals['_FOLDS']._serialized_end=676
-  _globals['_SPLITRATIOS']._serialized_start=678
-  _globals['_SPLITRATIOS']._serialized_end=733
-  _globals['_SPLITREVISION']._serialized_start=736
-  _globals['_SPLITREVISION']._serialized_end=1127
-  _globals['_PARTDIGESTS']._serialized_start=1129
-  _globals['_PARTDIGESTS']._serialized_end=1184
-  _globals['_SPLITCERTIFICATE']._serialized_start=1187
-  _globals['_SPLITCERTIFICATE']._serialized_end=1647
-  _globals['_PARTSUMMARY']._serialized_start=1650
-  _globals['_PARTSUMMARY']._serialized_end=1785
-  _globals['_CLASSBALANCE']._serialized_start=1787
-  _globals['_CLASSBALANCE']._serialized_end=1867
-  _globals['_CLASSPART']._serialized_start=1870
-  _globals['_CLASSPART']._serialized_end=2024
+  _globals['_SPLITPARAMETERS'].fields_by_name['group_by']._loaded_options = None
+  _globals['_SPLITPARAMETERS'].fields_by_name['group_by']._serialized_options = b'\362\340\030\0020\010'
+  _globals['_SPLITPARAMETERS'].fields_by_name['base_split_id']._loaded_options = None
+  _globals['_SPLITPARAMETERS'].fields_by_name['base_split_id']._serialized_options = b'\362\340\030\002@\001'
+  _globals['_GROUPBY'].fields_by_name['filename_pattern']._loaded_options = None
+  _globals['_GROUPBY'].fields_by_name['filename_pattern']._serialized_options = b'\362\340\030\003 \200\004'
+  _globals['_GROUPBY'].fields_by_name['near_duplicate_distance']._loaded_options = None
+  _globals['_GROUPBY'].fields_by_name['near_duplicate_distance']._serialized_options = b'\362\340\030\022\t\000\000\000\000\000\000\000\000\021\000\000\000\000\000\000\030@'
+  _globals['_FOLDS'].fields_by_name['count']._loaded_options = None
+  _globals['_FOLDS'].fields_by_name['count']._serialized_options = b'\362\340\030\022\t\000\000\000\000\000\000\000@\021\000\000\000\000\000\0004@'
+  _globals['_FOLDS'].fields_by_name['index']._loaded_options = None
+  _globals['_FOLDS'].fields_by_name['index']._serialized_options = b'\362\340\030\022\t\000\000\000\000\000\000\000\000\021\000\000\000\000\000\0003@'
+  _globals['_SPLITMETHOD']._serialized_start=2156
+  _globals['_SPLITMETHOD']._serialized_end=2303
+  _globals['_SPLITPARAMETERS']._serialized_start=153
+  _globals['_SPLITPARAMETERS']._serialized_end=449
+  _globals['_GROUPBY']._serialized_start=452
+  _globals['_GROUPBY']._serialized_end=605
+  _globals['_PIN']._serialized_start=607
+  _globals['_PIN']._serialized_end=718
+  _globals['_FOLDS']._serialized_start=720
+  _globals['_FOLDS']._serialized_end=805
+  _globals['_SPLITRATIOS']._serialized_start=807
+  _globals['_SPLITRATIOS']._serialized_end=862
+  _globals['_SPLITREVISION']._serialized_start=865
+  _globals['_SPLITREVISION']._serialized_end=1256
+  _globals['_PARTDIGESTS']._serialized_start=1258
+  _globals['_PARTDIGESTS']._serialized_end=1313
+  _globals['_SPLITCERTIFICATE']._serialized_start=1316
+  _globals['_SPLITCERTIFICATE']._serialized_end=1776
+  _globals['_PARTSUMMARY']._serialized_start=1779
+  _globals['_PARTSUMMARY']._serialized_end=1914
+  _globals['_CLASSBALANCE']._serialized_start=1916
+  _globals['_CLASSBALANCE']._serialized_end=1996
+  _globals['_CLASSPART']._serialized_start=1999
+  _globals['_CLASSPART']._serialized_end=2153
 # @@protoc_insertion_point(module_scope)

@@ -479,7 +479,7 @@ class DiffVersionsRequest(_message.Message):
     version_id: _builtins.str
     """The version or draft to look at."""
     other_version_id: _builtins.str
-    """The one to compare it with, of the same dataset; empty: its base."""
+    """The committed version to compare it with, of the same dataset; empty: its base."""
     kind: _version_pb2.DifferenceKind.ValueType
     """Only images that differ like this."""
     include_annotations: _builtins.bool

@@ -159,8 +159,8 @@ class VersionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DiffVersions(self, request, context):
-        """The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
-        differences is of the draft as it then stands.
+        """The differences between two versions of a dataset; the first may be a draft, the other one must be committed. Each
+        page of a draft's differences is of the draft as it then stands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

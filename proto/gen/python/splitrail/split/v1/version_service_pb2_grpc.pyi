@@ -67,8 +67,8 @@ class VersionServiceStub:
     (VERSION_STATE) without images.
     """
     DiffVersions: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.DiffVersionsRequest, _version_service_pb2.DiffVersionsResponse]
-    """The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
-    differences is of the draft as it then stands.
+    """The differences between two versions of a dataset; the first may be a draft, the other one must be committed. Each
+    page of a draft's differences is of the draft as it then stands.
     """
     DeleteDraft: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.DeleteDraftRequest, _version_service_pb2.DeleteDraftResponse]
     """Deletes a draft. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (VERSION_STATE) for a version that
@@ -120,8 +120,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     (VERSION_STATE) without images.
     """
     DiffVersions: _aio.UnaryUnaryMultiCallable[_version_service_pb2.DiffVersionsRequest, _version_service_pb2.DiffVersionsResponse]  # type: ignore[assignment]
-    """The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
-    differences is of the draft as it then stands.
+    """The differences between two versions of a dataset; the first may be a draft, the other one must be committed. Each
+    page of a draft's differences is of the draft as it then stands.
     """
     DeleteDraft: _aio.UnaryUnaryMultiCallable[_version_service_pb2.DeleteDraftRequest, _version_service_pb2.DeleteDraftResponse]  # type: ignore[assignment]
     """Deletes a draft. Errors: NOT_FOUND unless allow_missing; FAILED_PRECONDITION (VERSION_STATE) for a version that
@@ -218,8 +218,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_service_pb2.DiffVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_service_pb2.DiffVersionsResponse, _abc.Awaitable[_version_service_pb2.DiffVersionsResponse]]:
-        """The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
-        differences is of the draft as it then stands.
+        """The differences between two versions of a dataset; the first may be a draft, the other one must be committed. Each
+        page of a draft's differences is of the draft as it then stands.
         """
 
     @_abc_1.abstractmethod

@@ -193,7 +193,8 @@ export enum ErrorReason {
   PROJECT_ARCHIVED = 23,
 
   /**
-   * OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0.
+   * OUT_OF_RANGE: the cursor is not one of this feed's present incarnation: forget what was read and start from 0,
+   * without an incarnation.
    * Metadata: incarnation, last_seq.
    *
    * @generated from enum value: ERROR_REASON_CURSOR_OUT_OF_RANGE = 24;

@@ -526,8 +526,9 @@ export const MetricsService: GenService<{
    * any error without ErrorInfo, whatever its code (INTERNAL, UNKNOWN, CANCELLED): that one comes from the transport,
    * because a service or the gateway was killed.
    * Stop: a closed of CLOSED_REASON_ENDED; NOT_FOUND; INVALID_ARGUMENT; PERMISSION_DENIED; UNAUTHENTICATED (get
-   * another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo. Start from 0 and forget what was read:
-   * OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore from a backup.
+   * another token first); UNIMPLEMENTED; INTERNAL with an ErrorInfo.
+   * Start from 0, without an incarnation, and forget what was read: OUT_OF_RANGE (CURSOR_OUT_OF_RANGE), after a restore
+   * from a backup.
    *
    * @generated from rpc splitrail.metrics.v1.MetricsService.WatchRun
    */

@@ -514,7 +514,7 @@ export type DiffVersionsRequest = Message<"splitrail.split.v1.DiffVersionsReques
   versionId: string;
 
   /**
-   * The one to compare it with, of the same dataset; empty: its base.
+   * The committed version to compare it with, of the same dataset; empty: its base.
    *
    * @generated from field: string other_version_id = 3;
    */
@@ -803,8 +803,8 @@ export const VersionService: GenService<{
     output: typeof CommitVersionResponseSchema;
   },
   /**
-   * The differences between two versions of a dataset, either of which may be a draft. Each page of a draft's
-   * differences is of the draft as it then stands.
+   * The differences between two versions of a dataset; the first may be a draft, the other one must be committed. Each
+   * page of a draft's differences is of the draft as it then stands.
    *
    * @generated from rpc splitrail.split.v1.VersionService.DiffVersions
    */
