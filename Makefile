@@ -77,9 +77,10 @@ lint: $(STAMP) ## ruff, buf, what may import what, generated code as committed, 
 type: $(STAMP) ## mypy --strict
 	MYPYPATH=proto/gen/python:$(subst $(space),:,$(SOURCES)) $(RUN) -m mypy $(SOURCES)
 
-proto: $(STAMP) ## generate the Python code of the contracts, and which calls clients may repeat
+proto: $(STAMP) ## generate the Python code of the contracts, which calls clients may repeat, and the synchronous client
 	$(RUN) proto/generate.py
 	$(RUN) proto/service_config.py
+	$(RUN) clients/python/generate_sync.py
 
 proto-clients: proto ## also the Go and TypeScript code and the OpenAPI document (needs Go and Node)
 	cd clients/go && ../../$(VENV)/bin/buf generate --template ../../proto/buf.gen.go.yaml

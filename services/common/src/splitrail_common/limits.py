@@ -203,7 +203,8 @@ def _check(field: FieldDescriptor, limits: limits_pb2.Limits) -> None:
         "max_length": is_text or kind.type == FieldDescriptor.TYPE_BYTES,
         "min_items": field.is_repeated,
         "max_items": field.is_repeated,
-        "pattern": is_text and _entry(field) is None,
+        "pattern": is_text and _entry(field) is None and bool(limits.pattern_means),
+        "pattern_means": bool(limits.pattern),
         "uuid": is_text and _entry(field) is None,
     }
     wrong = [declared.name for declared, _ in limits.ListFields() if not fits.get(declared.name, False)]
@@ -233,7 +234,7 @@ def _judges(field: FieldDescriptor, limits: limits_pb2.Limits) -> Iterator[Judge
     if limits.uuid:
         yield lambda text: None if is_uuid(text) else "must be a UUID, in lower case"
     if limits.pattern:
-        yield _matching(limits.pattern)
+        yield _matching(limits.pattern, limits.pattern_means)
 
 
 def _one_of(numbers: frozenset[int]) -> Judge:
@@ -260,6 +261,6 @@ def _of_length(least: int, most: int, unit: str) -> Judge:
     return judge
 
 
-def _matching(pattern: str) -> Judge:
+def _matching(pattern: str, means: str) -> Judge:
     whole = re.compile(pattern, re.ASCII)
-    return lambda text: None if whole.fullmatch(text) else f"must match {pattern}"
+    return lambda text: None if whole.fullmatch(text) else f"must be {means}"

@@ -43,7 +43,9 @@ type Limits struct {
 	// A regular expression (RE2) that a string, or each item of a list, matches as a whole.
 	Pattern string `protobuf:"bytes,7,opt,name=pattern,proto3" json:"pattern,omitempty"`
 	// A string, or each item of a list, is the text form of a UUID.
-	Uuid          bool `protobuf:"varint,8,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	Uuid bool `protobuf:"varint,8,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	// What the pattern allows, in words, for the refusal. Needed beside a pattern.
+	PatternMeans  string `protobuf:"bytes,9,opt,name=pattern_means,json=patternMeans,proto3" json:"pattern_means,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +136,13 @@ func (x *Limits) GetUuid() bool {
 	return false
 }
 
+func (x *Limits) GetPatternMeans() string {
+	if x != nil {
+		return x.PatternMeans
+	}
+	return ""
+}
+
 var file_splitrail_api_v1_limits_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
@@ -157,7 +166,7 @@ var File_splitrail_api_v1_limits_proto protoreflect.FileDescriptor
 
 const file_splitrail_api_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x1dsplitrail/api/v1/limits.proto\x12\x10splitrail.api.v1\x1a google/protobuf/descriptor.proto\"\x84\x02\n" +
+	"\x1dsplitrail/api/v1/limits.proto\x12\x10splitrail.api.v1\x1a google/protobuf/descriptor.proto\"\xa9\x02\n" +
 	"\x06Limits\x12\x1d\n" +
 	"\aminimum\x18\x01 \x01(\x01H\x00R\aminimum\x88\x01\x01\x12\x1d\n" +
 	"\amaximum\x18\x02 \x01(\x01H\x01R\amaximum\x88\x01\x01\x12\x1d\n" +
@@ -168,7 +177,8 @@ const file_splitrail_api_v1_limits_proto_rawDesc = "" +
 	"\tmin_items\x18\x05 \x01(\x05R\bminItems\x12\x1b\n" +
 	"\tmax_items\x18\x06 \x01(\x05R\bmaxItems\x12\x18\n" +
 	"\apattern\x18\a \x01(\tR\apattern\x12\x12\n" +
-	"\x04uuid\x18\b \x01(\bR\x04uuidB\n" +
+	"\x04uuid\x18\b \x01(\bR\x04uuid\x12#\n" +
+	"\rpattern_means\x18\t \x01(\tR\fpatternMeansB\n" +
 	"\n" +
 	"\b_minimumB\n" +
 	"\n" +

@@ -1240,11 +1240,11 @@ var File_splitrail_split_v1_dataset_service_proto protoreflect.FileDescriptor
 
 const file_splitrail_split_v1_dataset_service_proto_rawDesc = "" +
 	"\n" +
-	"(splitrail/split/v1/dataset_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\"\xac\x03\n" +
-	"\x14CreateDatasetRequest\x12D\n" +
+	"(splitrail/split/v1/dataset_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\"\x9f\x04\n" +
+	"\x14CreateDatasetRequest\x12r\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12:\n" +
-	"\x04name\x18\x02 \x01(\tB&\xe2A\x01\x02\xf2\xe0\x18\x1e @:\x1a[A-Za-z0-9][A-Za-z0-9._-]*R\x04name\x12,\n" +
+	"project_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12\x7f\n" +
+	"\x04name\x18\x02 \x01(\tBk\xe2A\x01\x02\xf2\xe0\x18c @:\x1a[A-Za-z0-9][A-Za-z0-9._-]*JCletters, digits, '.', '_' and '-', beginning with a letter or digitR\x04name\x12,\n" +
 	"\x04task\x18\x03 \x01(\x0e2\x18.splitrail.split.v1.TaskR\x04task\x12(\n" +
 	"\vexternal_id\x18\x04 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x02R\n" +
 	"externalId\x12W\n" +
@@ -1286,10 +1286,10 @@ const file_splitrail_split_v1_dataset_service_proto_rawDesc = "" +
 	"dataset_id\x18\x01 \x01(\tB\n" +
 	"\xe2A\x01\x02\xf2\xe0\x18\x02@\x01R\tdatasetId\"K\n" +
 	"\x12GetDatasetResponse\x125\n" +
-	"\adataset\x18\x01 \x01(\v2\x1b.splitrail.split.v1.DatasetR\adataset\"\xf5\x01\n" +
-	"\x13ListDatasetsRequest\x12D\n" +
+	"\adataset\x18\x01 \x01(\v2\x1b.splitrail.split.v1.DatasetR\adataset\"\xa3\x02\n" +
+	"\x13ListDatasetsRequest\x12r\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12*\n" +
+	"project_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12*\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00R\bpageSize\x12&\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\a\xf2\xe0\x18\x03 \x80\bR\tpageToken\x12\x1a\n" +
@@ -1316,10 +1316,10 @@ const file_splitrail_split_v1_dataset_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\a\xf2\xe0\x18\x03 \x80\bR\tpageToken\"~\n" +
 	"\x14ListVersionsResponse\x12>\n" +
 	"\bversions\x18\x01 \x03(\v2\".splitrail.split.v1.DatasetVersionR\bversions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x88\x01\n" +
-	"\x15ResolveVersionRequest\x12D\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb6\x01\n" +
+	"\x15ResolveVersionRequest\x12r\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12)\n" +
+	"project_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12)\n" +
 	"\treference\x18\x02 \x01(\tB\v\xe2A\x01\x02\xf2\xe0\x18\x03 \x80\x01R\treference\"q\n" +
 	"\x16ResolveVersionResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".splitrail.split.v1.DatasetVersionR\aversion\x12\x19\n" +
@@ -1349,12 +1349,12 @@ const file_splitrail_split_v1_dataset_service_proto_rawDesc = "" +
 	"\x06_group\"o\n" +
 	"\x12ListAssetsResponse\x121\n" +
 	"\x06assets\x18\x01 \x03(\v2\x19.splitrail.split.v1.AssetR\x06assets\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"p\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x92\x01\n" +
 	"\x13GetThumbnailRequest\x12)\n" +
 	"\n" +
 	"dataset_id\x18\x01 \x01(\tB\n" +
-	"\xe2A\x01\x02\xf2\xe0\x18\x02@\x01R\tdatasetId\x12.\n" +
-	"\x06sha256\x18\x02 \x01(\tB\x16\xe2A\x01\x02\xf2\xe0\x18\x0e:\f[0-9a-f]{64}R\x06sha2562\xe9\v\n" +
+	"\xe2A\x01\x02\xf2\xe0\x18\x02@\x01R\tdatasetId\x12P\n" +
+	"\x06sha256\x18\x02 \x01(\tB8\xe2A\x01\x02\xf2\xe0\x180:\f[0-9a-f]{64}J 64 lower-case hexadecimal digitsR\x06sha2562\xe9\v\n" +
 	"\x0eDatasetService\x12\x84\x01\n" +
 	"\rCreateDataset\x12(.splitrail.split.v1.CreateDatasetRequest\x1a).splitrail.split.v1.CreateDatasetResponse\"\x1e\xea\xe0\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/api/datasets\x12\x85\x01\n" +
 	"\n" +

@@ -631,11 +631,11 @@ var File_splitrail_split_v1_import_proto protoreflect.FileDescriptor
 
 const file_splitrail_split_v1_import_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsplitrail/split/v1/import.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a splitrail/split/v1/dataset.proto\"\xb9\x01\n" +
+	"\x1fsplitrail/split/v1/import.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a splitrail/split/v1/dataset.proto\"\xdb\x01\n" +
 	"\n" +
 	"SourceFile\x12\x18\n" +
-	"\x04path\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04path\x12.\n" +
-	"\x06sha256\x18\x02 \x01(\tB\x16\xe2A\x01\x02\xf2\xe0\x18\x0e:\f[0-9a-f]{64}R\x06sha256\x12,\n" +
+	"\x04path\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04path\x12P\n" +
+	"\x06sha256\x18\x02 \x01(\tB8\xe2A\x01\x02\xf2\xe0\x180:\f[0-9a-f]{64}J 64 lower-case hexadecimal digitsR\x06sha256\x12,\n" +
 	"\n" +
 	"size_bytes\x18\x03 \x01(\x03B\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00R\tsizeBytes\x12'\n" +
 	"\acontent\x18\x04 \x01(\fB\b\xf2\xe0\x18\x04 \x80\x80\x01H\x00R\acontent\x88\x01\x01B\n" +

@@ -926,11 +926,11 @@ var File_splitrail_split_v1_import_service_proto protoreflect.FileDescriptor
 
 const file_splitrail_split_v1_import_service_proto_rawDesc = "" +
 	"\n" +
-	"'splitrail/split/v1/import_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1fsplitrail/split/v1/import.proto\"\xfc\x01\n" +
-	"\x13CreateImportRequest\x12D\n" +
+	"'splitrail/split/v1/import_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1fsplitrail/split/v1/import.proto\"\xf0\x02\n" +
+	"\x13CreateImportRequest\x12r\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12I\n" +
-	"\fdataset_name\x18\x02 \x01(\tB&\xe2A\x01\x02\xf2\xe0\x18\x1e @:\x1a[A-Za-z0-9][A-Za-z0-9._-]*R\vdatasetName\x12&\n" +
+	"project_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12\x8e\x01\n" +
+	"\fdataset_name\x18\x02 \x01(\tBk\xe2A\x01\x02\xf2\xe0\x18c @:\x1a[A-Za-z0-9][A-Za-z0-9._-]*JCletters, digits, '.', '_' and '-', beginning with a letter or digitR\vdatasetName\x12&\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x01R\trequestId\x12,\n" +
 	"\x04task\x18\x04 \x01(\x0e2\x18.splitrail.split.v1.TaskR\x04task\"Y\n" +
@@ -972,10 +972,10 @@ const file_splitrail_split_v1_import_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\a\xf2\xe0\x18\x03 \x80\bR\tpageToken\"w\n" +
 	"\x14ListProblemsResponse\x127\n" +
 	"\bproblems\x18\x01 \x03(\v2\x1b.splitrail.split.v1.ProblemR\bproblems\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x90\x02\n" +
-	"\x12ListImportsRequest\x12D\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbe\x02\n" +
+	"\x12ListImportsRequest\x12r\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12)\n" +
+	"project_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12)\n" +
 	"\fdataset_name\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02 @R\vdatasetName\x125\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1f.splitrail.split.v1.ImportStateR\x05state\x12*\n" +
 	"\tpage_size\x18\x04 \x01(\x05B\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00R\bpageSize\x12&\n" +

@@ -569,10 +569,10 @@ var File_splitrail_split_v1_project_service_proto protoreflect.FileDescriptor
 
 const file_splitrail_split_v1_project_service_proto_rawDesc = "" +
 	"\n" +
-	"(splitrail/split/v1/project_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/project.proto\"\xc6\x02\n" +
-	"\x14CreateProjectRequest\x12H\n" +
+	"(splitrail/split/v1/project_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/project.proto\"\xf4\x02\n" +
+	"\x14CreateProjectRequest\x12v\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB)\xe2A\x01\x02\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12(\n" +
+	"project_id\x18\x01 \x01(\tBW\xe2A\x01\x02\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12(\n" +
 	"\vexternal_id\x18\x02 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x02R\n" +
 	"externalId\x12W\n" +
 	"\x06labels\x18\x03 \x03(\v24.splitrail.split.v1.CreateProjectRequest.LabelsEntryB\t\xf2\xe0\x18\x05 \x80\b0@R\x06labels\x12&\n" +

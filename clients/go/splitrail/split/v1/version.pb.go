@@ -1070,16 +1070,16 @@ const file_splitrail_split_v1_version_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\v2\".splitrail.split.v1.DatasetVersionR\aversion\x128\n" +
 	"\aclasses\x18\x02 \x03(\v2\x1e.splitrail.split.v1.DraftClassR\aclasses\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"p\n" +
-	"\fAssetContent\x12.\n" +
-	"\x06sha256\x18\x01 \x01(\tB\x16\xe2A\x01\x02\xf2\xe0\x18\x0e:\f[0-9a-f]{64}R\x06sha256\x120\n" +
+	"createTime\"\x92\x01\n" +
+	"\fAssetContent\x12P\n" +
+	"\x06sha256\x18\x01 \x01(\tB8\xe2A\x01\x02\xf2\xe0\x180:\f[0-9a-f]{64}J 64 lower-case hexadecimal digitsR\x06sha256\x120\n" +
 	"\n" +
-	"size_bytes\x18\x02 \x01(\x03B\x11\xe2A\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\xf0?R\tsizeBytes\"\xbd\x02\n" +
+	"size_bytes\x18\x02 \x01(\x03B\x11\xe2A\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\xf0?R\tsizeBytes\"\xdf\x02\n" +
 	"\vAssetUpsert\x12(\n" +
 	"\vexternal_id\x18\x01 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x02R\n" +
 	"externalId\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\x12*\n" +
-	"\x06sha256\x18\x03 \x01(\tB\x12\xf2\xe0\x18\x0e:\f[0-9a-f]{64}R\x06sha256\x12D\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12L\n" +
+	"\x06sha256\x18\x03 \x01(\tB4\xf2\xe0\x180:\f[0-9a-f]{64}J 64 lower-case hexadecimal digitsR\x06sha256\x12D\n" +
 	"\vannotations\x18\x04 \x01(\v2\".splitrail.split.v1.AnnotationListR\vannotations\x12?\n" +
 	"\vlabel_state\x18\x05 \x01(\x0e2\x1e.splitrail.split.v1.LabelStateR\n" +
 	"labelState\x12=\n" +

@@ -1292,10 +1292,10 @@ var File_splitrail_split_v1_version_service_proto protoreflect.FileDescriptor
 
 const file_splitrail_split_v1_version_service_proto_rawDesc = "" +
 	"\n" +
-	"(splitrail/split/v1/version_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1fsplitrail/split/v1/import.proto\x1a splitrail/split/v1/version.proto\"\xa5\x01\n" +
-	"\x12CheckAssetsRequest\x12D\n" +
+	"(splitrail/split/v1/version_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1fsplitrail/split/v1/import.proto\x1a splitrail/split/v1/version.proto\"\xd3\x01\n" +
+	"\x12CheckAssetsRequest\x12r\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12I\n" +
+	"project_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12I\n" +
 	"\bcontents\x18\x02 \x03(\v2 .splitrail.split.v1.AssetContentB\v\xe2A\x01\x02\xf2\xe0\x18\x030\xe8\aR\bcontents\"K\n" +
 	"\x13CheckAssetsResponse\x124\n" +
 	"\auploads\x18\x01 \x03(\v2\x1a.splitrail.split.v1.UploadR\auploads\"\xc3\x01\n" +

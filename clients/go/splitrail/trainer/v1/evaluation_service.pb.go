@@ -521,11 +521,11 @@ const file_splitrail_trainer_v1_evaluation_service_proto_rawDesc = "" +
 	"\x15GetEvaluationResponse\x12@\n" +
 	"\n" +
 	"evaluation\x18\x01 \x01(\v2 .splitrail.trainer.v1.EvaluationR\n" +
-	"evaluation\"\xd1\x01\n" +
+	"evaluation\"\xff\x01\n" +
 	"\x16ListEvaluationsRequest\x12\x1d\n" +
-	"\x06run_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01R\x05runId\x12D\n" +
+	"\x06run_id\x18\x01 \x01(\tB\x06\xf2\xe0\x18\x02@\x01R\x05runId\x12r\n" +
 	"\n" +
-	"project_id\x18\x02 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12*\n" +
+	"project_id\x18\x02 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12*\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00R\bpageSize\x12&\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tB\a\xf2\xe0\x18\x03 \x80\bR\tpageToken\"\x85\x01\n" +

@@ -1117,18 +1117,18 @@ var File_splitrail_trainer_v1_run_service_proto protoreflect.FileDescriptor
 
 const file_splitrail_trainer_v1_run_service_proto_rawDesc = "" +
 	"\n" +
-	"&splitrail/trainer/v1/run_service.proto\x12\x14splitrail.trainer.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a\x1fsplitrail/events/v1/event.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1esplitrail/trainer/v1/job.proto\x1a\x1esplitrail/trainer/v1/run.proto\"\x83\x05\n" +
-	"\x10CreateRunRequest\x12D\n" +
+	"&splitrail/trainer/v1/run_service.proto\x12\x14splitrail.trainer.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a\x1fsplitrail/events/v1/event.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1esplitrail/trainer/v1/job.proto\x1a\x1esplitrail/trainer/v1/run.proto\"\xf6\x05\n" +
+	"\x10CreateRunRequest\x12r\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12\x1b\n" +
+	"project_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12\x1b\n" +
 	"\x04data\x18\x02 \x01(\tB\a\xf2\xe0\x18\x03 \xc8\x01R\x04data\x12!\n" +
 	"\bsplit_id\x18\x03 \x01(\tB\x06\xf2\xe0\x18\x02@\x01R\asplitId\x12 \n" +
 	"\x05model\x18\x04 \x01(\tB\n" +
 	"\xe2A\x01\x02\xf2\xe0\x18\x02 @R\x05model\x12S\n" +
 	"\targuments\x18\x05 \x03(\v25.splitrail.trainer.v1.CreateRunRequest.ArgumentsEntryR\targuments\x12&\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x01R\trequestId\x128\n" +
-	"\x05queue\x18\a \x01(\tB\"\xf2\xe0\x18\x1e @:\x1a[A-Za-z0-9][A-Za-z0-9._-]*R\x05queue\x12(\n" +
+	"request_id\x18\x06 \x01(\tB\a\xf2\xe0\x18\x03 \x80\x01R\trequestId\x12}\n" +
+	"\x05queue\x18\a \x01(\tBg\xf2\xe0\x18c @:\x1a[A-Za-z0-9][A-Za-z0-9._-]*JCletters, digits, '.', '_' and '-', beginning with a letter or digitR\x05queue\x12(\n" +
 	"\vexternal_id\x18\b \x01(\tB\a\xf2\xe0\x18\x03 \x80\x02R\n" +
 	"externalId\x12U\n" +
 	"\x06labels\x18\t \x03(\v22.splitrail.trainer.v1.CreateRunRequest.LabelsEntryB\t\xf2\xe0\x18\x05 \x80\x020@R\x06labels\x1aT\n" +
@@ -1145,16 +1145,16 @@ const file_splitrail_trainer_v1_run_service_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tB\n" +
 	"\xe2A\x01\x02\xf2\xe0\x18\x02@\x01R\x05runId\"=\n" +
 	"\x0eGetRunResponse\x12+\n" +
-	"\x03run\x18\x01 \x01(\v2\x19.splitrail.trainer.v1.RunR\x03run\"\x84\x01\n" +
-	"\x11ResolveRunRequest\x12D\n" +
+	"\x03run\x18\x01 \x01(\v2\x19.splitrail.trainer.v1.RunR\x03run\"\xb2\x01\n" +
+	"\x11ResolveRunRequest\x12r\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12)\n" +
+	"project_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12)\n" +
 	"\treference\x18\x02 \x01(\tB\v\xe2A\x01\x02\xf2\xe0\x18\x03 \x80\x01R\treference\"A\n" +
 	"\x12ResolveRunResponse\x12+\n" +
-	"\x03run\x18\x01 \x01(\v2\x19.splitrail.trainer.v1.RunR\x03run\"\xb1\x02\n" +
-	"\x0fListRunsRequest\x12D\n" +
+	"\x03run\x18\x01 \x01(\v2\x19.splitrail.trainer.v1.RunR\x03run\"\xdf\x02\n" +
+	"\x0fListRunsRequest\x12r\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?R\tprojectId\x12%\n" +
+	"project_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphensR\tprojectId\x12%\n" +
 	"\n" +
 	"dataset_id\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02@\x01R\tdatasetId\x123\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1d.splitrail.events.v1.JobStateR\x05state\x12*\n" +

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsplitrail/api/v1/limits.proto\x12\x10splitrail.api.v1\x1a google/protobuf/descriptor.proto\"\xb9\x01\n\x06Limits\x12\x14\n\x07minimum\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\nmin_length\x18\x03 \x01(\x05\x12\x12\n\nmax_length\x18\x04 \x01(\x05\x12\x11\n\tmin_items\x18\x05 \x01(\x05\x12\x11\n\tmax_items\x18\x06 \x01(\x05\x12\x0f\n\x07pattern\x18\x07 \x01(\t\x12\x0c\n\x04uuid\x18\x08 \x01(\x08\x42\n\n\x08_minimumB\n\n\x08_maximum:I\n\x06limits\x12\x1d.google.protobuf.FieldOptions\x18\x8e\x8c\x03 \x01(\x0b\x32\x18.splitrail.api.v1.LimitsB\x97\x01\n\x14\x64\x65v.splitrail.api.v1B\x0bLimitsProtoP\x01Z/splitrail.dev/clients/go/splitrail/api/v1;apiv1\xa2\x02\x03SPL\xaa\x02\x10Splitrail.Api.V1\xca\x02\x10Splitrail\\Api\\V1\xea\x02\x12Splitrail::Api::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsplitrail/api/v1/limits.proto\x12\x10splitrail.api.v1\x1a google/protobuf/descriptor.proto\"\xd0\x01\n\x06Limits\x12\x14\n\x07minimum\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\nmin_length\x18\x03 \x01(\x05\x12\x12\n\nmax_length\x18\x04 \x01(\x05\x12\x11\n\tmin_items\x18\x05 \x01(\x05\x12\x11\n\tmax_items\x18\x06 \x01(\x05\x12\x0f\n\x07pattern\x18\x07 \x01(\t\x12\x0c\n\x04uuid\x18\x08 \x01(\x08\x12\x15\n\rpattern_means\x18\t \x01(\tB\n\n\x08_minimumB\n\n\x08_maximum:I\n\x06limits\x12\x1d.google.protobuf.FieldOptions\x18\x8e\x8c\x03 \x01(\x0b\x32\x18.splitrail.api.v1.LimitsB\x97\x01\n\x14\x64\x65v.splitrail.api.v1B\x0bLimitsProtoP\x01Z/splitrail.dev/clients/go/splitrail/api/v1;apiv1\xa2\x02\x03SPL\xaa\x02\x10Splitrail.Api.V1\xca\x02\x10Splitrail\\Api\\V1\xea\x02\x12Splitrail::Api::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\024dev.splitrail.api.v1B\013LimitsProtoP\001Z/splitrail.dev/clients/go/splitrail/api/v1;apiv1\242\002\003SPL\252\002\020Splitrail.Api.V1\312\002\020Splitrail\\Api\\V1\352\002\022Splitrail::Api::V1'
   _globals['_LIMITS']._serialized_start=86
-  _globals['_LIMITS']._serialized_end=271
+  _globals['_LIMITS']._serialized_end=294
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,7 @@ class Limits(_message.Message):
     MAX_ITEMS_FIELD_NUMBER: _builtins.int
     PATTERN_FIELD_NUMBER: _builtins.int
     UUID_FIELD_NUMBER: _builtins.int
+    PATTERN_MEANS_FIELD_NUMBER: _builtins.int
     minimum: _builtins.float
     """Least value of a number."""
     maximum: _builtins.float
@@ -53,6 +54,8 @@ class Limits(_message.Message):
     """A regular expression (RE2) that a string, or each item of a list, matches as a whole."""
     uuid: _builtins.bool
     """A string, or each item of a list, is the text form of a UUID."""
+    pattern_means: _builtins.str
+    """What the pattern allows, in words, for the refusal. Needed beside a pattern."""
     def __init__(
         self,
         *,
@@ -64,10 +67,11 @@ class Limits(_message.Message):
         max_items: _builtins.int = ...,
         pattern: _builtins.str = ...,
         uuid: _builtins.bool = ...,
+        pattern_means: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "max_items", b"max_items", "max_length", b"max_length", "maximum", b"maximum", "min_items", b"min_items", "min_length", b"min_length", "minimum", b"minimum", "pattern", b"pattern", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "max_items", b"max_items", "max_length", b"max_length", "maximum", b"maximum", "min_items", b"min_items", "min_length", b"min_length", "minimum", b"minimum", "pattern", b"pattern", "pattern_means", b"pattern_means", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
     _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015

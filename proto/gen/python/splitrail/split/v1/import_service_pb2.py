@@ -30,7 +30,7 @@ from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dat
 from splitrail.split.v1 import import_pb2 as splitrail_dot_split_dot_v1_dot_import__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'splitrail/split/v1/import_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1fsplitrail/split/v1/import.proto\"\xd3\x01\n\x13\x43reateImportRequest\x12\x39\n\nproject_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?\x12<\n\x0c\x64\x61taset_name\x18\x02 \x01(\tB&\xe2\x41\x01\x02\xf2\xe0\x18\x1e @:\x1a[A-Za-z0-9][A-Za-z0-9._-]*\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\x12&\n\x04task\x18\x04 \x01(\x0e\x32\x18.splitrail.split.v1.Task\"J\n\x14\x43reateImportResponse\x12\x32\n\x0e\x64\x61taset_import\x18\x01 \x01(\x0b\x32\x1a.splitrail.split.v1.Import\"\x89\x01\n\x0f\x41\x64\x64\x46ilesRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12:\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1e.splitrail.split.v1.SourceFileB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03\x30\xe8\x07\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"?\n\x10\x41\x64\x64\x46ilesResponse\x12+\n\x07uploads\x18\x01 \x03(\x0b\x32\x1a.splitrail.split.v1.Upload\"\xa3\x01\n\x12StartImportRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x0e\n\x06strict\x18\x02 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x30\n\x06\x66ormat\x18\x04 \x01(\x0e\x32 .splitrail.split.v1.SourceFormat\x12\x1b\n\nrequest_id\x18\x05 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"I\n\x13StartImportResponse\x12\x32\n\x0e\x64\x61taset_import\x18\x01 \x01(\x0b\x32\x1a.splitrail.split.v1.Import\"1\n\x10GetImportRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\"G\n\x11GetImportResponse\x12\x32\n\x0e\x64\x61taset_import\x18\x01 \x01(\x0b\x32\x1a.splitrail.split.v1.Import\"3\n\x12WatchImportRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\"I\n\x13WatchImportResponse\x12\x32\n\x0e\x64\x61taset_import\x18\x01 \x01(\x0b\x32\x1a.splitrail.split.v1.Import\"s\n\x13ListProblemsRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\tpage_size\x18\x02 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"^\n\x14ListProblemsResponse\x12-\n\x08problems\x18\x01 \x03(\x0b\x32\x1b.splitrail.split.v1.Problem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xdc\x01\n\x12ListImportsRequest\x12\x39\n\nproject_id\x18\x01 \x01(\tB%\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?\x12\x1c\n\x0c\x64\x61taset_name\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02 @\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.splitrail.split.v1.ImportState\x12 \n\tpage_size\x18\x04 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x05 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"c\n\x13ListImportsResponse\x12\x33\n\x0f\x64\x61taset_imports\x18\x01 \x03(\x0b\x32\x1a.splitrail.split.v1.Import\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x13\x43\x61ncelImportRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"J\n\x14\x43\x61ncelImportResponse\x12\x32\n\x0e\x64\x61taset_import\x18\x01 \x01(\x0b\x32\x1a.splitrail.split.v1.Import2\xe8\x08\n\rImportService\x12\x80\x01\n\x0c\x43reateImport\x12\'.splitrail.split.v1.CreateImportRequest\x1a(.splitrail.split.v1.CreateImportResponse\"\x1d\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x11\"\x0c/api/imports:\x01*\x12\x86\x01\n\x08\x41\x64\x64\x46iles\x12#.splitrail.split.v1.AddFilesRequest\x1a$.splitrail.split.v1.AddFilesResponse\"/\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02#\"\x1e/api/imports/{import_id}/files:\x01*\x12\x8f\x01\n\x0bStartImport\x12&.splitrail.split.v1.StartImportRequest\x1a\'.splitrail.split.v1.StartImportResponse\"/\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02#\"\x1e/api/imports/{import_id}/start:\x01*\x12z\n\x0bListImports\x12&.splitrail.split.v1.ListImportsRequest\x1a\'.splitrail.split.v1.ListImportsResponse\"\x1a\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/imports\x12\x93\x01\n\x0c\x43\x61ncelImport\x12\'.splitrail.split.v1.CancelImportRequest\x1a(.splitrail.split.v1.CancelImportResponse\"0\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02$\"\x1f/api/imports/{import_id}/cancel:\x01*\x12\x80\x01\n\tGetImport\x12$.splitrail.split.v1.GetImportRequest\x1a%.splitrail.split.v1.GetImportResponse\"&\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/imports/{import_id}\x12\x8e\x01\n\x0bWatchImport\x12&.splitrail.split.v1.WatchImportRequest\x1a\'.splitrail.split.v1.WatchImportResponse\",\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02 \x12\x1e/api/imports/{import_id}/watch0\x01\x12\x92\x01\n\x0cListProblems\x12\'.splitrail.split.v1.ListProblemsRequest\x1a(.splitrail.split.v1.ListProblemsResponse\"/\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02#\x12!/api/imports/{import_id}/problemsB\xaa\x01\n\x16\x64\x65v.splitrail.split.v1B\x12ImportServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'splitrail/split/v1/import_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/dataset.proto\x1a\x1fsplitrail/split/v1/import.proto\"\xc7\x02\n\x13\x43reateImportRequest\x12g\n\nproject_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphens\x12\x81\x01\n\x0c\x64\x61taset_name\x18\x02 \x01(\tBk\xe2\x41\x01\x02\xf2\xe0\x18\x63 @:\x1a[A-Za-z0-9][A-Za-z0-9._-]*JCletters, digits, \'.\', \'_\' and \'-\', beginning with a letter or digit\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\x12&\n\x04task\x18\x04 \x01(\x0e\x32\x18.splitrail.split.v1.Task\"J\n\x14\x43reateImportResponse\x12\x32\n\x0e\x64\x61taset_import\x18\x01 \x01(\x0b\x32\x1a.splitrail.split.v1.Import\"\x89\x01\n\x0f\x41\x64\x64\x46ilesRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12:\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1e.splitrail.split.v1.SourceFileB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03\x30\xe8\x07\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"?\n\x10\x41\x64\x64\x46ilesResponse\x12+\n\x07uploads\x18\x01 \x03(\x0b\x32\x1a.splitrail.split.v1.Upload\"\xa3\x01\n\x12StartImportRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x0e\n\x06strict\x18\x02 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x30\n\x06\x66ormat\x18\x04 \x01(\x0e\x32 .splitrail.split.v1.SourceFormat\x12\x1b\n\nrequest_id\x18\x05 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"I\n\x13StartImportResponse\x12\x32\n\x0e\x64\x61taset_import\x18\x01 \x01(\x0b\x32\x1a.splitrail.split.v1.Import\"1\n\x10GetImportRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\"G\n\x11GetImportResponse\x12\x32\n\x0e\x64\x61taset_import\x18\x01 \x01(\x0b\x32\x1a.splitrail.split.v1.Import\"3\n\x12WatchImportRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\"I\n\x13WatchImportResponse\x12\x32\n\x0e\x64\x61taset_import\x18\x01 \x01(\x0b\x32\x1a.splitrail.split.v1.Import\"s\n\x13ListProblemsRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12 \n\tpage_size\x18\x02 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"^\n\x14ListProblemsResponse\x12-\n\x08problems\x18\x01 \x03(\x0b\x32\x1b.splitrail.split.v1.Problem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x02\n\x12ListImportsRequest\x12g\n\nproject_id\x18\x01 \x01(\tBS\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphens\x12\x1c\n\x0c\x64\x61taset_name\x18\x02 \x01(\tB\x06\xf2\xe0\x18\x02 @\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.splitrail.split.v1.ImportState\x12 \n\tpage_size\x18\x04 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x05 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\"c\n\x13ListImportsResponse\x12\x33\n\x0f\x64\x61taset_imports\x18\x01 \x03(\x0b\x32\x1a.splitrail.split.v1.Import\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x13\x43\x61ncelImportRequest\x12\x1d\n\timport_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02@\x01\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"J\n\x14\x43\x61ncelImportResponse\x12\x32\n\x0e\x64\x61taset_import\x18\x01 \x01(\x0b\x32\x1a.splitrail.split.v1.Import2\xe8\x08\n\rImportService\x12\x80\x01\n\x0c\x43reateImport\x12\'.splitrail.split.v1.CreateImportRequest\x1a(.splitrail.split.v1.CreateImportResponse\"\x1d\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02\x11\"\x0c/api/imports:\x01*\x12\x86\x01\n\x08\x41\x64\x64\x46iles\x12#.splitrail.split.v1.AddFilesRequest\x1a$.splitrail.split.v1.AddFilesResponse\"/\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02#\"\x1e/api/imports/{import_id}/files:\x01*\x12\x8f\x01\n\x0bStartImport\x12&.splitrail.split.v1.StartImportRequest\x1a\'.splitrail.split.v1.StartImportResponse\"/\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02#\"\x1e/api/imports/{import_id}/start:\x01*\x12z\n\x0bListImports\x12&.splitrail.split.v1.ListImportsRequest\x1a\'.splitrail.split.v1.ListImportsResponse\"\x1a\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/imports\x12\x93\x01\n\x0c\x43\x61ncelImport\x12\'.splitrail.split.v1.CancelImportRequest\x1a(.splitrail.split.v1.CancelImportResponse\"0\xea\xe0\x18\x02\x08\x02\x82\xd3\xe4\x93\x02$\"\x1f/api/imports/{import_id}/cancel:\x01*\x12\x80\x01\n\tGetImport\x12$.splitrail.split.v1.GetImportRequest\x1a%.splitrail.split.v1.GetImportResponse\"&\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/imports/{import_id}\x12\x8e\x01\n\x0bWatchImport\x12&.splitrail.split.v1.WatchImportRequest\x1a\'.splitrail.split.v1.WatchImportResponse\",\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02 \x12\x1e/api/imports/{import_id}/watch0\x01\x12\x92\x01\n\x0cListProblems\x12\'.splitrail.split.v1.ListProblemsRequest\x1a(.splitrail.split.v1.ListProblemsResponse\"/\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02#\x12!/api/imports/{import_id}/problemsB\xaa\x01\n\x16\x64\x65v.splitrail.split.v1B\x12ImportServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +39,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1B\022ImportServiceProtoP\001Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\242\002\003SPL\252\002\022Splitrail.Split.V1\312\002\022Splitrail\\Split\\V1\352\002\024Splitrail::Split::V1'
   _globals['_CREATEIMPORTREQUEST'].fields_by_name['project_id']._loaded_options = None
-  _globals['_CREATEIMPORTREQUEST'].fields_by_name['project_id']._serialized_options = b'\362\340\030! (:\035[a-z0-9]([a-z0-9-]*[a-z0-9])?'
+  _globals['_CREATEIMPORTREQUEST'].fields_by_name['project_id']._serialized_options = b'\362\340\030O (:\035[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphens'
   _globals['_CREATEIMPORTREQUEST'].fields_by_name['dataset_name']._loaded_options = None
-  _globals['_CREATEIMPORTREQUEST'].fields_by_name['dataset_name']._serialized_options = b'\342A\001\002\362\340\030\036 @:\032[A-Za-z0-9][A-Za-z0-9._-]*'
+  _globals['_CREATEIMPORTREQUEST'].fields_by_name['dataset_name']._serialized_options = b'\342A\001\002\362\340\030c @:\032[A-Za-z0-9][A-Za-z0-9._-]*JCletters, digits, \'.\', \'_\' and \'-\', beginning with a letter or digit'
   _globals['_CREATEIMPORTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEIMPORTREQUEST'].fields_by_name['request_id']._serialized_options = b'\362\340\030\003 \200\001'
   _globals['_ADDFILESREQUEST'].fields_by_name['import_id']._loaded_options = None
@@ -65,7 +65,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPROBLEMSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTPROBLEMSREQUEST'].fields_by_name['page_token']._serialized_options = b'\362\340\030\003 \200\010'
   _globals['_LISTIMPORTSREQUEST'].fields_by_name['project_id']._loaded_options = None
-  _globals['_LISTIMPORTSREQUEST'].fields_by_name['project_id']._serialized_options = b'\362\340\030! (:\035[a-z0-9]([a-z0-9-]*[a-z0-9])?'
+  _globals['_LISTIMPORTSREQUEST'].fields_by_name['project_id']._serialized_options = b'\362\340\030O (:\035[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphens'
   _globals['_LISTIMPORTSREQUEST'].fields_by_name['dataset_name']._loaded_options = None
   _globals['_LISTIMPORTSREQUEST'].fields_by_name['dataset_name']._serialized_options = b'\362\340\030\002 @'
   _globals['_LISTIMPORTSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -93,37 +93,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTSERVICE'].methods_by_name['ListProblems']._loaded_options = None
   _globals['_IMPORTSERVICE'].methods_by_name['ListProblems']._serialized_options = b'\352\340\030\002\010\001\202\323\344\223\002#\022!/api/imports/{import_id}/problems'
   _globals['_CREATEIMPORTREQUEST']._serialized_start=257
-  _globals['_CREATEIMPORTREQUEST']._serialized_end=468
-  _globals['_CREATEIMPORTRESPONSE']._serialized_start=470
-  _globals['_CREATEIMPORTRESPONSE']._serialized_end=544
-  _globals['_ADDFILESREQUEST']._serialized_start=547
-  _globals['_ADDFILESREQUEST']._serialized_end=684
-  _globals['_ADDFILESRESPONSE']._serialized_start=686
-  _globals['_ADDFILESRESPONSE']._serialized_end=749
-  _globals['_STARTIMPORTREQUEST']._serialized_start=752
-  _globals['_STARTIMPORTREQUEST']._serialized_end=915
-  _globals['_STARTIMPORTRESPONSE']._serialized_start=917
-  _globals['_STARTIMPORTRESPONSE']._serialized_end=990
-  _globals['_GETIMPORTREQUEST']._serialized_start=992
-  _globals['_GETIMPORTREQUEST']._serialized_end=1041
-  _globals['_GETIMPORTRESPONSE']._serialized_start=1043
-  _globals['_GETIMPORTRESPONSE']._serialized_end=1114
-  _globals['_WATCHIMPORTREQUEST']._serialized_start=1116
-  _globals['_WATCHIMPORTREQUEST']._serialized_end=1167
-  _globals['_WATCHIMPORTRESPONSE']._serialized_start=1169
-  _globals['_WATCHIMPORTRESPONSE']._serialized_end=1242
-  _globals['_LISTPROBLEMSREQUEST']._serialized_start=1244
-  _globals['_LISTPROBLEMSREQUEST']._serialized_end=1359
-  _globals['_LISTPROBLEMSRESPONSE']._serialized_start=1361
-  _globals['_LISTPROBLEMSRESPONSE']._serialized_end=1455
-  _globals['_LISTIMPORTSREQUEST']._serialized_start=1458
-  _globals['_LISTIMPORTSREQUEST']._serialized_end=1678
-  _globals['_LISTIMPORTSRESPONSE']._serialized_start=1680
-  _globals['_LISTIMPORTSRESPONSE']._serialized_end=1779
-  _globals['_CANCELIMPORTREQUEST']._serialized_start=1781
-  _globals['_CANCELIMPORTREQUEST']._serialized_end=1862
-  _globals['_CANCELIMPORTRESPONSE']._serialized_start=1864
-  _globals['_CANCELIMPORTRESPONSE']._serialized_end=1938
-  _globals['_IMPORTSERVICE']._serialized_start=1941
-  _globals['_IMPORTSERVICE']._serialized_end=3069
+  _globals['_CREATEIMPORTREQUEST']._serialized_end=584
+  _globals['_CREATEIMPORTRESPONSE']._serialized_start=586
+  _globals['_CREATEIMPORTRESPONSE']._serialized_end=660
+  _globals['_ADDFILESREQUEST']._serialized_start=663
+  _globals['_ADDFILESREQUEST']._serialized_end=800
+  _globals['_ADDFILESRESPONSE']._serialized_start=802
+  _globals['_ADDFILESRESPONSE']._serialized_end=865
+  _globals['_STARTIMPORTREQUEST']._serialized_start=868
+  _globals['_STARTIMPORTREQUEST']._serialized_end=1031
+  _globals['_STARTIMPORTRESPONSE']._serialized_start=1033
+  _globals['_STARTIMPORTRESPONSE']._serialized_end=1106
+  _globals['_GETIMPORTREQUEST']._serialized_start=1108
+  _globals['_GETIMPORTREQUEST']._serialized_end=1157
+  _globals['_GETIMPORTRESPONSE']._serialized_start=1159
+  _globals['_GETIMPORTRESPONSE']._serialized_end=1230
+  _globals['_WATCHIMPORTREQUEST']._serialized_start=1232
+  _globals['_WATCHIMPORTREQUEST']._serialized_end=1283
+  _globals['_WATCHIMPORTRESPONSE']._serialized_start=1285
+  _globals['_WATCHIMPORTRESPONSE']._serialized_end=1358
+  _globals['_LISTPROBLEMSREQUEST']._serialized_start=1360
+  _globals['_LISTPROBLEMSREQUEST']._serialized_end=1475
+  _globals['_LISTPROBLEMSRESPONSE']._serialized_start=1477
+  _globals['_LISTPROBLEMSRESPONSE']._serialized_end=1571
+  _globals['_LISTIMPORTSREQUEST']._serialized_start=1574
+  _globals['_LISTIMPORTSREQUEST']._serialized_end=1840
+  _globals['_LISTIMPORTSRESPONSE']._serialized_start=1842
+  _globals['_LISTIMPORTSRESPONSE']._serialized_end=1941
+  _globals['_CANCELIMPORTREQUEST']._serialized_start=1943
+  _globals['_CANCELIMPORTREQUEST']._serialized_end=2024
+  _globals['_CANCELIMPORTRESPONSE']._serialized_start=2026
+  _globals['_CANCELIMPORTRESPONSE']._serialized_end=2100
+  _globals['_IMPORTSERVICE']._serialized_start=2103
+  _globals['_IMPORTSERVICE']._serialized_end=3231
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ from splitrail.auth.v1 import access_pb2 as splitrail_dot_auth_dot_v1_dot_access
 from splitrail.split.v1 import project_pb2 as splitrail_dot_split_dot_v1_dot_project__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(splitrail/split/v1/project_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/project.proto\"\x90\x02\n\x14\x43reateProjectRequest\x12=\n\nproject_id\x18\x01 \x01(\tB)\xe2\x41\x01\x02\xf2\xe0\x18! (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?\x12\x1c\n\x0b\x65xternal_id\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x02\x12O\n\x06labels\x18\x03 \x03(\x0b\x32\x34.splitrail.split.v1.CreateProjectRequest.LabelsEntryB\t\xf2\xe0\x18\x05 \x80\x08\x30@\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x15\x43reateProjectResponse\x12,\n\x07project\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Project\"3\n\x11GetProjectRequest\x12\x1e\n\nproject_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02 (\"B\n\x12GetProjectResponse\x12,\n\x07project\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Project\"\x8c\x01\n\x13ListProjectsRequest\x12 \n\tpage_size\x18\x01 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\x12\x1c\n\x0b\x65xternal_id\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x02\x12\x18\n\x10include_archived\x18\x04 \x01(\x08\"^\n\x14ListProjectsResponse\x12-\n\x08projects\x18\x01 \x03(\x0b\x32\x1b.splitrail.split.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x15\x41rchiveProjectRequest\x12\x1e\n\nproject_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02 (\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"F\n\x16\x41rchiveProjectResponse\x12,\n\x07project\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Project\"V\n\x17UnarchiveProjectRequest\x12\x1e\n\nproject_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02 (\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"H\n\x18UnarchiveProjectResponse\x12,\n\x07project\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Project2\xe5\x05\n\x0eProjectService\x12\x84\x01\n\rCreateProject\x12(.splitrail.split.v1.CreateProjectRequest\x1a).splitrail.split.v1.CreateProjectResponse\"\x1e\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02\x12\"\r/api/projects:\x01*\x12\x85\x01\n\nGetProject\x12%.splitrail.split.v1.GetProjectRequest\x1a&.splitrail.split.v1.GetProjectResponse\"(\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/projects/{project_id}\x12~\n\x0cListProjects\x12\'.splitrail.split.v1.ListProjectsRequest\x1a(.splitrail.split.v1.ListProjectsResponse\"\x1b\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/projects\x12\x9c\x01\n\x0e\x41rchiveProject\x12).splitrail.split.v1.ArchiveProjectRequest\x1a*.splitrail.split.v1.ArchiveProjectResponse\"3\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02\'\"\"/api/projects/{project_id}/archive:\x01*\x12\xa4\x01\n\x10UnarchiveProject\x12+.splitrail.split.v1.UnarchiveProjectRequest\x1a,.splitrail.split.v1.UnarchiveProjectResponse\"5\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02)\"$/api/projects/{project_id}/unarchive:\x01*B\xab\x01\n\x16\x64\x65v.splitrail.split.v1B\x13ProjectServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(splitrail/split/v1/project_service.proto\x12\x12splitrail.split.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a\x1esplitrail/auth/v1/access.proto\x1a splitrail/split/v1/project.proto\"\xbe\x02\n\x14\x43reateProjectRequest\x12k\n\nproject_id\x18\x01 \x01(\tBW\xe2\x41\x01\x02\xf2\xe0\x18O (:\x1d[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphens\x12\x1c\n\x0b\x65xternal_id\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x02\x12O\n\x06labels\x18\x03 \x03(\x0b\x32\x34.splitrail.split.v1.CreateProjectRequest.LabelsEntryB\t\xf2\xe0\x18\x05 \x80\x08\x30@\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x15\x43reateProjectResponse\x12,\n\x07project\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Project\"3\n\x11GetProjectRequest\x12\x1e\n\nproject_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02 (\"B\n\x12GetProjectResponse\x12,\n\x07project\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Project\"\x8c\x01\n\x13ListProjectsRequest\x12 \n\tpage_size\x18\x01 \x01(\x05\x42\r\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x08\x12\x1c\n\x0b\x65xternal_id\x18\x03 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x02\x12\x18\n\x10include_archived\x18\x04 \x01(\x08\"^\n\x14ListProjectsResponse\x12-\n\x08projects\x18\x01 \x03(\x0b\x32\x1b.splitrail.split.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x15\x41rchiveProjectRequest\x12\x1e\n\nproject_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02 (\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"F\n\x16\x41rchiveProjectResponse\x12,\n\x07project\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Project\"V\n\x17UnarchiveProjectRequest\x12\x1e\n\nproject_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\xf2\xe0\x18\x02 (\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x01\"H\n\x18UnarchiveProjectResponse\x12,\n\x07project\x18\x01 \x01(\x0b\x32\x1b.splitrail.split.v1.Project2\xe5\x05\n\x0eProjectService\x12\x84\x01\n\rCreateProject\x12(.splitrail.split.v1.CreateProjectRequest\x1a).splitrail.split.v1.CreateProjectResponse\"\x1e\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02\x12\"\r/api/projects:\x01*\x12\x85\x01\n\nGetProject\x12%.splitrail.split.v1.GetProjectRequest\x1a&.splitrail.split.v1.GetProjectResponse\"(\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/projects/{project_id}\x12~\n\x0cListProjects\x12\'.splitrail.split.v1.ListProjectsRequest\x1a(.splitrail.split.v1.ListProjectsResponse\"\x1b\xea\xe0\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/projects\x12\x9c\x01\n\x0e\x41rchiveProject\x12).splitrail.split.v1.ArchiveProjectRequest\x1a*.splitrail.split.v1.ArchiveProjectResponse\"3\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02\'\"\"/api/projects/{project_id}/archive:\x01*\x12\xa4\x01\n\x10UnarchiveProject\x12+.splitrail.split.v1.UnarchiveProjectRequest\x1a,.splitrail.split.v1.UnarchiveProjectResponse\"5\xea\xe0\x18\x02\x08\x03\x82\xd3\xe4\x93\x02)\"$/api/projects/{project_id}/unarchive:\x01*B\xab\x01\n\x16\x64\x65v.splitrail.split.v1B\x13ProjectServiceProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEPROJECTREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_CREATEPROJECTREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CREATEPROJECTREQUEST'].fields_by_name['project_id']._loaded_options = None
-  _globals['_CREATEPROJECTREQUEST'].fields_by_name['project_id']._serialized_options = b'\342A\001\002\362\340\030! (:\035[a-z0-9]([a-z0-9-]*[a-z0-9])?'
+  _globals['_CREATEPROJECTREQUEST'].fields_by_name['project_id']._serialized_options = b'\342A\001\002\362\340\030O (:\035[a-z0-9]([a-z0-9-]*[a-z0-9])?J,lower-case letters, digits and inner hyphens'
   _globals['_CREATEPROJECTREQUEST'].fields_by_name['external_id']._loaded_options = None
   _globals['_CREATEPROJECTREQUEST'].fields_by_name['external_id']._serialized_options = b'\362\340\030\003 \200\002'
   _globals['_CREATEPROJECTREQUEST'].fields_by_name['labels']._loaded_options = None
@@ -74,27 +74,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROJECTSERVICE'].methods_by_name['UnarchiveProject']._loaded_options = None
   _globals['_PROJECTSERVICE'].methods_by_name['UnarchiveProject']._serialized_options = b'\352\340\030\002\010\003\202\323\344\223\002)\"$/api/projects/{project_id}/unarchive:\001*'
   _globals['_CREATEPROJECTREQUEST']._serialized_start=225
-  _globals['_CREATEPROJECTREQUEST']._serialized_end=497
-  _globals['_CREATEPROJECTREQUEST_LABELSENTRY']._serialized_start=452
-  _globals['_CREATEPROJECTREQUEST_LABELSENTRY']._serialized_end=497
-  _globals['_CREATEPROJECTRESPONSE']._serialized_start=499
-  _globals['_CREATEPROJECTRESPONSE']._serialized_end=568
-  _globals['_GETPROJECTREQUEST']._serialized_start=570
-  _globals['_GETPROJECTREQUEST']._serialized_end=621
-  _globals['_GETPROJECTRESPONSE']._serialized_start=623
-  _globals['_GETPROJECTRESPONSE']._serialized_end=689
-  _globals['_LISTPROJECTSREQUEST']._serialized_start=692
-  _globals['_LISTPROJECTSREQUEST']._serialized_end=832
-  _globals['_LISTPROJECTSRESPONSE']._serialized_start=834
-  _globals['_LISTPROJECTSRESPONSE']._serialized_end=928
-  _globals['_ARCHIVEPROJECTREQUEST']._serialized_start=930
-  _globals['_ARCHIVEPROJECTREQUEST']._serialized_end=1014
-  _globals['_ARCHIVEPROJECTRESPONSE']._serialized_start=1016
-  _globals['_ARCHIVEPROJECTRESPONSE']._serialized_end=1086
-  _globals['_UNARCHIVEPROJECTREQUEST']._serialized_start=1088
-  _globals['_UNARCHIVEPROJECTREQUEST']._serialized_end=1174
-  _globals['_UNARCHIVEPROJECTRESPONSE']._serialized_start=1176
-  _globals['_UNARCHIVEPROJECTRESPONSE']._serialized_end=1248
-  _globals['_PROJECTSERVICE']._serialized_start=1251
-  _globals['_PROJECTSERVICE']._serialized_end=1992
+  _globals['_CREATEPROJECTREQUEST']._serialized_end=543
+  _globals['_CREATEPROJECTREQUEST_LABELSENTRY']._serialized_start=498
+  _globals['_CREATEPROJECTREQUEST_LABELSENTRY']._serialized_end=543
+  _globals['_CREATEPROJECTRESPONSE']._serialized_start=545
+  _globals['_CREATEPROJECTRESPONSE']._serialized_end=614
+  _globals['_GETPROJECTREQUEST']._serialized_start=616
+  _globals['_GETPROJECTREQUEST']._serialized_end=667
+  _globals['_GETPROJECTRESPONSE']._serialized_start=669
+  _globals['_GETPROJECTRESPONSE']._serialized_end=735
+  _globals['_LISTPROJECTSREQUEST']._serialized_start=738
+  _globals['_LISTPROJECTSREQUEST']._serialized_end=878
+  _globals['_LISTPROJECTSRESPONSE']._serialized_start=880
+  _globals['_LISTPROJECTSRESPONSE']._serialized_end=974
+  _globals['_ARCHIVEPROJECTREQUEST']._serialized_start=976
+  _globals['_ARCHIVEPROJECTREQUEST']._serialized_end=1060
+  _globals['_ARCHIVEPROJECTRESPONSE']._serialized_start=1062
+  _globals['_ARCHIVEPROJECTRESPONSE']._serialized_end=1132
+  _globals['_UNARCHIVEPROJECTREQUEST']._serialized_start=1134
+  _globals['_UNARCHIVEPROJECTREQUEST']._serialized_end=1220
+  _globals['_UNARCHIVEPROJECTRESPONSE']._serialized_start=1222
+  _globals['_UNARCHIVEPROJECTRESPONSE']._serialized_end=1294
+  _globals['_PROJECTSERVICE']._serialized_start=1297
+  _globals['_PROJECTSERVICE']._serialized_end=2038
 # @@protoc_insertion_point(module_scope)

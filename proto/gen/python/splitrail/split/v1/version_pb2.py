@@ -28,7 +28,7 @@ from splitrail.api.v1 import limits_pb2 as splitrail_dot_api_dot_v1_dot_limits__
 from splitrail.split.v1 import dataset_pb2 as splitrail_dot_split_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n splitrail/split/v1/version.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a splitrail/split/v1/dataset.proto\"\x9e\x01\n\x05\x44raft\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12/\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1e.splitrail.split.v1.DraftClass\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"]\n\x0c\x41ssetContent\x12&\n\x06sha256\x18\x01 \x01(\tB\x16\xe2\x41\x01\x02\xf2\xe0\x18\x0e:\x0c[0-9a-f]{64}\x12%\n\nsize_bytes\x18\x02 \x01(\x03\x42\x11\xe2\x41\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\xf0?\"\x80\x02\n\x0b\x41ssetUpsert\x12\x1c\n\x0b\x65xternal_id\x18\x01 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x02\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\"\n\x06sha256\x18\x03 \x01(\tB\x12\xf2\xe0\x18\x0e:\x0c[0-9a-f]{64}\x12\x37\n\x0b\x61nnotations\x18\x04 \x01(\x0b\x32\".splitrail.split.v1.AnnotationList\x12\x33\n\x0blabel_state\x18\x05 \x01(\x0e\x32\x1e.splitrail.split.v1.LabelState\x12\x33\n\x08metadata\x18\x06 \x01(\x0b\x32!.splitrail.split.v1.AssetMetadata\"H\n\x0e\x41nnotationList\x12\x36\n\x05items\x18\x01 \x03(\x0b\x32\x1e.splitrail.split.v1.AnnotationB\x07\xf2\xe0\x18\x03\x30\x90N\"\x8b\x01\n\rAssetMetadata\x12J\n\x07\x65ntries\x18\x01 \x03(\x0b\x32..splitrail.split.v1.AssetMetadata.EntriesEntryB\t\xf2\xe0\x18\x05 \x80\x08\x30@\x1a.\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\nDraftClass\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12!\n\x14merged_into_class_id\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x17\n\x15_merged_into_class_id\"\xa8\x01\n\x0b\x43lassChange\x12+\n\x03\x61\x64\x64\x18\x01 \x01(\x0b\x32\x1c.splitrail.split.v1.AddClassH\x00\x12\x31\n\x06rename\x18\x02 \x01(\x0b\x32\x1f.splitrail.split.v1.RenameClassH\x00\x12/\n\x05merge\x18\x03 \x01(\x0b\x32\x1e.splitrail.split.v1.MergeClassH\x00\x42\x08\n\x06\x63hange\"%\n\x08\x41\x64\x64\x43lass\x12\x19\n\x04name\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03 \x80\x02\"_\n\x0bRenameClass\x12(\n\x08\x63lass_id\x18\x01 \x01(\x05\x42\x11\xe2\x41\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x19\n\x04name\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03 \x80\x02\x42\x0b\n\t_class_id\"\x84\x01\n\nMergeClass\x12(\n\x08\x63lass_id\x18\x01 \x01(\x05\x42\x11\xe2\x41\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12-\n\rinto_class_id\x18\x02 \x01(\x05\x42\x11\xe2\x41\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x42\x0b\n\t_class_idB\x10\n\x0e_into_class_id\"s\n\x10\x44ifferenceCounts\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x05\x12\x0f\n\x07removed\x18\x02 \x01(\x05\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x05\x12.\n\x06\x66ields\x18\x04 \x03(\x0b\x32\x1e.splitrail.split.v1.FieldCount\"K\n\nFieldCount\x12-\n\x05\x66ield\x18\x01 \x01(\x0e\x32\x1e.splitrail.split.v1.AssetField\x12\x0e\n\x06images\x18\x02 \x01(\x05\"w\n\x0f\x43lassDifference\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".splitrail.split.v1.DifferenceKind\x12\x10\n\x08\x63lass_id\x18\x02 \x01(\x05\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nother_name\x18\x04 \x01(\t\"\xc7\x01\n\x0f\x41ssetDifference\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".splitrail.split.v1.DifferenceKind\x12(\n\x05\x61sset\x18\x02 \x01(\x0b\x32\x19.splitrail.split.v1.Asset\x12(\n\x05other\x18\x03 \x01(\x0b\x32\x19.splitrail.split.v1.Asset\x12.\n\x06\x66ields\x18\x04 \x03(\x0e\x32\x1e.splitrail.split.v1.AssetField*\x86\x01\n\x0e\x44ifferenceKind\x12\x1f\n\x1b\x44IFFERENCE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44IFFERENCE_KIND_ADDED\x10\x01\x12\x1b\n\x17\x44IFFERENCE_KIND_REMOVED\x10\x02\x12\x1b\n\x17\x44IFFERENCE_KIND_CHANGED\x10\x03*\xc9\x01\n\nAssetField\x12\x1b\n\x17\x41SSET_FIELD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41SSET_FIELD_CONTENT\x10\x01\x12\x14\n\x10\x41SSET_FIELD_PATH\x10\x02\x12\x1b\n\x17\x41SSET_FIELD_EXTERNAL_ID\x10\x03\x12\x1b\n\x17\x41SSET_FIELD_LABEL_STATE\x10\x04\x12\x1b\n\x17\x41SSET_FIELD_ANNOTATIONS\x10\x05\x12\x18\n\x14\x41SSET_FIELD_METADATA\x10\x06\x42\xa4\x01\n\x16\x64\x65v.splitrail.split.v1B\x0cVersionProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n splitrail/split/v1/version.proto\x12\x12splitrail.split.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsplitrail/api/v1/limits.proto\x1a splitrail/split/v1/dataset.proto\"\x9e\x01\n\x05\x44raft\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".splitrail.split.v1.DatasetVersion\x12/\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1e.splitrail.split.v1.DraftClass\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\x0c\x41ssetContent\x12H\n\x06sha256\x18\x01 \x01(\tB8\xe2\x41\x01\x02\xf2\xe0\x18\x30:\x0c[0-9a-f]{64}J 64 lower-case hexadecimal digits\x12%\n\nsize_bytes\x18\x02 \x01(\x03\x42\x11\xe2\x41\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\xf0?\"\xa2\x02\n\x0b\x41ssetUpsert\x12\x1c\n\x0b\x65xternal_id\x18\x01 \x01(\tB\x07\xf2\xe0\x18\x03 \x80\x02\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x44\n\x06sha256\x18\x03 \x01(\tB4\xf2\xe0\x18\x30:\x0c[0-9a-f]{64}J 64 lower-case hexadecimal digits\x12\x37\n\x0b\x61nnotations\x18\x04 \x01(\x0b\x32\".splitrail.split.v1.AnnotationList\x12\x33\n\x0blabel_state\x18\x05 \x01(\x0e\x32\x1e.splitrail.split.v1.LabelState\x12\x33\n\x08metadata\x18\x06 \x01(\x0b\x32!.splitrail.split.v1.AssetMetadata\"H\n\x0e\x41nnotationList\x12\x36\n\x05items\x18\x01 \x03(\x0b\x32\x1e.splitrail.split.v1.AnnotationB\x07\xf2\xe0\x18\x03\x30\x90N\"\x8b\x01\n\rAssetMetadata\x12J\n\x07\x65ntries\x18\x01 \x03(\x0b\x32..splitrail.split.v1.AssetMetadata.EntriesEntryB\t\xf2\xe0\x18\x05 \x80\x08\x30@\x1a.\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\nDraftClass\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12!\n\x14merged_into_class_id\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x17\n\x15_merged_into_class_id\"\xa8\x01\n\x0b\x43lassChange\x12+\n\x03\x61\x64\x64\x18\x01 \x01(\x0b\x32\x1c.splitrail.split.v1.AddClassH\x00\x12\x31\n\x06rename\x18\x02 \x01(\x0b\x32\x1f.splitrail.split.v1.RenameClassH\x00\x12/\n\x05merge\x18\x03 \x01(\x0b\x32\x1e.splitrail.split.v1.MergeClassH\x00\x42\x08\n\x06\x63hange\"%\n\x08\x41\x64\x64\x43lass\x12\x19\n\x04name\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03 \x80\x02\"_\n\x0bRenameClass\x12(\n\x08\x63lass_id\x18\x01 \x01(\x05\x42\x11\xe2\x41\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x19\n\x04name\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xf2\xe0\x18\x03 \x80\x02\x42\x0b\n\t_class_id\"\x84\x01\n\nMergeClass\x12(\n\x08\x63lass_id\x18\x01 \x01(\x05\x42\x11\xe2\x41\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x00\x88\x01\x01\x12-\n\rinto_class_id\x18\x02 \x01(\x05\x42\x11\xe2\x41\x01\x02\xf2\xe0\x18\t\t\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x42\x0b\n\t_class_idB\x10\n\x0e_into_class_id\"s\n\x10\x44ifferenceCounts\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x05\x12\x0f\n\x07removed\x18\x02 \x01(\x05\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x05\x12.\n\x06\x66ields\x18\x04 \x03(\x0b\x32\x1e.splitrail.split.v1.FieldCount\"K\n\nFieldCount\x12-\n\x05\x66ield\x18\x01 \x01(\x0e\x32\x1e.splitrail.split.v1.AssetField\x12\x0e\n\x06images\x18\x02 \x01(\x05\"w\n\x0f\x43lassDifference\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".splitrail.split.v1.DifferenceKind\x12\x10\n\x08\x63lass_id\x18\x02 \x01(\x05\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nother_name\x18\x04 \x01(\t\"\xc7\x01\n\x0f\x41ssetDifference\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".splitrail.split.v1.DifferenceKind\x12(\n\x05\x61sset\x18\x02 \x01(\x0b\x32\x19.splitrail.split.v1.Asset\x12(\n\x05other\x18\x03 \x01(\x0b\x32\x19.splitrail.split.v1.Asset\x12.\n\x06\x66ields\x18\x04 \x03(\x0e\x32\x1e.splitrail.split.v1.AssetField*\x86\x01\n\x0e\x44ifferenceKind\x12\x1f\n\x1b\x44IFFERENCE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44IFFERENCE_KIND_ADDED\x10\x01\x12\x1b\n\x17\x44IFFERENCE_KIND_REMOVED\x10\x02\x12\x1b\n\x17\x44IFFERENCE_KIND_CHANGED\x10\x03*\xc9\x01\n\nAssetField\x12\x1b\n\x17\x41SSET_FIELD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41SSET_FIELD_CONTENT\x10\x01\x12\x14\n\x10\x41SSET_FIELD_PATH\x10\x02\x12\x1b\n\x17\x41SSET_FIELD_EXTERNAL_ID\x10\x03\x12\x1b\n\x17\x41SSET_FIELD_LABEL_STATE\x10\x04\x12\x1b\n\x17\x41SSET_FIELD_ANNOTATIONS\x10\x05\x12\x18\n\x14\x41SSET_FIELD_METADATA\x10\x06\x42\xa4\x01\n\x16\x64\x65v.splitrail.split.v1B\x0cVersionProtoP\x01Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\xa2\x02\x03SPL\xaa\x02\x12Splitrail.Split.V1\xca\x02\x12Splitrail\\Split\\V1\xea\x02\x14Splitrail::Split::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.splitrail.split.v1B\014VersionProtoP\001Z3splitrail.dev/clients/go/splitrail/split/v1;splitv1\242\002\003SPL\252\002\022Splitrail.Split.V1\312\002\022Splitrail\\Split\\V1\352\002\024Splitrail::Split::V1'
   _globals['_ASSETCONTENT'].fields_by_name['sha256']._loaded_options = None
-  _globals['_ASSETCONTENT'].fields_by_name['sha256']._serialized_options = b'\342A\001\002\362\340\030\016:\014[0-9a-f]{64}'
+  _globals['_ASSETCONTENT'].fields_by_name['sha256']._serialized_options = b'\342A\001\002\362\340\0300:\014[0-9a-f]{64}J 64 lower-case hexadecimal digits'
   _globals['_ASSETCONTENT'].fields_by_name['size_bytes']._loaded_options = None
   _globals['_ASSETCONTENT'].fields_by_name['size_bytes']._serialized_options = b'\342A\001\002\362\340\030\t\t\000\000\000\000\000\000\360?'
   _globals['_ASSETUPSERT'].fields_by_name['external_id']._loaded_options = None
   _globals['_ASSETUPSERT'].fields_by_name['external_id']._serialized_options = b'\362\340\030\003 \200\002'
   _globals['_ASSETUPSERT'].fields_by_name['sha256']._loaded_options = None
-  _globals['_ASSETUPSERT'].fields_by_name['sha256']._serialized_options = b'\362\340\030\016:\014[0-9a-f]{64}'
+  _globals['_ASSETUPSERT'].fields_by_name['sha256']._serialized_options = b'\362\340\0300:\014[0-9a-f]{64}J 64 lower-case hexadecimal digits'
   _globals['_ANNOTATIONLIST'].fields_by_name['items']._loaded_options = None
   _globals['_ANNOTATIONLIST'].fields_by_name['items']._serialized_options = b'\362\340\030\0030\220N'
   _globals['_ASSETMETADATA_ENTRIESENTRY']._loaded_options = None
@@ -60,38 +60,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MERGECLASS'].fields_by_name['class_id']._serialized_options = b'\342A\001\002\362\340\030\t\t\000\000\000\000\000\000\000\000'
   _globals['_MERGECLASS'].fields_by_name['into_class_id']._loaded_options = None
   _globals['_MERGECLASS'].fields_by_name['into_class_id']._serialized_options = b'\342A\001\002\362\340\030\t\t\000\000\000\000\000\000\000\000'
-  _globals['_DIFFERENCEKIND']._serialized_start=1984
-  _globals['_DIFFERENCEKIND']._serialized_end=2118
-  _globals['_ASSETFIELD']._serialized_start=2121
-  _globals['_ASSETFIELD']._serialized_end=2322
+  _globals['_DIFFERENCEKIND']._serialized_start=2052
+  _globals['_DIFFERENCEKIND']._serialized_end=2186
+  _globals['_ASSETFIELD']._serialized_start=2189
+  _globals['_ASSETFIELD']._serialized_end=2390
   _globals['_DRAFT']._serialized_start=188
   _globals['_DRAFT']._serialized_end=346
   _globals['_ASSETCONTENT']._serialized_start=348
-  _globals['_ASSETCONTENT']._serialized_end=441
-  _globals['_ASSETUPSERT']._serialized_start=444
-  _globals['_ASSETUPSERT']._serialized_end=700
-  _globals['_ANNOTATIONLIST']._serialized_start=702
-  _globals['_ANNOTATIONLIST']._serialized_end=774
-  _globals['_ASSETMETADATA']._serialized_start=777
-  _globals['_ASSETMETADATA']._serialized_end=916
-  _globals['_ASSETMETADATA_ENTRIESENTRY']._serialized_start=870
-  _globals['_ASSETMETADATA_ENTRIESENTRY']._serialized_end=916
-  _globals['_DRAFTCLASS']._serialized_start=918
-  _globals['_DRAFTCLASS']._serialized_end=1022
-  _globals['_CLASSCHANGE']._serialized_start=1025
-  _globals['_CLASSCHANGE']._serialized_end=1193
-  _globals['_ADDCLASS']._serialized_start=1195
-  _globals['_ADDCLASS']._serialized_end=1232
-  _globals['_RENAMECLASS']._serialized_start=1234
-  _globals['_RENAMECLASS']._serialized_end=1329
-  _globals['_MERGECLASS']._serialized_start=1332
-  _globals['_MERGECLASS']._serialized_end=1464
-  _globals['_DIFFERENCECOUNTS']._serialized_start=1466
-  _globals['_DIFFERENCECOUNTS']._serialized_end=1581
-  _globals['_FIELDCOUNT']._serialized_start=1583
-  _globals['_FIELDCOUNT']._serialized_end=1658
-  _globals['_CLASSDIFFERENCE']._serialized_start=1660
-  _globals['_CLASSDIFFERENCE']._serialized_end=1779
-  _globals['_ASSETDIFFERENCE']._serialized_start=1782
-  _globals['_ASSETDIFFERENCE']._serialized_end=1981
+  _globals['_ASSETCONTENT']._serialized_end=475
+  _globals['_ASSETUPSERT']._serialized_start=478
+  _globals['_ASSETUPSERT']._serialized_end=768
+  _globals['_ANNOTATIONLIST']._serialized_start=770
+  _globals['_ANNOTATIONLIST']._serialized_end=842
+  _globals['_ASSETMETADATA']._serialized_start=845
+  _globals['_ASSETMETADATA']._serialized_end=984
+  _globals['_ASSETMETADATA_ENTRIESENTRY']._serialized_start=938
+  _globals['_ASSETMETADATA_ENTRIESENTRY']._serialized_end=984
+  _globals['_DRAFTCLASS']._serialized_start=986
+  _globals['_DRAFTCLASS']._serialized_end=1090
+  _globals['_CLASSCHANGE']._serialized_start=1093
+  _globals['_CLASSCHANGE']._serialized_end=1261
+  _globals['_ADDCLASS']._serialized_start=1263
+  _globals['_ADDCLASS']._serialized_end=1300
+  _globals['_RENAMECLASS']._serialized_start=1302
+  _globals['_RENAMECLASS']._serialized_end=1397
+  _globals['_MERGECLASS']._serialized_start=1400
+  _globals['_MERGECLASS']._serialized_end=1532
+  _globals['_DIFFERENCECOUNTS']._serialized_start=1534
+  _globals['_DIFFERENCECOUNTS']._serialized_end=1649
+  _globals['_FIELDCOUNT']._serialized_start=1651
+  _globals['_FIELDCOUNT']._serialized_end=1726
+  _globals['_CLASSDIFFERENCE']._serialized_start=1728
+  _globals['_CLASSDIFFERENCE']._serialized_end=1847
+  _globals['_ASSETDIFFERENCE']._serialized_start=1850
+  _globals['_ASSETDIFFERENCE']._serialized_end=2049
 # @@protoc_insertion_point(module_scope)

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file splitrail/api/v1/limits.proto.
  */
 export const file_splitrail_api_v1_limits: GenFile = /*@__PURE__*/
-  fileDesc("Ch1zcGxpdHJhaWwvYXBpL3YxL2xpbWl0cy5wcm90bxIQc3BsaXRyYWlsLmFwaS52MSK5AQoGTGltaXRzEhQKB21pbmltdW0YASABKAFIAIgBARIUCgdtYXhpbXVtGAIgASgBSAGIAQESEgoKbWluX2xlbmd0aBgDIAEoBRISCgptYXhfbGVuZ3RoGAQgASgFEhEKCW1pbl9pdGVtcxgFIAEoBRIRCgltYXhfaXRlbXMYBiABKAUSDwoHcGF0dGVybhgHIAEoCRIMCgR1dWlkGAggASgIQgoKCF9taW5pbXVtQgoKCF9tYXhpbXVtOlEKBmxpbWl0cxIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYjowDIAEoCzIYLnNwbGl0cmFpbC5hcGkudjEuTGltaXRzUgZsaW1pdHNClwEKFGRldi5zcGxpdHJhaWwuYXBpLnYxQgtMaW1pdHNQcm90b1ABWi9zcGxpdHJhaWwuZGV2L2NsaWVudHMvZ28vc3BsaXRyYWlsL2FwaS92MTthcGl2MaICA1NQTKoCEFNwbGl0cmFpbC5BcGkuVjHKAhBTcGxpdHJhaWxcQXBpXFYx6gISU3BsaXRyYWlsOjpBcGk6OlYxYgZwcm90bzM", [file_google_protobuf_descriptor]);
+  fileDesc("Ch1zcGxpdHJhaWwvYXBpL3YxL2xpbWl0cy5wcm90bxIQc3BsaXRyYWlsLmFwaS52MSLQAQoGTGltaXRzEhQKB21pbmltdW0YASABKAFIAIgBARIUCgdtYXhpbXVtGAIgASgBSAGIAQESEgoKbWluX2xlbmd0aBgDIAEoBRISCgptYXhfbGVuZ3RoGAQgASgFEhEKCW1pbl9pdGVtcxgFIAEoBRIRCgltYXhfaXRlbXMYBiABKAUSDwoHcGF0dGVybhgHIAEoCRIMCgR1dWlkGAggASgIEhUKDXBhdHRlcm5fbWVhbnMYCSABKAlCCgoIX21pbmltdW1CCgoIX21heGltdW06UQoGbGltaXRzEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiOjAMgASgLMhguc3BsaXRyYWlsLmFwaS52MS5MaW1pdHNSBmxpbWl0c0KXAQoUZGV2LnNwbGl0cmFpbC5hcGkudjFCC0xpbWl0c1Byb3RvUAFaL3NwbGl0cmFpbC5kZXYvY2xpZW50cy9nby9zcGxpdHJhaWwvYXBpL3YxO2FwaXYxogIDU1BMqgIQU3BsaXRyYWlsLkFwaS5WMcoCEFNwbGl0cmFpbFxBcGlcVjHqAhJTcGxpdHJhaWw6OkFwaTo6VjFiBnByb3RvMw", [file_google_protobuf_descriptor]);
 
 /**
  * What a field of a request may hold. Every service enforces it before a handler runs (INVALID_ARGUMENT naming the
@@ -78,6 +78,13 @@ export type Limits = Message<"splitrail.api.v1.Limits"> & {
    * @generated from field: bool uuid = 8;
    */
   uuid: boolean;
+
+  /**
+   * What the pattern allows, in words, for the refusal. Needed beside a pattern.
+   *
+   * @generated from field: string pattern_means = 9;
+   */
+  patternMeans: string;
 };
 
 /**
