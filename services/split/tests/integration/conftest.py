@@ -120,9 +120,13 @@ class Place:
 
     async def swept(self) -> None:
         """Asks for a walk over what is stored, with no hold left, and waits until it has been made."""
-        self.execute("UPDATE content_hold SET until = now() - interval '1 second'")
-        self.execute("INSERT INTO asset_sweep (project_id) VALUES (%s) ON CONFLICT DO NOTHING", self.project)
-        self.execute("UPDATE asset_sweep SET due_time = now()")
+
+        def ask() -> None:
+            self.execute("UPDATE content_hold SET until = now() - interval '1 second'")
+            self.execute("INSERT INTO asset_sweep (project_id) VALUES (%s) ON CONFLICT DO NOTHING", self.project)
+            self.execute("UPDATE asset_sweep SET due_time = now()")
+
+        await asyncio.to_thread(ask)  # may wait for a transaction of the service, which needs this loop to end it
         await self.walked()
         await self.until(lambda: not self.execute("SELECT 1 FROM content_hold"))
 

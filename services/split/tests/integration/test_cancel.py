@@ -79,7 +79,7 @@ async def test_a_running_import_is_cancelled(place, sources, serve_at):
             await asyncio.sleep(0)
         assert (await cancelling).state == CANCELLED
         assert (await api.watch(opened.import_id)).state == CANCELLED
-        place.execute("DROP TRIGGER gate ON asset")
+        await asyncio.to_thread(place.execute, "DROP TRIGGER gate ON asset")
         assert (await api.bring(sources.yolo(5), dataset="next")).state == SUCCEEDED
     assert place.execute("SELECT name FROM dataset") == [("next",)]
 
