@@ -47,9 +47,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SPLIT_EMPTY: _ErrorReason.ValueType  # 10
     """FAILED_PRECONDITION: the part that is needed holds no images. Metadata: part."""
     ERROR_REASON_RUN_UNFINISHED: _ErrorReason.ValueType  # 11
-    """FAILED_PRECONDITION: the run has no checkpoint to evaluate."""
+    """FAILED_PRECONDITION: the run has not ended, or has left no weights of the kind to evaluate."""
     ERROR_REASON_CONTAMINATED: _ErrorReason.ValueType  # 12
-    """FAILED_PRECONDITION: images of the evaluated split were trained on. Metadata: overlap (number of images)."""
+    """FAILED_PRECONDITION: the run was trained, or its weights chosen, on images of the part to evaluate. Metadata:
+    overlap (number of images).
+    """
     ERROR_REASON_UPLOAD_MISSING: _ErrorReason.ValueType  # 13
     """FAILED_PRECONDITION: announced files have not been uploaded. Metadata: missing (number of files)."""
     ERROR_REASON_PINNED: _ErrorReason.ValueType  # 14
@@ -119,9 +121,11 @@ ERROR_REASON_SPLIT_MISSING: ErrorReason.ValueType  # 9
 ERROR_REASON_SPLIT_EMPTY: ErrorReason.ValueType  # 10
 """FAILED_PRECONDITION: the part that is needed holds no images. Metadata: part."""
 ERROR_REASON_RUN_UNFINISHED: ErrorReason.ValueType  # 11
-"""FAILED_PRECONDITION: the run has no checkpoint to evaluate."""
+"""FAILED_PRECONDITION: the run has not ended, or has left no weights of the kind to evaluate."""
 ERROR_REASON_CONTAMINATED: ErrorReason.ValueType  # 12
-"""FAILED_PRECONDITION: images of the evaluated split were trained on. Metadata: overlap (number of images)."""
+"""FAILED_PRECONDITION: the run was trained, or its weights chosen, on images of the part to evaluate. Metadata:
+overlap (number of images).
+"""
 ERROR_REASON_UPLOAD_MISSING: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION: announced files have not been uploaded. Metadata: missing (number of files)."""
 ERROR_REASON_PINNED: ErrorReason.ValueType  # 14

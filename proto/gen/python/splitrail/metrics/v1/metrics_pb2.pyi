@@ -347,7 +347,7 @@ class MetricDescriptor(_message.Message):
     direction: Global___Direction.ValueType
     """Which way is better."""
     family: _builtins.str
-    """Metrics of one family share a chart: `quality`, `train_loss`, ..."""
+    """Metrics of one family share a chart: `mAP`, `precision_recall`, ..."""
     family_title: _builtins.str
     """The family's title, for the chart."""
     headline: _builtins.bool

@@ -292,7 +292,7 @@ class DatasetVersion(_message.Message):
     problem_count: _builtins.int
     """Problems that its import reported (see ListProblems)."""
     current_split_id: _builtins.str
-    """The pointer "current split": the revision that `cells@v3` without `#n` means. Empty when there is none."""
+    """The current split: the revision that `cells@v3` without `#n` means. Empty when there is none."""
     dataset_name: _builtins.str
     """The dataset's name, for display."""
     base_version_id: _builtins.str

@@ -145,10 +145,10 @@ class UpdateDatasetRequest(_message.Message):
     external_id: _builtins.str
     """The new external_id; empty removes it."""
     etag: _builtins.str
-    """The dataset's etag as it was read; empty: change it whatever it is by now."""
+    """The dataset's etag as it was read; empty: update the dataset even if it has changed since."""
     request_id: _builtins.str
-    """The caller's identifier of this request: a repeated request with the same one is not refused for the etag that
-    the first one changed.
+    """The caller's identifier of this request: a repeated request with the same one succeeds, although the first one
+    has changed the etag.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -564,9 +564,9 @@ class ListAssetsRequest(_message.Message):
     path_prefix: _builtins.str
     """Only images whose path begins with this: `videos/7/` is what that folder holds."""
     group: _builtins.int
-    """Only images that the revision keeps together with this one, named by its ordinal, because of its group_by:
-    itself, and images of the group that have not been annotated. Each image of the answer has `group`.
-    INVALID_ARGUMENT for a revision made without group_by.
+    """The ordinal of an image: only the images that the revision's group_by keeps together with it, including itself
+    and images that have not been annotated. Each image of the answer has `group`. INVALID_ARGUMENT for a revision
+    made without group_by.
     """
     include_groups: _builtins.bool
     """Include the group of each image. INVALID_ARGUMENT for a revision made without group_by."""

@@ -117,9 +117,9 @@ Global___ImportState: _TypeAlias = ImportState  # noqa: Y015
 
 @_typing.final
 class SourceFile(_message.Message):
-    """A file of the source. One .zip, .tar, .tar.gz or .tgz file may be all of a source: it is expanded by the service,
-    and what it holds is the source; when all of cells.zip lies in a folder cells, what that folder holds. So may one
-    .csv file, announced alone: see SOURCE_FORMAT_CSV.
+    """A file of the source. The source may also be a single archive (.zip, .tar, .tar.gz or .tgz): the service expands it
+    and imports what it holds. When everything in cells.zip lies in a folder cells, that folder is the root. A single
+    .csv file may be a source too: see SOURCE_FORMAT_CSV.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -92,8 +92,8 @@ class ImportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddFiles(self, request, context):
-        """Announces files and says which contents must be uploaded: those that the project does not have yet and that do
-        not come along. May be repeated.
+        """Announces files and says which contents must be uploaded: those that the project does not have yet and that were
+        not sent in `content`. May be repeated.
         Errors: FAILED_PRECONDITION when the import has been started.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

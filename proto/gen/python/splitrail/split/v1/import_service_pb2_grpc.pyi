@@ -40,8 +40,8 @@ class ImportServiceStub:
     or was cancelled.
     """
     AddFiles: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.AddFilesRequest, _import_service_pb2.AddFilesResponse]
-    """Announces files and says which contents must be uploaded: those that the project does not have yet and that do
-    not come along. May be repeated.
+    """Announces files and says which contents must be uploaded: those that the project does not have yet and that were
+    not sent in `content`. May be repeated.
     Errors: FAILED_PRECONDITION when the import has been started.
     """
     StartImport: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.StartImportRequest, _import_service_pb2.StartImportResponse]
@@ -81,8 +81,8 @@ class ImportServiceAsyncStub(ImportServiceStub):
     or was cancelled.
     """
     AddFiles: _aio.UnaryUnaryMultiCallable[_import_service_pb2.AddFilesRequest, _import_service_pb2.AddFilesResponse]  # type: ignore[assignment]
-    """Announces files and says which contents must be uploaded: those that the project does not have yet and that do
-    not come along. May be repeated.
+    """Announces files and says which contents must be uploaded: those that the project does not have yet and that were
+    not sent in `content`. May be repeated.
     Errors: FAILED_PRECONDITION when the import has been started.
     """
     StartImport: _aio.UnaryUnaryMultiCallable[_import_service_pb2.StartImportRequest, _import_service_pb2.StartImportResponse]  # type: ignore[assignment]
@@ -131,8 +131,8 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _import_service_pb2.AddFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_import_service_pb2.AddFilesResponse, _abc.Awaitable[_import_service_pb2.AddFilesResponse]]:
-        """Announces files and says which contents must be uploaded: those that the project does not have yet and that do
-        not come along. May be repeated.
+        """Announces files and says which contents must be uploaded: those that the project does not have yet and that were
+        not sent in `content`. May be repeated.
         Errors: FAILED_PRECONDITION when the import has been started.
         """
 

@@ -32,7 +32,7 @@ class _SplitMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SplitMeth
     SPLIT_METHOD_STRATIFIED: _SplitMethod.ValueType  # 1
     """Balances all classes of every image; sizes are exact."""
     SPLIT_METHOD_RANDOM: _SplitMethod.ValueType  # 2
-    """Draws; sizes are exact."""
+    """At random; sizes are exact."""
     SPLIT_METHOD_HASH: _SplitMethod.ValueType  # 3
     """By each image's content and the seed alone: an image's part never depends on the others. Meets the ratios on
     average. Takes no groups.
@@ -48,7 +48,7 @@ SPLIT_METHOD_UNSPECIFIED: SplitMethod.ValueType  # 0
 SPLIT_METHOD_STRATIFIED: SplitMethod.ValueType  # 1
 """Balances all classes of every image; sizes are exact."""
 SPLIT_METHOD_RANDOM: SplitMethod.ValueType  # 2
-"""Draws; sizes are exact."""
+"""At random; sizes are exact."""
 SPLIT_METHOD_HASH: SplitMethod.ValueType  # 3
 """By each image's content and the seed alone: an image's part never depends on the others. Meets the ratios on
 average. Takes no groups.
@@ -59,7 +59,7 @@ Global___SplitMethod: _TypeAlias = SplitMethod  # noqa: Y015
 
 @_typing.final
 class SplitParameters(_message.Message):
-    """How images are assigned."""
+    """Decides which image goes to which part."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -129,11 +129,12 @@ class GroupBy(_message.Message):
     folder: _builtins.bool
     """Images in the same folder, when true."""
     filename_pattern: _builtins.str
-    """Images whose file name (without folders and extension) this regular expression (RE2) finds equal text in: its
-    first group, else all it matches. Where it matches nothing, the image is in no group.
+    """Images for which this regular expression (RE2) finds the same text in the file name (without folders and
+    extension). The text is what its first group matches, or the whole match if it has no group. An image in whose
+    name it finds nothing is in no group.
     """
     near_duplicate_distance: _builtins.int
-    """Images linked by perceptual hashes that differ in at most so many of 64 bits: 0 to 6."""
+    """Images linked by perceptual hashes that differ in at most this many of 64 bits, 0 to 6."""
     def __init__(
         self,
         *,
@@ -226,11 +227,11 @@ class SplitRatios(_message.Message):
     VAL_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
     train: _builtins.float
-    """To train on."""
+    """Of images to train on."""
     val: _builtins.float
-    """To judge every epoch with."""
+    """Of images to judge every epoch with."""
     test: _builtins.float
-    """To hold out."""
+    """Of images to hold out for evaluations."""
     def __init__(
         self,
         *,
@@ -379,17 +380,17 @@ class SplitCertificate(_message.Message):
     max_deviation: _builtins.float
     """Largest deviation over classes and parts."""
     random_max_deviation: _builtins.float
-    """The same for a random split of the same sizes and seed."""
+    """max_deviation of a random split of the same sizes and seed, to compare with."""
     max_deviation_images: _builtins.float
     """The largest deviation in images instead of fractions."""
     empty_cells: _builtins.int
     """(class, part) cells without an image, of classes that have some and parts with a ratio above 0."""
     random_empty_cells: _builtins.int
-    """The same for the random split."""
+    """empty_cells of the random split."""
     group_count: _builtins.int
     """Groups of two images or more."""
     parted_groups: _builtins.int
-    """Of these, groups that base_split_id or pins have divided between parts."""
+    """Of these, groups whose images are in different parts because base_split_id or pins put them there."""
     duplicate_pairs: _builtins.int
     """Pairs of equal content in two parts."""
     neighbour_frame_pairs: _builtins.int

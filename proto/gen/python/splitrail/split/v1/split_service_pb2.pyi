@@ -118,7 +118,7 @@ Global___PreviewSplitRequest: _TypeAlias = PreviewSplitRequest  # noqa: Y015
 
 @_typing.final
 class PreviewSplitResponse(_message.Message):
-    """What it would be."""
+    """The revision that CreateSplit would make."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -210,7 +210,7 @@ Global___CompareSplitsResponse: _TypeAlias = CompareSplitsResponse  # noqa: Y015
 
 @_typing.final
 class Move(_message.Message):
-    """How many images went from one part to another."""
+    """How many images were in one part before and are in another, or the same, now."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -279,7 +279,7 @@ class FindLeaksRequest(_message.Message):
     split_id: _builtins.str
     """The revision."""
     max_distance: _builtins.int
-    """Perceptual hashes that differ in at most so many of 64 bits; absent: 6, the maximum."""
+    """Only pairs whose perceptual hashes differ in at most this many of 64 bits; absent: 6, the maximum."""
     page_size: _builtins.int
     """At most this many: default 100, and more than 1000 is taken as 1000."""
     page_token: _builtins.str

@@ -99,7 +99,8 @@ class SplitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareSplits(self, request, context):
-        """What moved between two revisions, of one version or of two, by SHA-256.
+        """Which images are in another part in one revision than in another one. The two may be of different versions:
+        images are matched by SHA-256.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

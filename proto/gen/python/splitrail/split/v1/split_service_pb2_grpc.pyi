@@ -42,7 +42,9 @@ class SplitServiceStub:
     PreviewSplit: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.PreviewSplitRequest, _split_service_pb2.PreviewSplitResponse]
     """What CreateSplit would make, with certificate and digests, without storing it. Errors: as CreateSplit."""
     CompareSplits: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.CompareSplitsRequest, _split_service_pb2.CompareSplitsResponse]
-    """What moved between two revisions, of one version or of two, by SHA-256."""
+    """Which images are in another part in one revision than in another one. The two may be of different versions:
+    images are matched by SHA-256.
+    """
     FindLeaks: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.FindLeaksRequest, _split_service_pb2.FindLeaksResponse]
     """Near-duplicates in different parts of a revision, closest first."""
     GetSplit: _grpc.UnaryUnaryMultiCallable[_split_service_pb2.GetSplitRequest, _split_service_pb2.GetSplitResponse]
@@ -72,7 +74,9 @@ class SplitServiceAsyncStub(SplitServiceStub):
     PreviewSplit: _aio.UnaryUnaryMultiCallable[_split_service_pb2.PreviewSplitRequest, _split_service_pb2.PreviewSplitResponse]  # type: ignore[assignment]
     """What CreateSplit would make, with certificate and digests, without storing it. Errors: as CreateSplit."""
     CompareSplits: _aio.UnaryUnaryMultiCallable[_split_service_pb2.CompareSplitsRequest, _split_service_pb2.CompareSplitsResponse]  # type: ignore[assignment]
-    """What moved between two revisions, of one version or of two, by SHA-256."""
+    """Which images are in another part in one revision than in another one. The two may be of different versions:
+    images are matched by SHA-256.
+    """
     FindLeaks: _aio.UnaryUnaryMultiCallable[_split_service_pb2.FindLeaksRequest, _split_service_pb2.FindLeaksResponse]  # type: ignore[assignment]
     """Near-duplicates in different parts of a revision, closest first."""
     GetSplit: _aio.UnaryUnaryMultiCallable[_split_service_pb2.GetSplitRequest, _split_service_pb2.GetSplitResponse]  # type: ignore[assignment]
@@ -117,7 +121,9 @@ class SplitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _split_service_pb2.CompareSplitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_split_service_pb2.CompareSplitsResponse, _abc.Awaitable[_split_service_pb2.CompareSplitsResponse]]:
-        """What moved between two revisions, of one version or of two, by SHA-256."""
+        """Which images are in another part in one revision than in another one. The two may be of different versions:
+        images are matched by SHA-256.
+        """
 
     @_abc_1.abstractmethod
     def FindLeaks(

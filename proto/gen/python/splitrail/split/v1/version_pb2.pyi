@@ -183,8 +183,8 @@ class AssetUpsert(_message.Message):
     two images of a version hold the same bytes. Empty: the bytes stay.
     """
     label_state: _dataset_pb2.LabelState.ValueType
-    """Only needed to say that an image without objects is UNLABELLED (which a new image without annotations is) or
-    EMPTY; its objects then go.
+    """Only needed for an image without objects: UNLABELLED (the default of a new image without annotations) or EMPTY
+    (reviewed). Either removes the objects that the image had.
     """
     @_builtins.property
     def annotations(self) -> Global___AnnotationList:

@@ -17,7 +17,7 @@ export const file_splitrail_split_v1_split: GenFile = /*@__PURE__*/
   fileDesc("Ch5zcGxpdHJhaWwvc3BsaXQvdjEvc3BsaXQucHJvdG8SEnNwbGl0cmFpbC5zcGxpdC52MSKYAgoPU3BsaXRQYXJhbWV0ZXJzEi8KBnJhdGlvcxgBIAEoCzIfLnNwbGl0cmFpbC5zcGxpdC52MS5TcGxpdFJhdGlvcxIMCgRzZWVkGAIgASgEEi8KBm1ldGhvZBgDIAEoDjIfLnNwbGl0cmFpbC5zcGxpdC52MS5TcGxpdE1ldGhvZBItCghncm91cF9ieRgEIAMoCzIbLnNwbGl0cmFpbC5zcGxpdC52MS5Hcm91cEJ5EhUKDWJhc2Vfc3BsaXRfaWQYBSABKAkSJQoEcGlucxgGIAMoCzIXLnNwbGl0cmFpbC5zcGxpdC52MS5QaW4SKAoFZm9sZHMYByABKAsyGS5zcGxpdHJhaWwuc3BsaXQudjEuRm9sZHMieAoHR3JvdXBCeRIWCgxtZXRhZGF0YV9rZXkYASABKAlIABIQCgZmb2xkZXIYAiABKAhIABIaChBmaWxlbmFtZV9wYXR0ZXJuGAMgASgJSAASIQoXbmVhcl9kdXBsaWNhdGVfZGlzdGFuY2UYBCABKAVIAEIECgJieSJvCgNQaW4SEAoGc2hhMjU2GAEgASgJSAASFQoLZXh0ZXJuYWxfaWQYAiABKAlIABIOCgRwYXRoGAMgASgJSAASJgoEcGFydBgEIAEoDjIYLnNwbGl0cmFpbC5zcGxpdC52MS5QYXJ0QgcKBWFzc2V0IiUKBUZvbGRzEg0KBWNvdW50GAEgASgFEg0KBWluZGV4GAIgASgFIjcKC1NwbGl0UmF0aW9zEg0KBXRyYWluGAEgASgBEgsKA3ZhbBgCIAEoARIMCgR0ZXN0GAMgASgBIocDCg1TcGxpdFJldmlzaW9uEhAKCHNwbGl0X2lkGAEgASgJEhIKCnZlcnNpb25faWQYAiABKAkSEgoKZGF0YXNldF9pZBgDIAEoCRISCgpwcm9qZWN0X2lkGAQgASgJEg4KBm51bWJlchgFIAEoBRI3CgpwYXJhbWV0ZXJzGAYgASgLMiMuc3BsaXRyYWlsLnNwbGl0LnYxLlNwbGl0UGFyYW1ldGVycxIZChFhbGdvcml0aG1fdmVyc2lvbhgHIAEoCRIOCgZkaWdlc3QYCCABKAkSNQoMcGFydF9kaWdlc3RzGAkgASgLMh8uc3BsaXRyYWlsLnNwbGl0LnYxLlBhcnREaWdlc3RzEjkKC2NlcnRpZmljYXRlGAogASgLMiQuc3BsaXRyYWlsLnNwbGl0LnYxLlNwbGl0Q2VydGlmaWNhdGUSLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXJlZmVyZW5jZRgMIAEoCSI3CgtQYXJ0RGlnZXN0cxINCgV0cmFpbhgBIAEoCRILCgN2YWwYAiABKAkSDAoEdGVzdBgDIAEoCSLMAwoQU3BsaXRDZXJ0aWZpY2F0ZRIuCgVwYXJ0cxgBIAMoCzIfLnNwbGl0cmFpbC5zcGxpdC52MS5QYXJ0U3VtbWFyeRIxCgdjbGFzc2VzGAIgAygLMiAuc3BsaXRyYWlsLnNwbGl0LnYxLkNsYXNzQmFsYW5jZRITCgt3b3JzdF9jbGFzcxgDIAEoCRIVCg1tYXhfZGV2aWF0aW9uGAQgASgBEhwKFHJhbmRvbV9tYXhfZGV2aWF0aW9uGAUgASgBEhAKCGZpbmRpbmdzGAYgAygJEhwKFG1heF9kZXZpYXRpb25faW1hZ2VzGAcgASgBEhMKC2VtcHR5X2NlbGxzGAggASgFEhoKEnJhbmRvbV9lbXB0eV9jZWxscxgJIAEoBRITCgtncm91cF9jb3VudBgKIAEoBRIVCg1wYXJ0ZWRfZ3JvdXBzGAsgASgFEhcKD2R1cGxpY2F0ZV9wYWlycxgMIAEoBRIcChRuZWFyX2R1cGxpY2F0ZV9wYWlycxgNIAMoBRIdChVuZWlnaGJvdXJfZnJhbWVfcGFpcnMYDiABKAUSEwoLZnJhbWVfcGFpcnMYDyABKAUSEwoLa2VwdF9pbWFnZXMYECABKAUihwEKC1BhcnRTdW1tYXJ5EiYKBHBhcnQYASABKA4yGC5zcGxpdHJhaWwuc3BsaXQudjEuUGFydBIOCgZpbWFnZXMYAiABKAUSDwoHb2JqZWN0cxgDIAEoBRIZChFiYWNrZ3JvdW5kX2ltYWdlcxgEIAEoBRIUCgxpZGVhbF9pbWFnZXMYBSABKAUiUAoMQ2xhc3NCYWxhbmNlEhIKCmNsYXNzX25hbWUYASABKAkSLAoFcGFydHMYAiADKAsyHS5zcGxpdHJhaWwuc3BsaXQudjEuQ2xhc3NQYXJ0IpoBCglDbGFzc1BhcnQSJgoEcGFydBgBIAEoDjIYLnNwbGl0cmFpbC5zcGxpdC52MS5QYXJ0Eg4KBmltYWdlcxgCIAEoBRIPCgdvYmplY3RzGAMgASgFEhQKDGlkZWFsX2ltYWdlcxgEIAEoARIRCglkZXZpYXRpb24YBSABKAESGwoTZXhwZWN0ZWRfaGFsZl93aWR0aBgGIAEoASqTAQoLU3BsaXRNZXRob2QSHAoYU1BMSVRfTUVUSE9EX1VOU1BFQ0lGSUVEEAASGwoXU1BMSVRfTUVUSE9EX1NUUkFUSUZJRUQQARIXChNTUExJVF9NRVRIT0RfUkFORE9NEAISFQoRU1BMSVRfTUVUSE9EX0hBU0gQAxIZChVTUExJVF9NRVRIT0RfSU1QT1JURUQQBEKcAQoWZGV2LnNwbGl0cmFpbC5zcGxpdC52MUIKU3BsaXRQcm90b1ABWjNzcGxpdHJhaWwuZGV2L2NsaWVudHMvZ28vc3BsaXRyYWlsL3NwbGl0L3YxO3NwbGl0djGqAhJTcGxpdHJhaWwuU3BsaXQuVjHKAhJTcGxpdHJhaWxcU3BsaXRcVjHqAhRTcGxpdHJhaWw6OlNwbGl0OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp, file_splitrail_split_v1_dataset]);
 
 /**
- * How images are assigned.
+ * Decides which image goes to which part.
  *
  * @generated from message splitrail.split.v1.SplitParameters
  */
@@ -110,8 +110,9 @@ export type GroupBy = Message<"splitrail.split.v1.GroupBy"> & {
     case: "folder";
   } | {
     /**
-     * Images whose file name (without folders and extension) this regular expression (RE2) finds equal text in: its
-     * first group, else all it matches. Where it matches nothing, the image is in no group.
+     * Images for which this regular expression (RE2) finds the same text in the file name (without folders and
+     * extension). The text is what its first group matches, or the whole match if it has no group. An image in whose
+     * name it finds nothing is in no group.
      *
      * @generated from field: string filename_pattern = 3;
      */
@@ -119,7 +120,7 @@ export type GroupBy = Message<"splitrail.split.v1.GroupBy"> & {
     case: "filenamePattern";
   } | {
     /**
-     * Images linked by perceptual hashes that differ in at most so many of 64 bits: 0 to 6.
+     * Images linked by perceptual hashes that differ in at most this many of 64 bits, 0 to 6.
      *
      * @generated from field: int32 near_duplicate_distance = 4;
      */
@@ -223,21 +224,21 @@ export const FoldsSchema: GenMessage<Folds> = /*@__PURE__*/
  */
 export type SplitRatios = Message<"splitrail.split.v1.SplitRatios"> & {
   /**
-   * To train on.
+   * Of images to train on.
    *
    * @generated from field: double train = 1;
    */
   train: number;
 
   /**
-   * To judge every epoch with.
+   * Of images to judge every epoch with.
    *
    * @generated from field: double val = 2;
    */
   val: number;
 
   /**
-   * To hold out.
+   * Of images to hold out for evaluations.
    *
    * @generated from field: double test = 3;
    */
@@ -420,7 +421,7 @@ export type SplitCertificate = Message<"splitrail.split.v1.SplitCertificate"> & 
   maxDeviation: number;
 
   /**
-   * The same for a random split of the same sizes and seed.
+   * max_deviation of a random split of the same sizes and seed, to compare with.
    *
    * @generated from field: double random_max_deviation = 5;
    */
@@ -448,7 +449,7 @@ export type SplitCertificate = Message<"splitrail.split.v1.SplitCertificate"> & 
   emptyCells: number;
 
   /**
-   * The same for the random split.
+   * empty_cells of the random split.
    *
    * @generated from field: int32 random_empty_cells = 9;
    */
@@ -462,7 +463,7 @@ export type SplitCertificate = Message<"splitrail.split.v1.SplitCertificate"> & 
   groupCount: number;
 
   /**
-   * Of these, groups that base_split_id or pins have divided between parts.
+   * Of these, groups whose images are in different parts because base_split_id or pins put them there.
    *
    * @generated from field: int32 parted_groups = 11;
    */
@@ -667,7 +668,7 @@ export enum SplitMethod {
   STRATIFIED = 1,
 
   /**
-   * Draws; sizes are exact.
+   * At random; sizes are exact.
    *
    * @generated from enum value: SPLIT_METHOD_RANDOM = 2;
    */
