@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
@@ -18,15 +18,29 @@ MAXIMUM_PAGE = 1000
 PAGE_BYTES = 3 * 1024 * 1024
 """Pages stay below gRPC's default limit of 4 MiB a message, whatever their rows hold."""
 Key = Sequence[str | int]
-R = TypeVar("R")
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some entries of a list, as a use case returns them; `more` when others follow."""
+
+    items: Sequence[T]
+    more: bool
+
+    @classmethod
+    def of(cls, found: Sequence[T], limit: int) -> "Page[T]":
+        """The first `limit` of what was looked up with one entry more than that."""
+        return cls(found[:limit], len(found) > limit)
 
 
 @dataclass(frozen=True)
-class Page:
-    """Which rows a request asks for."""
+class PageRequest:
+    """Which entries a request asks for."""
 
     size: int
-    """How many rows at most: the store reads one more, to know whether there are more."""
+    """How many entries at most."""
     after: tuple[Any, ...] | None
     """The key of the last row of the page before; None: from the start."""
     binding: str
@@ -36,18 +50,8 @@ class Page:
         """The token that continues after `key`."""
         return base64.urlsafe_b64encode(json.dumps([self.binding, *key]).encode()).decode().rstrip("=")
 
-    def cut(self, rows: Sequence[R], messages: Sequence[Message], key: Callable[[R], Key]) -> tuple[int, str]:
-        """How many of the rows the page holds, bounded by its size and by bytes (at least one, if there is one), and
-        the token of the next page.
 
-        `rows` are at most `size` + 1, `messages` what is sent of the first `size` of them; the token is empty when there are no more.
-
-        """
-        count = min(self.size, fitting(messages))
-        return count, self.token(key(rows[count - 1])) if count < len(rows) else ""
-
-
-def page(request: Any, *kinds: type) -> Page:
+def page(request: Any, *kinds: type) -> PageRequest:
     """What the fields page_size and page_token of a request ask for; `kinds` are the types (str, int) of the parts of
     its rows' key.
 
@@ -59,7 +63,7 @@ def page(request: Any, *kinds: type) -> Page:
         raise invalid(Violation("page_size", f"must not be negative, not {request.page_size}"))
     binding = _binding(request)
     size = min(request.page_size or DEFAULT_PAGE, MAXIMUM_PAGE)
-    return Page(size, _decode(request.page_token, binding, kinds) if request.page_token else None, binding)
+    return PageRequest(size, _decode(request.page_token, binding, kinds) if request.page_token else None, binding)
 
 
 def _binding(request: Message) -> str:
@@ -86,6 +90,15 @@ def _decode(token: str, binding: str, kinds: tuple[type, ...]) -> tuple[Any, ...
 def _is_text(part: str | int) -> bool:
     """False for half of a surrogate pair, which JSON can hold and no store takes."""
     return isinstance(part, int) or not any("\ud800" <= character <= "\udfff" for character in part)
+
+
+def fit(asked: PageRequest, found: Page[T], convert: Callable[[T], M], key: Callable[[T], Key]) -> tuple[Sequence[M], str]:
+    """What of a page fits into one response (at least one entry, if there is one), and the token of the next page, empty
+    at the end. `key`: of an entry, after which the next page begins."""
+    messages = [convert(one) for one in found.items]
+    count = fitting(messages)
+    more = found.more or count < len(messages)
+    return messages[:count], asked.token(key(found.items[count - 1])) if messages and more else ""
 
 
 def fitting(rows: Sequence[Message]) -> int:

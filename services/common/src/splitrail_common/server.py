@@ -10,6 +10,8 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType
 from typing import TypeVar
 
 import grpc
@@ -39,6 +41,11 @@ class Servicer:
 
     descriptor: ServiceDescriptor
     add: Callable[[grpc.aio.Server], None]
+
+    @classmethod
+    def of(cls, protos: ModuleType, stubs: ModuleType, servicer: object, name: str) -> "Servicer":
+        """From the two modules that are generated for the service `name`."""
+        return cls(protos.DESCRIPTOR.services_by_name[name], partial(getattr(stubs, f"add_{name}Servicer_to_server"), servicer))
 
 
 class Draining:

@@ -68,17 +68,17 @@ def test_page_sizes_are_capped():
 
 
 def test_a_page_is_cut_at_its_size_and_at_its_bytes():
-    def key(row: int) -> list[str | int]:
-        return [row]
+    small, large = "x", "x" * (2 * 1024 * 1024)
 
-    asked = LINES(page_size=3)
-    page = paging.page(asked)
-    small, large = metrics_pb2.FeedEvent(seq=1), metrics_pb2.FeedEvent(run_id="x" * (2 * 1024 * 1024))
-    assert page.cut([1, 2, 3], [small] * 3, key) == (3, "")
-    assert page.cut([], [], key) == (0, "")
-    count, token = page.cut([1, 2, 3, 4], [small] * 3, key)
-    asked.page_token = token
-    assert (count, paging.page(asked, int).after) == (3, (3,))
-    count, token = page.cut([1, 2], [large, large], key)
-    asked.page_token = token
-    assert (count, paging.page(asked, int).after) == (1, (1,))
+    def cut(rows: list[str], limit: int) -> tuple[int, int | None]:
+        """How many entries the response holds, and after which one the next page begins."""
+        asked = LINES(page_size=limit)
+        found = paging.Page.of(list(enumerate(rows, 1)), limit)
+        messages, asked.page_token = paging.fit(paging.page(asked), found, lambda row: metrics_pb2.FeedEvent(run_id=row[1]), lambda row: [row[0]])
+        after = paging.page(asked, int).after
+        return len(messages), after and after[0]
+
+    assert cut([small] * 3, limit=3) == (3, None)
+    assert cut([], limit=3) == (0, None)
+    assert cut([small] * 4, limit=3) == (3, 3)
+    assert cut([large, large], limit=3) == (1, 1)

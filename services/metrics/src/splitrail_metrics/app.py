@@ -1,4 +1,4 @@
-"""Puts the service together."""
+"""The composition root: everything that the service is made of, joined here and nowhere else."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,19 +40,10 @@ async def build(settings: Settings) -> AsyncIterator[App]:
             store = Store(pool)
             live = Live(store, nats, draining, convert.watched_event, heartbeat_seconds=settings.heartbeat_seconds)
             feeds = FeedService(store, ObjectStore(settings), TrainerPeer(trainer))
-            metrics, watermarks = (
-                MetricsServicer(feeds, live, stall_seconds=settings.watch_stall_seconds),
-                WatermarkServicer(feeds),
-            )
+            metrics = MetricsServicer(feeds, live, stall_seconds=settings.watch_stall_seconds)
             servicers = [
-                Servicer(
-                    metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"],
-                    lambda server: metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(metrics, server),
-                ),
-                Servicer(
-                    watermark_service_pb2.DESCRIPTOR.services_by_name["WatermarkService"],
-                    lambda server: watermark_service_pb2_grpc.add_WatermarkServiceServicer_to_server(watermarks, server),
-                ),
+                Servicer.of(metrics_service_pb2, metrics_service_pb2_grpc, metrics, "MetricsService"),
+                Servicer.of(watermark_service_pb2, watermark_service_pb2_grpc, WatermarkServicer(feeds), "WatermarkService"),
             ]
             async with live.running():
                 yield App(servicers, verifier, draining, background=[Ingest(dsn, nats, verifier, live.committed).run])

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import aclosing
-from typing import Any
 
 import grpc
 from google.api import httpbody_pb2
@@ -11,13 +10,12 @@ from splitrail.metrics.v1 import metrics_service_pb2 as api
 from splitrail.metrics.v1 import metrics_service_pb2_grpc
 from splitrail_common import paging
 from splitrail_common.access import current_call
+from splitrail_common.boundary import Context
 from splitrail_common.errors import PlatformError, Reason
 
 from . import catalogue, convert
 from .history.service import FeedService
 from .live.watches import Live
-
-_Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class MetricsServicer(metrics_service_pb2_grpc.MetricsServiceServicer):
@@ -28,7 +26,7 @@ class MetricsServicer(metrics_service_pb2_grpc.MetricsServiceServicer):
         self._live = live
         self._stall_seconds = stall_seconds
 
-    async def WatchRun(self, request: api.WatchRunRequest, context: _Context) -> None:  # type: ignore[override]
+    async def WatchRun(self, request: api.WatchRunRequest, context: Context) -> None:  # type: ignore[override]
         """Writes by itself instead of yielding: only so can a write have a deadline."""
         await self._feeds.admit(current_call(), request.run_id)
         async with aclosing(self._live.watch(request.run_id, request.after_seq, request.incarnation)) as updates:
@@ -40,33 +38,30 @@ class MetricsServicer(metrics_service_pb2_grpc.MetricsServiceServicer):
                     # gRPC has taken this message and delivers it before the status: a client that reads the status has received it.
                     raise _too_slow(update.cursor, self._stall_seconds) from None
 
-    async def GetRunMetrics(self, request: api.GetRunMetricsRequest, context: _Context) -> api.GetRunMetricsResponse:
+    async def GetRunMetrics(self, request: api.GetRunMetricsRequest, context: Context) -> api.GetRunMetricsResponse:
         return convert.run_metrics(await self._feeds.metrics(current_call(), request.run_id))
 
-    async def BatchGetSummaries(self, request: api.BatchGetSummariesRequest, context: _Context) -> api.BatchGetSummariesResponse:
+    async def BatchGetSummaries(self, request: api.BatchGetSummariesRequest, context: Context) -> api.BatchGetSummariesResponse:
         return convert.summaries(await self._feeds.summaries(current_call(), list(dict.fromkeys(request.run_ids))))
 
-    async def ListPlots(self, request: api.ListPlotsRequest, context: _Context) -> api.ListPlotsResponse:
-        page = paging.page(request, str)
-        found = await self._feeds.plots(current_call(), request.run_id, page.after[0] if page.after else "", page.size + 1)
-        plots = [convert.plot(item) for item in found[: page.size]]
-        count, token = page.cut(found, plots, lambda item: [item.plot.name])
-        return api.ListPlotsResponse(plots=plots[:count], next_page_token=token)
+    async def ListPlots(self, request: api.ListPlotsRequest, context: Context) -> api.ListPlotsResponse:
+        asked = paging.page(request, str)
+        found = await self._feeds.plots(current_call(), request.run_id, asked.after[0] if asked.after else "", asked.size)
+        plots, token = paging.fit(asked, found, convert.plot, lambda item: [item.plot.name])
+        return api.ListPlotsResponse(plots=plots, next_page_token=token)
 
-    async def GetPlot(self, request: api.GetPlotRequest, context: _Context) -> httpbody_pb2.HttpBody:
+    async def GetPlot(self, request: api.GetPlotRequest, context: Context) -> httpbody_pb2.HttpBody:
         plot = await self._feeds.plot_bytes(current_call(), request.run_id, request.name)
         return httpbody_pb2.HttpBody(content_type=plot.content_type, data=plot.data)
 
-    async def ListLogLines(self, request: api.ListLogLinesRequest, context: _Context) -> api.ListLogLinesResponse:
-        page = paging.page(request, int)
-        after = page.after[0] if page.after else request.after_seq
-        found = await self._feeds.log_lines(current_call(), request.run_id, after, page.size)
-        return api.ListLogLinesResponse(
-            lines=[convert.feed_event(line) for line in found.lines],
-            next_page_token=page.token([found.lines[-1].seq]) if found.more else "",
-        )
+    async def ListLogLines(self, request: api.ListLogLinesRequest, context: Context) -> api.ListLogLinesResponse:
+        asked = paging.page(request, int)
+        after = asked.after[0] if asked.after else request.after_seq
+        found = await self._feeds.log_lines(current_call(), request.run_id, after, asked.size)
+        lines, token = paging.fit(asked, found, convert.feed_event, lambda line: [line.seq])
+        return api.ListLogLinesResponse(lines=lines, next_page_token=token)
 
-    async def GetMetricSchema(self, request: api.GetMetricSchemaRequest, context: _Context) -> api.GetMetricSchemaResponse:
+    async def GetMetricSchema(self, request: api.GetMetricSchemaRequest, context: Context) -> api.GetMetricSchemaResponse:
         return convert.schema(catalogue.METRICS)
 
 
@@ -76,7 +71,7 @@ class WatermarkServicer(watermark_service_pb2_grpc.WatermarkServiceServicer):
     def __init__(self, feeds: FeedService) -> None:
         self._feeds = feeds
 
-    async def GetWatermark(self, request: watermark_service_pb2.GetWatermarkRequest, context: _Context) -> watermark_service_pb2.GetWatermarkResponse:
+    async def GetWatermark(self, request: watermark_service_pb2.GetWatermarkRequest, context: Context) -> watermark_service_pb2.GetWatermarkResponse:
         return convert.watermark(await self._feeds.watermark(current_call(), request.job_id, request.attempt))
 
 

@@ -1,11 +1,9 @@
-"""Composition root of the split service."""
+"""The composition root: everything that the service is made of, joined here and nowhere else."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
-from types import ModuleType
 
 from splitrail.internal.split.v1 import staging_service_pb2, staging_service_pb2_grpc
 from splitrail.metrics.v1 import metrics_service_pb2
@@ -134,20 +132,15 @@ async def build(settings: Settings) -> AsyncIterator[App]:
             )
             sweeper = Sweeper(content_store, objects, draining, grace_seconds=settings.asset_grace_seconds)
             services = [
-                _service(project_service_pb2, project_service_pb2_grpc, "ProjectService", ProjectServicer(projects)),
-                _service(dataset_service_pb2, dataset_service_pb2_grpc, "DatasetService", DatasetServicer(datasets, assets)),
-                _service(version_service_pb2, version_service_pb2_grpc, "VersionService", VersionServicer(versions, incoming, comparisons)),
-                _service(import_service_pb2, import_service_pb2_grpc, "ImportService", ImportServicer(imports)),
-                _service(split_service_pb2, split_service_pb2_grpc, "SplitService", SplitServicer(splits)),
-                _service(export_service_pb2, export_service_pb2_grpc, "ExportService", ExportServicer(exports)),
-                _service(staging_service_pb2, staging_service_pb2_grpc, "StagingService", StagingServicer(splits, manifests)),
+                Servicer.of(project_service_pb2, project_service_pb2_grpc, ProjectServicer(projects), "ProjectService"),
+                Servicer.of(dataset_service_pb2, dataset_service_pb2_grpc, DatasetServicer(datasets, assets), "DatasetService"),
+                Servicer.of(version_service_pb2, version_service_pb2_grpc, VersionServicer(versions, incoming, comparisons), "VersionService"),
+                Servicer.of(import_service_pb2, import_service_pb2_grpc, ImportServicer(imports), "ImportService"),
+                Servicer.of(split_service_pb2, split_service_pb2_grpc, SplitServicer(splits), "SplitService"),
+                Servicer.of(export_service_pb2, export_service_pb2_grpc, ExportServicer(exports), "ExportService"),
+                Servicer.of(staging_service_pb2, staging_service_pb2_grpc, StagingServicer(splits, manifests), "StagingService"),
             ]
             verifier = Verifier.from_file(settings.jwks_file)
             yield App(services, verifier, draining, background=[workers.run, sweeper.run], reflected=_PUBLIC)
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def _service(protos: ModuleType, stubs: ModuleType, name: str, servicer: object) -> Servicer:
-    """What to serve, from the two modules that are generated for a service."""
-    return Servicer(protos.DESCRIPTOR.services_by_name[name], partial(getattr(stubs, f"add_{name}Servicer_to_server"), servicer))

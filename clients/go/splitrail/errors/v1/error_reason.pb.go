@@ -51,9 +51,10 @@ const (
 	ErrorReason_ERROR_REASON_SPLIT_MISSING ErrorReason = 9
 	// FAILED_PRECONDITION: the part that is needed holds no images. Metadata: part.
 	ErrorReason_ERROR_REASON_SPLIT_EMPTY ErrorReason = 10
-	// FAILED_PRECONDITION: the run has no checkpoint to evaluate.
+	// FAILED_PRECONDITION: the run has not ended, or has left no weights of the kind to evaluate.
 	ErrorReason_ERROR_REASON_RUN_UNFINISHED ErrorReason = 11
-	// FAILED_PRECONDITION: images of the evaluated split were trained on. Metadata: overlap (number of images).
+	// FAILED_PRECONDITION: the run was trained, or its weights chosen, on images of the part to evaluate. Metadata:
+	// overlap (number of images).
 	ErrorReason_ERROR_REASON_CONTAMINATED ErrorReason = 12
 	// FAILED_PRECONDITION: announced files have not been uploaded. Metadata: missing (number of files).
 	ErrorReason_ERROR_REASON_UPLOAD_MISSING ErrorReason = 13

@@ -630,7 +630,7 @@ type MetricDescriptor struct {
 	Unit string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
 	// Which way is better.
 	Direction Direction `protobuf:"varint,4,opt,name=direction,proto3,enum=splitrail.metrics.v1.Direction" json:"direction,omitempty"`
-	// Metrics of one family share a chart: `quality`, `train_loss`, ...
+	// Metrics of one family share a chart: `mAP`, `precision_recall`, ...
 	Family string `protobuf:"bytes,5,opt,name=family,proto3" json:"family,omitempty"`
 	// The family's title, for the chart.
 	FamilyTitle string `protobuf:"bytes,6,opt,name=family_title,json=familyTitle,proto3" json:"family_title,omitempty"`

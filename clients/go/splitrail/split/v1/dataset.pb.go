@@ -461,7 +461,7 @@ type DatasetVersion struct {
 	UnlabelledCount int32 `protobuf:"varint,13,opt,name=unlabelled_count,json=unlabelledCount,proto3" json:"unlabelled_count,omitempty"`
 	// Problems that its import reported (see ListProblems).
 	ProblemCount int32 `protobuf:"varint,14,opt,name=problem_count,json=problemCount,proto3" json:"problem_count,omitempty"`
-	// The pointer "current split": the revision that `cells@v3` without `#n` means. Empty when there is none.
+	// The current split: the revision that `cells@v3` without `#n` means. Empty when there is none.
 	CurrentSplitId string `protobuf:"bytes,15,opt,name=current_split_id,json=currentSplitId,proto3" json:"current_split_id,omitempty"`
 	// The dataset's name, for display.
 	DatasetName string `protobuf:"bytes,16,opt,name=dataset_name,json=datasetName,proto3" json:"dataset_name,omitempty"`

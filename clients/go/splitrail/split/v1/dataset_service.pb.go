@@ -174,10 +174,10 @@ type UpdateDatasetRequest struct {
 	Labels map[string]string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Which of the fields above to change: `external_id`, `labels`. In JSON one string: "externalId,labels". Needed.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
-	// The dataset's etag as it was read; empty: change it whatever it is by now.
+	// The dataset's etag as it was read; empty: update the dataset even if it has changed since.
 	Etag string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
-	// The caller's identifier of this request: a repeated request with the same one is not refused for the etag that
-	// the first one changed.
+	// The caller's identifier of this request: a repeated request with the same one succeeds, although the first one
+	// has changed the etag.
 	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -988,9 +988,9 @@ type ListAssetsRequest struct {
 	PathPrefix string `protobuf:"bytes,11,opt,name=path_prefix,json=pathPrefix,proto3" json:"path_prefix,omitempty"`
 	// Only images with all of these metadata, each as `key=value`.
 	Metadata []string `protobuf:"bytes,12,rep,name=metadata,proto3" json:"metadata,omitempty"`
-	// Only images that the revision keeps together with this one, named by its ordinal, because of its group_by:
-	// itself, and images of the group that have not been annotated. Each image of the answer has `group`.
-	// INVALID_ARGUMENT for a revision made without group_by.
+	// The ordinal of an image: only the images that the revision's group_by keeps together with it, including itself
+	// and images that have not been annotated. Each image of the answer has `group`. INVALID_ARGUMENT for a revision
+	// made without group_by.
 	Group *int32 `protobuf:"varint,13,opt,name=group,proto3,oneof" json:"group,omitempty"`
 	// Include the group of each image. INVALID_ARGUMENT for a revision made without group_by.
 	IncludeGroups bool `protobuf:"varint,14,opt,name=include_groups,json=includeGroups,proto3" json:"include_groups,omitempty"`

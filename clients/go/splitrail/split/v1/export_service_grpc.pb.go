@@ -32,9 +32,9 @@ type ExportServiceClient interface {
 	// images from their signed URLs. The first file is `split.lock.json`, which tells one export from another; then
 	// images by ordinal, each with its label file; what makes the folder usable (`data.yaml`, `annotations/*.json`)
 	// comes last, so that an export that broke off is not taken for a complete one. So does `class_folders.json`, which
-	// an import needs and Ultralytics does not. A message comes as fast as it is read. After a lost connection (see
-	// MetricsService.WatchRun for the codes) ask again with after_ordinal = cursor: images up to there are left out,
-	// other files are sent again.
+	// an import needs and Ultralytics does not. Messages are sent as fast as the caller reads them. After a lost
+	// connection (see MetricsService.WatchRun for the codes) ask again with after_ordinal = cursor: images up to there
+	// are left out, other files are sent again.
 	// Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION
 	// (VERSION_STATE; SPLIT_MISSING when parts are asked for and the version has no split; SPLIT_EMPTY when a part that
 	// is asked for, or all that would be exported, holds no image).
@@ -78,9 +78,9 @@ type ExportServiceServer interface {
 	// images from their signed URLs. The first file is `split.lock.json`, which tells one export from another; then
 	// images by ordinal, each with its label file; what makes the folder usable (`data.yaml`, `annotations/*.json`)
 	// comes last, so that an export that broke off is not taken for a complete one. So does `class_folders.json`, which
-	// an import needs and Ultralytics does not. A message comes as fast as it is read. After a lost connection (see
-	// MetricsService.WatchRun for the codes) ask again with after_ordinal = cursor: images up to there are left out,
-	// other files are sent again.
+	// an import needs and Ultralytics does not. Messages are sent as fast as the caller reads them. After a lost
+	// connection (see MetricsService.WatchRun for the codes) ask again with after_ordinal = cursor: images up to there
+	// are left out, other files are sent again.
 	// Errors: INVALID_ARGUMENT (a format that cannot hold the annotations); NOT_FOUND; FAILED_PRECONDITION
 	// (VERSION_STATE; SPLIT_MISSING when parts are asked for and the version has no split; SPLIT_EMPTY when a part that
 	// is asked for, or all that would be exported, holds no image).

@@ -167,9 +167,9 @@ func (ImportState) EnumDescriptor() ([]byte, []int) {
 	return file_splitrail_split_v1_import_proto_rawDescGZIP(), []int{1}
 }
 
-// A file of the source. One .zip, .tar, .tar.gz or .tgz file may be all of a source: it is expanded by the service,
-// and what it holds is the source; when all of cells.zip lies in a folder cells, what that folder holds. So may one
-// .csv file, announced alone: see SOURCE_FORMAT_CSV.
+// A file of the source. The source may also be a single archive (.zip, .tar, .tar.gz or .tgz): the service expands it
+// and imports what it holds. When everything in cells.zip lies in a folder cells, that folder is the root. A single
+// .csv file may be a source too: see SOURCE_FORMAT_CSV.
 type SourceFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Path relative to the source's root, '/' as separator, no '..'.

@@ -39,8 +39,8 @@ type ImportServiceClient interface {
 	// Opens an import, or returns (and so resumes) the one that was opened with the same request_id, unless that failed
 	// or was cancelled.
 	CreateImport(ctx context.Context, in *CreateImportRequest, opts ...grpc.CallOption) (*CreateImportResponse, error)
-	// Announces files and says which contents must be uploaded: those that the project does not have yet and that do
-	// not come along. May be repeated.
+	// Announces files and says which contents must be uploaded: those that the project does not have yet and that were
+	// not sent in `content`. May be repeated.
 	// Errors: FAILED_PRECONDITION when the import has been started.
 	AddFiles(ctx context.Context, in *AddFilesRequest, opts ...grpc.CallOption) (*AddFilesResponse, error)
 	// Starts the import once everything is uploaded. Repeating it is harmless.
@@ -172,8 +172,8 @@ type ImportServiceServer interface {
 	// Opens an import, or returns (and so resumes) the one that was opened with the same request_id, unless that failed
 	// or was cancelled.
 	CreateImport(context.Context, *CreateImportRequest) (*CreateImportResponse, error)
-	// Announces files and says which contents must be uploaded: those that the project does not have yet and that do
-	// not come along. May be repeated.
+	// Announces files and says which contents must be uploaded: those that the project does not have yet and that were
+	// not sent in `content`. May be repeated.
 	// Errors: FAILED_PRECONDITION when the import has been started.
 	AddFiles(context.Context, *AddFilesRequest) (*AddFilesResponse, error)
 	// Starts the import once everything is uploaded. Repeating it is harmless.

@@ -32,7 +32,7 @@ const (
 	SplitMethod_SPLIT_METHOD_UNSPECIFIED SplitMethod = 0
 	// Balances all classes of every image; sizes are exact.
 	SplitMethod_SPLIT_METHOD_STRATIFIED SplitMethod = 1
-	// Draws; sizes are exact.
+	// At random; sizes are exact.
 	SplitMethod_SPLIT_METHOD_RANDOM SplitMethod = 2
 	// By each image's content and the seed alone: an image's part never depends on the others. Meets the ratios on
 	// average. Takes no groups.
@@ -86,7 +86,7 @@ func (SplitMethod) EnumDescriptor() ([]byte, []int) {
 	return file_splitrail_split_v1_split_proto_rawDescGZIP(), []int{0}
 }
 
-// How images are assigned.
+// Decides which image goes to which part.
 type SplitParameters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Fractions of train, val and test, each in [0, 1], sum 1 (within 1e-6). A part with 0 stays empty.
@@ -292,13 +292,14 @@ type GroupBy_Folder struct {
 }
 
 type GroupBy_FilenamePattern struct {
-	// Images whose file name (without folders and extension) this regular expression (RE2) finds equal text in: its
-	// first group, else all it matches. Where it matches nothing, the image is in no group.
+	// Images for which this regular expression (RE2) finds the same text in the file name (without folders and
+	// extension). The text is what its first group matches, or the whole match if it has no group. An image in whose
+	// name it finds nothing is in no group.
 	FilenamePattern string `protobuf:"bytes,3,opt,name=filename_pattern,json=filenamePattern,proto3,oneof"`
 }
 
 type GroupBy_NearDuplicateDistance struct {
-	// Images linked by perceptual hashes that differ in at most so many of 64 bits: 0 to 6.
+	// Images linked by perceptual hashes that differ in at most this many of 64 bits, 0 to 6.
 	NearDuplicateDistance int32 `protobuf:"varint,4,opt,name=near_duplicate_distance,json=nearDuplicateDistance,proto3,oneof"`
 }
 
@@ -482,11 +483,11 @@ func (x *Folds) GetIndex() int32 {
 // Fractions of the parts.
 type SplitRatios struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// To train on.
+	// Of images to train on.
 	Train float64 `protobuf:"fixed64,1,opt,name=train,proto3" json:"train,omitempty"`
-	// To judge every epoch with.
+	// Of images to judge every epoch with.
 	Val float64 `protobuf:"fixed64,2,opt,name=val,proto3" json:"val,omitempty"`
-	// To hold out.
+	// Of images to hold out for evaluations.
 	Test          float64 `protobuf:"fixed64,3,opt,name=test,proto3" json:"test,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -764,7 +765,7 @@ type SplitCertificate struct {
 	WorstClass string `protobuf:"bytes,3,opt,name=worst_class,json=worstClass,proto3" json:"worst_class,omitempty"`
 	// Largest deviation over classes and parts.
 	MaxDeviation float64 `protobuf:"fixed64,4,opt,name=max_deviation,json=maxDeviation,proto3" json:"max_deviation,omitempty"`
-	// The same for a random split of the same sizes and seed.
+	// max_deviation of a random split of the same sizes and seed, to compare with.
 	RandomMaxDeviation float64 `protobuf:"fixed64,5,opt,name=random_max_deviation,json=randomMaxDeviation,proto3" json:"random_max_deviation,omitempty"`
 	// In words: what was asked for and could not be met, and how many images are in no part.
 	Findings []string `protobuf:"bytes,6,rep,name=findings,proto3" json:"findings,omitempty"`
@@ -772,11 +773,11 @@ type SplitCertificate struct {
 	MaxDeviationImages float64 `protobuf:"fixed64,7,opt,name=max_deviation_images,json=maxDeviationImages,proto3" json:"max_deviation_images,omitempty"`
 	// (class, part) cells without an image, of classes that have some and parts with a ratio above 0.
 	EmptyCells int32 `protobuf:"varint,8,opt,name=empty_cells,json=emptyCells,proto3" json:"empty_cells,omitempty"`
-	// The same for the random split.
+	// empty_cells of the random split.
 	RandomEmptyCells int32 `protobuf:"varint,9,opt,name=random_empty_cells,json=randomEmptyCells,proto3" json:"random_empty_cells,omitempty"`
 	// Groups of two images or more.
 	GroupCount int32 `protobuf:"varint,10,opt,name=group_count,json=groupCount,proto3" json:"group_count,omitempty"`
-	// Of these, groups that base_split_id or pins have divided between parts.
+	// Of these, groups whose images are in different parts because base_split_id or pins put them there.
 	PartedGroups int32 `protobuf:"varint,11,opt,name=parted_groups,json=partedGroups,proto3" json:"parted_groups,omitempty"`
 	// Pairs of equal content in two parts.
 	DuplicatePairs int32 `protobuf:"varint,12,opt,name=duplicate_pairs,json=duplicatePairs,proto3" json:"duplicate_pairs,omitempty"`

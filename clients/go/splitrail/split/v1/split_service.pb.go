@@ -216,7 +216,7 @@ func (x *PreviewSplitRequest) GetParameters() *SplitParameters {
 	return nil
 }
 
-// What it would be.
+// The revision that CreateSplit would make.
 type PreviewSplitResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Without split_id, number, reference and create_time.
@@ -399,7 +399,7 @@ func (x *CompareSplitsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// How many images went from one part to another.
+// How many images were in one part before and are in another, or the same, now.
 type Move struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Part before; unspecified: in no part, or not in that version.
@@ -523,7 +523,7 @@ type FindLeaksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The revision.
 	SplitId string `protobuf:"bytes,1,opt,name=split_id,json=splitId,proto3" json:"split_id,omitempty"`
-	// Perceptual hashes that differ in at most so many of 64 bits; absent: 6, the maximum.
+	// Only pairs whose perceptual hashes differ in at most this many of 64 bits; absent: 6, the maximum.
 	MaxDistance *int32 `protobuf:"varint,2,opt,name=max_distance,json=maxDistance,proto3,oneof" json:"max_distance,omitempty"`
 	// At most this many: default 100, and more than 1000 is taken as 1000.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`

@@ -42,7 +42,8 @@ type SplitServiceClient interface {
 	CreateSplit(ctx context.Context, in *CreateSplitRequest, opts ...grpc.CallOption) (*CreateSplitResponse, error)
 	// What CreateSplit would make, with certificate and digests, without storing it. Errors: as CreateSplit.
 	PreviewSplit(ctx context.Context, in *PreviewSplitRequest, opts ...grpc.CallOption) (*PreviewSplitResponse, error)
-	// What moved between two revisions, of one version or of two, by SHA-256.
+	// Which images are in another part in one revision than in another one. The two may be of different versions:
+	// images are matched by SHA-256.
 	CompareSplits(ctx context.Context, in *CompareSplitsRequest, opts ...grpc.CallOption) (*CompareSplitsResponse, error)
 	// Near-duplicates in different parts of a revision, closest first.
 	FindLeaks(ctx context.Context, in *FindLeaksRequest, opts ...grpc.CallOption) (*FindLeaksResponse, error)
@@ -159,7 +160,8 @@ type SplitServiceServer interface {
 	CreateSplit(context.Context, *CreateSplitRequest) (*CreateSplitResponse, error)
 	// What CreateSplit would make, with certificate and digests, without storing it. Errors: as CreateSplit.
 	PreviewSplit(context.Context, *PreviewSplitRequest) (*PreviewSplitResponse, error)
-	// What moved between two revisions, of one version or of two, by SHA-256.
+	// Which images are in another part in one revision than in another one. The two may be of different versions:
+	// images are matched by SHA-256.
 	CompareSplits(context.Context, *CompareSplitsRequest) (*CompareSplitsResponse, error)
 	// Near-duplicates in different parts of a revision, closest first.
 	FindLeaks(context.Context, *FindLeaksRequest) (*FindLeaksResponse, error)

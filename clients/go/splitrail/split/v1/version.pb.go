@@ -287,8 +287,8 @@ type AssetUpsert struct {
 	Sha256 string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// All objects of the image: they replace what was there. Present without items: reviewed, and nothing is there.
 	Annotations *AnnotationList `protobuf:"bytes,4,opt,name=annotations,proto3" json:"annotations,omitempty"`
-	// Only needed to say that an image without objects is UNLABELLED (which a new image without annotations is) or
-	// EMPTY; its objects then go.
+	// Only needed for an image without objects: UNLABELLED (the default of a new image without annotations) or EMPTY
+	// (reviewed). Either removes the objects that the image had.
 	LabelState LabelState `protobuf:"varint,5,opt,name=label_state,json=labelState,proto3,enum=splitrail.split.v1.LabelState" json:"label_state,omitempty"`
 	// Replaces all metadata.
 	Metadata      *AssetMetadata `protobuf:"bytes,6,opt,name=metadata,proto3" json:"metadata,omitempty"`

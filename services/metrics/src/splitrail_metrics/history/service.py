@@ -10,10 +10,11 @@ from typing import Protocol
 from splitrail_common.access import Call
 from splitrail_common.errors import Reason, not_found, precondition
 from splitrail_common.objects import ObjectStore
+from splitrail_common.paging import Page
 from splitrail_common.tokens import Kind
 
-from ..domain import Feed, Plot, RunSplit
-from .store import History, LogPage, Store, Summary, Watermark
+from ..domain import CommittedEvent, Feed, Plot, RunSplit
+from .store import History, Store, Summary, Watermark
 
 URL_LIFETIME = timedelta(minutes=5)
 MAX_INLINE_BYTES = 3 * 1024 * 1024
@@ -90,9 +91,10 @@ class FeedService:
         """Of those that have reported and that the caller may see."""
         return await self._store.summaries(run_ids, call.scope)
 
-    async def plots(self, call: Call, run_id: str, after_name: str, limit: int) -> list[SignedPlot]:
+    async def plots(self, call: Call, run_id: str, after_name: str, limit: int) -> Page[SignedPlot]:
         """By name, those after `after_name`, at most `limit`."""
-        return await self._signed(await self._store.plots(run_id, after_name, limit)) if await self.admit(call, run_id) else []
+        found = Page.of(await self._store.plots(run_id, after_name, limit + 1) if await self.admit(call, run_id) else [], limit)
+        return Page(await self._signed(found.items), found.more)
 
     async def _signed(self, plots: Sequence[Plot]) -> list[SignedPlot]:
         expires = datetime.now(UTC) + URL_LIFETIME
@@ -124,10 +126,10 @@ class FeedService:
             return None
         return data if hashlib.sha256(data).hexdigest() == plot.sha256 else None
 
-    async def log_lines(self, call: Call, run_id: str, after_seq: int, limit: int) -> LogPage:
+    async def log_lines(self, call: Call, run_id: str, after_seq: int, limit: int) -> Page[CommittedEvent]:
         """The next log lines, at most `limit`."""
         feed = await self.admit(call, run_id)
-        return await self._store.log_lines(run_id, after_seq, limit) if feed else LogPage([], more=False)
+        return await self._store.log_lines(run_id, after_seq, limit) if feed else Page([], more=False)
 
     async def watermark(self, call: Call, job_id: str, origin: int) -> Watermark:
         """How far the events of an origin are committed. Raises NOT_FOUND when an attempt asks about another job than

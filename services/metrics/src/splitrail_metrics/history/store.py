@@ -6,6 +6,7 @@ from typing import Any
 
 from splitrail_common.access import Scope
 from splitrail_common.database import Pool, Row, Tables
+from splitrail_common.paging import Page
 
 from ..domain import CommittedEvent, Feed, Plot, PlotKind
 
@@ -75,14 +76,6 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class LogPage:
-    """Log lines in the order of seq."""
-
-    lines: list[CommittedEvent]
-    more: bool
-
-
-@dataclass(frozen=True)
 class Watermark:
     """How far an origin's events are committed; zeros for a job that is not known."""
 
@@ -116,12 +109,12 @@ class Store:
         incarnations = [row.pop("incarnation") for row in rows]
         return EventPage(incarnations[0] if incarnations else None, [CommittedEvent(**row) for row in rows])
 
-    async def log_lines(self, run_id: str, after_seq: int, limit: int) -> LogPage:
+    async def log_lines(self, run_id: str, after_seq: int, limit: int) -> Page[CommittedEvent]:
         """The next log lines: at most `limit`, fewer when they are long."""
         rows = await self._tables.rows("list_log_lines", {"run_id": run_id, "after_seq": after_seq, "rows": limit + 1, "bytes": PAGE_BYTES})
         found = rows[0]["page_rows"] if rows else 0
         lines = [CommittedEvent(**{key: value for key, value in row.items() if key != "page_rows"}) for row in rows[:limit]]
-        return LogPage(lines, more=found > len(lines))
+        return Page(lines, more=found > len(lines))
 
     async def history(self, run_id: str) -> History | None:
         """All epochs in one consistent state; None when nothing was reported yet."""

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from splitrail_common.access import Scope
 from splitrail_common.errors import Violation, invalid
+from splitrail_common.paging import Page
 
 from splitrail_split.contents.urls import SHOWN_LIFETIME, AssetUrls
 from splitrail_split.datasets.conditions import require_committed, split_missing
@@ -15,7 +16,6 @@ from splitrail_split.datasets.splits import VersionSplits
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Asset, Version
-from splitrail_split.domain.pages import Page
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ delete.
 from splitrail_common import ids
 from splitrail_common.access import Scope
 from splitrail_common.errors import PlatformError, Reason, Violation, already_exists, etag_mismatch, invalid, not_found, precondition
+from splitrail_common.paging import Page
 
 from splitrail_split.contents.thumbnails import Thumbnails
 from splitrail_split.datasets.splits import VersionSplits
 from splitrail_split.datasets.store import DatasetStore, DatasetUpdate, NewDataset, PinnedError, RequestUsedError, TakenError
 from splitrail_split.domain.datasets import Dataset, Version, parse_reference
-from splitrail_split.domain.pages import Page
 from splitrail_split.projects.service import Projects
 
 

@@ -1,22 +1,19 @@
 """DatasetService: check the request, call the use case, convert the answer."""
 
 import asyncio
-from typing import Any
 
-import grpc
 from google.api import httpbody_pb2
 from splitrail.split.v1 import dataset_service_pb2 as pb
 from splitrail.split.v1 import dataset_service_pb2_grpc
 from splitrail_common import paging
 from splitrail_common.access import current_call
+from splitrail_common.boundary import Context
 
 from splitrail_split.datasets import convert, validate
 from splitrail_split.datasets.assets import AssetPage, Assets
 from splitrail_split.datasets.service import Datasets
 from splitrail_split.requests import fields, pages
 from splitrail_split.requests.missing import missing
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 THUMBNAIL_CACHING = "private, max-age=31536000, immutable"
 """A header of the gateway's answer: the address names the content, so it never changes; and only who may see it keeps
@@ -58,7 +55,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
             before=pages.id_before(asked),
             limit=asked.size,
         )
-        datasets, token = pages.fit(asked, found, convert.dataset, lambda one: [one.dataset_id])
+        datasets, token = paging.fit(asked, found, convert.dataset, lambda one: [one.dataset_id])
         return pb.ListDatasetsResponse(datasets=datasets, next_page_token=token)
 
     async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
@@ -69,7 +66,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:
         asked = paging.page(request, int)
         found = await self._datasets.versions(current_call().scope, request.dataset_id, pages.number_before(asked), asked.size)
-        versions, token = pages.fit(asked, found, convert.version, lambda one: [one.number])
+        versions, token = paging.fit(asked, found, convert.version, lambda one: [one.number])
         return pb.ListVersionsResponse(versions=versions, next_page_token=token)
 
     async def ResolveVersion(self, request: pb.ResolveVersionRequest, context: Context) -> pb.ResolveVersionResponse:
@@ -88,8 +85,8 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         return httpbody_pb2.HttpBody(content_type="image/jpeg", data=made)
 
 
-def _page(asked: paging.Page, found: AssetPage) -> pb.ListAssetsResponse:
-    assets, token = pages.fit(
+def _page(asked: paging.PageRequest, found: AssetPage) -> pb.ListAssetsResponse:
+    assets, token = paging.fit(
         asked,
         found.assets,
         lambda one: convert.asset(one.asset, one.part, one.url, one.group),

@@ -42,7 +42,7 @@ def dataset_update(request: dataset_service_pb2.UpdateDatasetRequest) -> Dataset
     )
 
 
-def asset_query(request: dataset_service_pb2.ListAssetsRequest, asked: paging.Page) -> AssetQuery:
+def asset_query(request: dataset_service_pb2.ListAssetsRequest, asked: paging.PageRequest) -> AssetQuery:
     """Which images to show. A page token leads on in the version and split that the first page showed, whatever is the
     newest by now.
     """

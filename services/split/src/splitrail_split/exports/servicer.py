@@ -2,18 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc
 from splitrail.split.v1 import export_service_pb2 as pb
 from splitrail.split.v1 import export_service_pb2_grpc
 from splitrail_common.access import current_call
+from splitrail_common.boundary import Context
 
 from splitrail_split.exports import validate
 from splitrail_split.exports.convert import Messages
 from splitrail_split.exports.service import Exports
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):

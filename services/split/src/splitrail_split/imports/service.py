@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from splitrail_common.access import Scope
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition, unavailable
+from splitrail_common.paging import Page
 from splitrail_common.server import Draining
 
 from splitrail_split import formats
@@ -13,7 +14,6 @@ from splitrail_split.contents.staging import PresignedUpload, Staging
 from splitrail_split.contents.store import ContentStore
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain.datasets import KINDS, Task
-from splitrail_split.domain.pages import Page
 from splitrail_split.formats import Format
 from splitrail_split.imports.domain import Finding, Import, ImportState, ImportView, SourceFile
 from splitrail_split.imports.sources import is_archive, is_listing, meant

@@ -1,21 +1,18 @@
 """ImportService: check the request, call the use case, convert the answer."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc
 from splitrail.split.v1 import import_service_pb2 as pb
 from splitrail.split.v1 import import_service_pb2_grpc
 from splitrail_common import paging
 from splitrail_common.access import current_call
+from splitrail_common.boundary import Context
 
 from splitrail_split.contents.convert import upload
 from splitrail_split.domain.datasets import Task
 from splitrail_split.imports import convert, validate
 from splitrail_split.imports.service import Imports
 from splitrail_split.requests import fields, pages
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
@@ -58,7 +55,7 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
             before=pages.id_before(asked),
             limit=asked.size,
         )
-        imports, token = pages.fit(asked, found, convert.dataset_import, lambda one: [one.found.import_id])
+        imports, token = paging.fit(asked, found, convert.dataset_import, lambda one: [one.found.import_id])
         return pb.ListImportsResponse(dataset_imports=imports, next_page_token=token)
 
     async def CancelImport(self, request: pb.CancelImportRequest, context: Context) -> pb.CancelImportResponse:
@@ -72,5 +69,5 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
     async def ListProblems(self, request: pb.ListProblemsRequest, context: Context) -> pb.ListProblemsResponse:
         asked = paging.page(request, int)
         found = await self._imports.problems(current_call().scope, request.import_id, pages.number_after(asked, first=0), asked.size)
-        problems, token = pages.fit(asked, found, lambda one: convert.problem(one[1]), lambda one: [one[0]])
+        problems, token = paging.fit(asked, found, lambda one: convert.problem(one[1]), lambda one: [one[0]])
         return pb.ListProblemsResponse(problems=problems, next_page_token=token)

@@ -3,8 +3,8 @@
 import grpc
 from splitrail_common.access import Scope
 from splitrail_common.errors import PlatformError, Reason, Violation, already_exists, invalid, not_found, project_archived
+from splitrail_common.paging import Page
 
-from splitrail_split.domain.pages import Page
 from splitrail_split.projects.domain import NewProject, Project
 from splitrail_split.projects.store import ProjectStore, ProjectTakenError
 

@@ -1,18 +1,13 @@
 """ProjectService: call the use case, convert the answer."""
 
-from typing import Any
-
-import grpc
 from splitrail.split.v1 import project_service_pb2 as pb
 from splitrail.split.v1 import project_service_pb2_grpc
 from splitrail_common import paging
 from splitrail_common.access import current_call
+from splitrail_common.boundary import Context
 
 from splitrail_split.projects import convert
 from splitrail_split.projects.service import Projects
-from splitrail_split.requests import pages
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ProjectServicer(project_service_pb2_grpc.ProjectServiceServicer):
@@ -38,7 +33,7 @@ class ProjectServicer(project_service_pb2_grpc.ProjectServiceServicer):
             after=asked.after[0] if asked.after else None,
             limit=asked.size,
         )
-        projects, token = pages.fit(asked, found, convert.project, lambda one: [one.project_id])
+        projects, token = paging.fit(asked, found, convert.project, lambda one: [one.project_id])
         return pb.ListProjectsResponse(projects=projects, next_page_token=token)
 
     async def ArchiveProject(self, request: pb.ArchiveProjectRequest, context: Context) -> pb.ArchiveProjectResponse:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from splitrail_common.paging import Page
 
 from splitrail_split.domain.datasets import Asset
-from splitrail_split.domain.pages import Page
 
 
 class Method(StrEnum):

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from splitrail_common.access import Scope
 from splitrail_common.errors import Reason, Violation, invalid, not_found, precondition
+from splitrail_common.paging import Page
 
 from splitrail_split.contents.urls import SHOWN_LIFETIME, AssetUrls
 from splitrail_split.datasets.conditions import require_committed, split_missing
@@ -13,7 +14,6 @@ from splitrail_split.datasets.service import Datasets
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Version
-from splitrail_split.domain.pages import Page
 from splitrail_split.domain.parts import PARTS
 from splitrail_split.projects.service import Projects
 from splitrail_split.splits import leaks

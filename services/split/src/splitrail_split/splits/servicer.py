@@ -4,15 +4,14 @@ the answer.
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc
 from splitrail.internal.split.v1 import staging_service_pb2 as staging_pb
 from splitrail.internal.split.v1 import staging_service_pb2_grpc
 from splitrail.split.v1 import split_service_pb2 as pb
 from splitrail.split.v1 import split_service_pb2_grpc
 from splitrail_common import paging
 from splitrail_common.access import current_call
+from splitrail_common.boundary import Context
 
 from splitrail_split.requests import fields, pages
 from splitrail_split.requests.missing import missing
@@ -21,8 +20,6 @@ from splitrail_split.splits.domain import ManifestEnd
 from splitrail_split.splits.manifest import Manifests
 from splitrail_split.splits.service import Splits
 from splitrail_split.versions.near import MAX_DISTANCE
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class SplitServicer(split_service_pb2_grpc.SplitServiceServicer):
@@ -55,14 +52,14 @@ class SplitServicer(split_service_pb2_grpc.SplitServiceServicer):
         asked = paging.page(request, int)
         after = pages.number_after(asked, first=-1)
         found = await self._splits.compare(current_call().scope, request.split_id, request.before_split_id, after, asked.size)
-        assets, token = pages.fit(asked, found.assets, convert.moved_asset, lambda one: [one.asset.ordinal])
+        assets, token = paging.fit(asked, found.assets, convert.moved_asset, lambda one: [one.asset.ordinal])
         return pb.CompareSplitsResponse(moves=convert.moves(found), assets=assets, next_page_token=token)
 
     async def FindLeaks(self, request: pb.FindLeaksRequest, context: Context) -> pb.FindLeaksResponse:
         asked = paging.page(request, int)
         distance = request.max_distance if request.HasField("max_distance") else MAX_DISTANCE
         found = await self._splits.leaks(current_call().scope, request.split_id, distance, pages.number_after(asked, first=0), asked.size)
-        leaks, token = pages.fit(asked, found, convert.leak, lambda one: [one.number])
+        leaks, token = paging.fit(asked, found, convert.leak, lambda one: [one.number])
         return pb.FindLeaksResponse(leaks=leaks, next_page_token=token)
 
     async def GetSplit(self, request: pb.GetSplitRequest, context: Context) -> pb.GetSplitResponse:
@@ -76,7 +73,7 @@ class SplitServicer(split_service_pb2_grpc.SplitServiceServicer):
         asked = paging.page(request, int)
         before = pages.number_before(asked)
         found = await self._splits.of_version(current_call().scope, request.dataset_id, request.version_id, before, asked.size)
-        splits, token = pages.fit(asked, found, convert.revision, lambda one: [one.number])
+        splits, token = paging.fit(asked, found, convert.revision, lambda one: [one.number])
         return pb.ListSplitsResponse(splits=splits, next_page_token=token)
 
     async def DeleteSplit(self, request: pb.DeleteSplitRequest, context: Context) -> pb.DeleteSplitResponse:

@@ -7,13 +7,13 @@ import grpc
 from splitrail_common.access import Scope
 from splitrail_common.annotations import LabelState, unpack
 from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition, unavailable
+from splitrail_common.paging import Page
 
 from splitrail_split.contents.verify import UPLOAD_MISSING, Inspected
 from splitrail_split.datasets.conditions import require_committed
 from splitrail_split.datasets.service import Datasets
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain.datasets import EXTENSIONS, Dataset, Task, Version, VersionState
-from splitrail_split.domain.pages import Page
 from splitrail_split.versions import classes, drafts
 from splitrail_split.versions.commit import BaseMovedError, Commits, NoImagesError
 from splitrail_split.versions.comparison import Comparisons

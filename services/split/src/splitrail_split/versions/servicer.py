@@ -1,13 +1,12 @@
 """VersionService: check the request, call the use case, convert the answer."""
 
 import asyncio
-from typing import Any
 
-import grpc
 from splitrail.split.v1 import version_service_pb2 as pb
 from splitrail.split.v1 import version_service_pb2_grpc
 from splitrail_common import paging
 from splitrail_common.access import current_call
+from splitrail_common.boundary import Context
 
 from splitrail_split.contents.convert import upload
 from splitrail_split.datasets.convert import version as version_proto
@@ -19,8 +18,6 @@ from splitrail_split.versions.comparison import Comparisons, DiffPage, DiffQuery
 from splitrail_split.versions.drafts import Draft
 from splitrail_split.versions.incoming import Incoming
 from splitrail_split.versions.service import Versions
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
@@ -47,7 +44,7 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
     async def ListDrafts(self, request: pb.ListDraftsRequest, context: Context) -> pb.ListDraftsResponse:
         asked = paging.page(request, str)
         found = await self._versions.drafts(current_call().scope, request.dataset_id, pages.id_before(asked), asked.size)
-        drafts, token = pages.fit(asked, found, convert.draft, lambda one: [one.version_id])
+        drafts, token = paging.fit(asked, found, convert.draft, lambda one: [one.version_id])
         return pb.ListDraftsResponse(drafts=drafts, next_page_token=token)
 
     async def UpsertAssets(self, request: pb.UpsertAssetsRequest, context: Context) -> pb.UpsertAssetsResponse:
@@ -106,7 +103,7 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
         return pb.DeleteVersionResponse()
 
 
-def _differences(asked: paging.Page, query: DiffQuery, page: DiffPage) -> pb.DiffVersionsResponse:
+def _differences(asked: paging.PageRequest, query: DiffQuery, page: DiffPage) -> pb.DiffVersionsResponse:
     """Unpacking annotations takes a moment: on a thread."""
     assets = [convert.asset_difference(one) for one in page.assets]
     count = paging.fitting(assets)

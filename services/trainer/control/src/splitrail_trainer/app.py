@@ -1,9 +1,8 @@
 """The composition root: everything that the service is made of, joined here and nowhere else."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import grpc
 from splitrail.internal.trainer.v1 import job_service_pb2, job_service_pb2_grpc
 from splitrail.trainer.v1 import evaluation_service_pb2, evaluation_service_pb2_grpc, run_service_pb2, run_service_pb2_grpc
 from splitrail_common import messaging, peers
@@ -46,23 +45,6 @@ def open_stores(pool: Pool, *, lease_seconds: float) -> Stores:
     )
 
 
-def _servicers(runs: RunServicer, evaluations: EvaluationServicer, jobs: JobServicer) -> Sequence[Servicer]:
-    def add_runs(server: grpc.aio.Server) -> None:
-        run_service_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
-
-    def add_evaluations(server: grpc.aio.Server) -> None:
-        evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluations, server)
-
-    def add_jobs(server: grpc.aio.Server) -> None:
-        job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
-
-    return [
-        Servicer(run_service_pb2.DESCRIPTOR.services_by_name["RunService"], add_runs),
-        Servicer(evaluation_service_pb2.DESCRIPTOR.services_by_name["EvaluationService"], add_evaluations),
-        Servicer(job_service_pb2.DESCRIPTOR.services_by_name["JobService"], add_jobs),
-    ]
-
-
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[App]:
     """The service with its connections open. Waits for Postgres, S3 and NATS as long as the settings say, then raises what they last said."""
@@ -87,7 +69,11 @@ async def build(settings: Settings) -> AsyncIterator[App]:
         evaluations = Evaluations(database, stores.evaluations, artifacts=stores.artifacts, jobs=jobs, runs=runs, splits=splits)
         attempts = Attempts(database, stores, objects, signer, guard, token_seconds=settings.attempt_token_seconds)
         yield App(
-            _servicers(RunServicer(runs), EvaluationServicer(evaluations), JobServicer(attempts, lease_seconds=settings.lease_seconds)),
+            [
+                Servicer.of(run_service_pb2, run_service_pb2_grpc, RunServicer(runs), "RunService"),
+                Servicer.of(evaluation_service_pb2, evaluation_service_pb2_grpc, EvaluationServicer(evaluations), "EvaluationService"),
+                Servicer.of(job_service_pb2, job_service_pb2_grpc, JobServicer(attempts, lease_seconds=settings.lease_seconds), "JobService"),
+            ],
             verifier,
             background=[
                 Reaper(database, stores.queue, stores.jobs, guard).run,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from splitrail_common import log
 from splitrail_common.access import Call, Scope
 from splitrail_common.errors import Reason, Violation, invalid, not_found, precondition
+from splitrail_common.paging import Page
 from splitrail_common.training.arguments import Value
 
 from splitrail_trainer.arguments.resolve import resolve_evaluation
@@ -106,14 +107,14 @@ class Evaluations:
             raise not_found("evaluation", evaluation_id)
         return found
 
-    async def page(self, scope: Scope, wanted: EvaluationFilter, before: str | None, limit: int) -> list[Evaluation]:
+    async def page(self, scope: Scope, wanted: EvaluationFilter, before: str | None, limit: int) -> Page[Evaluation]:
         """Evaluations older than `before`, newest first. Raises NOT_FOUND for a run or project outside the scope."""
         if wanted.project_id is not None:
             scope.require(wanted.project_id)
         if wanted.run_id is not None:
             await self._runs.get(scope, wanted.run_id)
         async with self._database.transaction() as transaction:
-            return await self._store.page(transaction, scope, wanted, before, limit)
+            return Page.of(await self._store.page(transaction, scope, wanted, before, limit + 1), limit)
 
     async def cancel(self, scope: Scope, evaluation_id: str) -> Evaluation:
         """Requests its cancellation. Raises FAILED_PRECONDITION (JOB_ENDED)."""

@@ -29,12 +29,11 @@ class EvaluationServicer(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         return api.GetEvaluationResponse(evaluation=convert.evaluation(evaluation))
 
     async def ListEvaluations(self, request: api.ListEvaluationsRequest, context: Context) -> api.ListEvaluationsResponse:
-        page = paging.page(request, str)
-        before = page.after[0] if page.after else None
-        found = await self._evaluations.page(current_call().scope, convert.evaluation_filter(request), before, page.size + 1)
-        made = [convert.evaluation(evaluation) for evaluation in found[: page.size]]
-        count, token = page.cut(found, made, lambda evaluation: [evaluation.evaluation_id])
-        return api.ListEvaluationsResponse(evaluations=made[:count], next_page_token=token)
+        asked = paging.page(request, str)
+        before = asked.after[0] if asked.after else None
+        found = await self._evaluations.page(current_call().scope, convert.evaluation_filter(request), before, asked.size)
+        evaluations, token = paging.fit(asked, found, convert.evaluation, lambda evaluation: [evaluation.evaluation_id])
+        return api.ListEvaluationsResponse(evaluations=evaluations, next_page_token=token)
 
     async def CancelEvaluation(self, request: api.CancelEvaluationRequest, context: Context) -> api.CancelEvaluationResponse:
         evaluation = await self._evaluations.cancel(current_call().scope, request.evaluation_id)

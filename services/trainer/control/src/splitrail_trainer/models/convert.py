@@ -1,13 +1,10 @@
 """Proto <-> domain: files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from splitrail.trainer.v1 import job_pb2
 
-from splitrail_trainer.models.domain import Artifact, ArtifactKind
-
-SignUrl = Callable[[str], str]
-"""A key's signed download URL."""
+from splitrail_trainer.models.domain import Artifact, ArtifactKind, SignedArtifact
 
 KINDS: Mapping[ArtifactKind, job_pb2.ArtifactKind.ValueType] = {
     ArtifactKind.CHECKPOINT: job_pb2.ARTIFACT_KIND_CHECKPOINT,
@@ -21,13 +18,18 @@ KIND_NAMES = tuple(job_pb2.ArtifactKind.keys()[1:])
 """What a request may say."""
 
 
-def artifact(value: Artifact, sign: SignUrl | None = None) -> job_pb2.Artifact:
-    """A file; with a URL when `sign` is given."""
+def artifact(value: Artifact, url: str = "") -> job_pb2.Artifact:
+    """A file, with its URL if one is given."""
     return job_pb2.Artifact(
         name=value.name,
         kind=KINDS[value.kind],
         attempt=value.attempt,
         size_bytes=value.file.size_bytes,
         sha256=value.file.sha256,
-        url=sign(value.file.key) if sign else "",
+        url=url,
     )
+
+
+def signed_artifact(value: SignedArtifact) -> job_pb2.Artifact:
+    """A file with its URL."""
+    return artifact(value.artifact, value.url)

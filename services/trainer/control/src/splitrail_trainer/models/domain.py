@@ -49,3 +49,11 @@ class Artifact:
     def place(self) -> tuple[int, str]:
         """Where it stands in a list: by kind, then by name."""
         return list(ArtifactKind).index(self.kind), self.name
+
+
+@dataclass(frozen=True)
+class SignedArtifact:
+    """A file, and a URL from which it can be downloaded for a while."""
+
+    artifact: Artifact
+    url: str

@@ -10,7 +10,7 @@ from splitrail_trainer.data.convert import PARTS, PARTS_BACK
 from splitrail_trainer.evaluations.domain import Evaluation
 from splitrail_trainer.jobs.convert import CAUSES_BACK, KINDS_BACK
 from splitrail_trainer.jobs.domain import DEFAULT_QUEUE, FailureCause, JobKind
-from splitrail_trainer.models.convert import KIND_NAMES, SignUrl
+from splitrail_trainer.models.convert import KIND_NAMES
 from splitrail_trainer.models.convert import KINDS_BACK as FILE_KINDS_BACK
 from splitrail_trainer.queue.domain import ClaimedJob, EvaluationReport, UploadedFile
 from splitrail_trainer.runs.domain import Run
@@ -52,7 +52,7 @@ def report(request: job_service_pb2.CompleteJobRequest) -> EvaluationReport | No
     return EvaluationReport(PARTS_BACK.get(request.evaluation.part), request.evaluation.SerializeToString())
 
 
-def claimed_job(value: ClaimedJob, sign: SignUrl, *, lease_seconds: float) -> job_service_pb2.ClaimedJob:
+def claimed_job(value: ClaimedJob, *, lease_seconds: float) -> job_service_pb2.ClaimedJob:
     """A job with all that its pod needs."""
     lease = duration_pb2.Duration()
     lease.FromNanoseconds(int(lease_seconds * 1e9))
@@ -64,28 +64,26 @@ def claimed_job(value: ClaimedJob, sign: SignUrl, *, lease_seconds: float) -> jo
         lease_duration=lease,
     )
     if isinstance(value.work, Run):
-        made.train.CopyFrom(_train_work(value.work, sign))
+        made.train.CopyFrom(_train_work(value.work, value.url))
     else:
-        made.evaluate.CopyFrom(_evaluate_work(value.work, sign))
+        made.evaluate.CopyFrom(_evaluate_work(value.work, value.url))
     return made
 
 
-def _train_work(value: Run, sign: SignUrl) -> job_service_pb2.TrainWork:
+def _train_work(value: Run, url: str) -> job_service_pb2.TrainWork:
     made = job_service_pb2.TrainWork(split_id=value.data.split_id, model=value.model)
     fill(made.arguments, value.resolved)
     if value.checkpoint:
         file = value.checkpoint.file
-        made.resume.CopyFrom(
-            job_service_pb2.ResumePoint(epoch=value.checkpoint.epoch, url=sign(file.key), sha256=file.sha256, size_bytes=file.size_bytes)
-        )
+        made.resume.CopyFrom(job_service_pb2.ResumePoint(epoch=value.checkpoint.epoch, url=url, sha256=file.sha256, size_bytes=file.size_bytes))
     return made
 
 
-def _evaluate_work(value: Evaluation, sign: SignUrl) -> job_service_pb2.EvaluateWork:
+def _evaluate_work(value: Evaluation, url: str) -> job_service_pb2.EvaluateWork:
     made = job_service_pb2.EvaluateWork(
         split_id=value.split_id,
         part=PARTS[value.part],
-        weights_url=sign(value.weights_file.key),
+        weights_url=url,
         weights_sha256=value.weights_file.sha256,
         weights_size_bytes=value.weights_file.size_bytes,
     )

@@ -16,6 +16,8 @@ class ClaimedJob:
     job: Job
     token: str
     work: Run | Evaluation
+    url: str
+    """A download URL of the checkpoint that a training resumes from or of the weights to evaluate; empty for a training from the start."""
 
 
 @dataclass(frozen=True)

@@ -77,10 +77,12 @@ class Attempts:
             raise RuntimeError(f"job {job.job_id} has no row of its kind")
         if isinstance(work, Run):
             split_id, parts = work.data.split_id, [Part.TRAIN.value, Part.VAL.value]
+            start = work.checkpoint.file if work.checkpoint else None
         else:
-            split_id, parts = work.split_id, [work.part.value]
+            split_id, parts, start = work.split_id, [work.part.value], work.weights_file
         _log.info("claimed", job_id=job.job_id, attempt=job.attempt, worker=job.worker)
-        return ClaimedJob(job, self._token(job.job_id, job.project_id, job.attempt, split_id, parts), work)
+        token = self._token(job.job_id, job.project_id, job.attempt, split_id, parts)
+        return ClaimedJob(job, token, work, self._objects.download_url(start.key, _URL_LIFETIME) if start else "")
 
     def _token(self, job_id: str, project_id: str, attempt: int, split_id: str, parts: Sequence[str]) -> str:
         return self._signer.sign(
@@ -194,10 +196,6 @@ class Attempts:
         """Gives the job back; one whose cancellation was requested ends as cancelled."""
         async with self._held(caller, job_id) as (transaction, job):
             await self._stores.jobs.save(transaction, job, release(job))
-
-    def sign(self, key: str) -> str:
-        """A download URL for the pod."""
-        return self._objects.download_url(key, _URL_LIFETIME)
 
 
 def _key(caller: Caller, name: str) -> str:

@@ -24,7 +24,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         claimed = await self._attempts.claim(request.worker or current_call().caller.subject, queue, kinds)
         if claimed is None:
             return api.ClaimJobResponse()
-        return api.ClaimJobResponse(job=convert.claimed_job(claimed, self._attempts.sign, lease_seconds=self._lease_seconds))
+        return api.ClaimJobResponse(job=convert.claimed_job(claimed, lease_seconds=self._lease_seconds))
 
     async def Heartbeat(self, request: api.HeartbeatRequest, context: Context) -> api.HeartbeatResponse:
         orders = await self._attempts.heartbeat(current_call().caller, request.job_id)

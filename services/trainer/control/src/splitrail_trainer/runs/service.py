@@ -7,6 +7,7 @@ from splitrail_common import log
 from splitrail_common.access import Call, Scope
 from splitrail_common.errors import Violation, already_exists, invalid, not_found
 from splitrail_common.objects import ObjectStore
+from splitrail_common.paging import Page
 from splitrail_common.training.arguments import Value
 
 from splitrail_trainer.data.domain import Part, SplitRevision
@@ -15,7 +16,7 @@ from splitrail_trainer.jobs.domain import JobKind
 from splitrail_trainer.jobs.requests import require_same
 from splitrail_trainer.jobs.service import Jobs
 from splitrail_trainer.jobs.store import RequestKnownError
-from splitrail_trainer.models.domain import Artifact
+from splitrail_trainer.models.domain import SignedArtifact
 from splitrail_trainer.runs.domain import NewRun, Run, RunFilter, RunRequest
 from splitrail_trainer.runs.store import ExternalIdTakenError, RunStore
 from splitrail_trainer.transactions import Database
@@ -91,27 +92,24 @@ class Runs:
             raise not_found("run", f"{name}/{number}")
         return await self.get(scope, run_id)
 
-    async def page(self, scope: Scope, wanted: RunFilter, before: str | None, limit: int) -> list[Run]:
+    async def page(self, scope: Scope, wanted: RunFilter, before: str | None, limit: int) -> Page[Run]:
         """Runs older than `before`, newest first."""
         if wanted.project_id is not None:
             scope.require(wanted.project_id)
         async with self._database.transaction() as transaction:
-            return await self._store.page(transaction, scope, wanted, before, limit)
+            return Page.of(await self._store.page(transaction, scope, wanted, before, limit + 1), limit)
 
-    async def artifacts(self, scope: Scope, run_id: str, after: tuple[int, str] | None, limit: int) -> list[Artifact]:
+    async def artifacts(self, scope: Scope, run_id: str, after: tuple[int, str] | None, limit: int) -> Page[SignedArtifact]:
         """The newest of each of a run's files beyond the place `after`, by kind and name. Raises NOT_FOUND."""
         files = sorted((await self.get(scope, run_id)).artifacts, key=lambda item: item.place)
-        return [item for item in files if after is None or item.place > after][:limit]
+        found = Page.of([item for item in files if after is None or item.place > after], limit)
+        return Page([SignedArtifact(item, self._objects.download_url(item.file.key, _URL_LIFETIME)) for item in found.items], found.more)
 
     async def cancel(self, scope: Scope, run_id: str) -> Run:
         """Requests its cancellation. Raises FAILED_PRECONDITION (JOB_ENDED)."""
         await self.get(scope, run_id)
         await self._jobs.cancel(run_id)
         return await self.get(scope, run_id)
-
-    def sign(self, key: str) -> str:
-        """A download URL for a person's browser or program."""
-        return self._objects.download_url(key, _URL_LIFETIME)
 
 
 def _require_same_run(run: Run, wanted: RunRequest) -> None:

@@ -8,7 +8,7 @@ from splitrail_common.boundary import Context
 from splitrail_common.ids import DEFAULT_PROJECT
 
 from splitrail_trainer.arguments.servicer import ArgumentRpcs
-from splitrail_trainer.models.convert import artifact
+from splitrail_trainer.models.convert import signed_artifact
 from splitrail_trainer.runs import convert, validate
 from splitrail_trainer.runs.service import Runs
 
@@ -35,20 +35,18 @@ class RunServicer(ArgumentRpcs, run_service_pb2_grpc.RunServiceServicer):
         return api.ResolveRunResponse(run=convert.run(run))
 
     async def ListRuns(self, request: api.ListRunsRequest, context: Context) -> api.ListRunsResponse:
-        page = paging.page(request, str)
-        before = page.after[0] if page.after else None
-        found = await self._runs.page(current_call().scope, convert.run_filter(request), before, page.size + 1)
-        made = [convert.run(run) for run in found[: page.size]]
-        count, token = page.cut(found, made, lambda run: [run.run_id])
-        return api.ListRunsResponse(runs=made[:count], next_page_token=token)
+        asked = paging.page(request, str)
+        before = asked.after[0] if asked.after else None
+        found = await self._runs.page(current_call().scope, convert.run_filter(request), before, asked.size)
+        runs, token = paging.fit(asked, found, convert.run, lambda run: [run.run_id])
+        return api.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def CancelRun(self, request: api.CancelRunRequest, context: Context) -> api.CancelRunResponse:
         run = await self._runs.cancel(current_call().scope, request.run_id)
         return api.CancelRunResponse(run=convert.run(run))
 
     async def ListArtifacts(self, request: api.ListArtifactsRequest, context: Context) -> api.ListArtifactsResponse:
-        page = paging.page(request, int, str)
-        found = await self._runs.artifacts(current_call().scope, request.run_id, page.after, page.size + 1)
-        made = [artifact(item, self._runs.sign) for item in found[: page.size]]
-        count, token = page.cut(found, made, lambda item: item.place)
-        return api.ListArtifactsResponse(artifacts=made[:count], next_page_token=token)
+        asked = paging.page(request, int, str)
+        found = await self._runs.artifacts(current_call().scope, request.run_id, asked.after, asked.size)
+        artifacts, token = paging.fit(asked, found, signed_artifact, lambda item: item.artifact.place)
+        return api.ListArtifactsResponse(artifacts=artifacts, next_page_token=token)

@@ -99,14 +99,15 @@ export enum ErrorReason {
   SPLIT_EMPTY = 10,
 
   /**
-   * FAILED_PRECONDITION: the run has no checkpoint to evaluate.
+   * FAILED_PRECONDITION: the run has not ended, or has left no weights of the kind to evaluate.
    *
    * @generated from enum value: ERROR_REASON_RUN_UNFINISHED = 11;
    */
   RUN_UNFINISHED = 11,
 
   /**
-   * FAILED_PRECONDITION: images of the evaluated split were trained on. Metadata: overlap (number of images).
+   * FAILED_PRECONDITION: the run was trained, or its weights chosen, on images of the part to evaluate. Metadata:
+   * overlap (number of images).
    *
    * @generated from enum value: ERROR_REASON_CONTAMINATED = 12;
    */

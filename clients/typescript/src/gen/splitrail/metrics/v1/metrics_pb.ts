@@ -362,7 +362,7 @@ export type MetricDescriptor = Message<"splitrail.metrics.v1.MetricDescriptor"> 
   direction: Direction;
 
   /**
-   * Metrics of one family share a chart: `quality`, `train_loss`, ...
+   * Metrics of one family share a chart: `mAP`, `precision_recall`, ...
    *
    * @generated from field: string family = 5;
    */

@@ -196,7 +196,7 @@ export type DatasetVersion = Message<"splitrail.split.v1.DatasetVersion"> & {
   problemCount: number;
 
   /**
-   * The pointer "current split": the revision that `cells@v3` without `#n` means. Empty when there is none.
+   * The current split: the revision that `cells@v3` without `#n` means. Empty when there is none.
    *
    * @generated from field: string current_split_id = 15;
    */

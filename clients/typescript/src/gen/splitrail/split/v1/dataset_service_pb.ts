@@ -134,15 +134,15 @@ export type UpdateDatasetRequest = Message<"splitrail.split.v1.UpdateDatasetRequ
   updateMask?: FieldMask;
 
   /**
-   * The dataset's etag as it was read; empty: change it whatever it is by now.
+   * The dataset's etag as it was read; empty: update the dataset even if it has changed since.
    *
    * @generated from field: string etag = 5;
    */
   etag: string;
 
   /**
-   * The caller's identifier of this request: a repeated request with the same one is not refused for the etag that
-   * the first one changed.
+   * The caller's identifier of this request: a repeated request with the same one succeeds, although the first one
+   * has changed the etag.
    *
    * @generated from field: string request_id = 6;
    */
@@ -605,9 +605,9 @@ export type ListAssetsRequest = Message<"splitrail.split.v1.ListAssetsRequest"> 
   metadata: string[];
 
   /**
-   * Only images that the revision keeps together with this one, named by its ordinal, because of its group_by:
-   * itself, and images of the group that have not been annotated. Each image of the answer has `group`.
-   * INVALID_ARGUMENT for a revision made without group_by.
+   * The ordinal of an image: only the images that the revision's group_by keeps together with it, including itself
+   * and images that have not been annotated. Each image of the answer has `group`. INVALID_ARGUMENT for a revision
+   * made without group_by.
    *
    * @generated from field: optional int32 group = 13;
    */

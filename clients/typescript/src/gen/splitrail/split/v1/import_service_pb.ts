@@ -501,8 +501,8 @@ export const ImportService: GenService<{
     output: typeof CreateImportResponseSchema;
   },
   /**
-   * Announces files and says which contents must be uploaded: those that the project does not have yet and that do
-   * not come along. May be repeated.
+   * Announces files and says which contents must be uploaded: those that the project does not have yet and that were
+   * not sent in `content`. May be repeated.
    * Errors: FAILED_PRECONDITION when the import has been started.
    *
    * @generated from rpc splitrail.split.v1.ImportService.AddFiles

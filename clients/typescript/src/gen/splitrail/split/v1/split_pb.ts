@@ -19,7 +19,7 @@ export const file_splitrail_split_v1_split: GenFile = /*@__PURE__*/
   fileDesc("Ch5zcGxpdHJhaWwvc3BsaXQvdjEvc3BsaXQucHJvdG8SEnNwbGl0cmFpbC5zcGxpdC52MSKoAgoPU3BsaXRQYXJhbWV0ZXJzEi8KBnJhdGlvcxgBIAEoCzIfLnNwbGl0cmFpbC5zcGxpdC52MS5TcGxpdFJhdGlvcxIMCgRzZWVkGAIgASgEEi8KBm1ldGhvZBgDIAEoDjIfLnNwbGl0cmFpbC5zcGxpdC52MS5TcGxpdE1ldGhvZBI1Cghncm91cF9ieRgEIAMoCzIbLnNwbGl0cmFpbC5zcGxpdC52MS5Hcm91cEJ5Qgby4BgCMAgSHQoNYmFzZV9zcGxpdF9pZBgFIAEoCUIG8uAYAkABEiUKBHBpbnMYBiADKAsyFy5zcGxpdHJhaWwuc3BsaXQudjEuUGluEigKBWZvbGRzGAcgASgLMhkuc3BsaXRyYWlsLnNwbGl0LnYxLkZvbGRzIpkBCgdHcm91cEJ5EhYKDG1ldGFkYXRhX2tleRgBIAEoCUgAEhAKBmZvbGRlchgCIAEoCEgAEiMKEGZpbGVuYW1lX3BhdHRlcm4YAyABKAlCB/LgGAMggARIABI5ChduZWFyX2R1cGxpY2F0ZV9kaXN0YW5jZRgEIAEoBUIW8uAYEgkAAAAAAAAAABEAAAAAAAAYQEgAQgQKAmJ5InUKA1BpbhIQCgZzaGEyNTYYASABKAlIABIVCgtleHRlcm5hbF9pZBgCIAEoCUgAEg4KBHBhdGgYAyABKAlIABIsCgRwYXJ0GAQgASgOMhguc3BsaXRyYWlsLnNwbGl0LnYxLlBhcnRCBOJBAQJCBwoFYXNzZXQiVQoFRm9sZHMSJQoFY291bnQYASABKAVCFvLgGBIJAAAAAAAAAEARAAAAAAAANEASJQoFaW5kZXgYAiABKAVCFvLgGBIJAAAAAAAAAAARAAAAAAAAM0AifwoLU3BsaXRSYXRpb3MSJQoFdHJhaW4YASABKAFCFvLgGBIJAAAAAAAAAAARAAAAAAAA8D8SIwoDdmFsGAIgASgBQhby4BgSCQAAAAAAAAAAEQAAAAAAAPA/EiQKBHRlc3QYAyABKAFCFvLgGBIJAAAAAAAAAAARAAAAAAAA8D8ihwMKDVNwbGl0UmV2aXNpb24SEAoIc3BsaXRfaWQYASABKAkSEgoKdmVyc2lvbl9pZBgCIAEoCRISCgpkYXRhc2V0X2lkGAMgASgJEhIKCnByb2plY3RfaWQYBCABKAkSDgoGbnVtYmVyGAUgASgFEjcKCnBhcmFtZXRlcnMYBiABKAsyIy5zcGxpdHJhaWwuc3BsaXQudjEuU3BsaXRQYXJhbWV0ZXJzEhkKEWFsZ29yaXRobV92ZXJzaW9uGAcgASgJEg4KBmRpZ2VzdBgIIAEoCRI1CgxwYXJ0X2RpZ2VzdHMYCSABKAsyHy5zcGxpdHJhaWwuc3BsaXQudjEuUGFydERpZ2VzdHMSOQoLY2VydGlmaWNhdGUYCiABKAsyJC5zcGxpdHJhaWwuc3BsaXQudjEuU3BsaXRDZXJ0aWZpY2F0ZRIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJcmVmZXJlbmNlGAwgASgJIjcKC1BhcnREaWdlc3RzEg0KBXRyYWluGAEgASgJEgsKA3ZhbBgCIAEoCRIMCgR0ZXN0GAMgASgJIswDChBTcGxpdENlcnRpZmljYXRlEi4KBXBhcnRzGAEgAygLMh8uc3BsaXRyYWlsLnNwbGl0LnYxLlBhcnRTdW1tYXJ5EjEKB2NsYXNzZXMYAiADKAsyIC5zcGxpdHJhaWwuc3BsaXQudjEuQ2xhc3NCYWxhbmNlEhMKC3dvcnN0X2NsYXNzGAMgASgJEhUKDW1heF9kZXZpYXRpb24YBCABKAESHAoUcmFuZG9tX21heF9kZXZpYXRpb24YBSABKAESEAoIZmluZGluZ3MYBiADKAkSHAoUbWF4X2RldmlhdGlvbl9pbWFnZXMYByABKAESEwoLZW1wdHlfY2VsbHMYCCABKAUSGgoScmFuZG9tX2VtcHR5X2NlbGxzGAkgASgFEhMKC2dyb3VwX2NvdW50GAogASgFEhUKDXBhcnRlZF9ncm91cHMYCyABKAUSFwoPZHVwbGljYXRlX3BhaXJzGAwgASgFEhwKFG5lYXJfZHVwbGljYXRlX3BhaXJzGA0gAygFEh0KFW5laWdoYm91cl9mcmFtZV9wYWlycxgOIAEoBRITCgtmcmFtZV9wYWlycxgPIAEoBRITCgtrZXB0X2ltYWdlcxgQIAEoBSKHAQoLUGFydFN1bW1hcnkSJgoEcGFydBgBIAEoDjIYLnNwbGl0cmFpbC5zcGxpdC52MS5QYXJ0Eg4KBmltYWdlcxgCIAEoBRIPCgdvYmplY3RzGAMgASgFEhkKEWJhY2tncm91bmRfaW1hZ2VzGAQgASgFEhQKDGlkZWFsX2ltYWdlcxgFIAEoBSJQCgxDbGFzc0JhbGFuY2USEgoKY2xhc3NfbmFtZRgBIAEoCRIsCgVwYXJ0cxgCIAMoCzIdLnNwbGl0cmFpbC5zcGxpdC52MS5DbGFzc1BhcnQimgEKCUNsYXNzUGFydBImCgRwYXJ0GAEgASgOMhguc3BsaXRyYWlsLnNwbGl0LnYxLlBhcnQSDgoGaW1hZ2VzGAIgASgFEg8KB29iamVjdHMYAyABKAUSFAoMaWRlYWxfaW1hZ2VzGAQgASgBEhEKCWRldmlhdGlvbhgFIAEoARIbChNleHBlY3RlZF9oYWxmX3dpZHRoGAYgASgBKpMBCgtTcGxpdE1ldGhvZBIcChhTUExJVF9NRVRIT0RfVU5TUEVDSUZJRUQQABIbChdTUExJVF9NRVRIT0RfU1RSQVRJRklFRBABEhcKE1NQTElUX01FVEhPRF9SQU5ET00QAhIVChFTUExJVF9NRVRIT0RfSEFTSBADEhkKFVNQTElUX01FVEhPRF9JTVBPUlRFRBAEQqIBChZkZXYuc3BsaXRyYWlsLnNwbGl0LnYxQgpTcGxpdFByb3RvUAFaM3NwbGl0cmFpbC5kZXYvY2xpZW50cy9nby9zcGxpdHJhaWwvc3BsaXQvdjE7c3BsaXR2MaICA1NQTKoCElNwbGl0cmFpbC5TcGxpdC5WMcoCElNwbGl0cmFpbFxTcGxpdFxWMeoCFFNwbGl0cmFpbDo6U3BsaXQ6OlYxYgZwcm90bzM", [file_google_api_field_behavior, file_google_protobuf_timestamp, file_splitrail_api_v1_limits, file_splitrail_split_v1_dataset]);
 
 /**
- * How images are assigned.
+ * Decides which image goes to which part.
  *
  * @generated from message splitrail.split.v1.SplitParameters
  */
@@ -112,8 +112,9 @@ export type GroupBy = Message<"splitrail.split.v1.GroupBy"> & {
     case: "folder";
   } | {
     /**
-     * Images whose file name (without folders and extension) this regular expression (RE2) finds equal text in: its
-     * first group, else all it matches. Where it matches nothing, the image is in no group.
+     * Images for which this regular expression (RE2) finds the same text in the file name (without folders and
+     * extension). The text is what its first group matches, or the whole match if it has no group. An image in whose
+     * name it finds nothing is in no group.
      *
      * @generated from field: string filename_pattern = 3;
      */
@@ -121,7 +122,7 @@ export type GroupBy = Message<"splitrail.split.v1.GroupBy"> & {
     case: "filenamePattern";
   } | {
     /**
-     * Images linked by perceptual hashes that differ in at most so many of 64 bits: 0 to 6.
+     * Images linked by perceptual hashes that differ in at most this many of 64 bits, 0 to 6.
      *
      * @generated from field: int32 near_duplicate_distance = 4;
      */
@@ -225,21 +226,21 @@ export const FoldsSchema: GenMessage<Folds> = /*@__PURE__*/
  */
 export type SplitRatios = Message<"splitrail.split.v1.SplitRatios"> & {
   /**
-   * To train on.
+   * Of images to train on.
    *
    * @generated from field: double train = 1;
    */
   train: number;
 
   /**
-   * To judge every epoch with.
+   * Of images to judge every epoch with.
    *
    * @generated from field: double val = 2;
    */
   val: number;
 
   /**
-   * To hold out.
+   * Of images to hold out for evaluations.
    *
    * @generated from field: double test = 3;
    */
@@ -422,7 +423,7 @@ export type SplitCertificate = Message<"splitrail.split.v1.SplitCertificate"> & 
   maxDeviation: number;
 
   /**
-   * The same for a random split of the same sizes and seed.
+   * max_deviation of a random split of the same sizes and seed, to compare with.
    *
    * @generated from field: double random_max_deviation = 5;
    */
@@ -450,7 +451,7 @@ export type SplitCertificate = Message<"splitrail.split.v1.SplitCertificate"> & 
   emptyCells: number;
 
   /**
-   * The same for the random split.
+   * empty_cells of the random split.
    *
    * @generated from field: int32 random_empty_cells = 9;
    */
@@ -464,7 +465,7 @@ export type SplitCertificate = Message<"splitrail.split.v1.SplitCertificate"> & 
   groupCount: number;
 
   /**
-   * Of these, groups that base_split_id or pins have divided between parts.
+   * Of these, groups whose images are in different parts because base_split_id or pins put them there.
    *
    * @generated from field: int32 parted_groups = 11;
    */
@@ -669,7 +670,7 @@ export enum SplitMethod {
   STRATIFIED = 1,
 
   /**
-   * Draws; sizes are exact.
+   * At random; sizes are exact.
    *
    * @generated from enum value: SPLIT_METHOD_RANDOM = 2;
    */

@@ -126,7 +126,7 @@ export const PreviewSplitRequestSchema: GenMessage<PreviewSplitRequest> = /*@__P
   messageDesc(file_splitrail_split_v1_split_service, 2);
 
 /**
- * What it would be.
+ * The revision that CreateSplit would make.
  *
  * @generated from message splitrail.split.v1.PreviewSplitResponse
  */
@@ -224,7 +224,7 @@ export const CompareSplitsResponseSchema: GenMessage<CompareSplitsResponse> = /*
   messageDesc(file_splitrail_split_v1_split_service, 5);
 
 /**
- * How many images went from one part to another.
+ * How many images were in one part before and are in another, or the same, now.
  *
  * @generated from message splitrail.split.v1.Move
  */
@@ -300,7 +300,7 @@ export type FindLeaksRequest = Message<"splitrail.split.v1.FindLeaksRequest"> & 
   splitId: string;
 
   /**
-   * Perceptual hashes that differ in at most so many of 64 bits; absent: 6, the maximum.
+   * Only pairs whose perceptual hashes differ in at most this many of 64 bits; absent: 6, the maximum.
    *
    * @generated from field: optional int32 max_distance = 2;
    */
@@ -660,7 +660,8 @@ export const SplitService: GenService<{
     output: typeof PreviewSplitResponseSchema;
   },
   /**
-   * What moved between two revisions, of one version or of two, by SHA-256.
+   * Which images are in another part in one revision than in another one. The two may be of different versions:
+   * images are matched by SHA-256.
    *
    * @generated from rpc splitrail.split.v1.SplitService.CompareSplits
    */

@@ -122,8 +122,8 @@ export type AssetUpsert = Message<"splitrail.split.v1.AssetUpsert"> & {
   annotations?: AnnotationList;
 
   /**
-   * Only needed to say that an image without objects is UNLABELLED (which a new image without annotations is) or
-   * EMPTY; its objects then go.
+   * Only needed for an image without objects: UNLABELLED (the default of a new image without annotations) or EMPTY
+   * (reviewed). Either removes the objects that the image had.
    *
    * @generated from field: splitrail.split.v1.LabelState label_state = 5;
    */
