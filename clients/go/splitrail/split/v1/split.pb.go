@@ -299,7 +299,7 @@ type GroupBy_FilenamePattern struct {
 }
 
 type GroupBy_NearDuplicateDistance struct {
-	// Images linked by perceptual hashes that differ in at most this many of 64 bits, 0 to 6.
+	// Images linked by perceptual hashes that differ in at most this many of 64 bits.
 	NearDuplicateDistance int32 `protobuf:"varint,4,opt,name=near_duplicate_distance,json=nearDuplicateDistance,proto3,oneof"`
 }
 

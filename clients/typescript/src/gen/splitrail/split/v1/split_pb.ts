@@ -122,7 +122,7 @@ export type GroupBy = Message<"splitrail.split.v1.GroupBy"> & {
     case: "filenamePattern";
   } | {
     /**
-     * Images linked by perceptual hashes that differ in at most this many of 64 bits, 0 to 6.
+     * Images linked by perceptual hashes that differ in at most this many of 64 bits.
      *
      * @generated from field: int32 near_duplicate_distance = 4;
      */
