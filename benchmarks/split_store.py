@@ -31,6 +31,7 @@ from splitrail_local.testing import RunningStack, running_stack
 from splitrail_split.contents.store import ContentStore
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays, digest
+from splitrail_split.projects.store import ProjectStore
 
 RUNS = 5
 IMPORTED = 10_000
@@ -76,7 +77,7 @@ async def store_version(dsn: str, labels: LabelSet) -> tuple[str, str]:
     """Puts a committed version straight into the database: (dataset_id, version_id)."""
     dataset_id, version_id, columns = ids.new_id(), ids.new_id(), columns_of(labels)
     async with open_pool(dsn, size=2, deadline_seconds=30, package="splitrail_split") as pool:
-        store = DatasetStore(pool, ContentStore(pool), arrays.ArrayCache(1 << 20))
+        store = DatasetStore(pool, ProjectStore(pool), ContentStore(pool), arrays.ArrayCache(1 << 20))
         matrix = arrays.Labels(np.concatenate([[0], np.cumsum(columns[arrays.OBJECTS])]), labels.classes.astype(np.uint16))
         class_images, class_objects = arrays.class_counts(matrix, labels.n_classes)
         names = [f"class{number}" for number in range(labels.n_classes)]

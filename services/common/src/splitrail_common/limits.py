@@ -255,7 +255,9 @@ def _within(low: float, high: float) -> Judge:
 def _of_length(least: int, most: int, unit: str) -> Judge:
     def judge(value: str | bytes) -> str | None:
         if most and len(value) > most:
-            return f"at most {most} {unit}, not {len(value)}"
+            # Bytes travel in a request only where they could be uploaded too.
+            instead = ": upload what is larger" if isinstance(value, bytes) else ""
+            return f"at most {most} {unit}, not {len(value)}{instead}"
         return f"at least {least} {unit}, not {len(value)}" if len(value) < least else None
 
     return judge

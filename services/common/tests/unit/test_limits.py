@@ -68,7 +68,7 @@ UUID = "01890a5d-ac96-774b-bcce-b302099a8057"
         ({"name": "\u00e9" * 4}, {"name": "must be small letters"}),
         ({"name": "ab\n"}, {"name": "must be small letters"}),
         ({"name": "abc", "id": UUID.upper()}, {"id": "must be a UUID, in lower case"}),
-        ({"name": "abc", "data": b"abc"}, {"data": "at most 2 bytes, not 3"}),
+        ({"name": "abc", "data": b"abc"}, {"data": "at most 2 bytes, not 3: upload what is larger"}),
         (
             {"name": "ABC", "id": "x", "free": "a\0b"},
             {"name": "must be small letters", "id": "must be a UUID, in lower case", "free": "holds a NUL character"},

@@ -89,11 +89,12 @@ async def build(settings: Settings) -> AsyncIterator[App]:
             await objects.wait(deadline)
             cache = ArrayCache(settings.array_cache_bytes)
             content_store = ContentStore(pool)
-            projects = Projects(ProjectStore(pool))
-            dataset_store = DatasetStore(pool, content_store, cache)
-            split_store = SplitStore(pool, dataset_store, cache)
-            draft_store = DraftStore(pool, dataset_store, content_store)
-            import_store = ImportStore(pool, content_store, dataset_store, split_store)
+            project_store = ProjectStore(pool)
+            projects = Projects(project_store)
+            dataset_store = DatasetStore(pool, project_store, content_store, cache)
+            split_store = SplitStore(pool, project_store, dataset_store, cache)
+            draft_store = DraftStore(pool, project_store, dataset_store, content_store)
+            import_store = ImportStore(pool, project_store, content_store, dataset_store, split_store)
 
             urls = AssetUrls(objects)
             staging = Staging(objects, content_store)
@@ -106,7 +107,7 @@ async def build(settings: Settings) -> AsyncIterator[App]:
 
             incoming = Incoming(content_store, projects, contents, staging)
             comparisons = Comparisons(draft_store, dataset_store, datasets)
-            commits = Commits(pool, draft_store, dataset_store)
+            commits = Commits(pool, project_store, draft_store, dataset_store)
             versions = Versions(
                 draft_store, dataset_store=dataset_store, datasets=datasets, incoming=incoming, commits=commits, comparisons=comparisons
             )

@@ -55,7 +55,7 @@ async def test_updates_that_cannot_be(api):
     assert await refused(update(api, made.dataset_id, "external_id", external_id="taken")) == (EXISTS, "ALREADY_EXISTS", ["external_id"])
     assert await refused(update(api, made.dataset_id, "name")) == invalid("update_mask")
     assert await refused(update(api, made.dataset_id)) == invalid("update_mask")
-    assert await refused(update(api, made.dataset_id, "labels", labels={"": "x"})) == invalid("labels")
+    assert await refused(update(api, made.dataset_id, "labels", labels={"": "x"})) == invalid("labels[]")
     assert (await refused(update(api, new_id(), "labels")))[0] is NOT_FOUND
 
 

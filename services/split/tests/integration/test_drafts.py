@@ -42,7 +42,7 @@ async def test_a_dataset_is_made_once(api):
         ({"name": "a/b"}, "name"),
         ({"name": "a", "external_id": "e" * 257}, "external_id"),
         ({"name": "a", "external_id": "\0"}, "external_id"),
-        ({"name": "a", "labels": {"": "x"}}, "labels"),
+        ({"name": "a", "labels": {"": "x"}}, "labels[]"),
         ({"name": "a", "labels": {"k": "v" * 1025}}, "labels[k]"),
         ({"name": "a", "labels": {str(n): "" for n in range(65)}}, "labels"),
         ({"name": "a", "request_id": "r" * 129}, "request_id"),

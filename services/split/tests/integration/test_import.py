@@ -8,7 +8,7 @@ import httpx
 import pytest
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, import_service_pb2, version_pb2
 
-from .calls import PRECONDITION, assets_of, invalid, refused, sha
+from .calls import PRECONDITION, assets_of, invalid, refused, refused_with, sha
 
 pytestmark = pytest.mark.integration
 SUCCEEDED, FAILED = import_pb2.IMPORT_STATE_SUCCEEDED, import_pb2.IMPORT_STATE_FAILED
@@ -308,6 +308,37 @@ async def test_a_forged_label_file_refuses_the_import(api, sources):
     ended = await api.watch(opened.import_id)
     assert ended.state == FAILED
     assert "labels/00001.txt" in ended.failure
+
+
+async def test_an_import_is_started_in_one_way_and_says_which(place, sources, serve_at):
+    files = sources.yolo(6)
+    async with serve_at(place, import_workers=0) as api:
+        opened = await api.open()
+        assert not opened.HasField("start_time")
+        await api.upload(await api.announce(opened.import_id, files), files)
+        queued = await api.start(opened.import_id, strict=True)
+        assert (queued.task, queued.strict, queued.dry_run, queued.HasField("end_time")) == (dataset_pb2.TASK_DETECT, True, False, False)
+        assert opened.create_time.ToDatetime() < queued.start_time.ToDatetime()
+        assert await api.start(opened.import_id, strict=True) == queued
+        others = [{}, {"strict": True, "dry_run": True}, {"strict": True, "format": import_pb2.SOURCE_FORMAT_YOLO}]
+        for options in others:
+            assert await refused(api.start(opened.import_id, **options)) == (PRECONDITION, "IMPORT_STARTED", ["import_id"])
+        async with serve_at(place):
+            ended = await api.watch(opened.import_id)
+        assert (ended.state, ended.strict) == (SUCCEEDED, True)
+        assert queued.start_time == ended.start_time
+        assert ended.start_time.ToDatetime() < ended.end_time.ToDatetime()
+        assert await api.start(opened.import_id, strict=True) == ended
+        succeeded = (PRECONDITION, "IMPORT_ENDED", {"state": "SUCCEEDED"})
+        for options in others:
+            assert await refused_with(api.start(opened.import_id, **options)) == succeeded
+        assert await refused_with(api.announce(opened.import_id, files)) == succeeded
+
+
+async def test_an_import_that_failed_is_not_started_again(api):
+    failed = await api.bring({"images/a.jpg": b"x", "labels/a.txt": b""})
+    for late in (api.start(failed.import_id), api.announce(failed.import_id, {"images/b.jpg": b"y"})):
+        assert await refused_with(late) == (PRECONDITION, "IMPORT_ENDED", {"state": "FAILED"})
 
 
 async def test_start_waits_for_every_upload(api, sources):

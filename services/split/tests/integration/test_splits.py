@@ -66,6 +66,24 @@ async def test_the_same_wish_gives_the_same_split(api, version):
     assert [one.number for one in (await api.call(api.splits.ListSplits, rest)).splits] == [1]
 
 
+async def test_a_revision_is_not_found_beside_ids_of_others(api, version, sources):
+    split, other = await api.split(version.version_id), (await api.bring(sources.yolo(10), dataset="others")).version
+    other_split = await api.split(other.version_id)
+    mine = {"dataset_id": version.dataset_id, "version_id": version.version_id}
+    for beside in ({}, mine, {"dataset_id": version.dataset_id}):
+        request = split_service_pb2.GetSplitRequest(split_id=split.split_id, **beside)
+        assert (await api.call(api.splits.GetSplit, request)).split == split
+    for wrong in ({"dataset_id": other.dataset_id}, {"version_id": other.version_id}, {**mine, "dataset_id": new_id()}):
+        request = split_service_pb2.GetSplitRequest(split_id=split.split_id, **wrong)
+        assert (await refused(api.call(api.splits.GetSplit, request)))[0] is NOT_FOUND
+        images = dataset_service_pb2.ListAssetsRequest(split_id=split.split_id, **wrong)
+        assert (await refused(api.call(api.datasets.ListAssets, images)))[0] is NOT_FOUND
+    images = dataset_service_pb2.ListAssetsRequest(split_id=other_split.split_id, **mine)
+    assert (await refused(api.call(api.datasets.ListAssets, images)))[0] is NOT_FOUND
+    revisions = split_service_pb2.ListSplitsRequest(dataset_id=other.dataset_id, version_id=version.version_id)
+    assert (await refused(api.call(api.splits.ListSplits, revisions)))[0] is NOT_FOUND
+
+
 async def test_a_request_id_makes_one_revision(api, version):
     made = await asyncio.gather(*(api.split(version.version_id, request_id="r") for _ in range(4)))
     assert {one.split_id for one in made} == {made[0].split_id}

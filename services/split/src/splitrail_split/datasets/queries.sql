@@ -12,7 +12,7 @@ SELECT * FROM dataset_row WHERE project_id = :project_id AND name = :name AND in
 
 -- name: find_dataset_by_request
 -- The dataset that a CreateDataset with this request_id has made.
-SELECT dataset_id FROM dataset WHERE project_id = :project_id AND request_id = :request_id;
+SELECT dataset_id, request_digest FROM dataset WHERE project_id = :project_id AND request_id = :request_id;
 
 -- name: list_datasets
 -- One page, newest first; empty filters let everything pass.
@@ -27,8 +27,8 @@ LIMIT :limit;
 
 -- name: create_dataset!
 -- For CreateDataset: fails when the name, the external_id or the request_id is taken.
-INSERT INTO dataset (dataset_id, project_id, name, task, external_id, labels, request_id)
-VALUES (:dataset_id, :project_id, :name, :task, :external_id, :labels, :request_id);
+INSERT INTO dataset (dataset_id, project_id, name, task, external_id, labels, request_id, request_digest)
+VALUES (:dataset_id, :project_id, :name, :task, :external_id, :labels, :request_id, :request_digest);
 
 -- name: lock_update
 -- Before a dataset is updated: how often that was done, and by which request the last time.

@@ -24,30 +24,22 @@ class Datasets:
         self._thumbnails = thumbnails
 
     async def create(self, scope: Scope, new: NewDataset) -> Dataset:
-        """A new dataset, or the one of the same request_id. Raises NOT_FOUND for the project, ALREADY_EXISTS,
-        INVALID_ARGUMENT.
+        """A new dataset, or the one that the same request has made. Raises NOT_FOUND for the project, ALREADY_EXISTS,
+        FAILED_PRECONDITION (PROJECT_ARCHIVED), INVALID_ARGUMENT when the request_id belongs to another request.
         """
+        await self._projects.get(scope, new.project_id)
+        if dataset_id := await self._store.made_by(new.project_id, new.key):
+            return await self.dataset(scope, dataset_id)
         await self._projects.require_active(scope, new.project_id)
-        if earlier := await self._made_by(scope, new):
-            return earlier
         try:
             dataset_id = await self._store.create_dataset(new)
         except TakenError as taken:
             # Perhaps taken by the same request, sent twice at once.
-            if earlier := await self._made_by(scope, new):
-                return earlier
-            raise already_exists("dataset", str(getattr(new, taken.field)), taken.field) from taken
+            if dataset_id := await self._store.made_by(new.project_id, new.key):
+                return await self.dataset(scope, dataset_id)
+            values = {"name": new.name, "external_id": new.external_id, "request_id": new.key.request_id}
+            raise already_exists("dataset", values[taken.field], taken.field) from taken
         return await self.dataset(scope, dataset_id)
-
-    async def _made_by(self, scope: Scope, new: NewDataset) -> Dataset | None:
-        """The dataset that an earlier call with the same request_id has made."""
-        dataset_id = await self._store.dataset_of_request(new.project_id, new.request_id) if new.request_id else None
-        if dataset_id is None:
-            return None
-        found = await self.dataset(scope, dataset_id)
-        if any(getattr(found, name) != getattr(new, name) for name in ("name", "task", "external_id", "labels")):
-            raise invalid(Violation("request_id", f"was used for the dataset {found.name!r}: use a new one"))
-        return found
 
     async def dataset(self, scope: Scope, dataset_id: str) -> Dataset:
         """By id. Raises NOT_FOUND."""
@@ -69,9 +61,9 @@ class Datasets:
         Raises NOT_FOUND, ABORTED (ETAG_MISMATCH), ALREADY_EXISTS, FAILED_PRECONDITION (PROJECT_ARCHIVED),
         INVALID_ARGUMENT.
         """
-        await self.require_active(scope, dataset_id)
+        dataset = await self.require_active(scope, dataset_id)
         try:
-            updated = await self._store.update_dataset(scope, dataset_id, update)
+            updated = await self._store.update_dataset(scope, dataset, update)
         except TakenError as taken:
             raise already_exists("dataset", str(getattr(update, taken.field)), taken.field) from taken
         except RequestUsedError as error:
@@ -91,7 +83,7 @@ class Datasets:
         """Deletes a dataset with all that is in it. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED, PROJECT_ARCHIVED)."""
         found = await self.require_active(scope, dataset_id)
         try:
-            await self._store.delete_dataset(scope, dataset_id)
+            await self._store.delete_dataset(scope, found)
         except PinnedError as pinned:
             raise _pinned(pinned, found.name, "dataset_id") from pinned
 

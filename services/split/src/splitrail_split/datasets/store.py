@@ -15,11 +15,13 @@ from splitrail_common import ids
 from splitrail_common.access import Scope
 from splitrail_common.database import Connection, Pool, Row
 from splitrail_common.errors import not_found
+from splitrail_common.repeats import RequestKey
 
 from splitrail_split.contents.store import ContentStore
 from splitrail_split.datasets.class_ids import stable_ids
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Asset, Dataset, Version, VersionState
+from splitrail_split.projects.store import ProjectStore
 from splitrail_split.storage.tables import Tables
 
 _ASSET_TYPES = ("uuid", "int4", "bytea", "text", "int4", "int4", "int8", "text", "int2", "bytea", "text", "jsonb")
@@ -35,7 +37,7 @@ class NewDataset:
     task: int
     external_id: str
     labels: Mapping[str, str]
-    request_id: str
+    key: RequestKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,9 @@ class RequestUsedError(Exception):
 class DatasetStore:
     """What is stored of datasets and versions."""
 
-    def __init__(self, pool: Pool, contents: ContentStore, cache: arrays.ArrayCache) -> None:
+    def __init__(self, pool: Pool, projects: ProjectStore, contents: ContentStore, cache: arrays.ArrayCache) -> None:
         self._tables = Tables(pool, "splitrail_split.datasets")
+        self._projects = projects
         self._contents = contents
         self._cache = cache
 
@@ -98,10 +101,17 @@ class DatasetStore:
         row = await self._tables.one("find_dataset", {"project_id": project_id, "name": name, "scope": scope.sql()})
         return Dataset(**row) if row else None
 
-    async def dataset_of_request(self, project_id: str, request_id: str) -> str | None:
-        """The id of the dataset that this request_id has made."""
-        row = await self._tables.one("find_dataset_by_request", {"project_id": project_id, "request_id": request_id})
-        return str(row["dataset_id"]) if row else None
+    async def made_by(self, project_id: str, key: RequestKey) -> str | None:
+        """The id of the dataset that an earlier call with this key has made. Raises INVALID_ARGUMENT when that was
+        another request.
+        """
+        if not key.request_id:
+            return None
+        row = await self._tables.one("find_dataset_by_request", {"project_id": project_id, "request_id": key.request_id})
+        if row is None:
+            return None
+        key.require_same(row["request_digest"])
+        return str(row["dataset_id"])
 
     async def list_datasets(self, scope: Scope, *, project_id: str, name: str, external_id: str, before: str | None, limit: int) -> list[Dataset]:
         """Newest first, those made before the dataset `before`; empty strings do not filter."""
@@ -116,7 +126,7 @@ class DatasetStore:
         return [Dataset(**row) for row in await self._tables.rows("list_datasets", parameters)]
 
     async def create_dataset(self, new: NewDataset) -> str:
-        """The id of a new dataset. Raises TakenError."""
+        """The id of a new dataset. Raises TakenError, FAILED_PRECONDITION (PROJECT_ARCHIVED)."""
         values = {
             "dataset_id": ids.new_id(),
             "project_id": new.project_id,
@@ -124,21 +134,24 @@ class DatasetStore:
             "task": new.task,
             "external_id": new.external_id,
             "labels": Jsonb(dict(new.labels)),
-            "request_id": new.request_id,
+            "request_id": new.key.request_id,
+            "request_digest": new.key.digest,
         }
         try:
-            await self._tables.run("create_dataset", values)
+            async with self._projects.writing(new.project_id) as connection:
+                await self._tables.run_in(connection, "create_dataset", values)
         except psycopg.errors.UniqueViolation as error:
             raise TakenError(_TAKEN[error.diag.constraint_name or ""]) from error
         return str(values["dataset_id"])
 
-    async def update_dataset(self, scope: Scope, dataset_id: str, update: DatasetUpdate) -> bool:
+    async def update_dataset(self, scope: Scope, dataset: Dataset, update: DatasetUpdate) -> bool:
         """Changes a dataset; False when its etag is another one, though not by the same request. Raises NOT_FOUND,
-        TakenError, RequestUsedError.
+        TakenError, RequestUsedError, FAILED_PRECONDITION (PROJECT_ARCHIVED).
         """
+        dataset_id = dataset.dataset_id
         named = {"dataset_id": dataset_id, "scope": scope.sql()}
         try:
-            async with self._tables.pool.connection() as connection, connection.transaction():
+            async with self._projects.writing(dataset.project_id) as connection:
                 last = await self._tables.one_in(connection, "lock_update", named)
                 row = await self._tables.one_in(connection, "get_dataset", named)
                 if last is None or row is None:
@@ -173,13 +186,15 @@ class DatasetStore:
             raise not_found("dataset", dataset_id)
         return LockedDataset(**row)
 
-    async def delete_dataset(self, scope: Scope, dataset_id: str) -> None:
-        """Deletes a dataset with all that is in it. Raises PinnedError, NOT_FOUND."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
+    async def delete_dataset(self, scope: Scope, dataset: Dataset) -> None:
+        """Deletes a dataset with all that is in it. Raises PinnedError, NOT_FOUND, FAILED_PRECONDITION
+        (PROJECT_ARCHIVED).
+        """
+        async with self._projects.writing(dataset.project_id) as connection:
             # Not FOR UPDATE: a call that splits a version holds the version and would wait for this lock, and this call
             # for that version.
-            dataset = await self.lock_dataset(connection, scope, dataset_id)
-            named = {"dataset_id": dataset_id, "version_id": None}
+            await self.lock_dataset(connection, scope, dataset.dataset_id)
+            named = {"dataset_id": dataset.dataset_id, "version_id": None}
             versions = await self._tables.rows_in(connection, "lock_versions", named)
             await self._tables.run_in(connection, "delete_drafts_of_dataset", named)
             await self._delete_versions(connection, [row["version_id"] for row in versions])
@@ -235,8 +250,10 @@ class DatasetStore:
                 await copy.write_row((version_uuid, *row))
 
     async def delete_version(self, scope: Scope, version: Version) -> None:
-        """Deletes a committed version with its splits. Raises PinnedError, NOT_FOUND."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
+        """Deletes a committed version with its splits. Raises PinnedError, NOT_FOUND, FAILED_PRECONDITION
+        (PROJECT_ARCHIVED).
+        """
+        async with self._projects.writing(version.project_id) as connection:
             await self.lock_dataset(connection, scope, version.dataset_id)
             named = {"dataset_id": version.dataset_id, "version_id": version.version_id}
             if await self._tables.one_in(connection, "lock_versions", named) is None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from splitrail.split.v1 import dataset_service_pb2
 from splitrail_common import paging
 from splitrail_common.errors import Violation, invalid
+from splitrail_common.repeats import RequestKey
 
 from splitrail_split.datasets.assets import AssetQuery
 from splitrail_split.datasets.store import DatasetUpdate, NewDataset
@@ -22,8 +23,8 @@ def new_dataset(request: dataset_service_pb2.CreateDatasetRequest) -> NewDataset
         name=request.name,
         task=request.task or Task.DETECT,
         external_id=request.external_id,
-        labels=fields.label_keys(dict(request.labels)),
-        request_id=request.request_id,
+        labels=fields.labels(request.labels),
+        key=RequestKey.of(request),
     )
 
 
@@ -36,7 +37,7 @@ def dataset_update(request: dataset_service_pb2.UpdateDatasetRequest) -> Dataset
         raise invalid(Violation("update_mask", f"{named}: {' and '.join(_UPDATED)} can be changed"))
     return DatasetUpdate(
         external_id=request.external_id if "external_id" in paths else None,
-        labels=fields.label_keys(dict(request.labels)) if "labels" in paths else None,
+        labels=fields.labels(request.labels) if "labels" in paths else None,
         etag=request.etag,
         request_id=request.request_id,
     )

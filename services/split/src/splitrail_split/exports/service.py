@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from splitrail_common.access import Scope
 from splitrail_common.annotations import Kind
-from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition
+from splitrail_common.errors import PlatformError, Reason, Violation, invalid, precondition
 
 from splitrail_split.contents.urls import COPIED_LIFETIME, AssetUrls
 from splitrail_split.datasets.conditions import require_committed, split_missing
@@ -90,9 +90,7 @@ class Exports:
         if not request.split_id:
             version = await self._datasets.version(scope, request.dataset_id, request.version_id)
             return version, await self._splits.get(scope, version.current_split_id) if version.current_split_id else None
-        revision = await self._splits.get(scope, request.split_id)
-        if request.version_id not in ("", revision.version_id) or request.dataset_id not in ("", revision.dataset_id):
-            raise not_found("split", request.split_id)
+        revision = await self._splits.get(scope, request.split_id, dataset_id=request.dataset_id, version_id=request.version_id)
         return await self._datasets.version(scope, revision.dataset_id, revision.version_id), revision
 
     async def _repeated_names(self, plan: Plan) -> npt.NDArray[np.uint64]:

@@ -1,6 +1,6 @@
 """Imports as protos. Requests are checked in validate.py."""
 
-from splitrail.split.v1 import import_pb2
+from splitrail.split.v1 import dataset_pb2, import_pb2
 
 from splitrail_split.contents.convert import timestamp
 from splitrail_split.datasets.convert import version
@@ -55,4 +55,9 @@ def dataset_import(view: ImportView) -> import_pb2.Import:
         excluded_count=found.excluded_count,
         create_time=timestamp(found.create_time),
         note_count=found.note_count,
+        task=dataset_pb2.Task.ValueType(found.task),
+        strict=found.strict,
+        dry_run=found.dry_run,
+        start_time=timestamp(found.start_time),
+        end_time=timestamp(found.end_time),
     )

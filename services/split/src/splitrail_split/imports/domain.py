@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from splitrail_common.repeats import RequestKey
+
 from splitrail_split.domain.datasets import Version
 from splitrail_split.formats import Format, spot
 
@@ -46,6 +48,34 @@ class Import:
     failure: str
     version_id: str | None
     create_time: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+    requested_format: Format | None
+    """What the start asked for; None: to be detected."""
+
+    @property
+    def started_with(self) -> "StartOptions":
+        """The options of its start."""
+        return StartOptions(self.requested_format, self.strict, self.dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class NewImport:
+    """An import to be opened."""
+
+    project_id: str
+    dataset_name: str
+    task: int
+    key: RequestKey
+
+
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """How an import is to be worked on. `format` None: to be detected."""
+
+    format: Format | None
+    strict: bool
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)

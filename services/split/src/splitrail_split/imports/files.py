@@ -17,7 +17,7 @@ from splitrail_split.imports.store import ImportStore
 
 _LOOKUP = 10_000
 _READ = 1000
-"""Contents of at most `MAX_INLINE_BYTES` that are in memory at once."""
+"""Contents that came with their announcement (16 KiB at most) and are in memory at once."""
 _REMOVED = 1000
 
 

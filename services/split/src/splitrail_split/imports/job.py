@@ -9,6 +9,7 @@ from pathlib import Path
 
 from splitrail_common import log
 from splitrail_common.annotations import LabelState
+from splitrail_common.errors import PlatformError, Reason
 
 from splitrail_split import formats
 from splitrail_split.contents.verify import Contents, Fault, Inspected
@@ -55,12 +56,17 @@ class Importer:
         self._places = places
 
     async def run(self, claim: Claim) -> None:
-        """Ends the import. Raises LeaseLostError; errors of the stores pass through, and the import can then be claimed
-        again.
+        """Ends the import: FAILED, if its project was archived since it was started. Raises LeaseLostError; errors of
+        the stores pass through, and the import can then be claimed again.
         """
         files = meant(await self._store.files(claim.import_id))
-        with tempfile.TemporaryDirectory(prefix="splitrail-import-") as folder:
-            await self._import(claim, files, Path(folder))
+        try:
+            with tempfile.TemporaryDirectory(prefix="splitrail-import-") as folder:
+                await self._import(claim, files, Path(folder))
+        except PlatformError as error:
+            if error.reason != Reason.ERROR_REASON_PROJECT_ARCHIVED:
+                raise
+            await self._refuse(claim, Report(), f"the project {claim.project_id!r} was archived before the import had ended")
 
     async def clean_up(self) -> bool:
         """Removes what one ended or forgotten import has left in the staging area; False when there is nothing. Errors

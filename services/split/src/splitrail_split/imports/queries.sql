@@ -5,14 +5,15 @@
 
 -- name: insert_import
 -- No row: the request_id is that of an import that has neither failed nor been cancelled.
-INSERT INTO import (import_id, project_id, request_id, dataset_name, task, state)
-VALUES (:import_id, :project_id, :request_id, :dataset_name, :task, 'OPEN')
+INSERT INTO import (import_id, project_id, request_id, request_digest, dataset_name, task, state)
+VALUES (:import_id, :project_id, :request_id, :request_digest, :dataset_name, :task, 'OPEN')
 ON CONFLICT (project_id, request_id) WHERE request_id <> '' AND state NOT IN ('FAILED', 'CANCELLED') DO NOTHING
 RETURNING import_id;
 
 -- name: find_import_by_request
 -- The import that this request_id has opened and that has neither failed nor been cancelled.
-SELECT import_id FROM import WHERE project_id = :project_id AND request_id = :request_id AND state NOT IN ('FAILED', 'CANCELLED');
+SELECT import_id, request_digest FROM import
+WHERE project_id = :project_id AND request_id = :request_id AND state NOT IN ('FAILED', 'CANCELLED');
 
 -- name: get_import
 -- By id.
@@ -76,7 +77,7 @@ SELECT path, sha256, size_bytes, is_image FROM import_file WHERE import_id = :im
 
 -- name: queue_import!
 -- Touches nothing when the import is not open.
-UPDATE import SET state = 'QUEUED', format = :format, strict = :strict, dry_run = :dry_run, start_time = now()
+UPDATE import SET state = 'QUEUED', format = :format, requested_format = :requested_format, strict = :strict, dry_run = :dry_run, start_time = now()
 WHERE import_id = :import_id AND state = 'OPEN';
 
 -- name: claim_import

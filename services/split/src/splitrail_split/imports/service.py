@@ -15,7 +15,7 @@ from splitrail_split.contents.store import ContentStore
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain.datasets import KINDS, Task
 from splitrail_split.formats import Format
-from splitrail_split.imports.domain import Finding, Import, ImportState, ImportView, SourceFile
+from splitrail_split.imports.domain import Finding, Import, ImportState, ImportView, NewImport, SourceFile, StartOptions
 from splitrail_split.imports.sources import is_archive, is_listing, meant
 from splitrail_split.imports.store import ImportStore
 from splitrail_split.projects.service import Projects
@@ -47,18 +47,27 @@ class Imports:
         self._queued = queued
         self._draining = draining
 
-    async def create(self, scope: Scope, project_id: str, dataset_name: str, request_id: str, task: int) -> ImportView:
-        """Opens an import, or finds the one of the same request_id. Raises NOT_FOUND for the project, INVALID_ARGUMENT."""
-        await self._projects.require_active(scope, project_id)
-        dataset = await self._dataset_store.find_dataset(scope, project_id, dataset_name)
-        if dataset and dataset.task != task:
-            raise invalid(
-                Violation("task", f"the dataset {dataset_name!r} is of the task {Task(dataset.task).name.lower()}, not {Task(task).name.lower()}")
-            )
-        view = await self.get(scope, await self._store.create(project_id, request_id, dataset_name, task))
-        if (view.found.dataset_name, view.found.task) != (dataset_name, task):
-            raise invalid(Violation("request_id", f"was used for an import into {view.found.dataset_name!r}: use a new one"))
-        return view
+    async def create(self, scope: Scope, new: NewImport) -> ImportView:
+        """Opens an import, or finds the one that the same request has opened, unless that failed or was cancelled.
+
+        Raises NOT_FOUND for the project, FAILED_PRECONDITION (PROJECT_ARCHIVED), INVALID_ARGUMENT, also when the
+        request_id belongs to another request.
+        """
+        await self._projects.get(scope, new.project_id)
+        import_id = None
+        # Another call with this request_id may open one meanwhile, and that one may fail before it is looked for.
+        while import_id is None:
+            import_id = await self._store.made_by(new.project_id, new.key) or await self._open(scope, new)
+        return await self.get(scope, import_id)
+
+    async def _open(self, scope: Scope, new: NewImport) -> str | None:
+        """The id of a new import; None when its request_id is that of another one."""
+        await self._projects.require_active(scope, new.project_id)
+        dataset = await self._dataset_store.find_dataset(scope, new.project_id, new.dataset_name)
+        if dataset and dataset.task != new.task:
+            is_of, wanted = Task(dataset.task).name.lower(), Task(new.task).name.lower()
+            raise invalid(Violation("task", f"the dataset {new.dataset_name!r} is of the task {is_of}, not {wanted}"))
+        return await self._store.create(new)
 
     async def get(self, scope: Scope, import_id: str) -> ImportView:
         """As it stands. Raises NOT_FOUND."""
@@ -72,28 +81,33 @@ class Imports:
     async def add_files(self, scope: Scope, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> list[PresignedUpload]:
         """Announces files, with the bytes of some by hash; says which contents are not here yet.
 
-        Raises NOT_FOUND, FAILED_PRECONDITION (IMPORT_STARTED, PROJECT_ARCHIVED).
+        Raises NOT_FOUND, FAILED_PRECONDITION (IMPORT_STARTED, IMPORT_ENDED, PROJECT_ARCHIVED).
         """
         found = (await self.get(scope, import_id)).found
+        if found.state != ImportState.OPEN:
+            raise _not_open(found, "open another one to add files")
         await self._projects.require_active(scope, found.project_id)
         if not files:
             return []
         possible = await self._staging.possible(found.project_id, list({file.sha256 for file in files} - contents.keys()))
-        if found.state != ImportState.OPEN or not await self._store.put_files(import_id, files, contents):
-            raise _begun(import_id)
+        if not await self._store.put_files(found, files, contents):
+            raise _not_open((await self.get(scope, import_id)).found, "open another one to add files")
         await self._contents.settled(found.project_id)
         return await self._staging.uploads(found.project_id, await self._missing(found, files, possible))
 
-    async def start(self, scope: Scope, import_id: str, wanted: Format | None, *, strict: bool, dry_run: bool) -> ImportView:
-        """Queues the import once everything is there. Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION
-        (UPLOAD_MISSING, PROJECT_ARCHIVED).
+    async def start(self, scope: Scope, import_id: str, options: StartOptions) -> ImportView:
+        """Queues the import once everything is there. One that was started with the same options and has not failed or
+        been cancelled stays as it is.
+
+        Raises NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (UPLOAD_MISSING, IMPORT_STARTED with other options,
+        IMPORT_ENDED, PROJECT_ARCHIVED).
         """
         view = await self.get(scope, import_id)
         if view.found.state != ImportState.OPEN:
-            return view
+            return _started(view, options)
         await self._projects.require_active(scope, view.found.project_id)
         files = meant(await self._store.files(import_id))
-        format_ = _format(files, wanted, view.found.task)
+        format_ = _format(files, options.format, view.found.task)
         if missing := await self._missing(view.found, files, {file.sha256 for file in files}):
             first = next(file for file in files if file.sha256 in missing)
             raise precondition(
@@ -102,9 +116,12 @@ class Imports:
                 f" {first.size_bytes} bytes: announce the files again for their upload addresses",
                 metadata={"missing": str(len(missing))},
             )
-        await self._store.queue(import_id, format_, strict=strict, dry_run=dry_run)
+        queued = await self._store.queue(view.found, format_, options)
+        view = await self.get(scope, import_id)
+        if not queued:
+            return _started(view, options)  # or cancelled, by another call
         self._queued.set()
-        return await self.get(scope, import_id)
+        return view
 
     async def imports(
         self, scope: Scope, *, project_id: str, dataset_name: str, state: ImportState | None, before: str | None, limit: int
@@ -123,9 +140,7 @@ class Imports:
         cancelled = await self._store.cancel(import_id)
         view = await self.get(scope, import_id)
         if not cancelled and view.found.state != ImportState.CANCELLED:
-            state = view.found.state.lower()
-            text = f"the import {import_id} has {state} already"
-            raise precondition(Reason.ERROR_REASON_IMPORT_ENDED, text, metadata={"state": view.found.state}, field="import_id")
+            raise _ended(view.found, "it cannot be cancelled any more")
         return view
 
     async def watch(self, scope: Scope, import_id: str) -> AsyncIterator[ImportView]:
@@ -191,7 +206,32 @@ def _format(files: Sequence[SourceFile], wanted: Format | None, task: int) -> Fo
         raise invalid(Violation("format", str(error))) from error
 
 
-def _begun(import_id: str) -> PlatformError:
-    return precondition(
-        Reason.ERROR_REASON_IMPORT_STARTED, f"the import {import_id} has been started: open another one to add files", field="import_id"
-    )
+def _started(view: ImportView, options: StartOptions) -> ImportView:
+    """An import that is no longer open, as the answer to a start. Raises FAILED_PRECONDITION when it has failed, was
+    cancelled or was started with other options.
+    """
+    found = view.found
+    same = found.started_with == options
+    if found.state in (ImportState.FAILED, ImportState.CANCELLED) or (found.state.ended and not same):
+        raise _ended(found, "open another one")
+    if not same:
+        raise _not_open(found, f"with other options ({_shown(found.started_with)}); cancel it, or open another one")
+    return view
+
+
+def _shown(options: StartOptions) -> str:
+    return f"format {options.format or 'to be detected'}, strict {options.strict}, dry_run {options.dry_run}".lower()
+
+
+def _not_open(found: Import, remedy: str) -> PlatformError:
+    """FAILED_PRECONDITION: the import has been started, or has ended."""
+    if found.state.ended:
+        return _ended(found, remedy)
+    return precondition(Reason.ERROR_REASON_IMPORT_STARTED, f"the import {found.import_id} has been started: {remedy}", field="import_id")
+
+
+def _ended(found: Import, remedy: str) -> PlatformError:
+    """FAILED_PRECONDITION: the import has ended."""
+    how = "was cancelled" if found.state is ImportState.CANCELLED else f"has {found.state.lower()}"
+    text = f"the import {found.import_id} {how}: {remedy}"
+    return precondition(Reason.ERROR_REASON_IMPORT_ENDED, text, metadata={"state": found.state}, field="import_id")

@@ -7,10 +7,12 @@ from splitrail.split.v1 import import_service_pb2_grpc
 from splitrail_common import paging
 from splitrail_common.access import current_call
 from splitrail_common.boundary import Context
+from splitrail_common.repeats import RequestKey
 
 from splitrail_split.contents.convert import upload
 from splitrail_split.domain.datasets import Task
 from splitrail_split.imports import convert, validate
+from splitrail_split.imports.domain import NewImport, StartOptions
 from splitrail_split.imports.service import Imports
 from splitrail_split.requests import fields, pages
 
@@ -22,13 +24,8 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
         self._imports = imports
 
     async def CreateImport(self, request: pb.CreateImportRequest, context: Context) -> pb.CreateImportResponse:
-        view = await self._imports.create(
-            current_call().scope,
-            fields.project(request.project_id),
-            request.dataset_name,
-            request.request_id,
-            request.task or Task.DETECT,
-        )
+        new = NewImport(fields.project(request.project_id), request.dataset_name, request.task or Task.DETECT, RequestKey.of(request))
+        view = await self._imports.create(current_call().scope, new)
         return pb.CreateImportResponse(dataset_import=convert.dataset_import(view))
 
     async def AddFiles(self, request: pb.AddFilesRequest, context: Context) -> pb.AddFilesResponse:
@@ -37,8 +34,8 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
         return pb.AddFilesResponse(uploads=[upload(one) for one in uploads])
 
     async def StartImport(self, request: pb.StartImportRequest, context: Context) -> pb.StartImportResponse:
-        import_id, format_ = request.import_id, convert.source_format(request.format)
-        view = await self._imports.start(current_call().scope, import_id, format_, strict=request.strict, dry_run=request.dry_run)
+        options = StartOptions(convert.source_format(request.format), strict=request.strict, dry_run=request.dry_run)
+        view = await self._imports.start(current_call().scope, request.import_id, options)
         return pb.StartImportResponse(dataset_import=convert.dataset_import(view))
 
     async def GetImport(self, request: pb.GetImportRequest, context: Context) -> pb.GetImportResponse:

@@ -20,8 +20,6 @@ IGNORED_NAMES = frozenset({"split.lock.json", "license", "licence", "readme", "n
 MAX_ANNOTATION_BYTES = 512 * 1024 * 1024
 MAX_LISTING_BYTES = 64 * 1024 * 1024
 """About a million rows: they are in memory at once, at some twenty times their size."""
-MAX_INLINE_BYTES = 16 * 1024
-"""Annotation files up to here may come with their announcement."""
 MAX_ARCHIVE_BYTES = 4 * 1024 * 1024 * 1024
 
 

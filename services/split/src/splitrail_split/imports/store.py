@@ -11,13 +11,15 @@ from splitrail_common import ids
 from splitrail_common.access import Scope
 from splitrail_common.background import LeaseLostError
 from splitrail_common.database import Connection, Pool, Row
+from splitrail_common.repeats import RequestKey
 from splitrail_common.text import counted
 
 from splitrail_split.contents.store import ContentStore, KnownAsset
 from splitrail_split.datasets.store import DatasetStore, LockedDataset
 from splitrail_split.domain.datasets import Version
 from splitrail_split.formats import Format
-from splitrail_split.imports.domain import Claim, Finding, Import, ImportState, Report, SourceFile
+from splitrail_split.imports.domain import Claim, Finding, Import, ImportState, NewImport, Report, SourceFile, StartOptions
+from splitrail_split.projects.store import ProjectStore
 from splitrail_split.splits.domain import MadeRevision
 from splitrail_split.splits.store import SplitStore
 from splitrail_split.storage.tables import Tables
@@ -60,23 +62,40 @@ class TaskMismatchError(Exception):
 class ImportStore:
     """What is stored of imports."""
 
-    def __init__(self, pool: Pool, contents: ContentStore, datasets: DatasetStore, splits: SplitStore) -> None:
+    def __init__(self, pool: Pool, projects: ProjectStore, contents: ContentStore, datasets: DatasetStore, splits: SplitStore) -> None:
         self._tables = Tables(pool, "splitrail_split.imports")
+        self._projects = projects
         self._contents = contents
         self._datasets = datasets
         self._splits = splits
 
-    async def create(self, project_id: str, request_id: str, dataset_name: str, task: int) -> str:
-        """The id of a new import, or of the one that the same request_id opened and that has neither failed nor been
-        cancelled.
+    async def create(self, new: NewImport) -> str | None:
+        """The id of a new import; None when its request_id is that of another one. Raises FAILED_PRECONDITION
+        (PROJECT_ARCHIVED).
         """
-        values = {"import_id": ids.new_id(), "project_id": project_id, "request_id": request_id, "dataset_name": dataset_name, "task": task}
-        while True:
-            row = await self._tables.one("insert_import", values)
-            # The other import may end between these two statements; then inserting succeeds.
-            row = row or await self._tables.one("find_import_by_request", {"project_id": project_id, "request_id": request_id})
-            if row:
-                return str(row["import_id"])
+        values = {
+            "import_id": ids.new_id(),
+            "project_id": new.project_id,
+            "request_id": new.key.request_id,
+            "request_digest": new.key.digest,
+            "dataset_name": new.dataset_name,
+            "task": new.task,
+        }
+        async with self._projects.writing(new.project_id) as connection:
+            row = await self._tables.one_in(connection, "insert_import", values)
+            return str(row["import_id"]) if row else None
+
+    async def made_by(self, project_id: str, key: RequestKey) -> str | None:
+        """The id of the import that an earlier call with this key has opened and that has neither failed nor been
+        cancelled. Raises INVALID_ARGUMENT when that was another request.
+        """
+        if not key.request_id:
+            return None
+        row = await self._tables.one("find_import_by_request", {"project_id": project_id, "request_id": key.request_id})
+        if row is None:
+            return None
+        key.require_same(row["request_digest"])
+        return str(row["import_id"])
 
     async def get(self, scope: Scope, import_id: str) -> Import | None:
         """By id."""
@@ -101,10 +120,11 @@ class ImportStore:
         """Ends an import without a version, also while a worker is busy with it; False when it has ended already."""
         return await self._tables.run("cancel_import", {"import_id": import_id}) == 1
 
-    async def put_files(self, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> bool:
+    async def put_files(self, opened: Import, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> bool:
         """Announces files, later ones of the same path replace earlier ones, and keeps what came along; False when the
-        import is not open.
+        import is not open. Raises FAILED_PRECONDITION (PROJECT_ARCHIVED).
         """
+        import_id = opened.import_id
         values = {
             "import_id": import_id,
             "paths": [file.path for file in files],
@@ -112,7 +132,7 @@ class ImportStore:
             "sizes": [file.size_bytes for file in files],
             "images": [file.is_image for file in files],
         }
-        async with self._tables.pool.connection() as connection, connection.transaction():
+        async with self._projects.writing(opened.project_id) as connection:
             if await self._tables.one_in(connection, "lock_open_import", {"import_id": import_id}) is None:
                 return False
             await self._tables.run_in(connection, "put_files", values)
@@ -134,10 +154,19 @@ class ImportStore:
         rows = await self._tables.rows("read_inline_contents", {"import_id": import_id, "contents": list(contents)})
         return {row["sha256"]: row["content"] for row in rows}
 
-    async def queue(self, import_id: str, format_: Format | None, *, strict: bool, dry_run: bool) -> bool:
-        """Puts an open import into the queue; False when it is no longer open."""
-        values = {"import_id": import_id, "format": format_ or "", "strict": strict, "dry_run": dry_run}
-        return await self._tables.run("queue_import", values) == 1
+    async def queue(self, opened: Import, format_: Format | None, options: StartOptions) -> bool:
+        """Puts an open import into the queue, to be read as `format_`; False when it is no longer open. Raises
+        FAILED_PRECONDITION (PROJECT_ARCHIVED).
+        """
+        values = {
+            "import_id": opened.import_id,
+            "format": format_ or "",
+            "requested_format": options.format or "",
+            "strict": options.strict,
+            "dry_run": options.dry_run,
+        }
+        async with self._projects.writing(opened.project_id) as connection:
+            return await self._tables.run_in(connection, "queue_import", values) == 1
 
     async def findings(self, import_id: str, *, after: int, limit: int) -> list[tuple[int, Finding]]:
         """Findings with their numbers, those after number `after`."""
@@ -147,7 +176,7 @@ class ImportStore:
     async def claim(self, owner: str, lease: timedelta) -> Claim | None:
         """Takes the longest-waiting import, or one whose holder has died."""
         row = await self._tables.one("claim_import", {"owner": owner, "lease": lease})
-        return Claim(**{**row, "format": _format(row)}, owner=owner) if row else None
+        return Claim(**{**row, "format": _format(row["format"])}, owner=owner) if row else None
 
     async def renew(self, claim: Claim, lease: timedelta) -> bool:
         """Extends the lease; False when it is lost."""
@@ -161,8 +190,10 @@ class ImportStore:
         await self._tables.run("release_import", values)
 
     async def add_assets(self, claim: Claim, assets: Sequence[KnownAsset], processed: int) -> None:
-        """Records contents that were verified and stored, and the progress. Raises LeaseLostError."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
+        """Records contents that were verified and stored, and the progress. Raises LeaseLostError, FAILED_PRECONDITION
+        (PROJECT_ARCHIVED).
+        """
+        async with self._projects.writing(claim.project_id) as connection:
             progress = {"import_id": claim.import_id, "owner": claim.owner, "processed": processed}
             if await self._tables.run_in(connection, "set_processed", progress) == 0:
                 raise LeaseLostError(claim.import_id)
@@ -191,10 +222,10 @@ class ImportStore:
 
         When the newest version holds the same, that one is the result, and `unchanged` joins the findings with its
         reference in place of `{}`. When it has what callers said of images and no source can say, `dropped` does, with
-        its reference and the number of these images. Raises LeaseLostError, or TaskMismatchError when the dataset
-        describes something else.
+        its reference and the number of these images. Raises LeaseLostError, FAILED_PRECONDITION (PROJECT_ARCHIVED), or
+        TaskMismatchError when the dataset describes something else.
         """
-        async with self._tables.pool.connection() as connection, connection.transaction():
+        async with self._projects.writing(claim.project_id) as connection:
             await self._lock_own(connection, claim)
             dataset = await self._datasets.ensure_dataset(connection, claim.project_id, claim.dataset_name, claim.task)
             if dataset.task != claim.task:
@@ -236,7 +267,7 @@ class ImportStore:
         await self._datasets.insert_columns(connection, version_id, new.columns)
         await self._datasets.insert_assets(connection, version_id, new.rows)
         if new.imported_split is not None:
-            await self._splits.add_in(connection, version_id, new.imported_split, request_id="", keep_current=False)
+            await self._splits.add_in(connection, version_id, new.imported_split, keep_current=False)
         return version_id
 
     async def end(self, claim: Claim, state: ImportState, report: Report, failure: str = "") -> None:
@@ -321,8 +352,9 @@ def _noted(report: Report, note: Finding, *words: object) -> Report:
 
 
 def _import(row: Row) -> Import:
-    return Import(**{**row, "state": ImportState(row["state"]), "format": _format(row)})
+    named = {"format": _format(row["format"]), "requested_format": _format(row["requested_format"])}
+    return Import(**{**row, **named, "state": ImportState(row["state"])})
 
 
-def _format(row: Row) -> Format | None:
-    return Format(row["format"]) if row["format"] else None
+def _format(stored: str) -> Format | None:
+    return Format(stored) if stored else None

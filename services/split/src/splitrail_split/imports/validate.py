@@ -9,7 +9,6 @@ from splitrail_common.errors import Violation, invalid
 from splitrail_split.formats.images import is_image
 from splitrail_split.imports import sources
 from splitrail_split.imports.domain import SourceFile
-from splitrail_split.requests import fields
 
 
 def source_files(files: Sequence[import_pb2.SourceFile]) -> list[SourceFile]:
@@ -30,18 +29,16 @@ def _file_problems(file: import_pb2.SourceFile) -> list[tuple[str, str]]:
     found = []
     if problem := sources.path_problem(file.path):
         found.append(("path", f"{file.path[:200]!r} {problem}"))
-    elif not 0 <= file.size_bytes <= sources.max_bytes(file.path):
-        found.append(("size_bytes", f"{file.path!r} has {file.size_bytes} bytes: must be 0 to {sources.max_bytes(file.path)}"))
-    if not fields.SHA256.fullmatch(file.sha256):
-        found.append(("sha256", fields.NO_SHA256))
+    elif file.size_bytes > sources.max_bytes(file.path):
+        found.append(("size_bytes", f"{file.path!r} has {file.size_bytes} bytes: at most {sources.max_bytes(file.path)}"))
     if file.HasField("content") and (problem := _content_problem(file)):
         found.append(("content", f"{file.path[:200]!r} {problem}"))
     return found
 
 
 def _content_problem(file: import_pb2.SourceFile) -> str | None:
-    if not (sources.is_annotation(file.path) or sources.is_listing(file.path)) or len(file.content) > sources.MAX_INLINE_BYTES:
-        return f"must be uploaded: only annotation files and lists of at most {sources.MAX_INLINE_BYTES} bytes come with their announcement"
+    if not (sources.is_annotation(file.path) or sources.is_listing(file.path)):
+        return "must be uploaded: only annotation files and lists come with their announcement"
     if len(file.content) != file.size_bytes or hashlib.sha256(file.content).hexdigest() != file.sha256:
         return "holds other bytes than `sha256` and `size_bytes` say"
     return None

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from splitrail_common.repeats import RequestKey
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
@@ -14,7 +16,6 @@ class Project:
     labels: dict[str, str]
     create_time: datetime
     archive_time: datetime | None
-    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,4 +25,6 @@ class NewProject:
     project_id: str
     external_id: str
     labels: Mapping[str, str]
-    request_id: str
+    creator: str
+    """Subject of the caller's token: request_ids are each caller's own."""
+    key: RequestKey

@@ -2,17 +2,17 @@
 
 -- name: get_project
 -- By id.
-SELECT project_id, external_id, labels, create_time, archive_time, request_id
+SELECT project_id, external_id, labels, create_time, archive_time
 FROM project
 WHERE project_id = :project_id AND in_scope(project_id, :scope);
 
 -- name: find_project_by_request
--- The project that a CreateProject with this request_id has made. Callers do not see each other's request_ids.
-SELECT project_id FROM project WHERE request_id = :request_id AND in_scope(project_id, :scope) ORDER BY create_time LIMIT 1;
+-- The project that a CreateProject of this caller with this request_id has made.
+SELECT project_id, request_digest FROM project WHERE creator = :creator AND request_id = :request_id;
 
 -- name: list_projects
 -- One page by id, byte by byte; empty filters let everything pass.
-SELECT project_id, external_id, labels, create_time, archive_time, request_id
+SELECT project_id, external_id, labels, create_time, archive_time
 FROM project
 WHERE in_scope(project_id, :scope)
   AND (:external_id = '' OR external_id = :external_id)
@@ -22,8 +22,14 @@ ORDER BY project_id COLLATE "C"
 LIMIT :limit;
 
 -- name: create_project!
--- Fails when the id or the external_id is taken.
-INSERT INTO project (project_id, external_id, labels, request_id) VALUES (:project_id, :external_id, :labels, :request_id);
+-- Fails when the id, the external_id or the caller's request_id is taken.
+INSERT INTO project (project_id, external_id, labels, creator, request_id, request_digest)
+VALUES (:project_id, :external_id, :labels, :creator, :request_id, :request_digest);
+
+-- name: hold_project
+-- Before something of a project is written: it is not archived before the transaction ends, and what archives it at
+-- this moment is waited for.
+SELECT archive_time FROM project WHERE project_id = :project_id FOR SHARE;
 
 -- name: archive_project!
 -- Touches nothing when it is archived already: the time stays.

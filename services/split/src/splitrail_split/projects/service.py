@@ -2,7 +2,7 @@
 
 import grpc
 from splitrail_common.access import Scope
-from splitrail_common.errors import PlatformError, Reason, Violation, already_exists, invalid, not_found, project_archived
+from splitrail_common.errors import PlatformError, Reason, already_exists, not_found, project_archived
 from splitrail_common.paging import Page
 
 from splitrail_split.projects.domain import NewProject, Project
@@ -16,8 +16,8 @@ class Projects:
         self._store = store
 
     async def create(self, scope: Scope, new: NewProject) -> Project:
-        """A new project, or the one of the same request_id. Raises PERMISSION_DENIED outside of the scope,
-        ALREADY_EXISTS, INVALID_ARGUMENT.
+        """A new project, or the one that the same request has made. Raises PERMISSION_DENIED outside of the scope,
+        ALREADY_EXISTS, INVALID_ARGUMENT when the request_id belongs to another request.
         """
         if scope.projects is not None and new.project_id not in scope.projects:
             raise PlatformError(
@@ -26,26 +26,17 @@ class Projects:
                 f"this needs the role admin of {new.project_id!r}, or of all projects",
                 metadata={"required": "admin"},
             )
-        if earlier := await self._made_by(scope, new):
-            return earlier
+        if project_id := await self._store.made_by(new.creator, new.key):
+            return await self.get(scope, project_id)
         try:
             await self._store.create(new)
         except ProjectTakenError as taken:
             # Perhaps taken by the same request, sent twice at once.
-            if earlier := await self._made_by(scope, new):
-                return earlier
-            raise already_exists("project", str(getattr(new, taken.field)), taken.field) from taken
+            if project_id := await self._store.made_by(new.creator, new.key):
+                return await self.get(scope, project_id)
+            values = {"project_id": new.project_id, "external_id": new.external_id, "request_id": new.key.request_id}
+            raise already_exists("project", values[taken.field], taken.field) from taken
         return await self.get(scope, new.project_id)
-
-    async def _made_by(self, scope: Scope, new: NewProject) -> Project | None:
-        """The project that an earlier call with the same request_id has made."""
-        project_id = await self._store.find_by_request(scope, new.request_id) if new.request_id else None
-        if project_id is None:
-            return None
-        found = await self.get(scope, project_id)
-        if any(getattr(found, name) != getattr(new, name) for name in ("project_id", "external_id", "labels")):
-            raise invalid(Violation("request_id", f"was used for the project {found.project_id!r}: use a new one"))
-        return found
 
     async def get(self, scope: Scope, project_id: str) -> Project:
         """By id. Raises NOT_FOUND."""
@@ -60,7 +51,9 @@ class Projects:
         return Page.of(found, limit)
 
     async def archive(self, scope: Scope, project_id: str) -> Project:
-        """From now on it can only be read. Raises NOT_FOUND."""
+        """From now on it can only be read: what is being written to it is waited for, and an import that is queued or
+        running ends FAILED. Raises NOT_FOUND.
+        """
         await self.get(scope, project_id)
         await self._store.archive(project_id)
         return await self.get(scope, project_id)
@@ -72,8 +65,8 @@ class Projects:
         return await self.get(scope, project_id)
 
     async def require_active(self, scope: Scope, project_id: str) -> None:
-        """Raises NOT_FOUND, or FAILED_PRECONDITION (PROJECT_ARCHIVED): to be asked before anything of a project is
-        changed.
+        """Raises NOT_FOUND, or FAILED_PRECONDITION (PROJECT_ARCHIVED): to be asked before work is done on a change of a
+        project. The change itself is made in `ProjectStore.writing`.
         """
         if (await self.get(scope, project_id)).archive_time is not None:
             raise project_archived(project_id)

@@ -17,7 +17,8 @@ class ProjectServicer(project_service_pb2_grpc.ProjectServiceServicer):
         self._projects = projects
 
     async def CreateProject(self, request: pb.CreateProjectRequest, context: Context) -> pb.CreateProjectResponse:
-        made = await self._projects.create(current_call().scope, convert.new_project(request))
+        call = current_call()
+        made = await self._projects.create(call.scope, convert.new_project(request, call.caller.subject))
         return pb.CreateProjectResponse(project=convert.project(made))
 
     async def GetProject(self, request: pb.GetProjectRequest, context: Context) -> pb.GetProjectResponse:

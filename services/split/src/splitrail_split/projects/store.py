@@ -1,18 +1,23 @@
 """Projects in Postgres."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common.access import Scope
-from splitrail_common.database import Pool
+from splitrail_common.database import Connection, Pool
+from splitrail_common.errors import not_found, project_archived
+from splitrail_common.repeats import RequestKey
 
 from splitrail_split.projects.domain import NewProject, Project
 from splitrail_split.storage.tables import Tables
 
-_TAKEN = {"project_pkey": "project_id", "project_external_unique": "external_id"}
+_TAKEN = {"project_pkey": "project_id", "project_external_unique": "external_id", "project_request_unique": "request_id"}
 
 
 class ProjectTakenError(Exception):
-    """A project's id or external_id is another one's. `field` says which."""
+    """A project's id, external_id or request_id is another one's. `field` says which."""
 
     def __init__(self, field: str) -> None:
         super().__init__(field)
@@ -30,10 +35,31 @@ class ProjectStore:
         row = await self._tables.one("get_project", {"project_id": project_id, "scope": scope.sql()})
         return Project(**row) if row else None
 
-    async def find_by_request(self, scope: Scope, request_id: str) -> str | None:
-        """The id of the project that this request_id has made, among those of the scope."""
-        row = await self._tables.one("find_project_by_request", {"request_id": request_id, "scope": scope.sql()})
-        return str(row["project_id"]) if row else None
+    @asynccontextmanager
+    async def writing(self, project_id: str) -> AsyncIterator[Connection]:
+        """A transaction in which something of a project is written: the project is not archived before it ends.
+
+        Raises NOT_FOUND, FAILED_PRECONDITION (PROJECT_ARCHIVED).
+        """
+        async with self._tables.pool.connection() as connection, connection.transaction():
+            row = await self._tables.one_in(connection, "hold_project", {"project_id": project_id})
+            if row is None:
+                raise not_found("project", project_id)
+            if row["archive_time"] is not None:
+                raise project_archived(project_id)
+            yield connection
+
+    async def made_by(self, creator: str, key: RequestKey) -> str | None:
+        """The id of the project that an earlier call with this key has made. Raises INVALID_ARGUMENT when that was
+        another request.
+        """
+        if not key.request_id:
+            return None
+        row = await self._tables.one("find_project_by_request", {"creator": creator, "request_id": key.request_id})
+        if row is None:
+            return None
+        key.require_same(row["request_digest"])
+        return str(row["project_id"])
 
     async def list_projects(self, scope: Scope, *, external_id: str, include_archived: bool, after: str | None, limit: int) -> list[Project]:
         """By id, those behind `after`; an empty external_id does not filter."""
@@ -52,7 +78,9 @@ class ProjectStore:
             "project_id": new.project_id,
             "external_id": new.external_id,
             "labels": Jsonb(dict(new.labels)),
-            "request_id": new.request_id,
+            "creator": new.creator,
+            "request_id": new.key.request_id,
+            "request_digest": new.key.digest,
         }
         try:
             await self._tables.run("create_project", values)

@@ -11,7 +11,7 @@ SELECT split_id FROM split_revision WHERE version_id = :version_id AND number = 
 
 -- name: find_split_by_request
 -- The revision that this request_id has made.
-SELECT split_id FROM split_revision WHERE project_id = :project_id AND request_id = :request_id;
+SELECT split_id, request_digest FROM split_revision WHERE project_id = :project_id AND request_id = :request_id;
 
 -- name: list_splits
 -- One page of a version's revisions, newest first.
@@ -27,9 +27,9 @@ UPDATE version SET latest_split = latest_split + 1 WHERE version_id = :version_i
 -- name: insert_split!
 -- Stores a revision.
 INSERT INTO split_revision (split_id, version_id, dataset_id, project_id, number, request_id, parameters, algorithm_version, vector, digest,
-                            part_digests, certificate)
+                            part_digests, certificate, request_digest)
 VALUES (:split_id, :version_id, :dataset_id, :project_id, :number, :request_id, :parameters, :algorithm_version, :vector, :digest,
-        :part_digests, :certificate);
+        :part_digests, :certificate, :request_digest);
 
 -- name: set_current_split!
 -- Makes a revision its version's current one.

@@ -5,8 +5,9 @@ import asyncio
 import numpy as np
 import numpy.typing as npt
 from splitrail_common.access import Scope
-from splitrail_common.errors import Reason, Violation, invalid, not_found, precondition
+from splitrail_common.errors import Reason, not_found, precondition
 from splitrail_common.paging import Page
+from splitrail_common.repeats import RequestKey
 
 from splitrail_split.contents.urls import SHOWN_LIFETIME, AssetUrls
 from splitrail_split.datasets.conditions import require_committed, split_missing
@@ -38,25 +39,26 @@ class Splits:
         self._urls = urls
 
     async def create(
-        self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters, request_id: str, *, keep_current: bool
+        self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters, key: RequestKey, *, keep_current: bool
     ) -> Revision:
-        """Splits a version and makes the revision the current one, unless that is to be kept; the same request_id gives
+        """Splits a version and makes the revision the current one, unless that is to be kept; the same request gives
         the same revision.
 
         Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE, SPLIT_EMPTY, PROJECT_ARCHIVED), INVALID_ARGUMENT, also
         when the request_id belongs to another request.
         """
         version = await self._datasets.version(scope, dataset_id, version_id)
+        if split_id := await self._store.made_by(version.project_id, key):
+            return await self.get(scope, split_id)
         await self._projects.require_active(scope, version.project_id)
-        if earlier := await self._earlier(scope, version, parameters, request_id):
-            return earlier
         made = await self._make(scope, version, parameters)
         try:
-            split_id = await self._store.add(version.version_id, made, request_id=request_id, keep_current=keep_current)
+            split_id = await self._store.add(version, made, key, keep_current=keep_current)
         except RequestUsedError:
-            if earlier := await self._earlier(scope, version, parameters, request_id):
-                return earlier
-            raise not_found("split", request_id) from None
+            earlier = await self._store.made_by(version.project_id, key)
+            if earlier is None:
+                raise not_found("split", key.request_id) from None  # the other revision was deleted at once
+            split_id = earlier
         return await self.get(scope, split_id)
 
     async def preview(self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters) -> tuple[Version, MadeRevision]:
@@ -73,19 +75,10 @@ class Splits:
         inputs = await self._inputs.load(scope, version, parameters)
         return await asyncio.to_thread(make_revision, inputs, parameters)
 
-    async def _earlier(self, scope: Scope, version: Version, parameters: SplitParameters, request_id: str) -> Revision | None:
-        split_id = await self._store.find_by_request(version.project_id, request_id) if request_id else None
-        if split_id is None:
-            return None
-        revision = await self.get(scope, split_id)
-        if (revision.version_id, revision.parameters) != (version.version_id, parameters):
-            raise invalid(Violation("request_id", f"was used for {revision.reference} with other parameters: use a new one"))
-        return revision
-
-    async def get(self, scope: Scope, split_id: str) -> Revision:
-        """By id. Raises NOT_FOUND."""
+    async def get(self, scope: Scope, split_id: str, *, dataset_id: str = "", version_id: str = "") -> Revision:
+        """By id, within its dataset and version (empty: any). Raises NOT_FOUND."""
         found = await self._store.get(scope, split_id)
-        if found is None:
+        if found is None or dataset_id not in ("", found.dataset_id) or version_id not in ("", found.version_id):
             raise not_found("split", split_id)
         return found
 
@@ -103,8 +96,9 @@ class Splits:
 
     async def delete(self, scope: Scope, split_id: str) -> None:
         """Raises NOT_FOUND, FAILED_PRECONDITION (PINNED, PROJECT_ARCHIVED)."""
-        await self._projects.require_active(scope, (await self.get(scope, split_id)).project_id)
-        pinned_by = await self._store.delete(scope, split_id)
+        revision = await self.get(scope, split_id)
+        await self._projects.require_active(scope, revision.project_id)
+        pinned_by = await self._store.delete(scope, revision)
         if pinned_by:
             raise precondition(
                 Reason.ERROR_REASON_PINNED, f"the job {pinned_by} uses this split: it stays", metadata={"pinned_by": pinned_by}, field="split_id"
@@ -112,8 +106,9 @@ class Splits:
 
     async def pin(self, scope: Scope, split_id: str, job_id: str) -> None:
         """Marks a revision as used by a job. Raises NOT_FOUND, FAILED_PRECONDITION (PROJECT_ARCHIVED)."""
-        await self._projects.require_active(scope, (await self.get(scope, split_id)).project_id)
-        if not await self._store.pin(scope, split_id, job_id):
+        revision = await self.get(scope, split_id)
+        await self._projects.require_active(scope, revision.project_id)
+        if not await self._store.pin(scope, revision, job_id):
             raise not_found("split", split_id)
 
     async def contamination(self, scope: Scope, split_id: str, part: int, trained_split_id: str) -> Overlap:

@@ -12,6 +12,7 @@ from splitrail.split.v1 import split_service_pb2_grpc
 from splitrail_common import paging
 from splitrail_common.access import current_call
 from splitrail_common.boundary import Context
+from splitrail_common.repeats import RequestKey
 
 from splitrail_split.requests import fields, pages
 from splitrail_split.requests.missing import missing
@@ -34,7 +35,7 @@ class SplitServicer(split_service_pb2_grpc.SplitServiceServicer):
             request.dataset_id,
             request.version_id,
             validate.split_parameters(request.parameters),
-            request.request_id,
+            RequestKey.of(request),
             keep_current=request.keep_current,
         )
         return pb.CreateSplitResponse(split=convert.revision(revision))
@@ -64,7 +65,8 @@ class SplitServicer(split_service_pb2_grpc.SplitServiceServicer):
 
     async def GetSplit(self, request: pb.GetSplitRequest, context: Context) -> pb.GetSplitResponse:
         if request.split_id:
-            revision = await self._splits.get(current_call().scope, request.split_id)
+            ids = {"dataset_id": request.dataset_id, "version_id": request.version_id}
+            revision = await self._splits.get(current_call().scope, request.split_id, **ids)
         else:
             revision = await self._splits.current(current_call().scope, request.dataset_id, validate.version_id(request))
         return pb.GetSplitResponse(split=convert.revision(revision))

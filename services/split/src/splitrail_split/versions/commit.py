@@ -16,6 +16,7 @@ from splitrail_split.datasets.store import DatasetStore, LockedDataset
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Version
 from splitrail_split.formats.model import SEQUENCE
+from splitrail_split.projects.store import ProjectStore
 from splitrail_split.storage.tables import Tables
 from splitrail_split.versions import classes, columns, drafts
 from splitrail_split.versions.columns import Columns
@@ -74,8 +75,9 @@ class _Made:
 class Commits:
     """The commit of drafts."""
 
-    def __init__(self, pool: Pool, store: DraftStore, datasets: DatasetStore) -> None:
+    def __init__(self, pool: Pool, projects: ProjectStore, store: DraftStore, datasets: DatasetStore) -> None:
         self._tables = Tables(pool, "splitrail_split.versions")
+        self._projects = projects
         self._store = store
         self._datasets = datasets
 
@@ -83,12 +85,12 @@ class Commits:
         """The id of the version that the draft becomes, or has become. expected: the dataset's newest version, as the
         caller knows it.
 
-        Raises BaseMovedError, NoImagesError, NOT_FOUND.
+        Raises BaseMovedError, NoImagesError, NOT_FOUND, FAILED_PRECONDITION (PROJECT_ARCHIVED).
         """
         # Before the transaction: the base of a draft never changes, and a connection that waits for another one could
         # wait forever.
         base = await self._base(draft.base_version_id)
-        async with self._tables.pool.connection() as connection, connection.transaction():
+        async with self._projects.writing(draft.project_id) as connection:
             dataset = await self._datasets.lock_dataset(connection, scope, draft.dataset_id)
             draft = await self._store.lock(connection, scope, draft.version_id)
             if draft.committed_version_id is not None:

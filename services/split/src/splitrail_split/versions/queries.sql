@@ -5,15 +5,15 @@
 -- name: insert_draft
 -- No row: the request_id is that of another draft.
 INSERT INTO draft (version_id, dataset_id, project_id, base_version_id, request_id, class_names, class_ids, class_targets, image_count, object_count,
-                   empty_count, unlabelled_count, class_images, class_objects, begun_class_names)
+                   empty_count, unlabelled_count, class_images, class_objects, request_digest)
 VALUES (:version_id, :dataset_id, :project_id, :base_version_id, :request_id, :class_names, :class_ids, :class_targets, :image_count, :object_count,
-        :empty_count, :unlabelled_count, :class_images, :class_objects, :begun_class_names)
+        :empty_count, :unlabelled_count, :class_images, :class_objects, :request_digest)
 ON CONFLICT (project_id, request_id) WHERE request_id <> '' DO NOTHING
 RETURNING version_id;
 
 -- name: find_draft_by_request
 -- The draft that this request_id has begun, committed or not.
-SELECT version_id, dataset_id, base_version_id, committed_version_id, begun_class_names
+SELECT coalesce(committed_version_id, version_id) AS version_id, request_digest
 FROM draft
 WHERE project_id = :project_id AND request_id = :request_id;
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import grpc
 from splitrail_common.access import Scope
 from splitrail_common.annotations import LabelState, unpack
-from splitrail_common.errors import PlatformError, Reason, Violation, invalid, not_found, precondition, unavailable
+from splitrail_common.errors import PlatformError, Reason, Violation, invalid, precondition, unavailable
 from splitrail_common.paging import Page
+from splitrail_common.repeats import RequestKey
 
 from splitrail_split.contents.verify import UPLOAD_MISSING, Inspected
 from splitrail_split.datasets.conditions import require_committed
@@ -19,7 +20,7 @@ from splitrail_split.versions.commit import BaseMovedError, Commits, NoImagesErr
 from splitrail_split.versions.comparison import Comparisons
 from splitrail_split.versions.drafts import Batch, Draft, Upsert
 from splitrail_split.versions.incoming import Incoming
-from splitrail_split.versions.store import DraftChange, DraftStore, EarlierDraft, NewDraft
+from splitrail_split.versions.store import DraftChange, DraftStore, NewDraft
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +46,27 @@ class Versions:
         self._commits = commits
         self._comparisons = comparisons
 
-    async def begin(self, scope: Scope, dataset_id: str, base_version_id: str, class_names: Sequence[str], request_id: str) -> Version:
-        """A new draft, or what the draft of the same request_id is by now.
+    async def begin(self, scope: Scope, dataset_id: str, base_version_id: str, class_names: Sequence[str], key: RequestKey) -> Version:
+        """A new draft, or what the draft that the same request has begun is by now.
 
-        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE) for a base that is a draft, INVALID_ARGUMENT.
+        Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE) for a base that is a draft, (PROJECT_ARCHIVED),
+        INVALID_ARGUMENT, also when the request_id belongs to another request.
         """
-        dataset = await self._datasets.require_active(scope, dataset_id)
-        if earlier := await self._begun(scope, dataset, base_version_id, class_names, request_id):
-            return earlier
-        base = await self._datasets.version(scope, dataset_id, base_version_id) if base_version_id else None
+        dataset = await self._datasets.dataset(scope, dataset_id)
+        version_id = None
+        # Another call with this request_id may begin one meanwhile, and that one may be deleted before it is looked for.
+        while version_id is None:
+            earlier = await self._store.made_by(dataset.project_id, key)
+            version_id = earlier or await self._begin(scope, dataset, base_version_id, class_names, key)
+        return await self._datasets.version(scope, dataset_id, version_id)
+
+    async def _begin(self, scope: Scope, dataset: Dataset, base_version_id: str, class_names: Sequence[str], key: RequestKey) -> str | None:
+        """The id of a new draft; None when its request_id is that of another one."""
+        await self._datasets.require_active(scope, dataset.dataset_id)
+        base = await self._datasets.version(scope, dataset.dataset_id, base_version_id) if base_version_id else None
         if base is not None:
             require_committed(base, field="base_version_id")
-        new = NewDraft(dataset_id, base, base.class_names if base else list(class_names), request_id)
-        version_id = await self._store.begin(scope, new)
-        if version_id is not None:
-            return await self._datasets.version(scope, dataset_id, version_id)
-        if earlier := await self._begun(scope, dataset, base_version_id, class_names, request_id):
-            return earlier
-        raise not_found("version", request_id)  # the other draft was deleted at once
-
-    async def _begun(self, scope: Scope, dataset: Dataset, base_version_id: str, class_names: Sequence[str], request_id: str) -> Version | None:
-        earlier = await self._store.draft_of_request(dataset.project_id, request_id) if request_id else None
-        if earlier is None:
-            return None
-        if not _same_request(earlier, dataset.dataset_id, base_version_id, class_names):
-            raise invalid(Violation("request_id", "was used for a draft of another dataset, with another base or with other classes: use a new one"))
-        return await self._datasets.version(scope, dataset.dataset_id, earlier.committed_version_id or earlier.version_id)
+        return await self._store.begin(scope, NewDraft(dataset, base, base.class_names if base else list(class_names), key))
 
     async def drafts(self, scope: Scope, dataset_id: str, before: str | None, limit: int) -> Page[Draft]:
         """Newest first. Raises NOT_FOUND for the dataset."""
@@ -184,23 +180,16 @@ class Versions:
     async def delete_draft(self, scope: Scope, dataset_id: str, version_id: str) -> None:
         """Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE) for what is committed."""
         draft = await self.draft(scope, dataset_id, version_id)
-        if not await self._store.delete_draft(scope, version_id):
+        if not await self._store.delete_draft(scope, draft.project_id, version_id):
             raise _committed(draft.as_version().reference)
 
     async def delete_version(self, scope: Scope, dataset_id: str, version_id: str) -> None:
         """Deletes a version or draft. Raises NOT_FOUND, FAILED_PRECONDITION (PINNED)."""
         found = await self._datasets.version(scope, dataset_id, version_id)
         await self._datasets.require_active(scope, found.dataset_id)
-        if found.state == VersionState.DRAFT and await self._store.delete_draft(scope, version_id):
+        if found.state == VersionState.DRAFT and await self._store.delete_draft(scope, found.project_id, version_id):
             return
         await self._datasets.delete_version(scope, found)
-
-
-def _same_request(earlier: EarlierDraft, dataset_id: str, base_version_id: str, class_names: Sequence[str]) -> bool:
-    """After the commit of a draft its base may be deleted; then the draft no longer says which one it was."""
-    base_gone = earlier.committed_version_id is not None and earlier.base_version_id is None
-    same_base = base_gone or (earlier.base_version_id or "") == base_version_id
-    return earlier.dataset_id == dataset_id and same_base and earlier.begun_class_names == list(class_names)
 
 
 def _require_open(draft: Draft) -> None:

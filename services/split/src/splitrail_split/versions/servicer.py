@@ -7,6 +7,7 @@ from splitrail.split.v1 import version_service_pb2_grpc
 from splitrail_common import paging
 from splitrail_common.access import current_call
 from splitrail_common.boundary import Context
+from splitrail_common.repeats import RequestKey
 
 from splitrail_split.contents.convert import upload
 from splitrail_split.datasets.convert import version as version_proto
@@ -38,7 +39,8 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
 
     async def CreateVersion(self, request: pb.CreateVersionRequest, context: Context) -> pb.CreateVersionResponse:
         names = validate.class_names(request.class_names, has_base=bool(request.base_version_id))
-        version = await self._versions.begin(current_call().scope, request.dataset_id, request.base_version_id, names, request.request_id)
+        key = RequestKey.of(request)
+        version = await self._versions.begin(current_call().scope, request.dataset_id, request.base_version_id, names, key)
         return pb.CreateVersionResponse(version=version_proto(version))
 
     async def ListDrafts(self, request: pb.ListDraftsRequest, context: Context) -> pb.ListDraftsResponse:

@@ -14,10 +14,12 @@ from splitrail_common.access import Scope
 from splitrail_common.annotations import LabelState
 from splitrail_common.database import Connection, Pool
 from splitrail_common.errors import not_found
+from splitrail_common.repeats import RequestKey
 
 from splitrail_split.contents.store import ContentStore
 from splitrail_split.datasets.store import DatasetStore
-from splitrail_split.domain.datasets import Asset, Version
+from splitrail_split.domain.datasets import Asset, Dataset, Version
+from splitrail_split.projects.store import ProjectStore
 from splitrail_split.storage.tables import Tables
 from splitrail_split.versions.classes import DraftClasses
 from splitrail_split.versions.differences import Differences
@@ -30,53 +32,45 @@ _ROW_TYPES = ("uuid", "int4", "int4", "bool", "bytea", "text", "text", "int2", "
 class NewDraft:
     """A draft as it begins; its counts are those of `base`, if there is one."""
 
-    dataset_id: str
+    dataset: Dataset
     base: Version | None
     class_names: list[str]
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class EarlierDraft:
-    """The draft that a request_id has made."""
-
-    version_id: str
-    dataset_id: str
-    base_version_id: str | None
-    committed_version_id: str | None
-    begun_class_names: list[str]
-    """Those that the request gave; none with a base."""
+    key: RequestKey
 
 
 class DraftStore:
     """What is stored of drafts."""
 
-    def __init__(self, pool: Pool, datasets: DatasetStore, contents: ContentStore) -> None:
+    def __init__(self, pool: Pool, projects: ProjectStore, datasets: DatasetStore, contents: ContentStore) -> None:
         self._tables = Tables(pool, "splitrail_split.versions")
+        self._projects = projects
         self._datasets = datasets
         self._contents = contents
 
     async def begin(self, scope: Scope, new: NewDraft) -> str | None:
-        """The id of a new draft; None when its request_id is used. Raises NOT_FOUND for dataset and base."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
-            dataset = await self._datasets.lock_dataset(connection, scope, new.dataset_id)
+        """The id of a new draft; None when its request_id is used. Raises NOT_FOUND for dataset and base,
+        FAILED_PRECONDITION (PROJECT_ARCHIVED).
+        """
+        dataset_id = new.dataset.dataset_id
+        async with self._projects.writing(new.dataset.project_id) as connection:
+            dataset = await self._datasets.lock_dataset(connection, scope, dataset_id)
             if new.base is None:
                 class_ids, next_class_id = await self._datasets.stable_class_ids(connection, dataset, new.class_names)
-                await self._datasets.set_next_class_id(connection, new.dataset_id, next_class_id)
+                await self._datasets.set_next_class_id(connection, dataset_id, next_class_id)
             else:
-                await self._datasets.keep_version(connection, new.dataset_id, new.base.version_id)
+                await self._datasets.keep_version(connection, dataset_id, new.base.version_id)
                 class_ids = new.base.class_ids
             zeros = [0] * len(new.class_names)
             values = {
                 "version_id": ids.new_id(),
-                "dataset_id": new.dataset_id,
+                "dataset_id": dataset_id,
                 "project_id": dataset.project_id,
                 "base_version_id": new.base.version_id if new.base else None,
-                "request_id": new.request_id,
+                "request_id": new.key.request_id,
+                "request_digest": new.key.digest,
                 "class_names": new.class_names,
                 "class_ids": class_ids,
                 "class_targets": list(range(len(class_ids))),
-                "begun_class_names": new.class_names if new.base is None else [],
                 "image_count": new.base.image_count if new.base else 0,
                 "object_count": new.base.object_count if new.base else 0,
                 "empty_count": new.base.empty_count if new.base else 0,
@@ -87,10 +81,17 @@ class DraftStore:
             row = await self._tables.one_in(connection, "insert_draft", values)
             return str(row["version_id"]) if row else None
 
-    async def draft_of_request(self, project_id: str, request_id: str) -> EarlierDraft | None:
-        """The draft that this request_id has made."""
-        row = await self._tables.one("find_draft_by_request", {"project_id": project_id, "request_id": request_id})
-        return EarlierDraft(**row) if row else None
+    async def made_by(self, project_id: str, key: RequestKey) -> str | None:
+        """The id of the draft that an earlier call with this key has begun, or of the version that it has become. Raises
+        INVALID_ARGUMENT when that was another request.
+        """
+        if not key.request_id:
+            return None
+        row = await self._tables.one("find_draft_by_request", {"project_id": project_id, "request_id": key.request_id})
+        if row is None:
+            return None
+        key.require_same(row["request_digest"])
+        return str(row["version_id"])
 
     async def get(self, scope: Scope, version_id: str) -> Draft | None:
         """A draft by id, committed or not."""
@@ -104,14 +105,16 @@ class DraftStore:
 
     @asynccontextmanager
     async def changing(self, scope: Scope, draft: Draft) -> AsyncIterator["DraftChange"]:
-        """Locks the draft until the block ends. All changes are kept, or none when the block raises. Raises NOT_FOUND."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
+        """Locks the draft until the block ends. All changes are kept, or none when the block raises. Raises NOT_FOUND,
+        FAILED_PRECONDITION (PROJECT_ARCHIVED).
+        """
+        async with self._projects.writing(draft.project_id) as connection:
             yield DraftChange(self._tables, self._contents, connection, await self.lock(connection, scope, draft.version_id))
 
     @asynccontextmanager
     async def changing_classes(self, scope: Scope, draft: Draft) -> AsyncIterator["ClassesChange"]:
         """As `changing`, with the dataset's row, which numbers classes."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
+        async with self._projects.writing(draft.project_id) as connection:
             dataset = await self._datasets.lock_dataset(connection, scope, draft.dataset_id)
             locked = await self.lock(connection, scope, draft.version_id)
             yield ClassesChange(self._tables, self._datasets, connection, locked, next_class_id=dataset.next_class_id)
@@ -167,14 +170,14 @@ class DraftStore:
         values = {"places": list(places), "data": b"".join(annotations), "firsts": firsts, "sizes": sizes}
         await self._tables.run_in(connection, "insert_recoded", values)
 
-    async def delete_draft(self, scope: Scope, version_id: str) -> bool:
-        """False when it is committed. Raises NOT_FOUND."""
-        async with self._tables.pool.connection() as connection, connection.transaction():
+    async def delete_draft(self, scope: Scope, project_id: str, version_id: str) -> bool:
+        """False when it is committed. Raises NOT_FOUND, FAILED_PRECONDITION (PROJECT_ARCHIVED)."""
+        async with self._projects.writing(project_id) as connection:
             draft = await self.lock(connection, scope, version_id)
             if draft.committed_version_id is not None:
                 return False
             await self._tables.run_in(connection, "delete_draft", {"version_id": version_id})
-            await self._contents.request_sweep_in(connection, draft.project_id)
+            await self._contents.request_sweep_in(connection, project_id)
             return True
 
 

@@ -3,11 +3,12 @@ INVALID_ARGUMENT with its field.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from splitrail.split.v1 import dataset_pb2, version_pb2, version_service_pb2
 from splitrail_common.annotations import Annotation, AnnotationError, Kind, LabelState, box_from_yolo, overhang, pack
 from splitrail_common.errors import Violation, invalid
+from splitrail_common.labels import key_problems
 
 from splitrail_split.contents.verify import MAX_IMAGE_BYTES
 from splitrail_split.domain.datasets import KINDS, Task
@@ -15,16 +16,10 @@ from splitrail_split.domain.paths import name_problem
 from splitrail_split.formats import shapes
 from splitrail_split.formats.boxes import CLIP_TOLERANCE, MAX_CLASSES
 from splitrail_split.formats.images import is_image
-from splitrail_split.requests import fields
 from splitrail_split.versions.classes import Add, Change, Merge, Rename
 from splitrail_split.versions.drafts import UNANNOTATED, Draft, Upsert
 
 MAX_ASSETS = 1000
-MAX_OBJECTS = 10_000
-MAX_EXTERNAL_ID = 256
-MAX_ENTRIES = 64
-MAX_VALUE = 1024
-MAX_CLASS_NAME = 256
 
 _SHAPES = {"box": Kind.BOX, "polygon": Kind.POLYGON, "keypoints": Kind.KEYPOINTS, "oriented_box": Kind.OBB, None: Kind.CLASS}
 _SHAPE_NAMES = {kind: name or "no shape" for name, kind in _SHAPES.items()}
@@ -44,12 +39,10 @@ def contents(given: Sequence[version_pb2.AssetContent]) -> dict[bytes, int]:
     wrong: list[Violation] = []
     sizes: dict[bytes, int] = {}
     for index, one in enumerate(given):
-        if not fields.SHA256.fullmatch(one.sha256):
-            wrong.append(Violation(f"contents[{index}].sha256", fields.NO_SHA256))
-        elif sizes.setdefault(bytes.fromhex(one.sha256), one.size_bytes) != one.size_bytes:
+        if sizes.setdefault(bytes.fromhex(one.sha256), one.size_bytes) != one.size_bytes:
             wrong.append(Violation(f"contents[{index}].size_bytes", "differs from an earlier entry of the same hash"))
-        if not 0 < one.size_bytes <= MAX_IMAGE_BYTES:
-            wrong.append(Violation(f"contents[{index}].size_bytes", f"must be 1 to {MAX_IMAGE_BYTES}, not {one.size_bytes}"))
+        if one.size_bytes > MAX_IMAGE_BYTES:
+            wrong.append(Violation(f"contents[{index}].size_bytes", f"must be at most {MAX_IMAGE_BYTES}, not {one.size_bytes}"))
     if wrong:
         raise invalid(*wrong)
     return sizes
@@ -85,10 +78,6 @@ def class_changes(given: Sequence[version_pb2.ClassChange]) -> list[Change]:
             wrong.append(Violation(f"changes[{index}]", "is empty: add, rename or merge"))
         elif problem:
             wrong.append(Violation(f"changes[{index}].{kind}.name", problem))
-        elif kind in ("rename", "merge") and not getattr(one, kind).HasField("class_id"):
-            wrong.append(Violation(f"changes[{index}].{kind}.class_id", "is needed: the stable id of the class"))
-        elif kind == "merge" and not one.merge.HasField("into_class_id"):
-            wrong.append(Violation(f"changes[{index}].merge.into_class_id", "is needed: the stable id of the class"))
         elif kind == "add":
             made.append(Add(name))
         elif kind == "rename":
@@ -116,9 +105,10 @@ def upserts(given: Sequence[version_pb2.AssetUpsert], draft: Draft) -> list[Upse
     wrong: list[Violation] = []
     for index, one in enumerate(given):
         annotations, problems = _annotations(one, draft)
-        problems = [*_identity_problems(one), *_entry_problems("metadata.entries", one.metadata.entries), *problems]
-        wrong += [Violation(f"assets[{index}].{field}", why) for field, why in problems]
-        if not problems:
+        problems = [*_identity_problems(one), *problems]
+        of_keys = key_problems(f"assets[{index}].metadata.entries", one.metadata.entries)
+        wrong += [*(Violation(f"assets[{index}].{field}", why) for field, why in problems), *of_keys]
+        if not problems and not of_keys:
             made.append(
                 Upsert(
                     external_id=one.external_id,
@@ -135,7 +125,7 @@ def upserts(given: Sequence[version_pb2.AssetUpsert], draft: Draft) -> list[Upse
 
 
 def _identity_problems(one: version_pb2.AssetUpsert) -> list[FieldProblem]:
-    found = _external_id_problem("external_id", one.external_id)
+    found: list[FieldProblem] = []
     if not one.external_id and not one.path:
         found.append(("external_id", "or path is needed to say which image is meant"))
     if one.path:
@@ -143,30 +133,12 @@ def _identity_problems(one: version_pb2.AssetUpsert) -> list[FieldProblem]:
             found.append(("path", f"{one.path[:200]!r} {problem}"))
         elif not is_image(one.path):
             found.append(("path", f"{one.path!r} is not called like an image"))
-    if one.sha256 and not fields.SHA256.fullmatch(one.sha256):
-        found.append(("sha256", fields.NO_SHA256))
-    return found
-
-
-def _external_id_problem(field: str, value: str) -> list[FieldProblem]:
-    return [(field, f"at most {MAX_EXTERNAL_ID} characters, not {len(value)}")] if len(value) > MAX_EXTERNAL_ID else []
-
-
-def _entry_problems(field: str, entries: Mapping[str, str]) -> list[FieldProblem]:
-    if len(entries) > MAX_ENTRIES:
-        return [(field, f"at most {MAX_ENTRIES} entries, not {len(entries)}")]
-    found = []
-    for key, value in entries.items():
-        if not 0 < len(key) <= fields.MAX_KEY:
-            found.append((field, f"the key {key[: fields.MAX_KEY]!r} must be 1 to {fields.MAX_KEY} characters"))
-        elif len(value) > MAX_VALUE:
-            found.append((f"{field}[{key}]", f"at most {MAX_VALUE} characters, not {len(value)}"))
     return found
 
 
 def _class_name_problem(name: str) -> str | None:
-    if not name.strip() or len(name) > MAX_CLASS_NAME or _CONTROL.search(name):
-        return f"must be 1 to {MAX_CLASS_NAME} characters that can be seen, none of them a control character"
+    if not name.strip() or _CONTROL.search(name):
+        return "must have characters that can be seen, and no control character"
     if name != name.strip():  # no format of labels keeps them
         return f"{name!r} begins or ends with a blank: leave it out"
     return None
@@ -188,8 +160,6 @@ def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | No
         return None, [("label_state", "contradicts the annotations: an image with objects is LABELLED")]
     if one.HasField("annotations") and not items and one.label_state == dataset_pb2.LABEL_STATE_LABELLED:
         return None, [("label_state", "contradicts the annotations: an image without objects is EMPTY or UNLABELLED")]
-    if len(items) > MAX_OBJECTS:
-        return None, [("annotations.items", f"at most {MAX_OBJECTS} objects, not {len(items)}")]
     if draft.task == Task.CLASSIFY and len(items) > 1:
         return None, [("annotations.items", f"an image of this dataset has one class, not {len(items)}")]
     found: dict[Annotation, int] = {}

@@ -7,7 +7,7 @@ from splitrail_common.access import current_call
 from splitrail_common.boundary import Context
 
 from splitrail_trainer.checks import Checker
-from splitrail_trainer.evaluations import convert, validate
+from splitrail_trainer.evaluations import convert
 from splitrail_trainer.evaluations.service import Evaluations
 
 
@@ -20,7 +20,7 @@ class EvaluationServicer(evaluation_service_pb2_grpc.EvaluationServiceServicer):
     async def CreateEvaluation(self, request: api.CreateEvaluationRequest, context: Context) -> api.CreateEvaluationResponse:
         check = Checker()
         wanted = convert.evaluation_request(request, check)
-        validate.evaluation_request(wanted, check)
+        check.done()
         evaluation = await self._evaluations.create(current_call(), wanted)
         return api.CreateEvaluationResponse(evaluation=convert.evaluation(evaluation))
 

@@ -4,6 +4,7 @@ import re
 
 from splitrail_common.errors import Violation, invalid
 from splitrail_common.ids import is_name, is_uuid
+from splitrail_common.labels import key_problems
 from splitrail_common.training.models import DETECT_MODELS
 
 from splitrail_trainer.arguments.resolve import Resolved, resolve_training
@@ -21,11 +22,7 @@ def run_request(wanted: RunRequest) -> Resolved:
     check.require(wanted.model in DETECT_MODELS, "model", f"{wanted.model[:100]!r} is not known; one of {', '.join(DETECT_MODELS)}")
     check.require(bool(wanted.data or wanted.split_id), "data", "name what to train on, for example cells@v1 (or give split_id)")
     check.text(wanted.data, "data", 200)
-    check.printable(wanted.request_id, "request_id")
-    check.printable(wanted.external_id, "external_id")
-    for key, value in wanted.labels.items():
-        check.require(is_name(key), f"labels.{key[:64]}", "keys: letters, digits, '.', '_', '-', at most 64")
-        check.printable(value, f"labels.{key[:64]}")
+    check.note(*key_problems("labels", wanted.labels))
     check.done()
     return resolved
 

@@ -13,13 +13,19 @@ def fields(error: pytest.ExceptionInfo[PlatformError]) -> set[str]:
 
 
 def test_a_run_names_all_that_is_wrong():
-    request = run_service_pb2.CreateRunRequest(model="../x.pt", data="a" * 201, request_id="\n", labels={"a b": "v", "k": "\t"}, external_id="\r")
+    request = run_service_pb2.CreateRunRequest(model="../x.pt", data="a" * 201, labels={"": "v", "k" * 129: "v", "k" * 128: "\t"})
     with pytest.raises(PlatformError) as error:
         validate.run_request(convert.run_request(request))
-    assert fields(error) == {"model", "data", "request_id", "labels.a b", "labels.k", "external_id"}
+    assert fields(error) == {"model", "data", "labels[]", f"labels[{'k' * 100}]"}
     with pytest.raises(PlatformError) as error:
         validate.run_request(convert.run_request(run_service_pb2.CreateRunRequest(model="yolov8n")))
     assert fields(error) == {"data"}
+
+
+def test_texts_of_callers_are_theirs():
+    texts = {"request_id": "a\nb", "external_id": "crm 7\t", "labels": {"team a/b": "line\nline"}}
+    request = run_service_pb2.CreateRunRequest(model="yolo26n", data="cells", **texts)
+    validate.run_request(convert.run_request(request))
 
 
 def test_a_run_in_the_default_queue():
