@@ -13,14 +13,13 @@ import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection, Pool, Row
+from splitrail_common.database import Connection, Pool, Row, Tables
 from splitrail_common.errors import not_found
 
 from splitrail_split.contents.store import ContentStore
 from splitrail_split.datasets.class_ids import stable_ids
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Asset, Dataset, Version, VersionState
-from splitrail_split.storage.tables import Tables
 
 _ASSET_TYPES = ("uuid", "int4", "bytea", "text", "int4", "int4", "int8", "text", "int2", "bytea", "text", "jsonb")
 _TAKEN = {"dataset_name_unique": "name", "dataset_external_unique": "external_id", "dataset_request_unique": "request_id"}

@@ -3,10 +3,9 @@
 import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common.access import Scope
-from splitrail_common.database import Pool
+from splitrail_common.database import Pool, Tables
 
 from splitrail_split.projects.domain import NewProject, Project
-from splitrail_split.storage.tables import Tables
 
 _TAKEN = {"project_pkey": "project_id", "project_external_unique": "external_id"}
 

@@ -21,7 +21,7 @@ from splitrail_split.splits.algorithm.stratify import SPLITS
 from splitrail_split.splits.domain import Leak, LeakedAsset, MadeRevision, MovedAsset, Overlap, Revision, SplitComparison, SplitParameters
 from splitrail_split.splits.inputs import SplitInputs
 from splitrail_split.splits.revision import make_revision
-from splitrail_split.splits.store import RequestUsedError, SplitStore
+from splitrail_split.splits.store import RequestKnownError, SplitStore
 
 
 class Splits:
@@ -53,7 +53,7 @@ class Splits:
         made = await self._make(scope, version, parameters)
         try:
             split_id = await self._store.add(version.version_id, made, request_id=request_id, keep_current=keep_current)
-        except RequestUsedError:
+        except RequestKnownError:
             if earlier := await self._earlier(scope, version, parameters, request_id):
                 return earlier
             raise not_found("split", request_id) from None

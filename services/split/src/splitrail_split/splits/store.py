@@ -9,17 +9,16 @@ import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection, Pool, Row
+from splitrail_common.database import Connection, Pool, Row, Tables
 from splitrail_common.errors import not_found
 
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays
 from splitrail_split.splits import convert
 from splitrail_split.splits.domain import MadeRevision, Revision, SplitParameters
-from splitrail_split.storage.tables import Tables
 
 
-class RequestUsedError(Exception):
+class RequestKnownError(Exception):
     """Another call with the same request_id was faster."""
 
 
@@ -65,14 +64,14 @@ class SplitStore:
     async def add(self, version_id: str, made: MadeRevision, *, request_id: str, keep_current: bool) -> str:
         """Stores a revision under the next number and makes it the current one, unless there is one to keep; its id.
 
-        Raises RequestUsedError, NOT_FOUND when the version was deleted meanwhile.
+        Raises RequestKnownError, NOT_FOUND when the version was deleted meanwhile.
         """
         try:
             async with self._tables.pool.connection() as connection, connection.transaction():
                 return await self.add_in(connection, version_id, made, request_id=request_id, keep_current=keep_current)
         except psycopg.errors.UniqueViolation as error:
             if error.diag.constraint_name == "split_request_unique":
-                raise RequestUsedError from error
+                raise RequestKnownError from error
             raise
 
     async def add_in(self, connection: Connection, version_id: str, made: MadeRevision, *, request_id: str, keep_current: bool) -> str:
