@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
@@ -15,6 +16,8 @@ from splitrail.split.v1 import import_pb2
 from splitrail_client import source
 from splitrail_client.cli import data
 from splitrail_client.vocabulary import words
+from splitrail_metrics import catalogue
+from splitrail_pod.exchange import messages
 from splitrail_split.formats import images
 from splitrail_split.imports import sources
 
@@ -52,6 +55,11 @@ def test_every_reason_is_raised_somewhere():
     text = "\n".join(path.read_text() for path in sources) + (ROOT / "gateway" / "envoy.yaml.j2").read_text()
     names = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()]  # noqa: SIM118 - an enum wrapper
     assert [name for name in names if not re.search(rf"\b(ERROR_REASON_)?{name}\b", text) and name != "UNSPECIFIED"] == []
+
+
+def test_what_pods_measure_is_in_the_table_of_metrics():
+    measured = set(get_args(messages.Metric))
+    assert measured <= {metric.key for metric in catalogue.METRICS}
 
 
 def public_methods():

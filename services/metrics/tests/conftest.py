@@ -37,7 +37,7 @@ from splitrail_common.messaging import TOKEN_HEADER, connect, event_subject
 from splitrail_common.peers import bearer, channel
 from splitrail_common.publisher import FeedPublisher
 from splitrail_common.server import App, Servicer, serving
-from splitrail_common.tokens import Kind, Signer, Verifier
+from splitrail_common.tokens import CallerKind, Signer, Verifier
 from splitrail_local.ports import choose_free
 from splitrail_local.programs import script
 from splitrail_local.testing import ClonedDatabase, RunningStack, TemplateDatabase, eventually, running_stack
@@ -254,7 +254,7 @@ class Platform:
 
     def attempt_token(self, job_id: str, attempt: int, project_id: str = "p", signer: Signer | None = None, lifetime: int = 600) -> str:
         claims = {"project_id": project_id, "job_id": job_id, "attempt": attempt, "split_id": "", "parts": ["train", "val"]}
-        return (signer or self.trainer_signer).sign(Kind.ATTEMPT, f"attempt:{job_id}", lifetime, **claims)
+        return (signer or self.trainer_signer).sign(CallerKind.ATTEMPT, f"attempt:{job_id}", lifetime, **claims)
 
     def sender(self, job_id: str, attempt: int, project_id: str = "p") -> Sender:
         return Sender(self, job_id, attempt, project_id)

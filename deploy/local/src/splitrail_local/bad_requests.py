@@ -55,7 +55,7 @@ def bad_pages(*services: ServiceDescriptor) -> list[BadRequest]:
     """For each RPC that lists by pages: a token that is none, and one of another RPC. Its other required fields are
     well-formed."""
     found = []
-    foreign = paging.Page(100, None, binding="0" * 16).token([new_id()])
+    foreign = paging.PageRequest(100, None, binding="0" * 16).token([new_id()])
     for method in _methods(services):
         if "page_token" in method.input_type.fields_by_name:
             for what, token in (("is no token", "bm9uc2Vuc2U"), ("is of another request", foreign)):

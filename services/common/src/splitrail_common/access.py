@@ -10,12 +10,12 @@ from google.protobuf.descriptor import ServiceDescriptor
 from splitrail.auth.v1 import access_pb2
 
 from .errors import PlatformError, Reason, not_found
-from .tokens import Caller, Kind
+from .tokens import Caller, CallerKind
 
 _CALLERS = {
-    Kind.SERVICE: access_pb2.CALLER_SERVICE,
-    Kind.WORKER: access_pb2.CALLER_WORKER,
-    Kind.ATTEMPT: access_pb2.CALLER_ATTEMPT,
+    CallerKind.SERVICE: access_pb2.CALLER_SERVICE,
+    CallerKind.WORKER: access_pb2.CALLER_WORKER,
+    CallerKind.ATTEMPT: access_pb2.CALLER_ATTEMPT,
 }
 _ROLE_NAMES = {access_pb2.ROLE_VIEWER: "viewer", access_pb2.ROLE_EDITOR: "editor", access_pb2.ROLE_ADMIN: "admin"}
 
@@ -85,10 +85,10 @@ def rules(services: Sequence[ServiceDescriptor]) -> dict[str, access_pb2.Access]
 
 def authorize(rule: access_pb2.Access, caller: Caller) -> Scope:
     """The projects in which the rule lets the caller act. Raises PERMISSION_DENIED when there is none."""
-    if caller.kind is not Kind.USER:
+    if caller.kind is not CallerKind.USER:
         if _CALLERS[caller.kind] not in rule.callers:
             raise _denied(f"callers of kind {caller.kind.value} may not call this", "user")
-        return Scope(frozenset({caller.project_id}) if caller.kind is Kind.ATTEMPT else None)
+        return Scope(frozenset({caller.project_id}) if caller.kind is CallerKind.ATTEMPT else None)
     if not rule.role:
         raise _denied("users may not call this", "platform")
     projects = {project for project, role in caller.roles.items() if role >= rule.role}

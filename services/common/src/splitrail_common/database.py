@@ -5,11 +5,12 @@ killed; an advisory lock ends with its connection.
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
+from uuid import UUID
 
 import aiosql
 import psycopg
@@ -21,6 +22,7 @@ from . import log
 _log = log.get(__name__)
 _MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _LOCK = 5_701_001
+_UUID_OID = 2950
 # A server that vanishes without a word (its machine lost power, a route went away) ends a call after about 20 s, not
 # after a quarter of an hour.
 _LOST = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
@@ -48,7 +50,7 @@ class Queries:
 
 class Tables:
     """The named queries of a package over a pool: what stores are built on. Methods with `_in` run within the caller's
-    transaction.
+    transaction. UUIDs come as text.
 
     All raise psycopg.OperationalError or psycopg_pool.PoolTimeout when the database does not answer.
     """
@@ -71,12 +73,21 @@ class Tables:
         """All rows of a query; none for a statement that gives no rows."""
         # Binary: hashes and vectors would double as hexadecimal text.
         cursor = await connection.execute(self.sql[name], parameters, binary=True)
-        return await cursor.fetchall() if cursor.description else []
+        if not cursor.description:
+            return []
+        rows = await cursor.fetchall()
+        identifiers = [column.name for column in cursor.description if column.type_code == _UUID_OID]
+        return _as_text(rows, identifiers) if identifiers else rows
 
     async def one_in(self, connection: Connection, name: str, parameters: Parameters) -> Row | None:
         """The first row of a query, or None."""
         rows = await self.rows_in(connection, name, parameters)
         return rows[0] if rows else None
+
+    async def run(self, name: str, parameters: Parameters) -> int:
+        """Runs a statement in a transaction of its own; the number of rows that it touched."""
+        async with self.pool.connection() as connection:
+            return await self.run_in(connection, name, parameters)
 
     async def run_in(self, connection: Connection, name: str, parameters: Parameters) -> int:
         """Runs a statement; the number of rows that it touched."""
@@ -88,6 +99,14 @@ class Tables:
         async with self.pool.connection() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
+
+
+def _as_text(rows: list[Row], identifiers: Iterable[str]) -> list[Row]:
+    for row in rows:
+        for name in identifiers:
+            value: UUID | None = row[name]
+            row[name] = None if value is None else str(value)
+    return rows
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ _CACHED = 4096
 _LEEWAY_SECONDS = 10
 
 
-class Kind(Enum):
+class CallerKind(Enum):
     """What a caller is."""
 
     USER = "user"
@@ -38,7 +38,7 @@ class Kind(Enum):
 class Caller:
     """Who calls, as a verified token says."""
 
-    kind: Kind
+    kind: CallerKind
     subject: str
     expires: int
     """Unix seconds."""
@@ -114,24 +114,24 @@ class Verifier:
 def _caller(issuer: str, claims: Mapping[str, object]) -> Caller:
     """Claims as a caller; raises KeyError, TypeError or ValueError when they are malformed or the issuer may not sign
     that kind."""
-    kind = Kind(claims["kind"])
+    kind = CallerKind(claims["kind"])
     allowed = {
-        Kind.USER: issuer == PLATFORM,
-        Kind.WORKER: issuer == PLATFORM,
-        Kind.SERVICE: issuer.startswith(f"{PLATFORM}-"),
-        Kind.ATTEMPT: issuer == TRAINER,
+        CallerKind.USER: issuer == PLATFORM,
+        CallerKind.WORKER: issuer == PLATFORM,
+        CallerKind.SERVICE: issuer.startswith(f"{PLATFORM}-"),
+        CallerKind.ATTEMPT: issuer == TRAINER,
     }
     if not allowed[kind]:
         raise ValueError(f"{issuer} may not sign tokens of kind {kind.value}")
     expires, subject = claims["exp"], claims["sub"]
     if not isinstance(expires, int) or not isinstance(subject, str):
         raise TypeError("exp and sub")
-    if kind is Kind.USER:
+    if kind is CallerKind.USER:
         roles = claims["roles"]
         if not isinstance(roles, dict):
             raise TypeError("roles")
         return Caller(kind, subject, expires, roles={str(project): ROLES[role] for project, role in roles.items()})
-    if kind is Kind.ATTEMPT:
+    if kind is CallerKind.ATTEMPT:
         attempt, parts = claims["attempt"], claims["parts"]
         if not isinstance(attempt, int) or not isinstance(parts, list):
             raise TypeError("attempt and parts")
@@ -163,7 +163,7 @@ class Signer:
             raise ValueError(f"{path} is not an EC private key")
         return cls(issuer, key)
 
-    def sign(self, kind: Kind, subject: str, lifetime_seconds: int, **claims: object) -> str:
+    def sign(self, kind: CallerKind, subject: str, lifetime_seconds: int, **claims: object) -> str:
         """A token that ends after `lifetime_seconds`."""
         now = int(time.time())
         payload = {
@@ -180,4 +180,4 @@ class Signer:
 
     def service_token(self) -> str:
         """A short-lived token for a call to another service."""
-        return self.sign(Kind.SERVICE, self._issuer, 300)
+        return self.sign(CallerKind.SERVICE, self._issuer, 300)

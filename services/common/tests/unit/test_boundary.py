@@ -29,7 +29,7 @@ from splitrail_common.errors import (
 from splitrail_common.ids import new_id
 from splitrail_common.peers import bearer
 from splitrail_common.server import Servicer, make_server
-from splitrail_common.tokens import Kind, Signer, Verifier
+from splitrail_common.tokens import CallerKind, Signer, Verifier
 
 SERVICE = metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"]
 SECRET = "the password is hunter2"
@@ -105,7 +105,7 @@ async def stub():
     )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    token = Signer("splitrail", key).sign(Kind.USER, "ann", 60, roles={"*": "viewer"})
+    token = Signer("splitrail", key).sign(CallerKind.USER, "ann", 60, roles={"*": "viewer"})
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield metrics_service_pb2_grpc.MetricsServiceStub(channel), bearer(token), channel
     await server.stop(0)

@@ -20,7 +20,7 @@ from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail_common.access import RuleMissingError, Scope, authorize, rules
 from splitrail_common.errors import PlatformError
 from splitrail_common.limits import compiled
-from splitrail_common.tokens import Kind, Signer, Verifier
+from splitrail_common.tokens import CallerKind, Signer, Verifier
 
 ISSUERS = ("splitrail", "splitrail-trainer", "splitrail-metrics")
 KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ISSUERS}
@@ -49,26 +49,26 @@ def refused(verifier: Verifier, token: str) -> bool:
 
 
 def test_a_user_is_known_by_roles(verifier):
-    caller = verifier.verify(signer("splitrail").sign(Kind.USER, "ann", 60, roles={"p": "editor"}))
+    caller = verifier.verify(signer("splitrail").sign(CallerKind.USER, "ann", 60, roles={"p": "editor"}))
     assert (caller.subject, caller.roles["p"]) == ("ann", access_pb2.ROLE_EDITOR)
 
 
 def test_an_attempt_carries_what_it_may_stage(verifier):
-    caller = verifier.verify(signer("splitrail-trainer").sign(Kind.ATTEMPT, "attempt:j:2", 60, **ATTEMPT))
+    caller = verifier.verify(signer("splitrail-trainer").sign(CallerKind.ATTEMPT, "attempt:j:2", 60, **ATTEMPT))
     assert (caller.attempt, caller.parts) == (2, ("train", "val"))
 
 
 @pytest.mark.parametrize(
     ("issuer", "kind", "claims"),
     [
-        ("splitrail-metrics", Kind.USER, {"roles": {"*": "admin"}}),
-        ("splitrail-trainer", Kind.USER, {"roles": {"*": "admin"}}),
-        ("splitrail-metrics", Kind.ATTEMPT, ATTEMPT),
-        ("splitrail", Kind.ATTEMPT, ATTEMPT),
-        ("splitrail", Kind.SERVICE, {}),
-        ("splitrail-trainer", Kind.WORKER, {}),
-        ("splitrail", Kind.USER, {"roles": {"*": "owner"}}),
-        ("splitrail", Kind.USER, {}),
+        ("splitrail-metrics", CallerKind.USER, {"roles": {"*": "admin"}}),
+        ("splitrail-trainer", CallerKind.USER, {"roles": {"*": "admin"}}),
+        ("splitrail-metrics", CallerKind.ATTEMPT, ATTEMPT),
+        ("splitrail", CallerKind.ATTEMPT, ATTEMPT),
+        ("splitrail", CallerKind.SERVICE, {}),
+        ("splitrail-trainer", CallerKind.WORKER, {}),
+        ("splitrail", CallerKind.USER, {"roles": {"*": "owner"}}),
+        ("splitrail", CallerKind.USER, {}),
     ],
 )
 def test_a_key_signs_only_its_own_kinds(verifier, issuer, kind, claims):
@@ -76,7 +76,7 @@ def test_a_key_signs_only_its_own_kinds(verifier, issuer, kind, claims):
 
 
 def test_forgeries_are_refused(verifier):
-    good = signer("splitrail").sign(Kind.USER, "ann", 60, roles={"*": "viewer"})
+    good = signer("splitrail").sign(CallerKind.USER, "ann", 60, roles={"*": "viewer"})
     head, body, tail = good.split(".")
     claims = json.loads(base64.urlsafe_b64decode(body + "=="))
     altered = base64.urlsafe_b64encode(json.dumps({**claims, "roles": {"*": "admin"}}).encode()).decode().rstrip("=")
@@ -96,7 +96,7 @@ def test_forgeries_are_refused(verifier):
 
 
 def test_expiry_is_judged_at_the_time_of_presentation_also_from_the_cache(verifier):
-    token = signer("splitrail").sign(Kind.USER, "ann", 60, roles={})
+    token = signer("splitrail").sign(CallerKind.USER, "ann", 60, roles={})
     assert verifier.verify(token).subject == "ann"
     with pytest.raises(PlatformError, match="expired"):
         verifier.verify(token, at=time.time() + 100)
@@ -104,7 +104,7 @@ def test_expiry_is_judged_at_the_time_of_presentation_also_from_the_cache(verifi
 
 @pytest.mark.parametrize("missing", ["iss", "aud", "exp", "iat", "sub", "kind"])
 def test_a_token_without_one_of_its_claims_is_refused(verifier, missing):
-    good = signer("splitrail").sign(Kind.USER, "ann", 60, roles={"*": "viewer"})
+    good = signer("splitrail").sign(CallerKind.USER, "ann", 60, roles={"*": "viewer"})
     claims = jwt.decode(good, options={"verify_signature": False})
     del claims[missing]
     assert refused(verifier, jwt.encode(claims, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"}))
@@ -115,20 +115,20 @@ def access(role: int = 0, *callers: int) -> access_pb2.Access:
 
 
 def test_scope_is_where_the_role_suffices(verifier):
-    caller = verifier.verify(signer("splitrail").sign(Kind.USER, "ann", 60, roles={"a": "viewer", "b": "editor", "c": "admin"}))
+    caller = verifier.verify(signer("splitrail").sign(CallerKind.USER, "ann", 60, roles={"a": "viewer", "b": "editor", "c": "admin"}))
     assert authorize(access(access_pb2.ROLE_EDITOR), caller) == Scope(frozenset({"b", "c"}))
-    everywhere = verifier.verify(signer("splitrail").sign(Kind.USER, "root", 60, roles={"*": "admin"}))
+    everywhere = verifier.verify(signer("splitrail").sign(CallerKind.USER, "root", 60, roles={"*": "admin"}))
     assert authorize(access(access_pb2.ROLE_ADMIN), everywhere).sql() is None
 
 
 @pytest.mark.parametrize(
     ("rule", "issuer", "kind", "claims"),
     [
-        (access(access_pb2.ROLE_ADMIN), "splitrail", Kind.USER, {"roles": {"a": "editor"}}),
-        (access(0, access_pb2.CALLER_ATTEMPT), "splitrail", Kind.USER, {"roles": {"*": "admin"}}),
-        (access(access_pb2.ROLE_VIEWER), "splitrail-trainer", Kind.SERVICE, {}),
-        (access(access_pb2.ROLE_VIEWER, access_pb2.CALLER_SERVICE), "splitrail-trainer", Kind.ATTEMPT, ATTEMPT),
-        (access(0, access_pb2.CALLER_ATTEMPT), "splitrail", Kind.WORKER, {}),
+        (access(access_pb2.ROLE_ADMIN), "splitrail", CallerKind.USER, {"roles": {"a": "editor"}}),
+        (access(0, access_pb2.CALLER_ATTEMPT), "splitrail", CallerKind.USER, {"roles": {"*": "admin"}}),
+        (access(access_pb2.ROLE_VIEWER), "splitrail-trainer", CallerKind.SERVICE, {}),
+        (access(access_pb2.ROLE_VIEWER, access_pb2.CALLER_SERVICE), "splitrail-trainer", CallerKind.ATTEMPT, ATTEMPT),
+        (access(0, access_pb2.CALLER_ATTEMPT), "splitrail", CallerKind.WORKER, {}),
     ],
 )
 def test_default_deny(verifier, rule, issuer, kind, claims):

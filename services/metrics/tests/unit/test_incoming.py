@@ -13,7 +13,7 @@ from jwt.algorithms import ECAlgorithm
 from splitrail.events.v1 import event_pb2 as payloads
 from splitrail.internal.events.v1 import run_event_pb2 as events
 from splitrail_common.messaging import event_subject
-from splitrail_common.tokens import Kind, Signer, Verifier
+from splitrail_common.tokens import CallerKind, Signer, Verifier
 from splitrail_metrics.ingest.feed import Quarantined, SignedEvent
 from splitrail_metrics.ingest.incoming import Message, examine
 from splitrail_metrics.ingest.reports import MAX_EVENT_BYTES
@@ -27,7 +27,7 @@ DEEP = base64.urlsafe_b64encode(b'{"kid":' + b"[" * 100_000).decode().rstrip("="
 
 
 def token(**changes: object) -> str:
-    return TRAINER.sign(Kind.ATTEMPT, "a", 60, **{"project_id": "p", "job_id": RUN, "attempt": 1, "split_id": "", "parts": [], **changes})
+    return TRAINER.sign(CallerKind.ATTEMPT, "a", 60, **{"project_id": "p", "job_id": RUN, "attempt": 1, "split_id": "", "parts": [], **changes})
 
 
 def message(event: events.RunEvent = EVENT, **changes: object) -> Message:

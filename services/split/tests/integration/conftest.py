@@ -36,7 +36,7 @@ from splitrail.split.v1 import (
 from splitrail_common.peers import bearer
 from splitrail_common.server import Draining
 from splitrail_common.server import serving as running
-from splitrail_common.tokens import Kind, Signer
+from splitrail_common.tokens import CallerKind, Signer
 from splitrail_local.testing import RunningStack, TemplateDatabase, eventually, running_stack
 from splitrail_split.app import build
 from splitrail_split.settings import Settings
@@ -208,7 +208,7 @@ class Api:
     def as_attempt(self, split_id: str, *parts: str, project: str = "") -> "Api":
         signer = Signer.from_file("splitrail-trainer", self.place.stack.signing_key_file("splitrail-trainer"))
         claims = {"project_id": project or self.place.project, "job_id": "job", "attempt": 1, "split_id": split_id, "parts": list(parts)}
-        return self.as_(bearer(signer.sign(Kind.ATTEMPT, "attempt:job/1", 600, **claims)))
+        return self.as_(bearer(signer.sign(CallerKind.ATTEMPT, "attempt:job/1", 600, **claims)))
 
     async def call(self, method, request):
         return await method(request, metadata=self.metadata, timeout=60)

@@ -1,6 +1,6 @@
 -- name: get_head
 -- Always a row: the incarnation is there before the feed.
-SELECT incarnation, run_id::text, project_id, state, current_attempt, last_seq, last_epoch, final_seq, closed, metric_names
+SELECT incarnation, run_id, project_id, state, current_attempt, last_seq, last_epoch, final_seq, closed, metric_names
 FROM incarnation LEFT JOIN feed ON run_id = :run_id
 
 -- name: get_watermark
@@ -13,7 +13,7 @@ LEFT JOIN watermark AS w ON w.run_id = asked.run_id AND w.origin = :origin
 
 -- name: list_events
 -- A page by seq, bounded in rows and (beyond the first row) in bytes; with the incarnation that these events are in.
-SELECT (SELECT incarnation FROM incarnation) AS incarnation, run_id::text, seq, attempt, number, kind, payload, event_time, commit_time
+SELECT (SELECT incarnation FROM incarnation) AS incarnation, run_id, seq, attempt, number, kind, payload, event_time, commit_time
 FROM (
     SELECT *, sum(length(payload)) OVER (ORDER BY seq) AS bytes_so_far
     FROM (SELECT * FROM event WHERE run_id = :run_id AND seq > :after_seq ORDER BY seq LIMIT :rows) AS page
@@ -23,7 +23,7 @@ ORDER BY seq
 
 -- name: list_log_lines
 -- Bounded as list_events; page_rows tells whether bytes cut the page short.
-SELECT run_id::text, seq, attempt, number, kind, payload, event_time, commit_time, page_rows
+SELECT run_id, seq, attempt, number, kind, payload, event_time, commit_time, page_rows
 FROM (
     SELECT *, sum(length(payload)) OVER (ORDER BY seq) AS bytes_so_far, count(*) OVER () AS page_rows
     FROM (SELECT * FROM event WHERE run_id = :run_id AND kind = 'log' AND seq > :after_seq ORDER BY seq LIMIT :rows) AS page
@@ -33,7 +33,7 @@ ORDER BY seq
 
 -- name: get_event
 -- One event.
-SELECT run_id::text, seq, attempt, number, kind, payload, event_time, commit_time FROM event WHERE run_id = :run_id AND seq = :seq
+SELECT run_id, seq, attempt, number, kind, payload, event_time, commit_time FROM event WHERE run_id = :run_id AND seq = :seq
 
 -- name: list_epochs
 -- The effective timeline.
@@ -41,7 +41,7 @@ SELECT seq, epoch, epochs, attempt, metric_values, fitness FROM epoch WHERE run_
 
 -- name: list_summaries
 -- Of epochs with equal fitness the later one is the best, as Ultralytics keeps it.
-SELECT f.run_id::text, f.state, f.last_seq, f.last_epoch, f.metric_names,
+SELECT f.run_id, f.state, f.last_seq, f.last_epoch, f.metric_names,
     best.seq AS best_seq, best.epoch AS best_epoch, best.epochs AS best_epochs, best.attempt AS best_attempt, best.metric_values AS best_metric_values,
     last.seq AS last_epoch_seq, last.epochs AS last_epochs, last.attempt AS last_attempt, last.metric_values AS last_metric_values
 FROM feed AS f
@@ -54,8 +54,9 @@ WHERE f.run_id = ANY(:run_ids::uuid[]) AND (:scope::text[] IS NULL OR f.project_
 
 -- name: list_plots
 -- By name, whatever the database's collation; a limit of null: all.
-SELECT run_id::text, name, seq, title, kind, key, content_type, size_bytes, sha256
+SELECT run_id, name, seq, title, kind, key, content_type, size_bytes, sha256
 FROM plot WHERE run_id = :run_id AND name COLLATE "C" > :after_name ORDER BY name COLLATE "C" LIMIT :limit
 
 -- name: get_plot
-SELECT run_id::text, name, seq, title, kind, key, content_type, size_bytes, sha256 FROM plot WHERE run_id = :run_id AND name = :name
+-- One plot.
+SELECT run_id, name, seq, title, kind, key, content_type, size_bytes, sha256 FROM plot WHERE run_id = :run_id AND name = :name

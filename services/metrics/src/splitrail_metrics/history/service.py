@@ -11,7 +11,7 @@ from splitrail_common.access import Call
 from splitrail_common.errors import Reason, not_found, precondition
 from splitrail_common.objects import ObjectStore
 from splitrail_common.paging import Page
-from splitrail_common.tokens import Kind
+from splitrail_common.tokens import CallerKind
 
 from ..domain import CommittedEvent, Feed, Plot, RunSplit
 from .store import History, Store, Summary, Watermark
@@ -135,7 +135,7 @@ class FeedService:
         """How far the events of an origin are committed. Raises NOT_FOUND when an attempt asks about another job than
         its own."""
         found = await self._store.watermark(job_id, origin)
-        if call.caller.kind is Kind.ATTEMPT:
+        if call.caller.kind is CallerKind.ATTEMPT:
             foreign = found.project_id is not None and found.project_id != call.caller.project_id
             if job_id != call.caller.job_id or foreign:
                 raise not_found("job", job_id)

@@ -7,7 +7,7 @@ from splitrail_common import log
 from splitrail_common.errors import PlatformError
 from splitrail_common.ids import is_project_id, is_uuid
 from splitrail_common.messaging import event_subject
-from splitrail_common.tokens import TRAINER, Kind, Verifier
+from splitrail_common.tokens import TRAINER, CallerKind, Verifier
 
 from . import convert
 from .feed import Quarantined, SignedEvent
@@ -64,11 +64,11 @@ def _project(message: Message, report: Report, verifier: Verifier) -> str:
     except PlatformError as error:
         raise PoisonError("token", error.message) from error
     if report.attempt == 0:
-        if caller.kind is not Kind.SERVICE or caller.subject != TRAINER:
+        if caller.kind is not CallerKind.SERVICE or caller.subject != TRAINER:
             raise PoisonError("token", f"only {TRAINER} reports as origin 0, not {caller.kind.value} {caller.subject[:100]!r}")
         if not is_project_id(report.project_id):
             raise PoisonError("project", f"{report.project_id[:100]!r} is not a project id")
         return report.project_id
-    if caller.kind is not Kind.ATTEMPT or (caller.job_id, caller.attempt) != (report.job_id, report.attempt):
+    if caller.kind is not CallerKind.ATTEMPT or (caller.job_id, caller.attempt) != (report.job_id, report.attempt):
         raise PoisonError("token", f"the token is not that of attempt {report.attempt} of job {report.job_id}")
     return caller.project_id

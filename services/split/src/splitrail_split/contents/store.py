@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from splitrail_common.database import Connection, Pool, Row
+from splitrail_common.database import Connection, Pool, Row, Tables
 from splitrail_common.errors import unavailable
-
-from splitrail_split.storage.tables import Tables
 
 HOLD = timedelta(hours=2)
 """How long contents stay for a caller who asked about them, or for the call that works on them."""

@@ -15,9 +15,9 @@ from splitrail_common.background import keep_going
 from splitrail_common.objects import ObjectStore
 from splitrail_common.server import Draining
 
+from splitrail_split.contents.failures import STORES_FAILED
 from splitrail_split.contents.keys import asset_key, assets_folder, staging_key
 from splitrail_split.contents.store import ContentStore, SweepStep
-from splitrail_split.storage.failures import STORES_FAILED
 
 _log = log.get(__name__)
 

@@ -9,7 +9,7 @@ from splitrail_common.paging import Page
 
 from splitrail_split.contents.thumbnails import Thumbnails
 from splitrail_split.datasets.splits import VersionSplits
-from splitrail_split.datasets.store import DatasetStore, DatasetUpdate, NewDataset, PinnedError, RequestUsedError, TakenError
+from splitrail_split.datasets.store import DatasetStore, DatasetUpdate, NewDataset, PinnedError, RequestKnownError, TakenError
 from splitrail_split.domain.datasets import Dataset, Version, parse_reference
 from splitrail_split.projects.service import Projects
 
@@ -66,7 +66,7 @@ class Datasets:
             updated = await self._store.update_dataset(scope, dataset, update)
         except TakenError as taken:
             raise already_exists("dataset", str(getattr(update, taken.field)), taken.field) from taken
-        except RequestUsedError as error:
+        except RequestKnownError as error:
             raise invalid(Violation("request_id", "was used for another update of this dataset: use a new one")) from error
         found = await self.dataset(scope, dataset_id)
         if not updated:

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection, Pool, Row
+from splitrail_common.database import Connection, Pool, Row, Tables
 from splitrail_common.errors import not_found
 from splitrail_common.repeats import RequestKey
 
@@ -22,7 +22,6 @@ from splitrail_split.datasets.class_ids import stable_ids
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Asset, Dataset, Version, VersionState
 from splitrail_split.projects.store import ProjectStore
-from splitrail_split.storage.tables import Tables
 
 _ASSET_TYPES = ("uuid", "int4", "bytea", "text", "int4", "int4", "int8", "text", "int2", "bytea", "text", "jsonb")
 _TAKEN = {"dataset_name_unique": "name", "dataset_external_unique": "external_id", "dataset_request_unique": "request_id"}
@@ -78,7 +77,7 @@ class TakenError(Exception):
         self.field = field
 
 
-class RequestUsedError(Exception):
+class RequestKnownError(Exception):
     """The request_id belongs to an update with other values."""
 
 
@@ -146,7 +145,7 @@ class DatasetStore:
 
     async def update_dataset(self, scope: Scope, dataset: Dataset, update: DatasetUpdate) -> bool:
         """Changes a dataset; False when its etag is another one, though not by the same request. Raises NOT_FOUND,
-        TakenError, RequestUsedError, FAILED_PRECONDITION (PROJECT_ARCHIVED).
+        TakenError, RequestKnownError, FAILED_PRECONDITION (PROJECT_ARCHIVED).
         """
         dataset_id = dataset.dataset_id
         named = {"dataset_id": dataset_id, "scope": scope.sql()}
@@ -161,7 +160,7 @@ class DatasetStore:
                 labels = found.labels if update.labels is None else dict(update.labels)
                 if update.request_id and update.request_id == last["update_request_id"]:
                     if (external_id, labels) != (found.external_id, found.labels):
-                        raise RequestUsedError
+                        raise RequestKnownError
                     return True
                 if update.etag not in ("", found.etag):
                     return False

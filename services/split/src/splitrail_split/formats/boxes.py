@@ -36,7 +36,7 @@ _CHANGES: Mapping[Code, str] = {
 
 
 @dataclass(slots=True)
-class Changes:
+class ConvertedShapes:
     """Objects of one file that were kept in another shape than the source has them, by what became of them, with the
     first one's place.
     """
@@ -54,7 +54,7 @@ class Changes:
             problems.add(at.path, at.line, code, _CHANGES[code].format(self.counts[code]), at.object)
 
 
-class Labels:
+class ImageLabels:
     """The objects of one image, as they are found. `kind` is the shape in which they are kept, whichever they have in
     the source.
 
@@ -62,11 +62,13 @@ class Labels:
     What is wrong with an object becomes a problem of its place; each method is False when the object was left out.
     """
 
-    def __init__(self, problems: Problems, kind: Kind = Kind.BOX, size: tuple[float, float] = (1.0, 1.0), changes: Changes | None = None) -> None:
+    def __init__(
+        self, problems: Problems, kind: Kind = Kind.BOX, size: tuple[float, float] = (1.0, 1.0), changes: ConvertedShapes | None = None
+    ) -> None:
         self._problems = problems
         self._kind = kind
         self._size = size
-        self.changes = Changes() if changes is None else changes
+        self.changes = ConvertedShapes() if changes is None else changes
         self._found: dict[Annotation, None] = {}
         self.dropped = 0
         """Objects that were left out."""

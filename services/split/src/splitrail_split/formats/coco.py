@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import masks, shapes
-from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ClassNames, Four, Labels, SourceSplits, frame, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, ClassNames, ConvertedShapes, Four, ImageLabels, SourceSplits, frame, unlabelled
 from splitrail_split.formats.image_names import ImagesByName, folder_split, split_of_word
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import number, read_json, shown
@@ -34,7 +34,7 @@ class _State:
     problems: Problems
     images: ImagesByName
     classes: ClassNames = field(default_factory=ClassNames)
-    labels: dict[str, Labels] = field(default_factory=dict)
+    labels: dict[str, ImageLabels] = field(default_factory=dict)
     splits: SourceSplits = field(default_factory=SourceSplits)
 
 
@@ -55,7 +55,7 @@ class _File:
     crowds: int = 0
     polygons: list[int] = field(default_factory=list)
     extras: int = 0
-    changes: Changes = field(default_factory=Changes)
+    changes: ConvertedShapes = field(default_factory=ConvertedShapes)
 
 
 def claims(paths: Sequence[str]) -> int:
@@ -193,7 +193,7 @@ def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, objec
             state.problems.add(file.path, None, Code.SIZE_MISMATCH, f"image {shown(name)} {odd}")
         file.images[id_] = (path, pixels)
         if file.reviewed:
-            labels = state.labels.setdefault(path, Labels(state.problems, state.source.kind, pixels))
+            labels = state.labels.setdefault(path, ImageLabels(state.problems, state.source.kind, pixels))
             labels.changes = file.changes
         if file.split is not None:
             state.splits.put(path, file.split)
@@ -236,7 +236,7 @@ class _Entry:
     image_size: tuple[int, int]
 
 
-def _object(state: _State, file: _File, one: _Entry, labels: Labels) -> None:
+def _object(state: _State, file: _File, one: _Entry, labels: ImageLabels) -> None:
     """Adds an object in the shape that the dataset is made of, or in the one that comes nearest to it."""
     kind, at = state.source.kind, one.at
     segmentation, listed, box = one.fields.get("segmentation"), one.fields.get("keypoints"), one.fields.get("bbox")
@@ -266,7 +266,7 @@ def _object(state: _State, file: _File, one: _Entry, labels: Labels) -> None:
             file.extras += 1
 
 
-def _bbox(box: object, one: _Entry, labels: Labels) -> Four | None:
+def _bbox(box: object, one: _Entry, labels: ImageLabels) -> Four | None:
     if not isinstance(box, list) or len(box) != 4:
         labels.drop(one.at, Code.COLUMNS, "bbox is not a list of four numbers [x, y, width, height]")
         return None

@@ -14,11 +14,11 @@ from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element
 
 from splitrail_split.formats import masks, shapes
-from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ClassNames, Labels, SourceSplits, frame, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, ClassNames, ConvertedShapes, ImageLabels, SourceSplits, frame, unlabelled
 from splitrail_split.formats.image_names import ImagesByName, split_of_word
 from splitrail_split.formats.images import MAX_PIXELS
 from splitrail_split.formats.model import SEQUENCE, Code, ParsedDataset, Place, Problems, Source
-from splitrail_split.formats.reading import Document, number, read_xml, shown
+from splitrail_split.formats.reading import XmlDocument, number, read_xml, shown
 
 MAX_BYTES = 256 << 20
 """One file holds all of a task."""
@@ -37,7 +37,7 @@ class _State:
     problems: Problems
     images: ImagesByName
     classes: ClassNames = field(default_factory=ClassNames)
-    labels: dict[str, Labels] = field(default_factory=dict)
+    labels: dict[str, ImageLabels] = field(default_factory=dict)
     sequences: dict[str, str] = field(default_factory=dict)
     splits: SourceSplits = field(default_factory=SourceSplits)
 
@@ -47,11 +47,11 @@ class _File:
     """One XML file. parts: names of a skeleton's points in their order; attributes: objects that carry some."""
 
     path: str
-    document: Document
+    document: XmlDocument
     name: str
     is_video: bool
     parts: list[str]
-    changes: Changes = field(default_factory=Changes)
+    changes: ConvertedShapes = field(default_factory=ConvertedShapes)
     attributes: int = 0
 
 
@@ -64,7 +64,7 @@ class _Object:
     element: Element
     size: tuple[float, float]
     image_size: tuple[int, int]
-    labels: Labels
+    labels: ImageLabels
     parts: Sequence[str]
 
 
@@ -110,7 +110,7 @@ def parse(source: Source) -> ParsedDataset:
     return ParsedDataset(state.classes.names, items, problems.kept, dict(problems.counts), state.splits.of)
 
 
-def _file(state: _State, path: str, document: Document) -> None:
+def _file(state: _State, path: str, document: XmlDocument) -> None:
     root = document.root
     meta = root.find("meta")
     task = next((found for tag in ("task", "job", "project") if meta is not None and (found := meta.find(tag)) is not None), None)
@@ -164,8 +164,8 @@ def _image(state: _State, file: _File, element: Element) -> None:
         _add(state, file, one, (one.get("label") or "").strip(), (labels, pixels, state.source.image_sizes[image]))
 
 
-def _labels(state: _State, file: _File, image: str, size: tuple[float, float], subset: str) -> Labels:
-    labels = state.labels.setdefault(image, Labels(state.problems, state.source.kind, size))
+def _labels(state: _State, file: _File, image: str, size: tuple[float, float], subset: str) -> ImageLabels:
+    labels = state.labels.setdefault(image, ImageLabels(state.problems, state.source.kind, size))
     labels.changes = file.changes
     if file.is_video:
         state.sequences.setdefault(image, file.name)
@@ -180,7 +180,7 @@ def _tracks(state: _State, file: _File, tracks: Sequence[Element], task: Element
     total = number(task.findtext("size")) if task is not None else None
     original = task.find("original_size") if task is not None else None
     declared = _size(original.findtext("width"), original.findtext("height")) if original is not None else None
-    placed: dict[int, tuple[Labels, tuple[float, float], tuple[int, int]]] = {}
+    placed: dict[int, tuple[ImageLabels, tuple[float, float], tuple[int, int]]] = {}
     odd_sizes: list[str] = []
     for index, image in sorted(frames.items()):
         if image not in state.source.bad_images and (total is None or index < total):
@@ -227,7 +227,7 @@ def _size(width: str | None, height: str | None) -> tuple[float, float] | None:
     return (w, h) if w is not None and h is not None else None
 
 
-def _add(state: _State, file: _File, element: Element, label: str, onto: tuple[Labels, tuple[float, float], tuple[int, int]]) -> None:
+def _add(state: _State, file: _File, element: Element, label: str, onto: tuple[ImageLabels, tuple[float, float], tuple[int, int]]) -> None:
     """Adds what an element describes to the labels of an image; `onto`: these, its frame in pixels, its own size."""
     labels, size, image_size = onto
     at = Place(file.path, file.document.lines[element])

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import shapes
-from splitrail_split.formats.boxes import MAX_CLASSES, Changes, Labels, SourceSplits, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, ConvertedShapes, ImageLabels, SourceSplits, unlabelled
 from splitrail_split.formats.image_names import ImagesByName
 from splitrail_split.formats.images import EXTENSIONS
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source
@@ -52,7 +52,7 @@ class _Region:
 class _Described:
     """An image with what was found for it."""
 
-    labels: Labels
+    labels: ImageLabels
     size: tuple[float, float]
     regions: list[_Region] = field(default_factory=list)
 
@@ -74,14 +74,14 @@ def parse(source: Source) -> ParsedDataset:
     problems = Problems()
     images = ImagesByName([*source.image_sizes, *source.bad_images])
     found: dict[str, _Described] = {}
-    changes: list[Changes] = []
+    changes: list[ConvertedShapes] = []
     last = ""
     for path in sorted(path for path in source.files if path.lower().endswith(".json")):
         tasks = read_json_list(source, path, problems)
         if tasks is not None:
             last = path
             images.learn([name for task in tasks if (name := _named(task))], [path], problems)
-            changes.append(Changes())
+            changes.append(ConvertedShapes())
             _file(source, _File(path, changes[-1], problems, images), tasks, found)
     classes, points = _names(source.kind, found)
     if not classes:
@@ -111,7 +111,7 @@ def parse(source: Source) -> ParsedDataset:
 @dataclass(frozen=True, slots=True)
 class _File:
     path: str
-    changes: Changes
+    changes: ConvertedShapes
     problems: Problems
     images: ImagesByName
 
@@ -140,7 +140,7 @@ def _file(source: Source, file: _File, tasks: Sequence[object], found: dict[str,
             file.problems.add_at(at, Code.DUPLICATE_IMAGE, f"{image} occurs before: its annotations are put together")
         width, height = source.image_sizes[image]
         size = (float(width), float(height))
-        described = found.setdefault(image, _Described(Labels(file.problems, source.kind, size, file.changes), size))
+        described = found.setdefault(image, _Described(ImageLabels(file.problems, source.kind, size, file.changes), size))
         for one in _list(chosen.get("result")):
             _region(at, one, described)
     if several:

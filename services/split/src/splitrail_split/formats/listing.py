@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from splitrail_common.annotations import Kind
 
-from splitrail_split.formats.boxes import MAX_CLASSES, Changes, Labels, SourceSplits, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, ConvertedShapes, ImageLabels, SourceSplits, unlabelled
 from splitrail_split.formats.image_names import split_of_word
 from splitrail_split.formats.model import Code, ParsedDataset, ParsedImage, Place, Problems
 from splitrail_split.formats.reading import number, shown
@@ -116,10 +116,10 @@ def parse(listing: Listing[L], image_sizes: Mapping[str, tuple[int, int]], absen
     if there and listing.has_classes and not names:
         problems.add(listing.path, 1, Code.NO_CLASSES, f"has a column {CLASS!r}, but no row names a class")
     class_of = {name: number for number, name in enumerate(names[:MAX_CLASSES])}
-    splits, changes = SourceSplits(), Changes()
+    splits, changes = SourceSplits(), ConvertedShapes()
     items = []
     for path, listed in sorted(there.items()):
-        labels = Labels(problems, kind, image_sizes[path], changes)
+        labels = ImageLabels(problems, kind, image_sizes[path], changes)
         item = _item(listing, path, listed, _Adding(labels, kind, image_sizes[path], class_of))
         if item is not None:
             items.append(item)
@@ -183,7 +183,7 @@ def _checked_columns(columns: list[str]) -> list[str]:
 class _Adding:
     """An image's objects and what their rows are read with."""
 
-    labels: Labels
+    labels: ImageLabels
     kind: Kind
     size: tuple[int, int]
     class_of: Mapping[str, int]

@@ -92,7 +92,7 @@ def yaml_line(source: Source, path: str, key: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class XmlDocument:
     """An XML file: its root, and the line, from 1, on which each child and grandchild of the root starts."""
 
     root: Element
@@ -120,7 +120,7 @@ class _NumberedBuilder(TreeBuilder):
         return super().end(tag)
 
 
-def read_xml(source: Source, path: str, problems: Problems, cap: int = MAX_XML_BYTES) -> Document | None:
+def read_xml(source: Source, path: str, problems: Problems, cap: int = MAX_XML_BYTES) -> XmlDocument | None:
     """An XML file; None, with a problem, when it does not parse or declares entities."""
     data = _capped(source, path, problems, cap)
     if data is None:
@@ -136,7 +136,7 @@ def read_xml(source: Source, path: str, problems: Problems, cap: int = MAX_XML_B
     except (LookupError, ValueError) as error:  # an encoding that does not exist or does not fit the bytes
         problems.add(path, None, Code.NOT_UTF8, f"XML in an encoding that cannot be read: {error}")
     else:
-        return Document(root, builder.lines)
+        return XmlDocument(root, builder.lines)
     return None
 
 

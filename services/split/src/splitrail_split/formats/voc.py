@@ -13,10 +13,10 @@ from xml.etree.ElementTree import Element
 
 from splitrail_common.annotations import Kind
 
-from splitrail_split.formats.boxes import MAX_CLASSES, Four, Labels, SourceSplits, frame, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, Four, ImageLabels, SourceSplits, frame, unlabelled
 from splitrail_split.formats.image_names import ImagesByName, common_folders
 from splitrail_split.formats.model import Code, ParsedDataset, ParsedImage, Place, Problems, Source, SourceSplit
-from splitrail_split.formats.reading import Document, number, read_text, read_xml, shown
+from splitrail_split.formats.reading import XmlDocument, number, read_text, read_xml, shown
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _SETS: dict[str, SourceSplit] = {"train": "train", "val": "val", "test": "test", "trainval": "train"}
@@ -32,7 +32,7 @@ class _Object:
 @dataclass(frozen=True, slots=True)
 class _File:
     path: str
-    labels: Labels
+    labels: ImageLabels
     objects: list[_Object]
 
 
@@ -69,7 +69,7 @@ def parse(source: Source) -> ParsedDataset:
         pixels, odd = _frame(document.root, source.image_sizes[image])
         if odd:
             problems.add(path, None, Code.SIZE_MISMATCH, odd)
-        labels = Labels(problems, source.kind, pixels)
+        labels = ImageLabels(problems, source.kind, pixels)
         found[image] = _File(path, labels, _objects(document, path, pixels, labels, boxed=source.kind is not Kind.CLASS))
     names = sorted({one.name for file in found.values() for one in file.objects})
     if len(names) > MAX_CLASSES:
@@ -128,7 +128,7 @@ def _frame(root: Element, actual: tuple[int, int]) -> tuple[tuple[float, float],
     return frame((width, height) if width is not None and height is not None else None, actual)
 
 
-def _objects(document: Document, path: str, pixels: tuple[float, float], labels: Labels, *, boxed: bool) -> list[_Object]:
+def _objects(document: XmlDocument, path: str, pixels: tuple[float, float], labels: ImageLabels, *, boxed: bool) -> list[_Object]:
     """Objects with corners in fractions of the image; boxed: whether those are wanted."""
     w, h = pixels
     objects = []

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import tree
-from splitrail_split.formats.boxes import MAX_CLASSES, Changes, ClassNames, Four, Labels, SourceSplits, label_path, unlabelled
+from splitrail_split.formats.boxes import MAX_CLASSES, ClassNames, ConvertedShapes, Four, ImageLabels, SourceSplits, label_path, unlabelled
 from splitrail_split.formats.image_names import ImagesByName, split_of_word
 from splitrail_split.formats.images import EXTENSIONS
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
@@ -198,13 +198,13 @@ def _name_ids(declared: _Declared, path: str, names: Sequence[str], problems: Pr
         declared.class_of.append(declared.classes.id_of(name))
 
 
-def _label_file(source: Source, path: str, image: str, declared: _Declared, problems: Problems) -> Labels | None:
+def _label_file(source: Source, path: str, image: str, declared: _Declared, problems: Problems) -> ImageLabels | None:
     """Objects of one label file; None when it cannot be read at all."""
     text = read_text(source, path, problems)
     if text is None:
         return None
-    changes = Changes()
-    labels = Labels(problems, source.kind, source.image_sizes[image], changes)
+    changes = ConvertedShapes()
+    labels = ImageLabels(problems, source.kind, source.image_sizes[image], changes)
     for line, row in enumerate(text.splitlines(), start=1):
         fields = row.split()
         if not fields:
@@ -226,7 +226,7 @@ def _label_file(source: Source, path: str, image: str, declared: _Declared, prob
     return labels
 
 
-def _object(labels: Labels, at: Place, class_id: int, numbers: Sequence[float], declared: _Declared, *, pose: bool) -> None:
+def _object(labels: ImageLabels, at: Place, class_id: int, numbers: Sequence[float], declared: _Declared, *, pose: bool) -> None:
     """The object of one row. The columns tell its shape; where keypoints are wanted, only `kpt_shape` does."""
     count, columns = declared.keypoints or (0, 0)
     if len(numbers) == _BOX_COLUMNS:

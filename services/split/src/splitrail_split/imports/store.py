@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
 from splitrail_common.background import LeaseLostError
-from splitrail_common.database import Connection, Pool, Row
+from splitrail_common.database import Connection, Pool, Row, Tables
 from splitrail_common.repeats import RequestKey
 from splitrail_common.text import counted
 
@@ -22,7 +22,6 @@ from splitrail_split.imports.domain import Claim, Finding, Import, ImportState, 
 from splitrail_split.projects.store import ProjectStore
 from splitrail_split.splits.domain import MadeRevision
 from splitrail_split.splits.store import SplitStore
-from splitrail_split.storage.tables import Tables
 
 _COMPARED = 10_000  # rows at once: the event loop waits while they are packed
 _PROBLEM_TYPES = ("uuid", "int4", "text", "int4", "int4", "text", "text", "bool", "bool")

@@ -10,10 +10,10 @@ from splitrail_common.background import LeaseLostError, hold_lease, keep_going
 from splitrail_common.concurrency import together
 from splitrail_common.server import Draining
 
+from splitrail_split.contents.failures import STORES_FAILED
 from splitrail_split.imports.domain import Claim, ImportState, Report
 from splitrail_split.imports.job import Importer
 from splitrail_split.imports.store import ImportStore
-from splitrail_split.storage.failures import STORES_FAILED
 
 _log = log.get(__name__)
 

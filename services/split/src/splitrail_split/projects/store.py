@@ -6,12 +6,11 @@ from contextlib import asynccontextmanager
 import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection, Pool
+from splitrail_common.database import Connection, Pool, Tables
 from splitrail_common.errors import not_found, project_archived
 from splitrail_common.repeats import RequestKey
 
 from splitrail_split.projects.domain import NewProject, Project
-from splitrail_split.storage.tables import Tables
 
 _TAKEN = {"project_pkey": "project_id", "project_external_unique": "external_id", "project_request_unique": "request_id"}
 

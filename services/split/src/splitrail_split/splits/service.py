@@ -22,7 +22,7 @@ from splitrail_split.splits.algorithm.stratify import SPLITS
 from splitrail_split.splits.domain import Leak, LeakedAsset, MadeRevision, MovedAsset, Overlap, Revision, SplitComparison, SplitParameters
 from splitrail_split.splits.inputs import SplitInputs
 from splitrail_split.splits.revision import make_revision
-from splitrail_split.splits.store import RequestUsedError, SplitStore
+from splitrail_split.splits.store import RequestKnownError, SplitStore
 
 
 class Splits:
@@ -54,7 +54,7 @@ class Splits:
         made = await self._make(scope, version, parameters)
         try:
             split_id = await self._store.add(version, made, key, keep_current=keep_current)
-        except RequestUsedError:
+        except RequestKnownError:
             earlier = await self._store.made_by(version.project_id, key)
             if earlier is None:
                 raise not_found("split", key.request_id) from None  # the other revision was deleted at once

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.database import Connection, Pool, Row
+from splitrail_common.database import Connection, Pool, Row, Tables
 from splitrail_common.errors import not_found
 from splitrail_common.repeats import RequestKey
 
@@ -19,10 +19,9 @@ from splitrail_split.domain.datasets import Version
 from splitrail_split.projects.store import ProjectStore
 from splitrail_split.splits import convert
 from splitrail_split.splits.domain import MadeRevision, Revision, SplitParameters
-from splitrail_split.storage.tables import Tables
 
 
-class RequestUsedError(Exception):
+class RequestKnownError(Exception):
     """Another call with the same request_id was faster."""
 
 
@@ -76,7 +75,7 @@ class SplitStore:
     async def add(self, version: Version, made: MadeRevision, key: RequestKey, *, keep_current: bool) -> str:
         """Stores a revision under the next number and makes it the current one, unless there is one to keep; its id.
 
-        Raises RequestUsedError, NOT_FOUND when the version was deleted meanwhile, FAILED_PRECONDITION
+        Raises RequestKnownError, NOT_FOUND when the version was deleted meanwhile, FAILED_PRECONDITION
         (PROJECT_ARCHIVED).
         """
         try:
@@ -84,7 +83,7 @@ class SplitStore:
                 return await self.add_in(connection, version.version_id, made, key, keep_current=keep_current)
         except psycopg.errors.UniqueViolation as error:
             if error.diag.constraint_name == "split_request_unique":
-                raise RequestUsedError from error
+                raise RequestKnownError from error
             raise
 
     async def add_in(self, connection: Connection, version_id: str, made: MadeRevision, key: RequestKey | None = None, *, keep_current: bool) -> str:

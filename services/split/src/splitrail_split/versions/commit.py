@@ -10,14 +10,13 @@ import numpy as np
 from psycopg.types.json import Jsonb
 from splitrail_common.access import Scope
 from splitrail_common.concurrency import ended
-from splitrail_common.database import Connection, Pool, Row
+from splitrail_common.database import Connection, Pool, Row, Tables
 
 from splitrail_split.datasets.store import DatasetStore, LockedDataset
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Version
 from splitrail_split.formats.model import SEQUENCE
 from splitrail_split.projects.store import ProjectStore
-from splitrail_split.storage.tables import Tables
 from splitrail_split.versions import classes, columns, drafts
 from splitrail_split.versions.columns import Columns
 from splitrail_split.versions.differences import AssetField
@@ -65,7 +64,7 @@ class _Made:
     """What a draft results in. `rows`: its own, in the order of the query `list_draft_rows`."""
 
     rows: Sequence[Row]
-    changes: drafts.Changes
+    changes: drafts.BaseChanges
     images: Columns
     digest: str
     class_names: list[str]
@@ -154,7 +153,7 @@ class Commits:
             made = await asyncio.to_thread(classes.recoded, packed, positions)
             await self._store.put_recoded(connection, ordinals.tolist(), made)
             parts.append(await asyncio.to_thread(columns.annotated, base.at(ordinals), made))
-        changes = drafts.Changes(removed=concerned[:0], replaced=concerned, rows=columns.joined(parts))
+        changes = drafts.BaseChanges(removed=concerned[:0], replaced=concerned, rows=columns.joined(parts))
         return await asyncio.to_thread(drafts.committed, base, changes)
 
     async def _equal(self, connection: Connection, draft: Draft, made: _Made, newest: Version) -> bool:
@@ -212,7 +211,7 @@ def _named(draft: Draft) -> Row:
 def _made(draft: Draft, base: Columns, rows: Sequence[Row]) -> _Made:
     """Pure, a second for a million images."""
     kept = [row for row in rows if not row["removed"]]
-    changes = drafts.Changes(
+    changes = drafts.BaseChanges(
         removed=np.array([row["base_ordinal"] for row in rows if row["removed"]], dtype=np.int64),
         replaced=np.array([row["base_ordinal"] for row in kept if row["base_ordinal"] is not None], dtype=np.int64),
         rows=columns.of_images(

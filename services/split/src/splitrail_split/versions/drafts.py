@@ -250,7 +250,7 @@ def tally(assets: Sequence[DraftAsset], n_classes: int) -> Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class BaseChanges:
     """What a draft does to its base. `rows` are first those that stand for `replaced` images of the base, in that
     order, then the new ones.
 
@@ -272,6 +272,6 @@ class Changes:
         return np.concatenate([source[keep], np.arange(n + len(self.replaced), n + self.rows.size)])
 
 
-def committed(base: Columns, changes: Changes) -> Columns:
+def committed(base: Columns, changes: BaseChanges) -> Columns:
     """The columns of the version that a draft becomes."""
     return columns.joined([base, changes.rows]).at(changes.source(base.size))

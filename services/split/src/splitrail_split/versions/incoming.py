@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from splitrail_common import log
 from splitrail_common.access import Scope
 
+from splitrail_split.contents.failures import STORES_FAILED
 from splitrail_split.contents.staging import PresignedUpload, Staging
 from splitrail_split.contents.store import ContentStore
 from splitrail_split.contents.verify import BATCH, UPLOAD_MISSING, Contents, Inspected
 from splitrail_split.projects.service import Projects
-from splitrail_split.storage.failures import STORES_FAILED
 
 _log = log.get(__name__)
 

@@ -123,6 +123,7 @@ FROM (
 CREATE TEMP TABLE recoded (place int NOT NULL, annotations bytea NOT NULL) ON COMMIT DROP;
 
 -- name: insert_recoded!
+-- :data holds the annotations one after the other; :firsts and :sizes say where each begins and how long it is.
 INSERT INTO recoded (place, annotations)
 SELECT place, substring(:data::bytea FROM first + 1 FOR size) FROM unnest(:places::int[], :firsts::int[], :sizes::int[]) AS r (place, first, size);
 

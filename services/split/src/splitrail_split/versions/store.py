@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from splitrail_common import ids
 from splitrail_common.access import Scope
 from splitrail_common.annotations import LabelState
-from splitrail_common.database import Connection, Pool
+from splitrail_common.database import Connection, Pool, Tables
 from splitrail_common.errors import not_found
 from splitrail_common.repeats import RequestKey
 
@@ -20,7 +20,6 @@ from splitrail_split.contents.store import ContentStore
 from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain.datasets import Asset, Dataset, Version
 from splitrail_split.projects.store import ProjectStore
-from splitrail_split.storage.tables import Tables
 from splitrail_split.versions.classes import DraftClasses
 from splitrail_split.versions.differences import Differences
 from splitrail_split.versions.drafts import Draft, DraftAsset, Tally

@@ -1,4 +1,4 @@
-"""Changes to a draft equal those to a dictionary, and the columns of a commit equal those of its images."""
+"""BaseChanges to a draft equal those to a dictionary, and the columns of a commit equal those of its images."""
 
 import hashlib
 from dataclasses import replace
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from splitrail_common.annotations import Annotation, Kind, LabelState, pack
 from splitrail_split.versions import columns, drafts
-from splitrail_split.versions.drafts import Changes, DraftAsset, Upsert, committed, tally, upserted
+from splitrail_split.versions.drafts import BaseChanges, DraftAsset, Upsert, committed, tally, upserted
 
 NAMES = ["", "a", "b", "c", "d"]
 PATHS = ["", "1.jpg", "2.jpg", "3.jpg", "4.jpg"]
@@ -181,7 +181,7 @@ def test_the_columns_of_a_commit_equal_those_of_its_images(rows, steps):
     removed = [one.base_ordinal for one, gone in draft.rows.values() if gone]
     new = sorted((one for one, _ in draft.rows.values() if one.base_ordinal is None), key=lambda one: one.path)
     replaced = sorted(touched)
-    changes = Changes(
+    changes = BaseChanges(
         removed=np.array(removed, dtype=np.int64),
         replaced=np.array(replaced, dtype=np.int64),
         rows=columns_of([*(touched[ordinal] for ordinal in replaced), *new]),

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,16 +45,6 @@ ARGUMENTS: dict[str, Any] = {
     "close_mosaic": 0,
     "seed": 0,
 }
-
-
-async def until(what: str, condition: Callable[[], Awaitable[Any]], seconds: float = 120) -> Any:
-    """The first true result of `condition`; fails with `what` after the deadline."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while asyncio.get_running_loop().time() < deadline:
-        if result := await condition():
-            return result
-        await asyncio.sleep(0.1)
-    pytest.fail(f"not within {seconds:.0f} s: {what}")
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,11 @@ from splitrail.events.v1 import event_pb2
 from splitrail.metrics.v1 import metrics_service_pb2
 from splitrail.split.v1 import dataset_pb2
 from splitrail.trainer.v1 import evaluation_pb2, run_service_pb2
+from splitrail_local.testing import eventually
 from splitrail_pod.exchange.messages import EpochRecord
 from splitrail_pod.exchange.spool import SpoolReader
 
-from .conftest import IMAGES, LEASE_SECONDS, Platform, PodProcess, until
+from .conftest import IMAGES, LEASE_SECONDS, Platform, PodProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.torch]
 StartPod = Callable[..., PodProcess]
@@ -113,7 +114,7 @@ async def test_killed_supervisors_children_and_polite_ends_lose_and_double_nothi
         return (await platform.run(run_id)).checkpoint_epoch >= least
 
     first = start_pod("first")
-    await until("the first checkpoint", lambda: stored(1))
+    await eventually(lambda: stored(1), "the first checkpoint", 120)
     children = first.children()
     assert len(children) == 1
     first.process.kill()
@@ -122,21 +123,21 @@ async def test_killed_supervisors_children_and_polite_ends_lose_and_double_nothi
     async def orphan_gone() -> bool:
         return not alive(children[0])
 
-    await until("the training process dies with its supervisor", orphan_gone, 10)
+    await eventually(orphan_gone, "the training process dies with its supervisor", 10)
 
     second = start_pod("first")  # in the directory that the killed one left
     before = (await platform.run(run_id)).checkpoint_epoch
-    await until("it goes on", lambda: stored(before + 1))
+    await eventually(lambda: stored(before + 1), "it goes on", 120)
     os.kill(second.children()[0], signal.SIGKILL)
 
     async def third_attempt() -> bool:
         run = await platform.run(run_id)
         return run.job.attempt >= 3 and run.job.state == JobState.JOB_STATE_RUNNING
 
-    await until("its own attempt after the training process was killed", third_attempt)
+    await eventually(third_attempt, "its own attempt after the training process was killed", 120)
     reached = len(await platform.epochs(run_id))
     if reached < epochs - 1:
-        await until("it goes on again", lambda: trained(reached + 1))
+        await eventually(lambda: trained(reached + 1), "it goes on again", 120)
     second.process.terminate()
     assert await second.wait() == 0
     released = await platform.run(run_id)
@@ -161,7 +162,7 @@ async def test_cancel(platform: Platform, start_pod: StartPod) -> None:
     async def one_epoch() -> list[int]:
         return await platform.epochs(run_id)
 
-    await until("the first epoch", one_epoch)
+    await eventually(one_epoch, "the first epoch", 120)
     await platform.runs.CancelRun(run_service_pb2.CancelRunRequest(run_id=run_id), metadata=platform.auth)
     events = await platform.events(run_id)
     run = await platform.run(run_id)
@@ -172,7 +173,7 @@ async def test_cancel(platform: Platform, start_pod: StartPod) -> None:
     async def idle() -> bool:
         return not pod.children() and os.listdir(pod.directory / "jobs") == []
 
-    await until("the pod is free again", idle, 15)
+    await eventually(idle, "the pod is free again", 15)
 
 
 @contextmanager
@@ -206,9 +207,9 @@ async def test_killed_before_the_first_checkpoint_and_after_the_last_and_while_e
     async def one_epoch() -> bool:
         return await platform.epochs(run_id) != []
 
-    await until("the data is staged", training)
+    await eventually(training, "the data is staged", 120)
     with store_stands_still(platform):
-        await until("an epoch without a checkpoint", one_epoch)
+        await eventually(one_epoch, "an epoch without a checkpoint", 120)
         assert (await platform.run(run_id)).checkpoint_epoch == 0
         await kill(first)
 
@@ -220,9 +221,9 @@ async def test_killed_before_the_first_checkpoint_and_after_the_last_and_while_e
     async def all_done_but_the_uploads() -> bool:
         return second.children() == [] and await platform.epochs(run_id) == list(range(1, epochs + 1))
 
-    await until("the last checkpoint", last_checkpoint)
+    await eventually(last_checkpoint, "the last checkpoint", 120)
     with store_stands_still(platform):
-        await until("only the results are missing", all_done_but_the_uploads)
+        await eventually(all_done_but_the_uploads, "only the results are missing", 120)
         assert (await platform.run(run_id)).job.state == JobState.JOB_STATE_RUNNING
         await kill(second)
 
@@ -242,7 +243,7 @@ async def test_killed_before_the_first_checkpoint_and_after_the_last_and_while_e
     async def evaluating() -> bool:
         return bool(third.children())
 
-    await until("the evaluation", evaluating)
+    await eventually(evaluating, "the evaluation", 120)
     await kill(third)
     start_pod("pod")
     assert kinds(await watch).count("attempt_started") == 2
@@ -259,7 +260,7 @@ async def test_cancel_while_staging_needs_no_store(platform: Platform, start_pod
         async def claimed() -> bool:
             return (await platform.run(run_id)).job.state == JobState.JOB_STATE_RUNNING
 
-        await until("the claim", claimed)
+        await eventually(claimed, "the claim", 120)
         await platform.runs.CancelRun(run_service_pb2.CancelRunRequest(run_id=run_id), metadata=platform.auth)
         events = await platform.events(run_id, 60)
     assert (await platform.run(run_id)).job.state == JobState.JOB_STATE_CANCELLED
@@ -274,7 +275,7 @@ async def test_a_pod_that_was_overtaken_stops_and_writes_nothing(platform: Platf
     async def stored() -> bool:
         return (await platform.run(run_id)).checkpoint_epoch >= 1
 
-    await until("the first checkpoint", stored)
+    await eventually(stored, "the first checkpoint", 120)
     child = frozen.children()[0]
     for pid in (frozen.pid, child):
         os.kill(pid, signal.SIGSTOP)
@@ -283,14 +284,14 @@ async def test_a_pod_that_was_overtaken_stops_and_writes_nothing(platform: Platf
     async def overtaken() -> bool:
         return (await platform.run(run_id)).job.attempt == 2
 
-    await until("another pod takes over", overtaken, LEASE_SECONDS + 20)
+    await eventually(overtaken, "another pod takes over", LEASE_SECONDS + 20)
     for pid in (child, frozen.pid):
         os.kill(pid, signal.SIGCONT)
 
     async def stopped() -> bool:
         return not alive(child) and "fenced" in frozen.output.read_text()
 
-    await until("the overtaken pod stops", stopped, 20)
+    await eventually(stopped, "the overtaken pod stops", 20)
     events = await platform.events(run_id)
     run = await platform.run(run_id)
     assert run.job.state == JobState.JOB_STATE_SUCCEEDED, run.job
@@ -312,7 +313,7 @@ async def test_an_outage_of_everything_does_not_slow_the_training(platform: Plat
     def spooled() -> int:
         return sum(isinstance(record, EpochRecord) for record in SpoolReader(pod.directory / "jobs" / run_id / "1" / "spool").read_new())
 
-    await until("the first checkpoint", stored)
+    await eventually(stored, "the first checkpoint", 120)
     parts = [platform.stack.pid(name) for name in ("nats", "s3", "trainer", "metrics")]
     for pid in parts:
         os.kill(pid, signal.SIGSTOP)
@@ -322,7 +323,7 @@ async def test_an_outage_of_everything_does_not_slow_the_training(platform: Plat
         async def trained_on() -> bool:
             return spooled() >= before + 3 and asyncio.get_running_loop().time() > since + LEASE_SECONDS + 1
 
-        await until("three more epochs without any service", trained_on, 60)
+        await eventually(trained_on, "three more epochs without any service", 60)
     finally:
         for pid in parts:
             os.kill(pid, signal.SIGCONT)
@@ -340,7 +341,7 @@ async def test_two_pods_do_not_share_a_directory(platform: Platform, start_pod: 
     async def ready() -> bool:
         return "waiting for jobs" in first.output.read_text()
 
-    await until("the first pod", ready)
+    await eventually(ready, "the first pod", 120)
     second = start_pod()
     assert await second.wait() == 1
     assert "belongs to another running pod" in second.output.read_text()

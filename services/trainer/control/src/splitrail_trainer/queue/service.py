@@ -12,8 +12,7 @@ from splitrail_common import log
 from splitrail_common.access import Scope
 from splitrail_common.errors import Reason, Violation, already_exists, fenced, invalid, not_found, precondition
 from splitrail_common.objects import ObjectStore
-from splitrail_common.tokens import Caller, Signer
-from splitrail_common.tokens import Kind as CallerKind
+from splitrail_common.tokens import Caller, CallerKind, Signer
 
 from splitrail_trainer.data.domain import Part
 from splitrail_trainer.evaluations.store import EvaluationStore

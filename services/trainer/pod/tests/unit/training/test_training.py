@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from splitrail_common.training.arguments import TRAINING_NAMES
+from splitrail_local.testing import until
 from splitrail_pod.exchange import checkpoint, messages
 from splitrail_pod.exchange.messages import (
     ArtifactRecord,
@@ -268,13 +268,8 @@ def test_it_ends_with_its_supervisor(make_training: Callable[..., Any]) -> None:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert Path(f"/proc/{pid}").exists()
-        deadline = time.monotonic() + 60
-        marker = job.directory / "spool"
-        size = marker.stat().st_size
-        while marker.stat().st_size == size:  # it has begun, so it has asked the kernel
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        spool, stat = job.directory / "spool", Path(f"/proc/{pid}/stat")
+        size = spool.stat().st_size
+        until(lambda: spool.stat().st_size != size, "it has begun, so it has asked the kernel", 60)
         parent.kill()
-        while Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: not stat.exists() or stat.read_text().split()[2] == "Z", "it dies with its parent", 60)
