@@ -101,7 +101,7 @@ def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/") and parts.port != 0
-    except ValueError:  # a port that is no number, a malformed IPv6 address
+    except ValueError:  # a port that is not a number, a malformed IPv6 address
         sound = False
     if not sound:
         raise UsageError(f"{url!r} is not an address like http://127.0.0.1:8080 or https://splitrail.example.org")

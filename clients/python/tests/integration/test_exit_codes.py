@@ -49,8 +49,8 @@ def test_a_split_that_cannot_be_meant_is_2_whatever_it_is_asked_of(invoke, cells
     ("arguments", "sentence"),
     [
         (["split", "create", "cells@v1", "--group-by", "near:7"], "--group-by: must be 0 to 6, not 7"),
-        (["split", "create", "cells@v1", "--by-hash", "--group-by", "folder"], "--group-by: the hash looks at each image alone"),
-        (["split", "create", "cells@v1", "--folds", "3", "--base", "cells@v1#1"], "--folds: not together with"),
+        (["split", "create", "cells@v1", "--by-hash", "--group-by", "folder"], "--group-by: the method hash places each image by itself"),
+        (["split", "create", "cells@v1", "--folds", "3", "--base", "cells@v1#1"], "--folds: cannot be combined with"),
         (["split", "create", "cells@v1", "--group-by", "name:^scene"], "--group-by: '^scene' finds nothing in the file names of cells@v1"),
         (["split", "create", "cells@v1", "--pin", "nowhere.jpg=test"], "--pin: "),
         (["split", "create", "nowhere@v1"], "no dataset 'nowhere'"),

@@ -100,7 +100,7 @@ def test_all_pages_of_what_is_sent_and_of_what_differs(client, cells, tmp_path, 
     wrong = AssetUpsert(path="many/shapes_0009.jpg", annotations=AnnotationList(items=[box(7)]))
     with pytest.raises(splitrail_client.RefusedError) as refused:
         client.upsert_assets(draft, [wrong])
-    assert refused.value.sentences()[0].startswith("assets[0].annotations.items[0].class_id: many/shapes_0009.jpg: 7 is no position")
+    assert refused.value.sentences()[0].startswith("assets[0].annotations.items[0].class_id: many/shapes_0009.jpg: 7 is not a position")
     unknown = [AssetUpsert(path=f"many/shapes_{number:04d}.jpg") for number in range(5)] + [AssetUpsert(path="x.jpg")]
     with pytest.raises(splitrail_client.RefusedError) as refused:
         client.upsert_assets(draft, unknown)

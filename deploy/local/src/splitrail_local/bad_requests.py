@@ -58,7 +58,7 @@ def bad_pages(*services: ServiceDescriptor) -> list[BadRequest]:
     foreign = paging.PageRequest(100, None, binding="0" * 16).token([new_id()])
     for method in _methods(services):
         if "page_token" in method.input_type.fields_by_name:
-            for what, token in (("is no token", "bm9uc2Vuc2U"), ("is of another request", foreign)):
+            for what, token in (("is not a token", "bm9uc2Vuc2U"), ("is of another request", foreign)):
                 request = well_formed(method.input_type)
                 request.page_token = token
                 found.append(BadRequest(method, request, "page_token", what))
@@ -185,7 +185,7 @@ def _fill(message: Any, field: FieldDescriptor, count: int) -> None:
 
 def _bad_values(field: FieldDescriptor, limits: limits_pb2.Limits) -> Iterator[tuple[Any, str]]:
     if field.enum_type is not None:
-        yield max(field.enum_type.values_by_number) + 1, "is no value of the enum"
+        yield max(field.enum_type.values_by_number) + 1, "is not a value of the enum"
     if limits.HasField("minimum"):
         yield type(field.default_value)(limits.minimum - 1) if not field.is_repeated else int(limits.minimum) - 1, "is too small"
     if limits.HasField("maximum"):
@@ -198,6 +198,6 @@ def _bad_values(field: FieldDescriptor, limits: limits_pb2.Limits) -> Iterator[t
     if field.type == FieldDescriptor.TYPE_STRING:
         yield "a\0b", "holds a NUL character"
     if limits.uuid:
-        yield "not-a-uuid", "is no UUID"
+        yield "not-a-uuid", "is not a UUID"
     if limits.pattern:
         yield next(text for text in reversed(_SAMPLES) if text and not re.fullmatch(limits.pattern, text)), "does not match"

@@ -56,7 +56,7 @@ def page(request: Any, *kinds: type) -> PageRequest:
     its rows' key.
 
     A size of 0 means the default; more than the maximum is the maximum. A token is bound to the request, other than its
-    page_size: its RPC and its filters. Raises INVALID_ARGUMENT for a size below 0, and a token that is none of this
+    page_size: its RPC and its filters. Raises INVALID_ARGUMENT for a size below 0, and a token that is not of this
     request's.
     """
     if request.page_size < 0:

@@ -1,4 +1,4 @@
-"""Ingest: from the stream into the journal, one batch after the other, through whatever outage."""
+"""Ingest: from the stream into the journal, one batch after the other, through any outage."""
 
 import asyncio
 import random

@@ -156,7 +156,7 @@ class ContentStore:
 
     @asynccontextmanager
     async def forgotten(self, project_id: str, contents: Sequence[bytes]) -> AsyncIterator[list[bytes]]:
-        """Which of these contents are no assets and cannot become assets until the block ends."""
+        """Which of these contents are not assets and cannot become assets until the block ends."""
         async with self._removing(project_id) as connection:
             known = _hashes(await self._tables.rows_in(connection, "known_assets", _named(project_id, contents)))
             rows = await self._tables.rows_in(connection, "unreferenced_contents", _named(project_id, contents))

@@ -41,7 +41,7 @@ class NewDataset:
 
 @dataclass(frozen=True, slots=True)
 class DatasetUpdate:
-    """What to change of a dataset; None: it stays. `etag` empty: whatever it is by now."""
+    """What to change of a dataset; None: it stays. `etag` empty: without that check."""
 
     external_id: str | None
     labels: Mapping[str, str] | None

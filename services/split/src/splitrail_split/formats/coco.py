@@ -119,7 +119,7 @@ def _file(state: _State, path: str, data: dict[str, object]) -> None:
         state.problems.add(path, None, Code.ATTRIBUTES_DROPPED, f"masks and keypoints of {file.extras} objects are not kept, their boxes are")
     file.changes.report(state.problems)
     if file.crowds:
-        state.problems.add(path, None, Code.ATTRIBUTES_DROPPED, f"{file.crowds} crowd regions (iscrowd) are left out: they are no single objects")
+        state.problems.add(path, None, Code.ATTRIBUTES_DROPPED, f"{file.crowds} crowd regions (iscrowd) are left out: they are not single objects")
 
 
 def _entries(state: _State, path: str, data: dict[str, object], key: str) -> list[tuple[int, dict[str, object]]]:

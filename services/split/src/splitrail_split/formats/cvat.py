@@ -204,7 +204,7 @@ def _tracks(state: _State, file: _File, tracks: Sequence[Element], task: Element
             elif frames.get(index) not in state.source.bad_images:
                 absent.setdefault(text, file.document.lines[element])
     for text, line in absent.items():
-        state.problems.add(file.path, line, Code.IMAGE_ABSENT, f"describes the frame {shown(text)}, for which there is no image")
+        state.problems.add(file.path, line, Code.IMAGE_ABSENT, f"describes the frame {shown(text)}, which has no image")
 
 
 def _frames(state: _State, file: _File) -> dict[int, str]:
@@ -242,7 +242,7 @@ def _add(state: _State, file: _File, element: Element, label: str, onto: tuple[I
         file.attributes += 1
     shape = _SHAPES.get(element.tag)
     if shape is None:
-        labels.drop(at, Code.SHAPE_UNKNOWN, f"left out: a <{element.tag[:40]}> is no shape that can be kept")
+        labels.drop(at, Code.SHAPE_UNKNOWN, f"left out: a <{element.tag[:40]}> is a shape that cannot be kept")
         return
     try:
         shape(_Object(at, class_id, element, size, image_size, labels, file.parts))

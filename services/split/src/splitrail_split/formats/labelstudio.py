@@ -63,7 +63,7 @@ def claims(paths: Sequence[str]) -> int:
 
 
 def recognizes(source: Source) -> bool:
-    """True when a JSON file is a list of tasks: COCO's are no lists, but for those of what a detector has found."""
+    """True when a JSON file is a list of tasks: COCO's files are not lists, except those of a detector's results."""
     paths = sorted(path for path in source.files if path.lower().endswith(".json"))
     heads = (source.read(path)[:_SNIFFED_BYTES] for path in paths[:_SNIFFED_FILES])
     return any(_TASKS.match(head) and b'"image_id"' not in head for head in heads)
@@ -122,7 +122,7 @@ def _file(source: Source, file: _File, tasks: Sequence[object], found: dict[str,
         at = Place(file.path, object=index)
         data = task.get("data") if isinstance(task, dict) else None
         if not isinstance(task, dict) or not isinstance(data, dict):
-            file.problems.add_at(at, Code.UNREADABLE, "is no task of Label Studio: it has no data")
+            file.problems.add_at(at, Code.UNREADABLE, "is not a Label Studio task: it has no data")
             continue
         name = _image_name(data)
         image = _image(file, name)
@@ -196,7 +196,7 @@ def _region(task: Place, one: object, described: _Described) -> None:
     if not isinstance(value, dict) or not isinstance(type_, str):
         described.labels.drop(at, Code.COLUMNS, "a result without type and value")
     elif type_ not in _SHAPES:
-        described.labels.drop(at, Code.SHAPE_UNKNOWN, f"left out: {shown(type_)} is no shape that can be kept")
+        described.labels.drop(at, Code.SHAPE_UNKNOWN, f"left out: {shown(type_)} is a shape that cannot be kept")
     else:
         names = [name.strip() for name in _list(value.get(type_)) if isinstance(name, str) and name.strip()]
         if not names:

@@ -141,7 +141,7 @@ def _put_metadata(listing: Listing[L], listed: Listed[L], line: int, metadata: M
 
 def _rows(data: bytes) -> Iterator[tuple[int, list[str]]]:
     if (nul := data.find(b"\0")) >= 0:
-        raise ListingError(data.count(b"\n", 0, nul) + 1, "holds a NUL byte: it is no text")
+        raise ListingError(data.count(b"\n", 0, nul) + 1, "holds a NUL byte: it is not text")
     try:
         text = io.StringIO(data.decode("utf-8-sig"), newline="")
     except UnicodeDecodeError as error:
@@ -232,6 +232,6 @@ def _put_split(listing: Listing[L], path: str, listed: Listed[L], splits: Source
             continue
         split = split_of_word(row.split)
         if split is None:
-            listing.problems.add(listing.path, row.line, Code.SPLIT_UNKNOWN, f"{shown(row.split)} is no split: expected train, val or test")
+            listing.problems.add(listing.path, row.line, Code.SPLIT_UNKNOWN, f"{shown(row.split)} is not a split: expected train, val or test")
         else:
             splits.put(path, split)

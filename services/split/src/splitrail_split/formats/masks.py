@@ -125,7 +125,7 @@ def _filled(counts: Sequence[object], rows: int, columns: int) -> Mask:
     total = 0
     for run in counts:
         if not isinstance(run, int) or isinstance(run, bool) or run < 0:
-            raise MaskError("a run length of the mask is no whole number from 0")
+            raise MaskError("a run length of the mask is not a whole number from 0")
         total += run
     if total != rows * columns:
         raise MaskError(f"the mask's run lengths add up to {total}, not to its {rows * columns} pixels")

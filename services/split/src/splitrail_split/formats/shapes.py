@@ -29,7 +29,7 @@ MAX_KEYPOINTS = 1000
 CORNERS = 4
 _LEAST = 3
 _FAR = 1e6
-"""Points beyond this are no points of an object, and their products would leave the numbers."""
+"""Points beyond this are not points of an object, and their products would leave the numbers."""
 _JOINED = 100
 """Outlines that are joined to one: each costs a search through those before it."""
 

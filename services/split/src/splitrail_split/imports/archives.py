@@ -32,9 +32,9 @@ from splitrail_split.imports.tar_headers import PLAIN_TYPES, ExtendedHeadersErro
 BAD_ARCHIVE = "bad_archive"
 """The archive, or a member of it, cannot be read."""
 UNSAFE_PATH = "unsafe_path"
-"""A member's name leads out of the archive, or is no name that can be kept."""
+"""A member's name leads out of the archive, or cannot be stored."""
 LINK = "link"
-"""A member is a link, or another thing that is no file."""
+"""A member is a link, or something else that is not a file."""
 NESTED_ARCHIVE = "nested_archive"
 DUPLICATE_PATH = "duplicate_path"
 """Two members have the same name, or names that differ in case only."""
@@ -156,11 +156,11 @@ class _Checks:
         if self._hidden:
             self.notes.append(_note("", f"{self._hidden} hidden files (.*, {_HIDDEN}) in the archive are left out"))
         if self._unnamed:
-            self.notes.append(_note("", f"{self._unnamed} more files are no images or annotations: left out"))
+            self.notes.append(_note("", f"{self._unnamed} more files are neither images nor annotations: left out"))
 
     def _note(self, path: str) -> None:
         if len(self.notes) < _MAX_NOTES:
-            self.notes.append(_note(path, f"left out: {sources.kind_of(path)!r} is no kind of file that a dataset is made of"))
+            self.notes.append(_note(path, f"left out: {sources.kind_of(path)!r} files are not part of a dataset"))
         else:
             self._unnamed += 1
 
@@ -363,7 +363,7 @@ def _is_text(name: str) -> bool:
 
 
 def _shown(path: str) -> str:
-    """A name from an archive as it can be stored: no NUL, no bytes that are no text."""
+    """A name from an archive as it can be stored: no NUL, no bytes that are not text."""
     return path.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()[:MAX_PATH_BYTES]
 
 

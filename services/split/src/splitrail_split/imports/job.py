@@ -210,7 +210,7 @@ def refusal(claim: Claim, checked: CheckedSource, parsed: ParsedDataset) -> str:
     problems = [finding for finding in checked.report.findings if not finding.note]
     first = f"; the first: {problems[0]}" if problems else ""
     if any(printable(name) != name for name in parsed.class_names):
-        return "a class name holds characters that are no text (NUL or broken Unicode)"
+        return "a class name holds characters that are not text (NUL or broken Unicode)"
     if missed := _missed(claim, checked, problems):
         return missed
     if not checked.items:

@@ -50,7 +50,7 @@ class Places:
         if (problem := name_problem(path)) is not None:
             raise ValueError(f"has a path that {problem}")
         if not is_image(path):
-            raise ValueError(f"is to be {path!r}, which is no image's name")
+            raise ValueError(f"is to be {path!r}, which is not the name of an image file")
         return Location(bucket, key), path
 
     def _location(self, name: str) -> Location:

@@ -176,7 +176,7 @@ class Imports:
         return True
 
     async def _missing(self, opened: Import, files: Sequence[SourceFile], possible: Collection[bytes]) -> list[bytes]:
-        """Contents that must be uploaded: images that are no asset yet, annotation files that did not come along, but
+        """Contents that must be uploaded: images that are not assets yet, annotation files that did not come along, but
         for what is staged in full.
         """
         known = await self._contents.known(opened.project_id, [file.sha256 for file in files if file.is_image])

@@ -164,7 +164,7 @@ def _matches(pattern: str, paths: Sequence[str], field: str) -> list[str]:
         compiled = re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
-        raise invalid(Violation(field, f"is no regular expression in RE2's syntax: {reason}")) from error
+        raise invalid(Violation(field, f"is not a regular expression in RE2's syntax: {reason}")) from error
     found = []
     for path in paths:
         match = compiled.search(path.rpartition("/")[2].rpartition(".")[0])

@@ -101,7 +101,10 @@ class Splits:
         pinned_by = await self._store.delete(scope, revision)
         if pinned_by:
             raise precondition(
-                Reason.ERROR_REASON_PINNED, f"the job {pinned_by} uses this split: it stays", metadata={"pinned_by": pinned_by}, field="split_id"
+                Reason.ERROR_REASON_PINNED,
+                f"the job {pinned_by} uses this split, so it cannot be deleted",
+                metadata={"pinned_by": pinned_by},
+                field="split_id",
             )
 
     async def pin(self, scope: Scope, split_id: str, job_id: str) -> None:

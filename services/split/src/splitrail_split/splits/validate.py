@@ -38,10 +38,10 @@ def split_parameters(parameters: split_pb2.SplitParameters) -> SplitParameters:
     pins = tuple(_pin(index, one) for index, one in enumerate(parameters.pins))
     folds = _folds(parameters.folds) if parameters.HasField("folds") else None
     if method is Method.HASH and group_by:
-        raise invalid(Violation("parameters.group_by", "the hash looks at each image alone: leave groups out, or take another method"))
+        raise invalid(Violation("parameters.group_by", "the method hash places each image by itself: leave groups out, or use another method"))
     if folds:
         if base_split_id or pins or method is Method.HASH:
-            raise invalid(Violation("parameters.folds", "not together with a base, pins or the hash"))
+            raise invalid(Violation("parameters.folds", "cannot be combined with a base, pins or the method hash"))
         ratios = fold_ratios(folds.count, ratios[2])
     return SplitParameters(ratios, parameters.seed, method, group_by, base_split_id, pins, folds)
 

@@ -36,7 +36,7 @@ class Incoming:
         return await self._staging.uploads(project_id, missing)
 
     async def take(self, project_id: str, contents: Sequence[bytes]) -> Inspected:
-        """Inspects contents that are no assets yet and makes the good ones assets, batch by batch; all that are good
+        """Inspects contents that are not assets yet and makes the good ones assets, batch by batch; all that are good
         then stay for the time of a hold.
 
         Raises UNAVAILABLE when a store does not answer.

@@ -179,7 +179,7 @@ def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | No
 
 def _annotation(item: dataset_pb2.Annotation, draft: Draft) -> tuple[Annotation | None, FieldProblem | None]:
     if not 0 <= item.class_id < len(draft.class_names):
-        return None, ("class_id", f"{item.class_id} is no position in the draft's {len(draft.class_names)} class_names")
+        return None, ("class_id", f"{item.class_id} is not a position in the draft's {len(draft.class_names)} class_names")
     shape = item.WhichOneof("shape")
     wanted = KINDS[Task(draft.task)]
     if _SHAPES[shape] is not wanted:
@@ -223,5 +223,5 @@ def _box(box: dataset_pb2.Box) -> tuple[float, float, float, float]:
 def _visibility(value: int) -> int:
     found = _VISIBILITIES.get(dataset_pb2.Visibility.ValueType(value))
     if found is None:
-        raise AnnotationError("columns", f"{value} is no visibility: NOT_LABELLED, HIDDEN or VISIBLE")
+        raise AnnotationError("columns", f"{value} is not a visibility: use NOT_LABELLED, HIDDEN or VISIBLE")
     return found

@@ -32,7 +32,7 @@ def test_what_may_be_imported(name, path, expected):
         ("", "", "empty"),
         ("s3://raw", "", "empty"),
         ("s3://raw/a.jpg", "../a.jpg", "path that"),
-        ("s3://raw/a.txt", "", "no image's name"),
+        ("s3://raw/a.txt", "", "not the name of an image file"),
         ("s3://raw/a\x00.jpg", "", "control"),
     ],
 )

@@ -149,7 +149,7 @@ def _failed(job: Job, cause: FailureCause, message: str) -> Job:
 
 
 def release(job: Job) -> Job:
-    """The holder gives the job back, which is no failure. A job whose cancellation was requested ends as cancelled."""
+    """The holder gives the job back, which is not a failure. A job whose cancellation was requested ends as cancelled."""
     if job.state is not JobState.RUNNING:
         raise ValueError(f"only a running job can be released, this one is {job.state.value}")
     if job.cancel_requested:

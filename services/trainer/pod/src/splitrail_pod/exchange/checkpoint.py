@@ -28,7 +28,7 @@ _CHUNK = 1 << 20
 
 
 class CheckpointError(Exception):
-    """The file is no packed checkpoint, or a damaged one."""
+    """The file is not a packed checkpoint, or a damaged one."""
 
 
 class CheckpointManifest(Message):

@@ -1,4 +1,4 @@
-"""Retries: for as long as wished while a store or service is unavailable, a few times when its response is wrong."""
+"""Retries: for as long as asked while a store or service is unavailable, a few times when its response is wrong."""
 
 from collections.abc import AsyncIterable
 

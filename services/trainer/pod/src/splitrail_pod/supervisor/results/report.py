@@ -74,6 +74,6 @@ class ProcessReport:
                     FailureCause.FAILURE_CAUSE_HOST_MEMORY,
                     "the kernel killed the training process for its use of main memory; use a smaller batch or imgsz, or a larger pod",
                 )
-            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_PROCESS, "somebody killed the training process (signal 9)")
+            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_PROCESS, "the training process was killed (signal 9)")
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
         raise AttemptFailedError(FailureCause.FAILURE_CAUSE_PROCESS, f"the training process ended {how} and without a record of why")
