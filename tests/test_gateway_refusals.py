@@ -71,6 +71,20 @@ def test_a_refused_token_by_grpc_and_grpc_web(stack: RunningStack, channel: grpc
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize(
+    ("method", "body", "code"),
+    [
+        ("GetMetricSchema", bytes(4 * 1024**2 + 1), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        ("NoSuchMethod", b"", grpc.StatusCode.UNIMPLEMENTED),
+    ],
+)
+def test_what_grpc_itself_refuses_has_no_info(stack: RunningStack, channel: grpc.Channel, method: str, body: bytes, code: grpc.StatusCode):
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"{METRICS}/{method}")(body, metadata=(("authorization", f"Bearer {stack.admin_token}"),), timeout=30)
+    assert (caught.value.code(), rpc_status.from_call(caught.value)) == (code, None)
+
+
+@pytest.mark.integration
 def test_metadata_with_underscores_is_dropped(stack: RunningStack, channel: grpc.Channel):
     """Some clients send it unasked; it must not cost them their call."""
     call = channel.unary_unary(f"{METRICS}/GetMetricSchema")
