@@ -72,7 +72,7 @@ function envoy_on_request(handle)
   if not route then
     if #methods > 0 then
       local allowed = table.concat(methods, ", ")
-      respond(handle, 405, "NOT_FOUND", method .. " is not a method of this path: " .. allowed, nil, {allow = allowed})
+      respond(handle, 405, "METHOD_NOT_ALLOWED", method .. " is not a method of this path: " .. allowed, nil, {allow = allowed})
     end
     return -- no such path: the route answers
   end

@@ -1,8 +1,9 @@
--- Finds what a JSON body has that its message does not know: the transcoder ignores such fields in silence.
+-- Finds what a JSON body has that its message does not know, which the transcoder ignores in silence, and values of a
+-- wrong JSON type, whose field it does not name.
 --
 -- Needs TYPES, which is generated from the descriptors: TYPES[message][field] = kind, with each field by its JSON name and its
--- proto name. A kind is the full name of a message, {map = kind of the values}, or false where anything may stand (scalars,
--- Struct, Value, Any, Timestamp and the like).
+-- proto name. A kind is the full name of a message, {map = kind of the values}, {list = kind of the elements}, "string",
+-- "boolean", "number" (a string may stand for it; enums too), or false where anything may stand (Value, Any).
 
 local DEPTH = 100 -- as deep as protobuf's own parsers go
 local SHOWN = 80 -- bytes of a caller's name in a message
@@ -83,6 +84,20 @@ local function unknown_field(kind, name, depth)
   refuse(path(depth), "is not a field of " .. kind .. (meant and ": did you mean " .. meant .. "?" or ""))
 end
 
+local ARTICLES = {string = "a string", number = "a number", boolean = "true or false", object = "an object", array = "an array"}
+
+-- Refuses a value of JSON type `given` where `kind` has another one.
+local function check_type(given, kind, depth)
+  local wanted = kind
+  if type(kind) == "table" then
+    wanted = kind.list ~= nil and "array" or "object"
+  elseif kind and TYPES[kind] then
+    wanted = "object"
+  end
+  if not wanted or wanted == given or (wanted == "number" and given == "string") then return end
+  refuse(path(depth), "must be " .. ARTICLES[wanted] .. ", not " .. ARTICLES[given])
+end
+
 local skip_value
 
 local function skip_object(body, position, kind, depth)
@@ -110,14 +125,14 @@ local function skip_object(body, position, kind, depth)
   end
 end
 
--- The elements of a repeated field are of its kind.
 local function skip_array(body, position, kind, depth)
+  local element = kind and kind.list
   position = skip_space(body, position + 1)
   if byte(body, position) == CLOSE_ARRAY then return position + 1 end
   local number = 0
   while true do
     trail[depth] = number
-    position = skip_space(body, skip_value(body, position, kind, depth))
+    position = skip_space(body, skip_value(body, position, element, depth))
     local next_one = byte(body, position)
     if next_one == CLOSE_ARRAY then return position + 1 end
     if next_one ~= COMMA then malformed("no ',' or ']'", position) end
@@ -125,17 +140,37 @@ local function skip_array(body, position, kind, depth)
   end
 end
 
--- The byte after the value at `position`. Values themselves are the transcoder's to judge.
+-- The byte after the word at `position`. Null may stand anywhere: it is the field's absence.
+local function skip_word(body, position, kind, depth)
+  local _, last = find(body, "^[%w+%-.]+", position)
+  if not last then malformed("no value", position) end
+  local word = sub(body, position, last)
+  if word == "true" or word == "false" then
+    check_type("boolean", kind, depth)
+  elseif find(word, "^%-?%d") then
+    check_type("number", kind, depth)
+  elseif word ~= "null" then
+    malformed("no value", position)
+  end
+  return last + 1
+end
+
+-- The byte after the value at `position`. What its type cannot hold is the transcoder's to judge.
 function skip_value(body, position, kind, depth)
   if depth > DEPTH then refuse(path(20), "is nested deeper than " .. DEPTH) end
   position = skip_space(body, position)
   local first = byte(body, position)
-  if first == QUOTE then return skip_string(body, position) end
-  if first == OPEN_OBJECT then return skip_object(body, position, kind, depth + 1) end
-  if first == OPEN_ARRAY then return skip_array(body, position, kind, depth + 1) end
-  local _, last = find(body, "^[%w+%-.]+", position)
-  if not last then malformed("no value", position) end
-  return last + 1
+  if first == QUOTE then
+    check_type("string", kind, depth)
+    return skip_string(body, position)
+  elseif first == OPEN_OBJECT then
+    check_type("object", kind, depth)
+    return skip_object(body, position, kind, depth + 1)
+  elseif first == OPEN_ARRAY then
+    check_type("array", kind, depth)
+    return skip_array(body, position, kind, depth + 1)
+  end
+  return skip_word(body, position, kind, depth)
 end
 
 -- nil, or {field, description} of the first thing to refuse in a body of this kind.

@@ -206,7 +206,9 @@ def test_pods_and_services_have_no_way_in(stack: RunningStack, channel):
 
 def test_reflection_lists_the_public_services(stack: RunningStack, channel):
     database = ProtoReflectionDescriptorDatabase(channel)
-    assert "splitrail.split.v1.SplitService" in database.get_services()
+    listed = database.get_services()
+    assert "splitrail.split.v1.SplitService" in listed
+    assert [name for name in listed if name.startswith("splitrail.internal.")] == []
     pool = DescriptorPool(database)
     service = pool.FindServiceByName("splitrail.metrics.v1.MetricsService")
     assert service.methods_by_name["WatchRun"].server_streaming

@@ -71,6 +71,20 @@ def test_a_refused_token_by_grpc_and_grpc_web(stack: RunningStack, channel: grpc
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize(
+    ("method", "body", "code"),
+    [
+        ("GetMetricSchema", bytes(4 * 1024**2 + 1), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        ("NoSuchMethod", b"", grpc.StatusCode.UNIMPLEMENTED),
+    ],
+)
+def test_what_grpc_itself_refuses_has_no_info(stack: RunningStack, channel: grpc.Channel, method: str, body: bytes, code: grpc.StatusCode):
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"{METRICS}/{method}")(body, metadata=(("authorization", f"Bearer {stack.admin_token}"),), timeout=30)
+    assert (caught.value.code(), rpc_status.from_call(caught.value)) == (code, None)
+
+
+@pytest.mark.integration
 def test_metadata_with_underscores_is_dropped(stack: RunningStack, channel: grpc.Channel):
     """Some clients send it unasked; it must not cost them their call."""
     call = channel.unary_unary(f"{METRICS}/GetMetricSchema")
@@ -97,14 +111,22 @@ CREATE_SPLIT = "/api/datasets/00000000-0000-7000-8000-000000000000/versions/0000
         ("POST /api/runs", "{not json", 400, (3, "INVALID_FIELD", [])),
         ("POST /api/runs", '{"data": "x",}', 400, (3, "INVALID_FIELD", [])),
         ("POST /api/runs", "7", 400, (3, "INVALID_FIELD", [])),
-        ("POST /api/runs", '{"data": 7}', 400, (3, "INVALID_FIELD", [])),
+        ("POST /api/runs", "[]", 400, (3, "INVALID_FIELD", [])),
+        ("POST /api/runs", '{"data": 7}', 400, (3, "INVALID_FIELD", ["data"])),
+        ("POST /api/runs", '{"arguments": []}', 400, (3, "INVALID_FIELD", ["arguments"])),
+        (f"POST {CREATE_SPLIT}", '{"parameters": {"pins": {}}}', 400, (3, "INVALID_FIELD", ["parameters.pins"])),
+        (f"POST {CREATE_SPLIT}", '{"parameters": {"seed": "x"}}', 400, (3, "INVALID_FIELD", [])),  # a string may stand for a number
         ("POST /api/runs", '{"epochs": 3}', 400, (3, "INVALID_FIELD", ["epochs"])),
         (f"POST {CREATE_SPLIT}/", '{"parameters": {"groupby": []}}', 400, (3, "INVALID_FIELD", ["parameters.groupby"])),
         (f"POST {CREATE_SPLIT}/preview", '{"parameters": {"pins": [{}, {"x": 1}]}}', 400, (3, "INVALID_FIELD", ["parameters.pins[1].x"])),
         ("PATCH /api/datasets/x", '{"label": {}}', 400, (3, "INVALID_FIELD", ["label"])),
         ("POST /api/datasets", json.dumps({"labels": {"x": "y" * 4_300_000}}), 413, (3, "INVALID_FIELD", [])),
-        ("PUT /api/runs", None, 405, (12, "NOT_FOUND", [])),
-        ("DELETE /api/metric-schema", None, 405, (12, "NOT_FOUND", [])),
+        ("PUT /api/runs", None, 405, (12, "METHOD_NOT_ALLOWED", [])),
+        ("DELETE /api/metric-schema", None, 405, (12, "METHOD_NOT_ALLOWED", [])),
+        ("POST /api/openapi.json", "{}", 405, (12, "METHOD_NOT_ALLOWED", [])),
+        ("GET /api", None, 404, (5, "NOT_FOUND", [])),
+        ("POST /api?x=1", "{}", 404, (5, "NOT_FOUND", [])),
+        ("POST /api/", "{}", 404, (5, "NOT_FOUND", [])),
         ("GET /api/runs/..%2f..%2fetc", None, 400, (3, "INVALID_FIELD", [])),
         ("GET /api/nothing", None, 404, (5, "NOT_FOUND", [])),
         ("GET /api/runs?no_such_parameter=1", None, 400, (3, "INVALID_FIELD", [])),
@@ -116,6 +138,31 @@ def test_refusals_by_json(api: httpx.Client, call: str, body: str | None, status
     answer = api.request(method, path, content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, parsed(answer)) == (status, refusal), answer.text
     assert ("allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("media_type", [None, "text/plain"])
+def test_a_refusal_is_json_whatever_the_request_says_it_holds(api: httpx.Client, media_type: str | None):
+    headers = {} if media_type is None else {"content-type": media_type}
+    for path, status, code in ((f"{METRICS}/GetRunMetrics", 415, 3), ("/api/nothing", 404, 5), ("/api/runs", 400, 3)):
+        answer = api.post(path, content=b"{}", headers=headers)
+        assert (answer.status_code, parsed(answer)[0]) == (status, code), answer.text
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("call", ["POST /", "PUT /", "POST /nope", "DELETE /assets/app.js", "OPTIONS /nope"])
+def test_the_page_is_only_read(stack: RunningStack, call: str):
+    method, path = call.split()
+    answer = httpx.request(method, stack.gateway_url + path)
+    assert (answer.status_code, answer.headers.get("allow")) == (405, "GET, HEAD")
+    assert answer.headers["content-type"] == "text/plain"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("path", ["/", "/assets/app.js", "/api/openapi.json"])
+def test_what_can_be_read_has_a_head(stack: RunningStack, path: str):
+    whole, head = httpx.get(stack.gateway_url + path), httpx.head(stack.gateway_url + path)
+    assert (head.status_code, head.content, head.headers["content-type"]) == (200, b"", whole.headers["content-type"])
 
 
 @pytest.mark.integration

@@ -1,4 +1,4 @@
-"""The script that Envoy runs below /api: it finds every unknown field of a JSON body and nothing else; paths and enums come from the contracts."""
+"""The script that Envoy runs below /api: it finds every unknown field of a JSON body, every value of a wrong JSON type, and nothing else."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from lupa import luajit21
 from splitrail_local import api_script, envoy
@@ -66,6 +66,10 @@ WELL_KNOWN: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+def is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
 def values(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
     if field.message_type is not None:
         known = WELL_KNOWN.get(field.message_type.full_name)
@@ -90,7 +94,7 @@ def bodies(draw: st.DrawFn, message: Descriptor, depth: int = 0) -> dict[str, An
         if depth > 4 and field.message_type is not None:
             continue
         name = draw(st.sampled_from((field.name, field.json_name)))
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        if is_map(field):
             keys = st.text(max_size=5) if field.message_type.fields_by_name["key"].cpp_type == FieldDescriptor.CPPTYPE_STRING else st.integers(0, 9)
             body[name] = draw(st.dictionaries(keys.map(str), values(field.message_type.fields_by_name["value"], depth), max_size=2))
         elif field.is_repeated:
@@ -109,9 +113,9 @@ def refusal(text: str, made: type[Message]) -> str:
     return ""
 
 
-def objects(body: Any, message: Descriptor) -> Iterator[tuple[dict[str, Any], str]]:
+def objects(body: Any, message: Descriptor) -> Iterator[tuple[dict[str, Any], Descriptor, str]]:
     """Every object of a body that is one of our messages, with its path."""
-    yield body, ""
+    yield body, message, ""
     for field in message.fields:
         inner = field.message_type
         name = next((name for name in (field.name, field.json_name) if name in body), None)
@@ -124,8 +128,13 @@ def objects(body: Any, message: Descriptor) -> Iterator[tuple[dict[str, Any], st
         else:
             children = [(f"{name}[{number}]", item) for number, item in enumerate(body[name])] if field.is_repeated else [(name, body[name])]
         for path, child in children:
-            for found, rest in objects(child, inner):
-                yield found, f"{path}.{rest}" if rest else path
+            for found, kind, rest in objects(child, inner):
+                yield found, kind, f"{path}.{rest}" if rest else path
+
+
+def shown(path: str) -> str:
+    """A path as a refusal has it, in printable ASCII."""
+    return "".join(char if " " <= char <= "~" else "?" * len(char.encode()) for char in path)
 
 
 @given(st.data())
@@ -138,14 +147,61 @@ def test_every_unknown_field_is_found_and_no_known_one_is_refused(contracts: Con
     assert UNKNOWN not in refusal(text, made)
     assert fault(lua, text, message.full_name) is None
 
-    target, path = data.draw(st.sampled_from(list(objects(body, message))))
+    target, _, path = data.draw(st.sampled_from(list(objects(body, message))))
     target[NO_FIELD] = data.draw(ANY_JSON)
     text = json.dumps(body, indent=indent)
     assert UNKNOWN in refusal(text, made)
     field, description = fault(lua, text, message.full_name) or ("", "")
     expected = f"{path}.{NO_FIELD}" if path else NO_FIELD
-    assert field == "".join(char if " " <= char <= "~" else "?" * len(char.encode()) for char in expected)
+    assert field == shown(expected)
     assert description.startswith("is not a field of splitrail.")
+
+
+JSON_TYPES: dict[str, st.SearchStrategy[Any]] = {
+    "a string": st.text(max_size=5),
+    "a number": st.integers(-9, 9) | st.floats(-1e6, 1e6),
+    "true or false": st.booleans(),
+    "an object": st.dictionaries(st.text(max_size=5), ANY_JSON, max_size=1),
+    "an array": st.lists(ANY_JSON, max_size=1),
+}
+FORMS = {"google.protobuf.Struct": "an object", "google.protobuf.ListValue": "an array", "google.protobuf.Value": ""}
+
+
+def json_type(field: FieldDescriptor) -> str:
+    """The JSON type of one value of a field; empty: any."""
+    if field.message_type is not None:
+        name = field.message_type.full_name
+        return FORMS.get(name, "a string" if name in WELL_KNOWN else "an object")
+    return {FieldDescriptor.CPPTYPE_STRING: "a string", FieldDescriptor.CPPTYPE_BOOL: "true or false"}.get(field.cpp_type, "a number")
+
+
+def places(body: dict[str, Any], message: Descriptor) -> Iterator[tuple[Any, str | int, str, str]]:
+    """Every value of a body: what holds it, its name or number there, its path, and its JSON type."""
+    for found, kind, within in objects(body, message):
+        for field in kind.fields:
+            for name in {field.name, field.json_name} & found.keys():
+                path = f"{within}.{name}" if within else name
+                if is_map(field):
+                    yield found, name, path, "an object"
+                    value = field.message_type.fields_by_name["value"]
+                    yield from ((found[name], key, f"{path}.{key}", json_type(value)) for key in found[name])
+                elif field.is_repeated:
+                    yield found, name, path, "an array"
+                    yield from ((found[name], number, f"{path}[{number}]", json_type(field)) for number in range(len(found[name])))
+                else:
+                    yield found, name, path, json_type(field)
+
+
+@given(st.data())
+def test_every_value_of_a_wrong_json_type_is_refused_by_name(contracts: Contracts, lua: Any, data: st.DataObject):
+    message = data.draw(st.sampled_from(messages_of_bodies(contracts)))
+    body = data.draw(bodies(message))
+    typed = [place for place in places(body, message) if place[3]]
+    assume(typed)
+    holder, key, path, expected = data.draw(st.sampled_from(typed))
+    wrong = data.draw(st.sampled_from(sorted(JSON_TYPES.keys() - {expected} - ({"a string"} if expected == "a number" else set()))))
+    holder[key] = data.draw(JSON_TYPES[wrong])
+    assert fault(lua, json.dumps(body, ensure_ascii=False), message.full_name) == (shown(path), f"must be {expected}, not {wrong}")
 
 
 SPLIT = "splitrail.split.v1.CreateSplitRequest"
@@ -155,7 +211,7 @@ SPLIT = "splitrail.split.v1.CreateSplitRequest"
     ("body", "field", "description"),
     [
         ('{"parameters": {"groupby": {}}}', "parameters.groupby", "did you mean group_by?"),
-        ('{"parameters": {"group\\u0042y": {}}}', None, ""),
+        ('{"parameters": {"group\\u0042y": []}}', None, ""),
         ('{"parameters": {"group\\u0062y": {}}}', "parameters.groupby", "did you mean group_by?"),
         ('{"a\\"b\\n": 1}', 'a"b?', "is not a field of"),
         ('{"a": 1', "a", "is not a field of"),
@@ -165,8 +221,15 @@ SPLIT = "splitrail.split.v1.CreateSplitRequest"
         ('{"request_id": "x"} {}', "", "more than one value at byte 21"),
         ('{"request_id": "x', "", "a string without end at byte 16"),
         ('{"request_id" "x"}', "", "no ':' at byte 15"),
+        ('{"request_id": tru}', "", "no value at byte 16"),
         ("", "", "no value at byte 1"),
-        ('{"request_id": ' + "[" * 150, "request_id" + "[0]" * 19, "is nested deeper than 100"),
+        ("[]", "", "must be an object, not an array"),
+        ("null", None, ""),
+        ('{"request_id": null, "parameters": {"seed": "42", "ratios": null}}', None, ""),
+        ('{"request_id": 7}', "request_id", "must be a string, not a number"),
+        ('{"parameters": {"ratios": {"train": []}}}', "parameters.ratios.train", "must be a number, not an array"),
+        ('{"parameters": {"pins": [[]]}}', "parameters.pins[0]", "must be an object, not an array"),
+        ('{"parameters": {"pins": {}}}', "parameters.pins", "must be an array, not an object"),
     ],
 )
 def test_bodies_as_people_write_them(lua: Any, body: str, field: str | None, description: str):
@@ -177,6 +240,11 @@ def test_bodies_as_people_write_them(lua: Any, body: str, field: str | None, des
         assert found is not None
         assert found[0] == field
         assert description in found[1]
+
+
+def test_nothing_is_nested_without_end(lua: Any):
+    found = fault(lua, '{"arguments": {"deep": ' + "[" * 150, "splitrail.trainer.v1.CreateRunRequest")
+    assert found == ("arguments.deep" + "[0]" * 18, "is nested deeper than 100")
 
 
 def example(binding: Binding) -> str:
@@ -196,6 +264,7 @@ def test_every_path_of_the_contracts_finds_its_route(contracts: Contracts, lua: 
                 assert route[b"pattern"] == binding.lua_pattern.encode(), path
                 assert (route[b"body"] or b"").decode() == (rpc.request.full_name if binding.body == "*" else "")
     assert lua[b"route_of"](b"GET", b"/api/nothing")[0] is None
+    assert lua[b"route_of"](b"HEAD", b"/api/openapi.json")[0] is not None
     route, methods = lua[b"route_of"](b"PATCH", b"/api/runs")
     assert (route, sorted(methods.values())) == (None, [b"GET", b"POST"])
 

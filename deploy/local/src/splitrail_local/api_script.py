@@ -3,17 +3,31 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Union
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from splitrail_local.contracts import Binding, Contracts, Rpc
 
-Kind = str | bool | dict[str, str | bool]
-"""What may stand in a field: a message by its full name, {"map": kind of the values}, False for anything (see gateway/json_fields.lua)."""
+Kind = Union[str, bool, dict[str, "Kind"]]
+"""What may stand in a field: a message by its full name, "string", "number", "boolean", {"map": kind of the values},
+{"list": kind of the elements}, False for anything (see gateway/json_fields.lua)."""
 Table = Mapping[str, "Table"] | Sequence["Table"] | str | bool
+
+_DOCUMENT = "/api/openapi.json"
 
 _WELL_KNOWN = "google."
 """Messages of these packages have a JSON form of their own (Timestamp, Struct) or hold anything (Any, HttpBody)."""
+_FORMS: dict[str, Kind] = {
+    "google.protobuf.Timestamp": "string",
+    "google.protobuf.Duration": "string",
+    "google.protobuf.FieldMask": "string",
+    "google.protobuf.Struct": {"map": False},
+    "google.protobuf.ListValue": {"list": False},
+}
+"""The JSON of those that have one form only."""
+_SCALARS = {FieldDescriptor.CPPTYPE_STRING: "string", FieldDescriptor.CPPTYPE_BOOL: "boolean"}
+"""All other scalars, enums too, are a "number", for which a string may stand."""
 _DEEPEST_PARAMETER = 4
 """Messages within messages whose fields are query parameters; a message may hold itself."""
 
@@ -29,6 +43,7 @@ def tables(contracts: Contracts) -> str:
     types: dict[str, Table] = {}
     enums: dict[str, Table] = {}
     routes = [_route(binding, rpc, types, enums) for binding, rpc in bound]
+    routes += [{"method": method, "pattern": Binding(method, _DOCUMENT, "").lua_pattern} for method in ("GET", "HEAD")]
     return "".join(f"local {name} = {_lua(table)}\n" for name, table in (("TYPES", types), ("ROUTES", routes), ("ENUMS", enums)))
 
 
@@ -50,17 +65,15 @@ def _route(binding: Binding, rpc: Rpc, types: dict[str, Table], enums: dict[str,
 
 def _kind(field: FieldDescriptor, types: dict[str, Table]) -> Kind:
     message = field.message_type
-    if message is None:
-        return False
-    if message.GetOptions().map_entry:
-        values = _kind(message.fields_by_name["value"], types)
-        return {"map": values} if isinstance(values, str) else False
-    return _kind_of_message(message, types)
+    if message is not None and message.GetOptions().map_entry:
+        return {"map": _kind(message.fields_by_name["value"], types)}
+    one = _SCALARS.get(field.cpp_type, "number") if message is None else _kind_of_message(message, types)
+    return {"list": one} if field.is_repeated else one
 
 
-def _kind_of_message(message: Descriptor, types: dict[str, Table]) -> str | bool:
+def _kind_of_message(message: Descriptor, types: dict[str, Table]) -> Kind:
     if message.full_name.startswith(_WELL_KNOWN):
-        return False
+        return _FORMS.get(message.full_name, False)
     if message.full_name not in types:
         fields: dict[str, Table] = {}
         types[message.full_name] = fields  # before its fields: a message may hold itself

@@ -33,6 +33,8 @@ _MAX_HEADER_BYTES = 64 * 1024
 _MAX_STREAMS = 2000
 _MAX_PENDING = 10_000
 _GRACE_SECONDS = 10.0
+_INTERNAL = "splitrail.internal."
+"""Packages of what services and pods say to each other; the gateway routes reflection, which need not tell of them."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class App:
 
 
 def make_server(servicers: Sequence[Servicer], verifier: Verifier, *, reflected: Sequence[ServiceDescriptor] = ()) -> grpc.aio.Server:
-    """A server behind the boundary, not yet listening; reflection lists its services and those `reflected` besides.
+    """A server behind the boundary, not yet listening; reflection lists its public services and those `reflected`
+    besides.
 
     Raises RuleMissingError when an RPC has no authorization rule, LimitsError when a field's limits do not fit its
     type.
@@ -103,7 +106,8 @@ def make_server(servicers: Sequence[Servicer], verifier: Verifier, *, reflected:
     )
     for item in servicers:
         item.add(server)
-    listed = dict.fromkeys(service.full_name for service in [*services, *reflected])
+    served = (service.full_name for service in services if not service.full_name.startswith(_INTERNAL))
+    listed = dict.fromkeys([*served, *(service.full_name for service in reflected)])
     reflection.enable_server_reflection([*listed, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return server
 

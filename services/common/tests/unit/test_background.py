@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from splitrail.internal.metrics.v1 import watermark_service_pb2, watermark_service_pb2_grpc
 from splitrail.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from splitrail.trainer.v1 import run_service_pb2
 from splitrail_common.background import LeaseLostError, hold_lease, keep_going
@@ -14,6 +15,7 @@ from splitrail_common.server import App, Draining, Servicer, serving
 from splitrail_common.tokens import Verifier
 
 METRICS = metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"]
+WATERMARKS = watermark_service_pb2.DESCRIPTOR.services_by_name["WatermarkService"]
 RUNS = run_service_pb2.DESCRIPTOR.services_by_name["RunService"]
 
 
@@ -112,11 +114,13 @@ async def test_an_app_is_served_with_health_and_reflection_until_it_drains():
         await asyncio.wait_for(waiting, 10)
 
 
-async def test_a_service_lists_what_it_serves():
-    async with serving(App([servicer()], Verifier({})), "127.0.0.1:0") as running, grpc.aio.insecure_channel(running.address) as channel:
+async def test_a_service_lists_what_it_serves_to_the_public():
+    watermarks = watermark_service_pb2_grpc.WatermarkServiceServicer()
+    internal = Servicer(WATERMARKS, lambda server: watermark_service_pb2_grpc.add_WatermarkServiceServicer_to_server(watermarks, server))
+    async with serving(App([servicer(), internal], Verifier({})), "127.0.0.1:0") as running, grpc.aio.insecure_channel(running.address) as channel:
         names = await listed(channel)
     assert METRICS.full_name in names
-    assert RUNS.full_name not in names
+    assert not names & {RUNS.full_name, WATERMARKS.full_name}
 
 
 async def test_a_background_task_that_fails_or_returns_ends_the_process():

@@ -23,8 +23,11 @@ const (
 
 // Reasons in google.rpc.ErrorInfo (domain "splitrail"). Programs branch on these, never on message text. The string
 // in ErrorInfo.reason is the value's name without the prefix ERROR_REASON_. An error of a service or of the gateway
-// has an ErrorInfo; one without comes from the transport (a service or the gateway was killed in the middle of an
-// answer): repeat the call, or open the stream again from its cursor.
+// has an ErrorInfo. One without comes from the transport or a library of gRPC. Streams: open them again from their
+// cursor, unless it is UNAUTHENTICATED or UNIMPLEMENTED. Unary calls: UNAVAILABLE, INTERNAL, UNKNOWN and CANCELLED
+// mean that a service or the gateway was killed before the answer was whole, so a call that may be repeated can be;
+// RESOURCE_EXHAUSTED is a message larger than a service or the client takes (a request: 4 MiB), UNIMPLEMENTED a method
+// that the service does not have: neither will succeed.
 type ErrorReason int32
 
 const (
