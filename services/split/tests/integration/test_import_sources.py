@@ -1,5 +1,6 @@
 """Imports that upload little or nothing: annotation files that come along, and lists of objects that lie in a bucket."""
 
+import grpc
 import psycopg
 import pytest
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, import_pb2, import_service_pb2, split_service_pb2
@@ -59,6 +60,12 @@ async def test_what_came_along_goes_with_the_import(api, place, sources):
 async def test_contents_that_may_not_come_along(api, file):
     opened = await api.open()
     assert await refused(add(api, opened.import_id, file)) == invalid("files[0].content")
+
+
+async def test_a_larger_file_is_told_to_be_uploaded(api):
+    opened = await api.open()
+    with pytest.raises(grpc.aio.AioRpcError, match="at most 16384 bytes, not 16385: upload what is larger"):
+        await add(api, opened.import_id, announced("labels/a.txt", b"x" * 16385, content=b"x" * 16385))
 
 
 async def bring_list(api, text, task=dataset_pb2.TASK_UNSPECIFIED, **options):
