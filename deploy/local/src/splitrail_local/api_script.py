@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Union
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from splitrail_local.contracts import Binding, Contracts, Rpc
 
-Kind = Union[str, bool, dict[str, "Kind"]]
+Kind = str | bool | dict[str, "Kind"]
 """What may stand in a field: a message by its full name, "string", "number", "boolean", {"map": kind of the values},
 {"list": kind of the elements}, False for anything (see gateway/json_fields.lua)."""
 Table = Mapping[str, "Table"] | Sequence["Table"] | str | bool
