@@ -1,4 +1,6 @@
-"""For all tests: property tests have no deadline of their own, because machines are shared and the first call may compile."""
+"""For all tests: property tests have no deadline of their own, because machines are shared and the first call may
+compile.
+"""
 
 from hypothesis import settings
 

@@ -13,7 +13,9 @@ class Figures:
     missed: list[str] = field(default_factory=list)
 
     def show(self, name: str, value: float, unit: str = "", *, goal: tuple[str, float] | None = None) -> None:
-        """Prints one figure; `goal` is an operator among > >= < <= = and a number, None for a figure that is only reported."""
+        """Prints one figure; `goal` is an operator among > >= < <= = and a number, None for a figure that is only
+        reported.
+        """
         verdict, wanted = "reported", "-"
         if goal is not None:
             comparison, limit = goal

@@ -1,6 +1,8 @@
-"""The split service's figures (`make bench-split`): ratios against peers and physical limits in one run, medians of five.
+"""The split service's figures (`make bench-split`): ratios against peers and physical limits in one run, medians of
+five.
 
-Assignment: iterative-stratification and scikit-learn's StratifiedGroupKFold. Storage: a numpy-packed binary COPY. Import: a plain script.
+Assignment: iterative-stratification and scikit-learn's StratifiedGroupKFold. Storage: a numpy-packed binary COPY.
+Import: a plain script.
 """
 
 import statistics
@@ -70,14 +72,25 @@ def stratifying(figures: Figures) -> None:
             times.append(timed(partial(ours, images, seed))[0])
         ratio = statistics.median(peers) / statistics.median(times)
         note = "" if runs == RUNS else f" ({runs} run of the peer)"
-        figures.show(f"stratify {n:,} x 80: times faster than iterative-stratification{note}", ratio, "x", goal=(">=", goal))
-    sets = [long_tailed(100_000), uniform(20_000), correlated(20_000), beside_rarer(20_000), one_everywhere(20_000), many_rare()]
+        figures.show(
+            f"stratify {n:,} x 80: times faster than iterative-stratification{note}", ratio, "x", goal=(">=", goal)
+        )
+    sets = [
+        long_tailed(100_000),
+        uniform(20_000),
+        correlated(20_000),
+        beside_rarer(20_000),
+        one_everywhere(20_000),
+        many_rare(),
+    ]
     for labels in sets:
         worse = []
         for seed in range(3):
             peer = deviation(labels, iterstrat(labels.matrix(), seed))
             worse.append(float((deviation(labels, ours(labels.images(), seed)) - peer).max()))
-        figures.show(f"{labels.name}: images that a class is worse than the peer's, at most", max(worse), "", goal=("<=", 1))
+        figures.show(
+            f"{labels.name}: images that a class is worse than the peer's, at most", max(worse), "", goal=("<=", 1)
+        )
 
 
 def grouping(figures: Figures) -> None:
@@ -101,9 +114,21 @@ def grouping(figures: Figures) -> None:
         theirs = statistics.median(fractions(labels, part) for _, part in peers)
         mine = statistics.median(fractions(labels, part) for _, part in times)
         if n == 100_000:
-            ratio = statistics.median(seconds for seconds, _ in peers) / statistics.median(seconds for seconds, _ in times)
-            figures.show("groups of 100,000: times faster than StratifiedGroupKFold (3 runs of the peer)", ratio, "x", goal=(">=", 30))
-        figures.show(f"groups of {n:,}: largest deviation / the peer's", mine / theirs, "", goal=("<=", 0.5 if n == 100_000 else 1))
+            ratio = statistics.median(seconds for seconds, _ in peers) / statistics.median(
+                seconds for seconds, _ in times
+            )
+            figures.show(
+                "groups of 100,000: times faster than StratifiedGroupKFold (3 runs of the peer)",
+                ratio,
+                "x",
+                goal=(">=", 30),
+            )
+        figures.show(
+            f"groups of {n:,}: largest deviation / the peer's",
+            mine / theirs,
+            "",
+            goal=("<=", 0.5 if n == 100_000 else 1),
+        )
 
 
 def growing(figures: Figures) -> None:
@@ -120,7 +145,12 @@ def growing(figures: Figures) -> None:
     pairs = [(timed(lambda: ours(small, 0))[0], timed(lambda seed=seed: ours(large, seed))[0]) for seed in range(RUNS)]
     base, times = (statistics.median(column) for column in zip(*pairs, strict=True))
     figures.show("stratify 10,000,000 x 80: times the time of 1,000,000", times / base, "x", goal=("<=", 15))
-    figures.show("stratify 10,000,000 x 80: peak bytes an image beyond the input", peak / large.content.shape[0], "B", goal=("<=", 200))
+    figures.show(
+        "stratify 10,000,000 x 80: peak bytes an image beyond the input",
+        peak / large.content.shape[0],
+        "B",
+        goal=("<=", 200),
+    )
 
 
 def _peak_rss() -> int:
@@ -141,7 +171,9 @@ def duplicates(figures: Figures) -> None:
 
 def main() -> int:
     """Prints all figures; 1 when a goal is missed."""
-    warnings.filterwarnings("ignore", category=UserWarning)  # scikit-learn warns of classes with fewer images than folds
+    warnings.filterwarnings(
+        "ignore", category=UserWarning
+    )  # scikit-learn warns of classes with fewer images than folds
     figures = Figures()
     ours(long_tailed(200).images(clips(200)), 0)  # compiles
     stratifying(figures)

@@ -40,7 +40,9 @@ def _set(name: str, n: int, n_classes: int, pairs: npt.NDArray[np.int64]) -> Lab
 
 
 def long_tailed(n: int, n_classes: int = 80, seed: int = 0) -> LabelSet:
-    """About three labels an image, class rates by Zipf's law with exponent 1.5, eight kinds of scenes that favour some classes."""
+    """About three labels an image, class rates by Zipf's law with exponent 1.5, eight kinds of scenes that favour some
+    classes.
+    """
     rng = np.random.default_rng(seed)
     rates = 1 / np.arange(1, n_classes + 1) ** 1.5
     scenes = rates * np.exp(rng.normal(0, 1, (8, n_classes)))
@@ -69,11 +71,15 @@ def correlated(n: int, n_classes: int = 80) -> LabelSet:
     block = rng.integers(0, n_classes // 5, n)
     image = np.repeat(np.arange(n), 5)
     keep = rng.random(5 * n) < 0.6
-    return _set("correlated", n, n_classes, (image * n_classes + np.repeat(block * 5, 5) + np.tile(np.arange(5), n))[keep])
+    return _set(
+        "correlated", n, n_classes, (image * n_classes + np.repeat(block * 5, 5) + np.tile(np.arange(5), n))[keep]
+    )
 
 
 def beside_rarer(n: int) -> LabelSet:
-    """Adversarial: the last ten of sixty classes occur only beside one of the first fifty, which are rarer: no image is theirs to place."""
+    """Adversarial: the last ten of sixty classes occur only beside one of the first fifty, which are rarer: no image is
+    theirs to place.
+    """
     rng = np.random.default_rng(3)
     owner = rng.integers(0, 50, n)
     pairs = [np.arange(n) * 60 + owner]
@@ -92,7 +98,12 @@ def one_everywhere(n: int) -> LabelSet:
 def many_rare(n_classes: int = 2000) -> LabelSet:
     """Adversarial: three images a class."""
     n = 3 * n_classes
-    return _set("2,000 classes of 3 images", n, n_classes, np.arange(n) * n_classes + np.random.default_rng(4).permutation(n) % n_classes)
+    return _set(
+        "2,000 classes of 3 images",
+        n,
+        n_classes,
+        np.arange(n) * n_classes + np.random.default_rng(4).permutation(n) % n_classes,
+    )
 
 
 def clips(n: int, mean: int = 6, seed: int = 5) -> npt.NDArray[np.int64]:

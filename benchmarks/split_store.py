@@ -19,7 +19,14 @@ from figures import Figures
 from PIL import Image
 from psycopg.types.json import Jsonb
 from split_sets import LabelSet, long_tailed
-from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc, split_pb2, split_service_pb2, split_service_pb2_grpc
+from splitrail.split.v1 import (
+    dataset_pb2,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+    split_pb2,
+    split_service_pb2,
+    split_service_pb2_grpc,
+)
 from splitrail_client import AsyncClient
 from splitrail_client.connection import Connection
 from splitrail_common import ids, paging
@@ -70,7 +77,19 @@ def rows_of(labels: LabelSet, columns: Columns) -> Iterator[tuple[Any, ...]]:
     """`version_asset`'s rows; every image has one packed box, whose size is what counts here."""
     packed, nothing = pack([Annotation(0, Kind.BOX, (500_000, 500_000, 100_000, 100_000))] * 3), Jsonb({})
     for ordinal in range(labels.n):
-        yield (ordinal, columns[arrays.CONTENT][ordinal].tobytes(), f"images/{ordinal:09}.jpg", 640, 480, 50_000, "JPEG", 3, packed, "", nothing)
+        yield (
+            ordinal,
+            columns[arrays.CONTENT][ordinal].tobytes(),
+            f"images/{ordinal:09}.jpg",
+            640,
+            480,
+            50_000,
+            "JPEG",
+            3,
+            packed,
+            "",
+            nothing,
+        )
 
 
 async def store_version(dsn: str, labels: LabelSet) -> tuple[str, str]:
@@ -78,7 +97,9 @@ async def store_version(dsn: str, labels: LabelSet) -> tuple[str, str]:
     dataset_id, version_id, columns = ids.new_id(), ids.new_id(), columns_of(labels)
     async with open_pool(dsn, size=2, deadline_seconds=30, package="splitrail_split") as pool:
         store = DatasetStore(pool, ProjectStore(pool), ContentStore(pool), arrays.ArrayCache(1 << 20))
-        matrix = arrays.Labels(np.concatenate([[0], np.cumsum(columns[arrays.OBJECTS])]), labels.classes.astype(np.uint16))
+        matrix = arrays.Labels(
+            np.concatenate([[0], np.cumsum(columns[arrays.OBJECTS])]), labels.classes.astype(np.uint16)
+        )
         class_images, class_objects = arrays.class_counts(matrix, labels.n_classes)
         names = [f"class{number}" for number in range(labels.n_classes)]
         version = {
@@ -90,10 +111,13 @@ async def store_version(dsn: str, labels: LabelSet) -> tuple[str, str]:
         }  # fmt: skip
         async with pool.connection() as connection, connection.transaction():
             await connection.execute(
-                "INSERT INTO dataset (dataset_id, project_id, name, task, latest_version) VALUES (%s, 'default', 'million', 1, 1)", (dataset_id,)
+                "INSERT INTO dataset (dataset_id, project_id, name, task, latest_version) VALUES (%s, 'default', 'million', 1, 1)",
+                (dataset_id,),
             )
             await store.insert_version(connection, version, next_class_id=labels.n_classes)
-            await store.insert_columns(connection, version_id, {name: arrays.encode(name, values) for name, values in columns.items()})
+            await store.insert_columns(
+                connection, version_id, {name: arrays.encode(name, values) for name, values in columns.items()}
+            )
             await store.insert_assets(connection, version_id, rows_of(labels, columns))
     return dataset_id, version_id
 
@@ -136,7 +160,10 @@ async def million(figures: Figures, stack: RunningStack) -> None:
     dataset_id, version_id = await store_version(stack.dsn("split"), labels)
     metadata = bearer(stack.admin_token)
     async with grpc.aio.insecure_channel(stack.state.address("split")) as channel:
-        splits, datasets = split_service_pb2_grpc.SplitServiceStub(channel), dataset_service_pb2_grpc.DatasetServiceStub(channel)
+        splits, datasets = (
+            split_service_pb2_grpc.SplitServiceStub(channel),
+            dataset_service_pb2_grpc.DatasetServiceStub(channel),
+        )
         ratios = split_pb2.SplitRatios(train=0.8, val=0.1, test=0.1)
         seeds = iter(range(100))
 
@@ -150,24 +177,37 @@ async def million(figures: Figures, stack: RunningStack) -> None:
 
         made = await create()  # compiles, and fills the cache of columns as a preview would
         created, copied = await medians_of(lambda: seconds_of(create), copy)
-        figures.show("CreateSplit of 1,000,000 images / a packed COPY of 1,000,000 rows", created / copied, "x", goal=("<=", 3.5))
+        figures.show(
+            "CreateSplit of 1,000,000 images / a packed COPY of 1,000,000 rows", created / copied, "x", goal=("<=", 3.5)
+        )
         with psycopg.connect(stack.dsn("split")) as connection:
-            size = connection.execute("SELECT pg_column_size(s.*) FROM split_revision s WHERE split_id = %s", (made.split_id,)).fetchone()
+            size = connection.execute(
+                "SELECT pg_column_size(s.*) FROM split_revision s WHERE split_id = %s", (made.split_id,)
+            ).fetchone()
             assert size is not None
         figures.show("bytes that a revision costs an image", size[0] / labels.n, "B", goal=("<=", 2))
 
         def page(after: int) -> Callable[[], Awaitable[float]]:
-            request = dataset_service_pb2.ListAssetsRequest(dataset_id=dataset_id, split=dataset_pb2.PART_TEST, page_size=1000)
+            request = dataset_service_pb2.ListAssetsRequest(
+                dataset_id=dataset_id, split=dataset_pb2.PART_TEST, page_size=1000
+            )
             request.page_token = paging.page(request).token([version_id, made.split_id, after])
             return lambda: seconds_of(lambda: datasets.ListAssets(request, metadata=metadata, timeout=60))
 
         await page(-1)()
         first, *deep = await medians_of(*(page(after) for after in (-1, 250_000, 500_000, 985_000)), runs=15)
         figures.show("ListAssets of test: the slowest deep page / the first", max(deep) / first, "x", goal=("<=", 1.5))
-    async with open_pool(stack.dsn("split"), size=1, deadline_seconds=30, package="splitrail_split") as pool, pool.connection() as connection:
+    async with (
+        open_pool(stack.dsn("split"), size=1, deadline_seconds=30, package="splitrail_split") as pool,
+        pool.connection() as connection,
+    ):
 
         async def counts() -> None:
-            await (await connection.execute("SELECT class_images, class_objects FROM version WHERE version_id = %s", (version_id,))).fetchone()
+            await (
+                await connection.execute(
+                    "SELECT class_images, class_objects FROM version WHERE version_id = %s", (version_id,)
+                )
+            ).fetchone()
 
         [spent] = await medians_of(lambda: seconds_of(counts), runs=51)
         figures.show("counts of every class of 1,000,000 images: milliseconds", 1000 * spent, "ms", goal=("<=", 1))
@@ -179,7 +219,10 @@ def pictures(folder: Path, count: int) -> None:
     (folder / "labels").mkdir()
     (folder / "data.yaml").write_text("names: [thing]\n")
     rng = np.random.default_rng(0)
-    scenes = [Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).resize((640, 480), Image.Resampling.BICUBIC) for _ in range(50)]
+    scenes = [
+        Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).resize((640, 480), Image.Resampling.BICUBIC)
+        for _ in range(50)
+    ]
     for number in range(count):
         buffer = io.BytesIO()
         scenes[number % 50].save(buffer, "JPEG", quality=85, comment=str(number).encode())
@@ -232,7 +275,12 @@ async def importing(figures: Figures, stack: RunningStack, folder: Path) -> None
         await client.import_dataset(source, "imported")
     used = spent() - before
     on_disk, in_store = plain(source, folder / "copy"), plain_in_store(stack)
-    figures.show(f"import of {IMPORTED:,} images: CPU / a script that copies them in the store", used / in_store, "x", goal=("<=", 1.3))
+    figures.show(
+        f"import of {IMPORTED:,} images: CPU / a script that copies them in the store",
+        used / in_store,
+        "x",
+        goal=("<=", 1.3),
+    )
     figures.show(f"import of {IMPORTED:,} images: CPU / a script that copies files", used / on_disk, "x")
 
 

@@ -1,6 +1,8 @@
-"""The main job's figures (`make bench-story`): the recipe over four seeds, fidelity, isolation of the test split, latency, memory, wall times.
+"""The main job's figures (`make bench-story`): the recipe over four seeds, fidelity, isolation of the test split,
+latency, memory, wall times.
 
-The wall times are those of `make demo-ci` in a fresh clone: cold (several GB of downloads, but for what pip has cached) and again on what that left.
+The wall times are those of `make demo-ci` in a fresh clone: cold (several GB of downloads, but for what pip has cached)
+and again on what that left.
 """
 
 import asyncio
@@ -60,7 +62,9 @@ class Folders:
 
 
 class Memory:
-    """Peak resident memory of each part, in MiB, sampled every half second; the training process is listed apart from its supervisor."""
+    """Peak resident memory of each part, in MiB, sampled every half second; the training process is listed apart from
+    its supervisor.
+    """
 
     def __init__(self, stack: RunningStack) -> None:
         self._stack = stack
@@ -82,7 +86,11 @@ class Memory:
                 try:
                     process = psutil.Process(state.pid)
                     children = process.children(recursive=True)
-                    self._note(part, process.memory_info().rss + (0 if part == "pod" else sum(child.memory_info().rss for child in children)))
+                    self._note(
+                        part,
+                        process.memory_info().rss
+                        + (0 if part == "pod" else sum(child.memory_info().rss for child in children)),
+                    )
                     if part == "pod":
                         self._note("training process", sum(child.memory_info().rss for child in children))
                 except psutil.NoSuchProcess:
@@ -97,13 +105,17 @@ def command(stack: RunningStack, *arguments: str) -> dict[str, object]:
     environment = {**os.environ, "SPLITRAIL_URL": stack.gateway_url, "SPLITRAIL_TOKEN": stack.admin_token}
     program = str(Path(sys.executable).parent / "splitrail")
     words = [program, *arguments, "-o", "json"]
-    done = subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=RUN_SECONDS)
+    done = subprocess.run(
+        words, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=RUN_SECONDS
+    )
     answer: dict[str, object] = json.loads(done.stdout)
     return answer
 
 
 def largest_difference(api: httpx.Client, run_id: str) -> tuple[int, float]:
-    """Epochs of the run, and the largest difference between a normalized value and its results.csv, in units of the last printed digit."""
+    """Epochs of the run, and the largest difference between a normalized value and its results.csv, in units of the
+    last printed digit.
+    """
     artifacts = api.get(f"/api/runs/{run_id}/artifacts").raise_for_status().json()["artifacts"]
     (url,) = [item["url"] for item in artifacts if item["kind"] == "ARTIFACT_KIND_RESULTS"]
     rows = list(csv.DictReader(io.StringIO(httpx.get(url).raise_for_status().text)))
@@ -126,36 +138,65 @@ def largest_difference(api: httpx.Client, run_id: str) -> tuple[int, float]:
 def test_images_fetched(stack: RunningStack, api: httpx.Client, run: dict[str, str]) -> int:
     """Images of the test split that anybody has fetched from S3 with a signed URL so far."""
     path = f"/api/datasets/{run['datasetId']}/versions/{run['versionId']}/assets"
-    answer = api.get(path, params={"split": "test", "split_id": run["splitId"], "page_size": 1000}).raise_for_status().json()
+    answer = (
+        api.get(path, params={"split": "test", "split_id": run["splitId"], "page_size": 1000}).raise_for_status().json()
+    )
     test = {asset["sha256"] for asset in answer["assets"]}
-    records = [json.loads(line) for line in stack.log("s3log").rpartition("\n")[0].splitlines()]  # the last line may be half written
-    return sum(record["operation"] == "REST.GET.OBJECT" and record["requester"] == "reader" and record["key"][-64:] in test for record in records)
+    records = [
+        json.loads(line) for line in stack.log("s3log").rpartition("\n")[0].splitlines()
+    ]  # the last line may be half written
+    return sum(
+        record["operation"] == "REST.GET.OBJECT" and record["requester"] == "reader" and record["key"][-64:] in test
+        for record in records
+    )
 
 
 def recipe(stack: RunningStack, figures: Figures, work: Path) -> None:
     """Trains and evaluates the demo's recipe for each seed; every seed has a dataset, split and training of its own."""
-    with httpx.Client(base_url=stack.gateway_url, headers={"authorization": f"Bearer {stack.admin_token}"}, timeout=60) as api:
+    with httpx.Client(
+        base_url=stack.gateway_url, headers={"authorization": f"Bearer {stack.admin_token}"}, timeout=60
+    ) as api:
         for seed in SEEDS:
             generate(work / f"shapes{seed}", seed=seed)
             command(stack, "dataset", "import", str(work / f"shapes{seed}"), "--name", f"shapes{seed}")
-            command(stack, "split", "create", f"shapes{seed}@v1", "--ratios", "0.7,0.15,0.15", "--seed", str(seed), "--stratify")
+            command(
+                stack,
+                "split",
+                "create",
+                f"shapes{seed}@v1",
+                "--ratios",
+                "0.7,0.15,0.15",
+                "--seed",
+                str(seed),
+                "--stratify",
+            )
             arguments = [f"{key}={value}" for key, value in {**SHAPES, "seed": seed}.items()]
             started = command(stack, "train", f"data=shapes{seed}@v1", f"model={MODEL}", *arguments, "--detach")
             for _ in watch(stack, str(started["runId"]), RUN_SECONDS):
                 pass
             run = api.get(f"/api/runs/{started['runId']}").raise_for_status().json()["run"]
-            figures.show(f"seed {seed}: test images fetched before the evaluation", test_images_fetched(stack, api, run), goal=("=", 0))
+            figures.show(
+                f"seed {seed}: test images fetched before the evaluation",
+                test_images_fetched(stack, api, run),
+                goal=("=", 0),
+            )
             epochs, difference = largest_difference(api, run["runId"])
             figures.show(f"seed {seed}: epochs in the feed", epochs, goal=("=", float(SHAPES["epochs"])))
-            figures.show(f"seed {seed}: normalized v results.csv, last digits apart", difference, goal=("<=", 0.5000001))
+            figures.show(
+                f"seed {seed}: normalized v results.csv, last digits apart", difference, goal=("<=", 0.5000001)
+            )
             evaluation = command(stack, "eval", "run", run["reference"], "--split", "test")
             result = evaluation["result"]
             assert isinstance(result, dict)
             figures.show(f"seed {seed}: test mAP50", result["overall"]["mAP50"], goal=(">", 0.5))
 
 
-def watch(stack: RunningStack, run_id: str, seconds: float) -> Iterator[tuple[float, metrics_service_pb2.WatchRunResponse]]:
-    """Messages of a watch through the gateway, each with the time of its arrival; DEADLINE_EXCEEDED when it has not ended within `seconds`."""
+def watch(
+    stack: RunningStack, run_id: str, seconds: float
+) -> Iterator[tuple[float, metrics_service_pb2.WatchRunResponse]]:
+    """Messages of a watch through the gateway, each with the time of its arrival; DEADLINE_EXCEEDED when it has not
+    ended within `seconds`.
+    """
     with grpc.insecure_channel(stack.gateway_url.removeprefix("http://")) as channel:
         stub = metrics_service_pb2_grpc.MetricsServiceStub(channel)
         request = metrics_service_pb2.WatchRunRequest(run_id=run_id)
@@ -178,11 +219,15 @@ class Ticks:
         """Appends an event that carries the time of now."""
         stamp = Timestamp()
         stamp.GetCurrentTime()
-        self.events.append(run_event_pb2.RunEvent(number=len(self.events) + 1, event_time=stamp, **self._header, **payload))  # type: ignore[arg-type]
+        self.events.append(
+            run_event_pb2.RunEvent(number=len(self.events) + 1, event_time=stamp, **self._header, **payload)
+        )  # type: ignore[arg-type]
 
 
 async def publish(stack: RunningStack) -> list[float]:
-    """Takes a job as a pod would, publishes epochs at a steady pace, and returns the seconds from each publish to its arrival at a client."""
+    """Takes a job as a pod would, publishes epochs at a steady pace, and returns the seconds from each publish to its
+    arrival at a client.
+    """
     environment = stack.environment("pod")
     async with (
         grpc.aio.insecure_channel(environment["SPLITRAIL_TRAINER_ADDRESS"]) as trainer,
@@ -199,7 +244,9 @@ async def publish(stack: RunningStack) -> list[float]:
             request = watermark_service_pb2.GetWatermarkRequest(job_id=job.job_id, attempt=job.attempt)
             return await feed.GetWatermark(request, metadata=bearer(job.attempt_token), timeout=CALL_SECONDS)
 
-        publisher = FeedPublisher(nats.jetstream(), watermark, source, lambda: job.attempt_token, job_id=job.job_id, attempt=job.attempt)
+        publisher = FeedPublisher(
+            nats.jetstream(), watermark, source, lambda: job.attempt_token, job_id=job.job_id, attempt=job.attempt
+        )
         watching = threading.Event()
 
         async def epochs() -> list[float]:
@@ -225,7 +272,9 @@ async def publish(stack: RunningStack) -> list[float]:
         finally:
             await nats.close()
         await jobs.FailJob(
-            job_service_pb2.FailJobRequest(job_id=job.job_id, cause=event_pb2.FAILURE_CAUSE_DATA, message="the benchmark has ended"),
+            job_service_pb2.FailJobRequest(
+                job_id=job.job_id, cause=event_pb2.FAILURE_CAUSE_DATA, message="the benchmark has ended"
+            ),
             metadata=bearer(job.attempt_token),
             timeout=CALL_SECONDS,
         )
@@ -248,15 +297,30 @@ def wall_times(figures: Figures, work: Path) -> None:
     """Times `make demo-ci` in a fresh clone with nothing installed, and once more there."""
     clone = work / "clone"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPLITRAIL_")} | {"SPLITRAIL_PORT": "0"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPLITRAIL_")} | {
+        "SPLITRAIL_PORT": "0"
+    }
     log = work / "demo.log"
     try:
-        for name in ("cold: make demo-ci, fresh clone, nothing installed", "warm: make demo-ci again, on its kept state"):
+        for name in (
+            "cold: make demo-ci, fresh clone, nothing installed",
+            "warm: make demo-ci again, on its kept state",
+        ):
             started = time.monotonic()
             with log.open("w") as output:
-                done = subprocess.run(["make", "demo-ci"], cwd=clone, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
+                done = subprocess.run(
+                    ["make", "demo-ci"],
+                    cwd=clone,
+                    env=environment,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                )
             if done.returncode != 0:
-                raise RuntimeError(f"{name}: exit code {done.returncode}; its last lines:\n" + "\n".join(log.read_text().splitlines()[-30:]))
+                raise RuntimeError(
+                    f"{name}: exit code {done.returncode}; its last lines:\n"
+                    + "\n".join(log.read_text().splitlines()[-30:])
+                )
             figures.show(name, time.monotonic() - started, "s")
     finally:
         # The state may own folders outside the clone; without a virtual environment there is none, and make says so.

@@ -1,7 +1,8 @@
 """Writes openapi.json: the paths below /api in OpenAPI 3, from the contracts (`make proto-clients`).
 
-Google's protoc-gen-openapi (a Go program, built into build/go once) makes the document, and this script adds what the generator does not
-know: limits of fields, tokens, streams, what ProtoJSON does with numbers. Run with the project's virtual environment; needs Go.
+Google's protoc-gen-openapi (a Go program, built into build/go once) makes the document, and this script adds what the
+generator does not know: limits of fields, tokens, streams, what ProtoJSON does with numbers. Run with the project's
+virtual environment; needs Go.
 """
 
 import json
@@ -62,14 +63,21 @@ def generated() -> Node:
 
 
 def _run(*command: str, environment: dict[str, str]) -> None:
-    done = subprocess.run(command, cwd=HERE, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(
+        command, cwd=HERE, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=600
+    )
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
 
 
 def finish(document: Node, contracts: Contracts) -> Node:
     """The whole document."""
-    document["info"] = {"title": "Splitrail", "version": "1", "description": DESCRIPTION, "license": {"name": "AGPL-3.0-or-later"}}
+    document["info"] = {
+        "title": "Splitrail",
+        "version": "1",
+        "description": DESCRIPTION,
+        "license": {"name": "AGPL-3.0-or-later"},
+    }
     document["servers"] = [{"url": "/"}]
     document["security"] = [{"bearer": []}]
     components = document["components"]
@@ -120,7 +128,9 @@ def _finish_operation(operation: Node, rpc: Rpc) -> None:
     if rpc.streaming and rpc.messages:
         content = operation["responses"]["200"]["content"]
         content["application/x-ndjson"] = content.pop("application/json")
-        content["text/event-stream"] = {"schema": {"type": "string", "description": "With `Accept: text/event-stream`: each message as `data`."}}
+        content["text/event-stream"] = {
+            "schema": {"type": "string", "description": "With `Accept: text/event-stream`: each message as `data`."}
+        }
 
 
 def _field(message: Descriptor, path: str) -> FieldDescriptor:
@@ -177,7 +187,9 @@ def _sizes(limits: limits_pb2.Limits, what: str) -> Iterator[tuple[str, int]]:
 def _text_limits(limits: limits_pb2.Limits, field: FieldDescriptor) -> Node:
     made: Node = {}
     if field.cpp_type in INT64:
-        negative = field.cpp_type == FieldDescriptor.CPPTYPE_INT64 and not (limits.HasField("minimum") and limits.minimum >= 0)
+        negative = field.cpp_type == FieldDescriptor.CPPTYPE_INT64 and not (
+            limits.HasField("minimum") and limits.minimum >= 0
+        )
         digits = 19 if field.cpp_type == FieldDescriptor.CPPTYPE_INT64 else 20
         made["pattern"] = f"^{'-?' if negative else ''}[0-9]{{1,{digits}}}$"
         return made
@@ -220,7 +232,9 @@ def _without_path_variables(path: str, operation: Node, schemas: dict[str, Node]
     (media,) = operation["requestBody"]["content"].values()
     schema = schemas[media["schema"]["$ref"].rsplit("/", 1)[1]]
     for name in re.findall(r"\{(\w+)\}", path):
-        schema["properties"].pop(name)  # KeyError: another path has the same body but other variables, and needs a schema of its own
+        schema["properties"].pop(
+            name
+        )  # KeyError: another path has the same body but other variables, and needs a schema of its own
         if name in schema.get("required", []):
             schema["required"].remove(name)
     if not schema.get("required", [None]):

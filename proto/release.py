@@ -1,8 +1,8 @@
 """The public contracts of the last release, release.binpb, and what has changed since.
 
-A change that breaks generated code (buf breaking, FILE) is free until 1.0, but CHANGELOG.md must name its package below `## Unreleased`:
-tests/test_generation.py calls `check`. Run as a script (`make release-contracts`), with the project's virtual environment, it makes the
-present contracts those of the last release.
+A change that breaks generated code (buf breaking, FILE) is free until 1.0, but CHANGELOG.md must name its package below
+`## Unreleased`: tests/test_generation.py calls `check`. Run as a script (`make release-contracts`), with the project's
+virtual environment, it makes the present contracts those of the last release.
 """
 
 import json
@@ -22,12 +22,18 @@ _UNRELEASED = re.compile(r"^## Unreleased$(.*?)(?=^## |\Z)", re.MULTILINE | re.D
 
 
 def build(target: Path) -> None:
-    """Writes the descriptors of the public contracts, without their comments. Raises CalledProcessError when buf refuses them."""
-    subprocess.run([BUF, "build", ".", "--path", "api/splitrail", "--exclude-source-info", "-o", target], cwd=HERE, check=True)
+    """Writes the descriptors of the public contracts, without their comments. Raises CalledProcessError when buf
+    refuses them.
+    """
+    subprocess.run(
+        [BUF, "build", ".", "--path", "api/splitrail", "--exclude-source-info", "-o", target], cwd=HERE, check=True
+    )
 
 
 def breaking_changes(now: Path, before: Path) -> Counter[str]:
-    """How many changes between two sets of descriptors break generated code, by proto package. Raises RuntimeError when buf fails otherwise."""
+    """How many changes between two sets of descriptors break generated code, by proto package. Raises RuntimeError when
+    buf fails otherwise.
+    """
     command = [BUF, "breaking", now, "--against", before, "--exclude-imports", "--error-format", "json"]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 100):  # 100: there are such changes

@@ -1,8 +1,8 @@
 """Writes service_config.json from the contracts (`make proto`): which calls a gRPC client may repeat by itself.
 
-UNAVAILABLE is repeated on every unary RPC: reads, and mutations, all of which carry a request_id. Never on a stream, which is opened again
-from its cursor instead. Run with the project's virtual environment. The Go module and the Python package hold copies, because neither can
-read beyond itself.
+UNAVAILABLE is repeated on every unary RPC: reads, and mutations, all of which carry a request_id. Never on a stream,
+which is opened again from its cursor instead. Run with the project's virtual environment. The Go module and the Python
+package hold copies, because neither can read beyond itself.
 """
 
 import json

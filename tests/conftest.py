@@ -33,7 +33,9 @@ def command(stack: RunningStack) -> Command:
 @pytest.fixture(scope="session")
 def api(stack: RunningStack) -> Iterator[httpx.Client]:
     """The gateway's JSON, as an administrator."""
-    with httpx.Client(base_url=stack.gateway_url, headers={"authorization": f"Bearer {stack.admin_token}"}, timeout=30) as client:
+    with httpx.Client(
+        base_url=stack.gateway_url, headers={"authorization": f"Bearer {stack.admin_token}"}, timeout=30
+    ) as client:
         yield client
 
 
@@ -43,7 +45,9 @@ def browser() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
     assert path, "install Debian's package chromium (or Google Chrome) to run the browser tests"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
         yield browser
         browser.close()
 
@@ -61,7 +65,10 @@ def story(stack: RunningStack, command: Command, api: httpx.Client, tmp_path_fac
     with (
         open(source.parent / "watch.ndjson", "w+") as output,
         subprocess.Popen(
-            [command.program, "run", "watch", run_id, "-o", "json"], env=command.environment, stdout=output, stderr=subprocess.DEVNULL
+            [command.program, "run", "watch", run_id, "-o", "json"],
+            env=command.environment,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
         ) as watching,
     ):
         try:

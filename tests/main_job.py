@@ -13,7 +13,17 @@ from splitrail_local.shapes import generate
 from splitrail_local.testing import RunningStack
 
 EPOCHS = 8
-ARGUMENTS = ["imgsz=64", "batch=4", "nbs=4", "optimizer=AdamW", "lr0=0.002", "mosaic=0", "close_mosaic=0", "warmup_epochs=1", "seed=0"]
+ARGUMENTS = [
+    "imgsz=64",
+    "batch=4",
+    "nbs=4",
+    "optimizer=AdamW",
+    "lr0=0.002",
+    "mosaic=0",
+    "close_mosaic=0",
+    "warmup_epochs=1",
+    "seed=0",
+]
 """A recipe that finds some of the shapes after a few epochs of a second each."""
 
 
@@ -27,9 +37,17 @@ class Command:
     def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Runs it to its end and checks the exit code."""
         done = subprocess.run(
-            [self.program, *arguments], env=self.environment, capture_output=True, text=True, timeout=600, check=False, stdin=subprocess.DEVNULL
+            [self.program, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
-        assert done.returncode == code, f"{arguments}: exit code {done.returncode}, not {code}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == code, (
+            f"{arguments}: exit code {done.returncode}, not {code}\n{done.stdout}\n{done.stderr}"
+        )
         return done
 
     def json(self, *arguments: str) -> Any:
@@ -49,7 +67,8 @@ class Story:
     """Every message that a watch through the gateway saw from the start to `closed`, across the kill of the pod."""
     killed_pid: int
     staged_for_training: set[str]
-    """SHA-256 of the images that anybody had fetched with a signed URL when training had ended, by S3's own access log."""
+    """SHA-256 of the images that anybody had fetched with a signed URL when training had ended, by S3's own access log.
+    """
 
 
 def fetched_assets(stack: RunningStack) -> set[str]:
@@ -75,14 +94,18 @@ def history(api: httpx.Client, run_id: str) -> list[dict[str, Any]]:
 
 
 def import_by_curl(lines: str, variables: Mapping[str, str], folder: Path, name: str = "cells") -> dict[str, Any]:
-    """Runs a document's five curl lines, which import cells.zip, in `folder`; what the last message of the watch says of the import."""
+    """Runs a document's five curl lines, which import cells.zip, in `folder`; what the last message of the watch says
+    of the import.
+    """
     generate(folder / "cells", images=12, size=32, seed=len(name))
     shutil.make_archive(str(folder / "cells"), "zip", folder, "cells")
     environment = {**variables, "PATH": "/usr/bin:/bin"}
     answers: list[list[dict[str, Any]]] = []
     for line in lines.replace('"cells"', f'"{name}"').replace("cells-1", f"{name}-1").splitlines():
         shell = ["bash", "-c", line.replace("curl", "curl -sS --fail-with-body", 1)]
-        done = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            shell, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         answers.append([json.loads(message) for message in done.stdout.splitlines()])
         if len(answers) == 1:

@@ -30,7 +30,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def files(folder: Path) -> set[Path]:
-    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    return {
+        path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
 
 
 def test_generated_code_is_what_the_protos_say(tmp_path):
@@ -38,12 +40,17 @@ def test_generated_code_is_what_the_protos_say(tmp_path):
     assert done.returncode == 0, done.stderr
     fresh = files(tmp_path / "python")
     assert fresh == files(PROTO / "gen" / "python")
-    _, differing, errors = filecmp.cmpfiles(tmp_path / "python", PROTO / "gen" / "python", [str(path) for path in fresh], shallow=False)
+    _, differing, errors = filecmp.cmpfiles(
+        tmp_path / "python", PROTO / "gen" / "python", [str(path) for path in fresh], shallow=False
+    )
     assert not differing, "run `make proto` and commit the result"
     assert not errors
 
 
-@pytest.mark.parametrize("arguments", [("lint",), ("format", "--diff", "--exit-code", "api"), ("format", "--diff", "--exit-code", "internal")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("lint",), ("format", "--diff", "--exit-code", "api"), ("format", "--diff", "--exit-code", "internal")],
+)
 def test_buf_is_content(arguments):
     done = run(str(Path(sys.executable).parent / "buf"), *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -51,15 +58,18 @@ def test_buf_is_content(arguments):
 
 def test_every_reason_is_raised_somewhere():
     """A reason that nobody raises is a promise that clients would wait for in vain."""
-    sources = [path for folder in ("services", "deploy/local/src") for path in (ROOT / folder).rglob("*.py") if "tests" not in path.parts]
-<<<<<<< HEAD
+    sources = [
+        path
+        for folder in ("services", "deploy/local/src")
+        for path in (ROOT / folder).rglob("*.py")
+        if "tests" not in path.parts
+    ]
     sources += [path for path in (ROOT / "gateway").iterdir() if path.suffix in {".lua", ".j2"}]
-=======
-    sources += [ROOT / "gateway" / name for name in ("envoy.yaml.j2", "api.lua")]
->>>>>>> fixedge
     text = "\n".join(path.read_text() for path in sources)
     names = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()]  # noqa: SIM118 - an enum wrapper
-    assert [name for name in names if not re.search(rf"\b(ERROR_REASON_)?{name}\b", text) and name != "UNSPECIFIED"] == []
+    assert [
+        name for name in names if not re.search(rf"\b(ERROR_REASON_)?{name}\b", text) and name != "UNSPECIFIED"
+    ] == []
 
 
 def test_what_pods_measure_is_in_the_table_of_metrics():
@@ -69,9 +79,16 @@ def test_what_pods_measure_is_in_the_table_of_metrics():
 
 def public_methods():
     generated = PROTO / "gen" / "python"
-    modules = [path.relative_to(generated) for path in generated.rglob("*_service_pb2.py") if "internal" not in path.parts]
+    modules = [
+        path.relative_to(generated) for path in generated.rglob("*_service_pb2.py") if "internal" not in path.parts
+    ]
     found = [importlib.import_module(".".join(path.with_suffix("").parts)) for path in modules]
-    return [method for module in found for service in module.DESCRIPTOR.services_by_name.values() for method in service.methods]
+    return [
+        method
+        for module in found
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    ]
 
 
 def requests_of(*verbs: str):
@@ -79,13 +96,21 @@ def requests_of(*verbs: str):
 
 
 def test_every_mutation_takes_a_request_id():
-    editors = [method for method in public_methods() if method.GetOptions().Extensions[access_pb2.access].role >= access_pb2.ROLE_EDITOR]
+    editors = [
+        method
+        for method in public_methods()
+        if method.GetOptions().Extensions[access_pb2.access].role >= access_pb2.ROLE_EDITOR
+    ]
     # CheckAssets changes nothing that a caller sees: it keeps what is there a little longer.
-    assert [method.name for method in editors if "request_id" not in method.input_type.fields_by_name] == ["CheckAssets"]
+    assert [method.name for method in editors if "request_id" not in method.input_type.fields_by_name] == [
+        "CheckAssets"
+    ]
 
 
 def test_every_delete_can_be_repeated():
-    deletes = [one for one in requests_of("Delete") if one.name != "DeleteAssetsRequest"]  # a batch, which ignores what is not there
+    deletes = [
+        one for one in requests_of("Delete") if one.name != "DeleteAssetsRequest"
+    ]  # a batch, which ignores what is not there
     assert len(deletes) >= 4
     assert [one.full_name for one in deletes if "allow_missing" not in one.fields_by_name] == []
 
@@ -124,7 +149,21 @@ def test_counts_are_numbers_in_json():
 
 def test_names_that_some_language_keeps_for_itself():
     """Java and C++ keep some words, and in C# a class has no member of its own name."""
-    kept = {"import", "final", "class", "package", "default", "public", "private", "new", "delete", "operator", "namespace", "template", "abstract"}
+    kept = {
+        "import",
+        "final",
+        "class",
+        "package",
+        "default",
+        "public",
+        "private",
+        "new",
+        "delete",
+        "operator",
+        "namespace",
+        "template",
+        "abstract",
+    }
     for message in public_messages():
         for field in message.fields:
             assert field.name not in kept, field.full_name
@@ -137,7 +176,9 @@ def test_documents_name_tests_that_exist(document, heading, least):
     named = re.findall(r"`([\w/.-]+\.py)::(\w+)`", (ROOT / document).read_text().split(heading, 1)[1])
     assert len(named) >= least
     for path, name in named:
-        assert re.search(rf"^\s*(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path} has no {name}"
+        assert re.search(rf"^\s*(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), (
+            f"{path} has no {name}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +191,10 @@ def test_documents_name_tests_that_exist(document, heading, least):
 def test_clients_send_the_kinds_of_files_that_imports_read(ours, python, go, java):
     clients = ROOT / "clients"
     in_go = re.search(rf"\b{go} *= \[\]string{{([^}}]*)}}", (clients / "go" / "imports.go").read_text())
-    in_java = re.search(rf"\b{java} = Set.of\(([^)]*)\)", (clients / "java/src/main/java/dev/splitrail/client/FolderScan.java").read_text())
+    in_java = re.search(
+        rf"\b{java} = Set.of\(([^)]*)\)",
+        (clients / "java/src/main/java/dev/splitrail/client/FolderScan.java").read_text(),
+    )
     assert python == ours
     assert {f".{name}" for name in re.findall(r'"\.?(\w+)"', in_go[1])} == ours
     assert {f".{name}" for name in re.findall(r'"\.?(\w+)"', in_java[1])} == ours

@@ -36,7 +36,9 @@ def test_grpc(story: Story, stack: RunningStack, channel):
     stub = metrics_service_pb2_grpc.MetricsServiceStub(channel)
     request = metrics_service_pb2.WatchRunRequest(run_id=story.run["runId"])
     messages = list(stub.WatchRun(request, metadata=bearer(stack.admin_token), timeout=30))
-    assert [message.event.seq for message in messages if message.HasField("event")] == list(range(1, messages[-1].cursor + 1))
+    assert [message.event.seq for message in messages if message.HasField("event")] == list(
+        range(1, messages[-1].cursor + 1)
+    )
     assert messages[-1].closed.reason == metrics_service_pb2.CLOSED_REASON_ENDED
 
 
@@ -45,7 +47,11 @@ def test_grpc_web(story: Story, stack: RunningStack):
     answer = httpx.post(
         f"{stack.gateway_url}{METRICS}/GetRunMetrics",
         content=struct.pack(">BI", 0, len(body)) + body,
-        headers={"content-type": "application/grpc-web+proto", "x-grpc-web": "1", "authorization": f"Bearer {stack.admin_token}"},
+        headers={
+            "content-type": "application/grpc-web+proto",
+            "x-grpc-web": "1",
+            "authorization": f"Bearer {stack.admin_token}",
+        },
     )
     flag, length = struct.unpack(">BI", answer.content[:5])
     message = metrics_service_pb2.GetRunMetricsResponse.FromString(answer.content[5 : 5 + length])
@@ -76,7 +82,9 @@ def test_sse(story: Story, stack: RunningStack, by_query):
     answer = httpx.get(f"{stack.gateway_url}/api/runs/{story.run['runId']}/watch", headers=headers, params=params)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/event-stream")
-    messages = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+    messages = [
+        json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")
+    ]
     assert messages[-1]["closed"]["reason"] == "CLOSED_REASON_ENDED"
 
 
@@ -104,13 +112,21 @@ async def test_a_thousand_watches_on_one_connection(waiting_run: str, stack: Run
 
 def test_json_paths_of_the_contract(story: Story, api: httpx.Client):
     run = story.run
-    split = api.get(f"/api/datasets/{run['datasetId']}/versions/{run['versionId']}/split").raise_for_status().json()["split"]
+    split = (
+        api.get(f"/api/datasets/{run['datasetId']}/versions/{run['versionId']}/split")
+        .raise_for_status()
+        .json()["split"]
+    )
     assert split["digest"] == run["splitDigest"]
     metrics = api.get(f"/api/runs/{run['runId']}/metrics").raise_for_status().json()
     assert metrics["summary"]["epochsDone"] == EPOCHS
     assert api.get("/api/runs", params={"state": "JOB_STATE_SUCCEEDED"}).json()["runs"][0]["runId"] == run["runId"]
     for name in ("PART_TEST", "test", "Test"):
-        assets = api.get(f"/api/datasets/{run['datasetId']}/assets", params={"split": name}).raise_for_status().json()["assets"]
+        assets = (
+            api.get(f"/api/datasets/{run['datasetId']}/assets", params={"split": name})
+            .raise_for_status()
+            .json()["assets"]
+        )
         assert {asset["part"] for asset in assets} == {"PART_TEST"}
     assert api.get("/api/runs", params={"state": "failed"}).json()["runs"] == []
 
@@ -149,7 +165,9 @@ def test_errors_over_json_name_the_field(api: httpx.Client, story: Story):
     assert answer.status_code == 400
     details = answer.json()["details"]
     assert any(item.get("reason") == "INVALID_FIELD" for item in details)
-    assert any(violation["field"] == "arguments.epochs" for item in details for violation in item.get("fieldViolations", []))
+    assert any(
+        violation["field"] == "arguments.epochs" for item in details for violation in item.get("fieldViolations", [])
+    )
 
 
 def test_large_requests_and_answers_pass(api: httpx.Client, command: Command, tmp_path: Path):
@@ -161,13 +179,25 @@ def test_large_requests_and_answers_pass(api: httpx.Client, command: Command, tm
         Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / "crowded" / "images" / f"{number}.png")
         (tmp_path / "crowded" / "labels" / f"{number}.txt").write_text(rows)
     imported = command.json("dataset", "import", str(tmp_path / "crowded"))
-    answer = api.get(f"/api/datasets/{imported['version']['datasetId']}/assets", params={"include_annotations": True}).raise_for_status()
+    answer = api.get(
+        f"/api/datasets/{imported['version']['datasetId']}/assets", params={"include_annotations": True}
+    ).raise_for_status()
     assert sum(len(asset["annotations"]) for asset in answer.json()["assets"]) == 8 * 2000
     assert len(answer.content) > 1024**2
 
     opened = api.post("/api/imports", json={"dataset_name": "long"}).raise_for_status().json()["datasetImport"]
-    files = [{"path": f"{'/'.join(['x' * 200] * 5)}/{number}.jpg", "sha256": f"{number:064x}", "size_bytes": 1} for number in range(1000)]
-    assert len(api.post(f"/api/imports/{opened['importId']}/files", json={"files": files}).raise_for_status().json()["uploads"]) == 1000
+    files = [
+        {"path": f"{'/'.join(['x' * 200] * 5)}/{number}.jpg", "sha256": f"{number:064x}", "size_bytes": 1}
+        for number in range(1000)
+    ]
+    assert (
+        len(
+            api.post(f"/api/imports/{opened['importId']}/files", json={"files": files})
+            .raise_for_status()
+            .json()["uploads"]
+        )
+        == 1000
+    )
     assert api.get("/api/datasets", params={"page_token": "W1tb" * 8000}).status_code == 400
 
 
@@ -186,19 +216,28 @@ def test_other_projects_are_not_found_and_roles_are_enforced(story: Story, stack
     with pytest.raises(grpc.RpcError) as caught:
         stub.GetRun(run_service_pb2.GetRunRequest(run_id=story.run["runId"]), metadata=foreign, timeout=10)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    assert stub.GetRun(run_service_pb2.GetRunRequest(run_id=story.run["runId"]), metadata=viewer, timeout=10).run.reference == "cells/1"
+    assert (
+        stub.GetRun(run_service_pb2.GetRunRequest(run_id=story.run["runId"]), metadata=viewer, timeout=10).run.reference
+        == "cells/1"
+    )
     with pytest.raises(grpc.RpcError) as caught:
         stub.CancelRun(run_service_pb2.CancelRunRequest(run_id=story.run["runId"]), metadata=viewer, timeout=10)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_pods_and_services_have_no_way_in(stack: RunningStack, channel):
-    """A worker's token passes Envoy's check of the issuer, but the queue is not behind the gateway: there, the same call succeeds."""
+    """A worker's token passes Envoy's check of the issuer, but the queue is not behind the gateway: there, the same
+    call succeeds.
+    """
     headers = {"authorization": f"Bearer {stack.worker_token}"}
     assert httpx.get(f"{stack.gateway_url}/api/runs", headers=headers).status_code == 403
     request, metadata = job_service_pb2.ClaimJobRequest(queue="nobodys"), bearer(stack.worker_token)
     with grpc.insecure_channel(stack.environment("pod")["SPLITRAIL_TRAINER_ADDRESS"]) as direct:
-        assert not job_service_pb2_grpc.JobServiceStub(direct).ClaimJob(request, metadata=metadata, timeout=10).HasField("job")
+        assert (
+            not job_service_pb2_grpc.JobServiceStub(direct)
+            .ClaimJob(request, metadata=metadata, timeout=10)
+            .HasField("job")
+        )
     with pytest.raises(grpc.RpcError) as caught:
         job_service_pb2_grpc.JobServiceStub(channel).ClaimJob(request, metadata=metadata, timeout=10)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,4 +1,6 @@
-"""Thirty seconds of requests that schemathesis makes from proto/openapi.json: nothing breaks, and every answer is as the document says."""
+"""Thirty seconds of requests that schemathesis makes from proto/openapi.json: nothing breaks, and every answer is as
+the document says.
+"""
 
 import subprocess
 import sys
@@ -35,7 +37,16 @@ def test_answers_are_as_the_document_says(fuzzed: RunningStack, tmp_path: Path):
         [
             *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run", str(DOCUMENT)),
             *("--url", fuzzed.gateway_url, "--header", f"authorization: Bearer {fuzzed.admin_token}"),
-            *("--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-time", str(SECONDS), "--request-timeout", "20"),
+            *(
+                "--checks",
+                ",".join(CHECKS),
+                "--phases",
+                "coverage,fuzzing",
+                "--max-time",
+                str(SECONDS),
+                "--request-timeout",
+                "20",
+            ),
             *("--exclude-path-regex", "/watch$"),  # the watch of an import that nobody starts has no end
             *("--no-color", "--warnings", "off", "--generation-database", "none"),
         ],

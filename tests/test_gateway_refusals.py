@@ -1,4 +1,6 @@
-"""What the gateway itself refuses: in the form of the services, by gRPC, gRPC-Web and JSON, with the reason that programs branch on."""
+"""What the gateway itself refuses: in the form of the services, by gRPC, gRPC-Web and JSON, with the reason that
+programs branch on.
+"""
 
 import base64
 import importlib
@@ -44,9 +46,16 @@ def test_reasons_are_those_of_the_contracts():
 
 
 def internal_methods() -> list[str]:
-    modules = sorted(path.relative_to(GENERATED) for path in (GENERATED / "splitrail" / "internal").rglob("*_service_pb2.py"))
+    modules = sorted(
+        path.relative_to(GENERATED) for path in (GENERATED / "splitrail" / "internal").rglob("*_service_pb2.py")
+    )
     descriptors = [importlib.import_module(".".join(path.with_suffix("").parts)).DESCRIPTOR for path in modules]
-    methods = [method for descriptor in descriptors for service in descriptor.services_by_name.values() for method in service.methods]
+    methods = [
+        method
+        for descriptor in descriptors
+        for service in descriptor.services_by_name.values()
+        for method in service.methods
+    ]
     return [f"/{method.containing_service.full_name}/{method.name}" for method in methods]
 
 
@@ -56,13 +65,19 @@ def test_nothing_internal_has_a_way_in(stack: RunningStack, channel: grpc.Channe
     assert {path.split("/")[2] for path in paths} >= {"ClaimJob", "PinSplit", "StreamManifest", "GetWatermark"}
     for token in (stack.admin_token, stack.worker_token):
         for path in [*paths, "/no.such.Service/Call"]:
-            assert refused(channel, path, ("authorization", f"Bearer {token}")) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_FOUND")
+            assert refused(channel, path, ("authorization", f"Bearer {token}")) == (
+                grpc.StatusCode.UNIMPLEMENTED,
+                "NOT_FOUND",
+            )
 
 
 @pytest.mark.integration
 def test_a_refused_token_by_grpc_and_grpc_web(stack: RunningStack, channel: grpc.Channel):
     path = f"{METRICS}/GetRunMetrics"
-    assert refused(channel, path, ("authorization", "Bearer x.y.z")) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+    assert refused(channel, path, ("authorization", "Bearer x.y.z")) == (
+        grpc.StatusCode.UNAUTHENTICATED,
+        "TOKEN_INVALID",
+    )
     headers = {"content-type": "application/grpc-web+proto", "authorization": "Bearer x.y.z"}
     answer = httpx.post(stack.gateway_url + path, headers=headers, content=struct.pack(">BI", 0, 0))
     details = answer.headers["grpc-status-details-bin"]
@@ -78,9 +93,13 @@ def test_a_refused_token_by_grpc_and_grpc_web(stack: RunningStack, channel: grpc
         ("NoSuchMethod", b"", grpc.StatusCode.UNIMPLEMENTED),
     ],
 )
-def test_what_grpc_itself_refuses_has_no_info(stack: RunningStack, channel: grpc.Channel, method: str, body: bytes, code: grpc.StatusCode):
+def test_what_grpc_itself_refuses_has_no_info(
+    stack: RunningStack, channel: grpc.Channel, method: str, body: bytes, code: grpc.StatusCode
+):
     with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(f"{METRICS}/{method}")(body, metadata=(("authorization", f"Bearer {stack.admin_token}"),), timeout=30)
+        channel.unary_unary(f"{METRICS}/{method}")(
+            body, metadata=(("authorization", f"Bearer {stack.admin_token}"),), timeout=30
+        )
     assert (caught.value.code(), rpc_status.from_call(caught.value)) == (code, None)
 
 
@@ -98,7 +117,11 @@ def parsed(answer: httpx.Response) -> tuple[int, str, list[str]]:
     assert error["message"]
     info = error["details"][0]
     assert (info["@type"], info["domain"]) == ("type.googleapis.com/google.rpc.ErrorInfo", "splitrail")
-    return error["code"], info["reason"], [each["field"] for item in error["details"] for each in item.get("fieldViolations", [])]
+    return (
+        error["code"],
+        info["reason"],
+        [each["field"] for item in error["details"] for each in item.get("fieldViolations", [])],
+    )
 
 
 CREATE_SPLIT = "/api/datasets/00000000-0000-7000-8000-000000000000/versions/00000000-0000-7000-8000-000000000001/split"
@@ -115,10 +138,20 @@ CREATE_SPLIT = "/api/datasets/00000000-0000-7000-8000-000000000000/versions/0000
         ("POST /api/runs", '{"data": 7}', 400, (3, "INVALID_FIELD", ["data"])),
         ("POST /api/runs", '{"arguments": []}', 400, (3, "INVALID_FIELD", ["arguments"])),
         (f"POST {CREATE_SPLIT}", '{"parameters": {"pins": {}}}', 400, (3, "INVALID_FIELD", ["parameters.pins"])),
-        (f"POST {CREATE_SPLIT}", '{"parameters": {"seed": "x"}}', 400, (3, "INVALID_FIELD", [])),  # a string may stand for a number
+        (
+            f"POST {CREATE_SPLIT}",
+            '{"parameters": {"seed": "x"}}',
+            400,
+            (3, "INVALID_FIELD", []),
+        ),  # a string may stand for a number
         ("POST /api/runs", '{"epochs": 3}', 400, (3, "INVALID_FIELD", ["epochs"])),
         (f"POST {CREATE_SPLIT}/", '{"parameters": {"groupby": []}}', 400, (3, "INVALID_FIELD", ["parameters.groupby"])),
-        (f"POST {CREATE_SPLIT}/preview", '{"parameters": {"pins": [{}, {"x": 1}]}}', 400, (3, "INVALID_FIELD", ["parameters.pins[1].x"])),
+        (
+            f"POST {CREATE_SPLIT}/preview",
+            '{"parameters": {"pins": [{}, {"x": 1}]}}',
+            400,
+            (3, "INVALID_FIELD", ["parameters.pins[1].x"]),
+        ),
         ("PATCH /api/datasets/x", '{"label": {}}', 400, (3, "INVALID_FIELD", ["label"])),
         ("POST /api/datasets", json.dumps({"labels": {"x": "y" * 4_300_000}}), 413, (3, "INVALID_FIELD", [])),
         ("PUT /api/runs", None, 405, (12, "METHOD_NOT_ALLOWED", [])),
@@ -133,7 +166,9 @@ CREATE_SPLIT = "/api/datasets/00000000-0000-7000-8000-000000000000/versions/0000
         (f"POST {METRICS}/GetRunMetrics", "{}", 415, (3, "INVALID_FIELD", [])),
     ],
 )
-def test_refusals_by_json(api: httpx.Client, call: str, body: str | None, status: int, refusal: tuple[int, str, list[str]]):
+def test_refusals_by_json(
+    api: httpx.Client, call: str, body: str | None, status: int, refusal: tuple[int, str, list[str]]
+):
     method, path = call.split()
     answer = api.request(method, path, content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, parsed(answer)) == (status, refusal), answer.text
@@ -167,7 +202,9 @@ def test_what_can_be_read_has_a_head(stack: RunningStack, path: str):
 
 @pytest.mark.integration
 def test_what_protobuf_takes_is_taken(api: httpx.Client):
-    """Both names of a field, names with escapes, maps and free values; the service then refuses for a reason of its own."""
+    """Both names of a field, names with escapes, maps and free values; the service then refuses for a reason of its
+    own.
+    """
     body = r'{"request\u0049d": "x", "external_id": "y", "labels": {"any": "z"}, "arguments": {"epochs": 1, "deep": {"a": [{"b": null}]}}}'
     answer = api.post("/api/runs", content=body, headers={"content-type": "application/json"})
     code, reason, fields = parsed(answer)
@@ -189,7 +226,9 @@ def test_the_document_is_served_without_a_token(stack: RunningStack):
 
 
 @pytest.mark.integration
-def test_a_service_that_is_away_is_told_with_a_time_to_wait(stack: RunningStack, channel: grpc.Channel, api: httpx.Client):
+def test_a_service_that_is_away_is_told_with_a_time_to_wait(
+    stack: RunningStack, channel: grpc.Channel, api: httpx.Client
+):
     killed = stack.kill("metrics")
     try:
         answer = api.get("/api/metric-schema")

@@ -1,4 +1,6 @@
-"""The script that Envoy runs below /api: it finds every unknown field of a JSON body, every value of a wrong JSON type, and nothing else."""
+"""The script that Envoy runs below /api: it finds every unknown field of a JSON body, every value of a wrong JSON type,
+and nothing else.
+"""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +43,9 @@ def fault(lua: Any, body: str, kind: str) -> tuple[str, str] | None:
 
 
 def messages_of_bodies(contracts: Contracts) -> list[Descriptor]:
-    found = {rpc.request.full_name: rpc.request for rpc in contracts.rpcs for binding in rpc.bindings if binding.body == "*"}
+    found = {
+        rpc.request.full_name: rpc.request for rpc in contracts.rpcs for binding in rpc.bindings if binding.body == "*"
+    }
     return list(found.values())
 
 
@@ -86,7 +90,11 @@ def bodies(draw: st.DrawFn, message: Descriptor, depth: int = 0) -> dict[str, An
     """A body of this message: any of its fields, by either name."""
     body: dict[str, Any] = {}
     taken: set[str] = set()
-    for field in draw(st.lists(st.sampled_from(list(message.fields)), max_size=4, unique_by=lambda each: each.name)) if message.fields else []:
+    for field in (
+        draw(st.lists(st.sampled_from(list(message.fields)), max_size=4, unique_by=lambda each: each.name))
+        if message.fields
+        else []
+    ):
         if field.containing_oneof is not None:
             if field.containing_oneof.name in taken:
                 continue
@@ -95,8 +103,14 @@ def bodies(draw: st.DrawFn, message: Descriptor, depth: int = 0) -> dict[str, An
             continue
         name = draw(st.sampled_from((field.name, field.json_name)))
         if is_map(field):
-            keys = st.text(max_size=5) if field.message_type.fields_by_name["key"].cpp_type == FieldDescriptor.CPPTYPE_STRING else st.integers(0, 9)
-            body[name] = draw(st.dictionaries(keys.map(str), values(field.message_type.fields_by_name["value"], depth), max_size=2))
+            keys = (
+                st.text(max_size=5)
+                if field.message_type.fields_by_name["key"].cpp_type == FieldDescriptor.CPPTYPE_STRING
+                else st.integers(0, 9)
+            )
+            body[name] = draw(
+                st.dictionaries(keys.map(str), values(field.message_type.fields_by_name["value"], depth), max_size=2)
+            )
         elif field.is_repeated:
             body[name] = draw(st.lists(values(field, depth), max_size=2))
         else:
@@ -123,10 +137,18 @@ def objects(body: Any, message: Descriptor) -> Iterator[tuple[dict[str, Any], De
             continue
         if inner.GetOptions().map_entry:
             value = inner.fields_by_name["value"].message_type
-            children = [(f"{name}.{key}", item) for key, item in body[name].items()] if value and value.full_name not in WELL_KNOWN else []
+            children = (
+                [(f"{name}.{key}", item) for key, item in body[name].items()]
+                if value and value.full_name not in WELL_KNOWN
+                else []
+            )
             inner = value
         else:
-            children = [(f"{name}[{number}]", item) for number, item in enumerate(body[name])] if field.is_repeated else [(name, body[name])]
+            children = (
+                [(f"{name}[{number}]", item) for number, item in enumerate(body[name])]
+                if field.is_repeated
+                else [(name, body[name])]
+            )
         for path, child in children:
             for found, kind, rest in objects(child, inner):
                 yield found, kind, f"{path}.{rest}" if rest else path
@@ -172,7 +194,9 @@ def json_type(field: FieldDescriptor) -> str:
     if field.message_type is not None:
         name = field.message_type.full_name
         return FORMS.get(name, "a string" if name in WELL_KNOWN else "an object")
-    return {FieldDescriptor.CPPTYPE_STRING: "a string", FieldDescriptor.CPPTYPE_BOOL: "true or false"}.get(field.cpp_type, "a number")
+    return {FieldDescriptor.CPPTYPE_STRING: "a string", FieldDescriptor.CPPTYPE_BOOL: "true or false"}.get(
+        field.cpp_type, "a number"
+    )
 
 
 def places(body: dict[str, Any], message: Descriptor) -> Iterator[tuple[Any, str | int, str, str]]:
@@ -187,7 +211,10 @@ def places(body: dict[str, Any], message: Descriptor) -> Iterator[tuple[Any, str
                     yield from ((found[name], key, f"{path}.{key}", json_type(value)) for key in found[name])
                 elif field.is_repeated:
                     yield found, name, path, "an array"
-                    yield from ((found[name], number, f"{path}[{number}]", json_type(field)) for number in range(len(found[name])))
+                    yield from (
+                        (found[name], number, f"{path}[{number}]", json_type(field))
+                        for number in range(len(found[name]))
+                    )
                 else:
                     yield found, name, path, json_type(field)
 
@@ -199,9 +226,14 @@ def test_every_value_of_a_wrong_json_type_is_refused_by_name(contracts: Contract
     typed = [place for place in places(body, message) if place[3]]
     assume(typed)
     holder, key, path, expected = data.draw(st.sampled_from(typed))
-    wrong = data.draw(st.sampled_from(sorted(JSON_TYPES.keys() - {expected} - ({"a string"} if expected == "a number" else set()))))
+    wrong = data.draw(
+        st.sampled_from(sorted(JSON_TYPES.keys() - {expected} - ({"a string"} if expected == "a number" else set())))
+    )
     holder[key] = data.draw(JSON_TYPES[wrong])
-    assert fault(lua, json.dumps(body, ensure_ascii=False), message.full_name) == (shown(path), f"must be {expected}, not {wrong}")
+    assert fault(lua, json.dumps(body, ensure_ascii=False), message.full_name) == (
+        shown(path),
+        f"must be {expected}, not {wrong}",
+    )
 
 
 SPLIT = "splitrail.split.v1.CreateSplitRequest"
@@ -276,8 +308,21 @@ def test_values_of_enums_have_short_names_in_queries(contracts: Contracts, lua: 
     def rewritten(query: str) -> str:
         return lua[b"with_whole_names"](query.encode(), route[b"enums"]).decode()
 
-    assert rewritten("state=failed&page_size=5&state=Running") == "state=JOB_STATE_FAILED&page_size=5&state=JOB_STATE_RUNNING"
-    for same in ("state=JOB_STATE_FAILED", "state=2", "state=", "state=nonsense", "data=failed", "", "&&", "state", "=failed"):
+    assert (
+        rewritten("state=failed&page_size=5&state=Running")
+        == "state=JOB_STATE_FAILED&page_size=5&state=JOB_STATE_RUNNING"
+    )
+    for same in (
+        "state=JOB_STATE_FAILED",
+        "state=2",
+        "state=",
+        "state=nonsense",
+        "data=failed",
+        "",
+        "&&",
+        "state",
+        "=failed",
+    ):
         assert rewritten(same) == same
 
 

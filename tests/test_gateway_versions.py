@@ -1,4 +1,6 @@
-"""A draft from its beginning to its end as another platform makes it: JSON through Envoy, and bytes to signed addresses; no client of ours."""
+"""A draft from its beginning to its end as another platform makes it: JSON through Envoy, and bytes to signed
+addresses; no client of ours.
+"""
 
 import hashlib
 import io
@@ -23,7 +25,12 @@ def sha(data: bytes) -> str:
 
 
 def boxes(*class_ids: int) -> dict[str, Any]:
-    return {"items": [{"classId": class_id, "box": {"centerX": 0.5, "centerY": 0.25, "width": 0.5, "height": 0.125}} for class_id in class_ids]}
+    return {
+        "items": [
+            {"classId": class_id, "box": {"centerX": 0.5, "centerY": 0.25, "width": 0.5, "height": 0.125}}
+            for class_id in class_ids
+        ]
+    }
 
 
 class Versions:
@@ -78,13 +85,26 @@ def test_a_draft_from_its_creation_to_commit_and_diff(versions: Versions):
     red, green, blue = (picture(number) for number in (1, 2, 3))
     first = versions.post("versions", {"classNames": ["cell", "wbc"], "requestId": f"first-{versions.path}"})["version"]
     assert (first["state"], first["number"], first["classNames"]) == ("VERSION_STATE_DRAFT", 0, ["cell", "wbc"])
-    assert versions.post("versions", {"classNames": ["cell", "wbc"], "requestId": f"first-{versions.path}"})["version"] == first
+    assert (
+        versions.post("versions", {"classNames": ["cell", "wbc"], "requestId": f"first-{versions.path}"})["version"]
+        == first
+    )
     draft = f"versions/{first['versionId']}"
-    wanted = {"path": "a.png", "sha256": sha(red), "annotations": boxes(0, 1), "metadata": {"entries": {"site": "north"}}}
-    assert reason(versions.post(f"{draft}/assets", {"assets": [wanted]}, 400)) == ("UPLOAD_MISSING", ["assets[0].sha256"])
+    wanted = {
+        "path": "a.png",
+        "sha256": sha(red),
+        "annotations": boxes(0, 1),
+        "metadata": {"entries": {"site": "north"}},
+    }
+    assert reason(versions.post(f"{draft}/assets", {"assets": [wanted]}, 400)) == (
+        "UPLOAD_MISSING",
+        ["assets[0].sha256"],
+    )
     assert versions.send(red, green) == [sha(red), sha(green)]
     assert versions.send(red, green) == []
-    added = versions.post(f"{draft}/assets", {"assets": [wanted, {"externalId": "their-2", "sha256": sha(green), "annotations": {}}]})
+    added = versions.post(
+        f"{draft}/assets", {"assets": [wanted, {"externalId": "their-2", "sha256": sha(green), "annotations": {}}]}
+    )
     assert (added["addedCount"], added["version"]["objectCount"], added["version"]["emptyCount"]) == (2, 2, 1)
     one = versions.post(f"{draft}/commit", {})["version"]
     assert (one["number"], one["state"], one["versionId"]) == (1, "VERSION_STATE_COMMITTED", first["versionId"])
@@ -100,8 +120,13 @@ def test_a_draft_from_its_creation_to_commit_and_diff(versions: Versions):
     )
     assert versions.get(f"{draft}/diff")["assets"] == []
     versions.post(f"{draft}/assets", {"assets": [new, {"path": "a.png", "annotations": boxes(1)}]})
-    assert versions.post(f"{draft}/assets:delete", {"externalIds": ["their-2"], "paths": ["nowhere.png"]})["deletedCount"] == 1
-    changed = versions.post(f"{draft}/classes", {"changes": [{"rename": {"classId": 0, "name": "rbc"}}, {"add": {"name": "platelet"}}]})
+    assert (
+        versions.post(f"{draft}/assets:delete", {"externalIds": ["their-2"], "paths": ["nowhere.png"]})["deletedCount"]
+        == 1
+    )
+    changed = versions.post(
+        f"{draft}/classes", {"changes": [{"rename": {"classId": 0, "name": "rbc"}}, {"add": {"name": "platelet"}}]}
+    )
     assert [item["name"] for item in changed["classes"]] == ["rbc", "wbc", "platelet"]
     (pending,) = versions.get("drafts")["drafts"]
     assert (pending["version"]["versionId"], pending["version"]["imageCount"]) == (second["versionId"], 2)
@@ -109,7 +134,12 @@ def test_a_draft_from_its_creation_to_commit_and_diff(versions: Versions):
     two = versions.post(f"{draft}/commit", {"expectedBaseVersionId": one["versionId"]})["version"]
     assert (two["number"], two["classIds"]) == (2, [0, 1, 2])
     found = versions.get(f"{draft}/diff", other_version_id=one["versionId"], include_annotations=True)
-    assert found["counts"] == {"added": 1, "removed": 1, "changed": 1, "fields": [{"field": "ASSET_FIELD_ANNOTATIONS", "images": 1}]}
+    assert found["counts"] == {
+        "added": 1,
+        "removed": 1,
+        "changed": 1,
+        "fields": [{"field": "ASSET_FIELD_ANNOTATIONS", "images": 1}],
+    }
     shown = [(item["kind"], (item.get("asset") or item["other"])["path"], item["fields"]) for item in found["assets"]]
     assert shown == [
         ("DIFFERENCE_KIND_ADDED", "c.png", []),

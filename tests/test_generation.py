@@ -1,4 +1,6 @@
-"""The contracts generate in every language that protoc knows, without patches, and what callers rely on does not change without a word."""
+"""The contracts generate in every language that protoc knows, without patches, and what callers rely on does not change
+without a word.
+"""
 
 import re
 import sys
@@ -61,7 +63,9 @@ def test_the_contracts_generate(language, tmp_path):
 
 def test_a_clash_would_be_noticed(tmp_path):
     """C# cannot have a property of its class's name: protoc appends `_`."""
-    (tmp_path / "clash.proto").write_text('syntax = "proto3"; package splitrail.clash; message Train { string train = 1; }')
+    (tmp_path / "clash.proto").write_text(
+        'syntax = "proto3"; package splitrail.clash; message Train { string train = 1; }'
+    )
     run([PROTOC, f"-I{tmp_path}", f"--csharp_out={tmp_path}", "clash.proto"], check=True)
     assert RENAMED["csharp"].search((tmp_path / "Clash.cs").read_text())
 
@@ -95,9 +99,13 @@ def test_a_breaking_change_must_be_named(tmp_path):
     now.write_bytes(descriptor_pb2.FileDescriptorSet(file=kept).SerializeToString())
     changes = release.breaking_changes(now, before)
     assert set(changes) == {"splitrail.metrics.v1", "splitrail.trainer.v1"}
-    assert release.unnamed(changes, "## Unreleased\n- `splitrail.metrics.v1`: ...\n## 0.1\n- splitrail.trainer.v1") == ["splitrail.trainer.v1"]
+    assert release.unnamed(changes, "## Unreleased\n- `splitrail.metrics.v1`: ...\n## 0.1\n- splitrail.trainer.v1") == [
+        "splitrail.trainer.v1"
+    ]
     assert release.unnamed(changes, "## Unreleased\n- `splitrail.metrics.v1`, `splitrail.trainer.v1`: renamed.") == []
-    assert release.unnamed(changes, "## Unreleased\n- splitrail.metrics.v10 and splitrail.trainer.v1.") == ["splitrail.metrics.v1"]
+    assert release.unnamed(changes, "## Unreleased\n- splitrail.metrics.v10 and splitrail.trainer.v1.") == [
+        "splitrail.metrics.v1"
+    ]
 
 
 def test_only_public_packages_are_released():

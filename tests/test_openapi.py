@@ -27,13 +27,19 @@ def generator() -> ModuleType:
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
-    return [(path, method, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()]
+    return [
+        (path, method, operation)
+        for path, methods in DOCUMENT["paths"].items()
+        for method, operation in methods.items()
+    ]
 
 
 def test_the_document_is_what_the_contracts_say():
     if shutil.which("go") is None and not (generator().GO_BIN / "protoc-gen-openapi").exists():
         pytest.skip("there is no Go, in which the generator is written")
-    assert generator().text() == (ROOT / "proto" / "openapi.json").read_text(), "run `make proto-clients` and commit the result"
+    assert generator().text() == (ROOT / "proto" / "openapi.json").read_text(), (
+        "run `make proto-clients` and commit the result"
+    )
 
 
 def test_it_is_valid():
@@ -42,14 +48,24 @@ def test_it_is_valid():
 
 def test_every_binding_of_every_public_rpc_is_there_and_none_else():
     contracts = generator().contracts()
-    bound = sorted((binding.method.lower(), len(binding.segments)) for rpc in contracts.rpcs for binding in rpc.bindings)
-    assert sorted((method, len(path.replace(":", "/:").strip("/").split("/"))) for path, method, _ in operations()) == bound
+    bound = sorted(
+        (binding.method.lower(), len(binding.segments)) for rpc in contracts.rpcs for binding in rpc.bindings
+    )
+    assert (
+        sorted((method, len(path.replace(":", "/:").strip("/").split("/"))) for path, method, _ in operations())
+        == bound
+    )
     assert len({operation["operationId"] for _, _, operation in operations()}) == len(bound)
     assert "splitrail.internal" not in json.dumps(DOCUMENT)
 
 
 def test_every_list_says_its_page_size():
-    sizes = [parameter for _, _, operation in operations() for parameter in operation.get("parameters", []) if parameter["name"] == "pageSize"]
+    sizes = [
+        parameter
+        for _, _, operation in operations()
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] == "pageSize"
+    ]
     assert len(sizes) >= 10
     assert all(parameter["schema"]["default"] > 0 for parameter in sizes)
 
@@ -65,9 +81,13 @@ def test_limits_stand_beside_the_fields():
     }
     assert created["properties"]["labels"]["maxProperties"] == 64
     assert created["properties"]["labels"]["additionalProperties"]["maxLength"] == 1024
-    (run_id,) = [item for item in DOCUMENT["paths"]["/api/runs/{runId}"]["get"]["parameters"] if item["name"] == "runId"]
+    (run_id,) = [
+        item for item in DOCUMENT["paths"]["/api/runs/{runId}"]["get"]["parameters"] if item["name"] == "runId"
+    ]
     assert run_id["schema"]["format"] == "uuid"
-    (reference,) = [item for item in DOCUMENT["paths"]["/api/runs:resolve"]["get"]["parameters"] if item["name"] == "reference"]
+    (reference,) = [
+        item for item in DOCUMENT["paths"]["/api/runs:resolve"]["get"]["parameters"] if item["name"] == "reference"
+    ]
     assert reference["required"]
 
 

@@ -24,7 +24,9 @@ def page(browser: Browser, stack: RunningStack) -> Iterator[Page]:
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if "Content Security Policy" in message.text else None)
+    page.on(
+        "console", lambda message: errors.append(message.text) if "Content Security Policy" in message.text else None
+    )
     page.goto(f"{stack.gateway_url}/#token={stack.admin_token}")
     yield page
     context.close()
@@ -50,7 +52,9 @@ def test_a_finished_run(story: Story, page: Page):
     shot(page, "run")
 
 
-def test_a_live_run_heals_when_the_gateway_restarts(story: Story, page: Page, command: Command, stack: RunningStack, api: httpx.Client):
+def test_a_live_run_heals_when_the_gateway_restarts(
+    story: Story, page: Page, command: Command, stack: RunningStack, api: httpx.Client
+):
     run = command.json("train", "data=cells@v1", "model=yolov8n", "epochs=6", *ARGUMENTS, "--detach")
     page.goto(f"{stack.gateway_url}/#/runs/{run['runId']}")
     rows = page.locator("h2:has-text('Epochs') + div tbody tr")
@@ -100,13 +104,19 @@ def played(context: BrowserContext, answer: Callable[[Request], tuple[int, str]]
 
 
 def test_the_best_epoch_is_the_one_that_the_services_choose(browser: Browser):
-    """The highest finite fitness, of equals the latest. No recipe brings such a run about for certain, so the gateway is played here."""
+    """The highest finite fitness, of equals the latest. No recipe brings such a run about for certain, so the gateway
+    is played here.
+    """
     epochs = [
-        {"epoch": number, "epochs": 3, "metrics": {"fitness": fitness, "mAP50": number / 10}} for number, fitness in enumerate([0.5, 0.5, "NaN"], 1)
+        {"epoch": number, "epochs": 3, "metrics": {"fitness": fitness, "mAP50": number / 10}}
+        for number, fitness in enumerate([0.5, 0.5, "NaN"], 1)
     ]
     events = [*({"epoch": epoch} for epoch in epochs), {"state": {"state": "JOB_STATE_SUCCEEDED"}}]
     feed = [
-        *({"cursor": str(seq), "incarnation": "a", "event": {"seq": str(seq), **event}} for seq, event in enumerate(events, 1)),
+        *(
+            {"cursor": str(seq), "incarnation": "a", "event": {"seq": str(seq), **event}}
+            for seq, event in enumerate(events, 1)
+        ),
         {"cursor": "4", "incarnation": "a", "closed": {"reason": "CLOSED_REASON_ENDED"}},
     ]
     answers = {
@@ -124,13 +134,21 @@ def test_the_best_epoch_is_the_one_that_the_services_choose(browser: Browser):
 
 
 def test_a_feed_that_was_restored_from_a_backup_is_read_from_its_start(browser: Browser):
-    """The page forgets what it had shown. Restoring a database under a running stack would take the session's stack away from the other tests."""
-    refused = {"code": 11, "message": "another incarnation", "details": [{"reason": "CURSOR_OUT_OF_RANGE", "domain": "splitrail"}]}
+    """The page forgets what it had shown. Restoring a database under a running stack would take the session's stack
+    away from the other tests.
+    """
+    refused = {
+        "code": 11,
+        "message": "another incarnation",
+        "details": [{"reason": "CURSOR_OUT_OF_RANGE", "domain": "splitrail"}],
+    }
     asked: list[str] = []
 
     def epochs(incarnation: str, numbers: range) -> str:
         events = [{"seq": str(number), "epoch": {"epoch": number, "metrics": {"fitness": 0.1}}} for number in numbers]
-        return "".join(json.dumps({"cursor": event["seq"], "incarnation": incarnation, "event": event}) + "\n" for event in events)
+        return "".join(
+            json.dumps({"cursor": event["seq"], "incarnation": incarnation, "event": event}) + "\n" for event in events
+        )
 
     def gateway(request: Request) -> tuple[int, str]:
         parts = urlsplit(request.url)
@@ -139,7 +157,9 @@ def test_a_feed_that_was_restored_from_a_backup_is_read_from_its_start(browser: 
         asked.append(parts.query)
         if parts.query == "after_seq=0&incarnation=":
             closed = {"cursor": "2", "incarnation": "b", "closed": {"reason": "CLOSED_REASON_ENDED"}}
-            return 200, epochs("a", range(1, 4)) if len(asked) == 1 else epochs("b", range(1, 3)) + json.dumps(closed) + "\n"
+            return 200, epochs("a", range(1, 4)) if len(asked) == 1 else epochs("b", range(1, 3)) + json.dumps(
+                closed
+            ) + "\n"
         return 400, json.dumps(refused)
 
     context = browser.new_context()

@@ -27,8 +27,12 @@ def test_the_python_lines(story: Story, command: Command, tmp_path: Path):
     generate(tmp_path / "readme", images=40, size=64, seed=4)
     (code,) = blocks("python")
     assert len(code.splitlines()) <= 10
-    code = code.replace("path/to/cells", str(tmp_path / "readme")).replace("epochs=20, imgsz=256", "epochs=1, imgsz=64, batch=8")
-    done = subprocess.run([sys.executable, "-c", code], env=command.environment, capture_output=True, text=True, timeout=300, check=False)
+    code = code.replace("path/to/cells", str(tmp_path / "readme")).replace(
+        "epochs=20, imgsz=256", "epochs=1, imgsz=64, batch=8"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=command.environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert 0 <= float(done.stdout.split()[-1]) <= 1
 
@@ -38,7 +42,11 @@ def test_the_curl_lines(story: Story, stack: RunningStack):
     lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("curl ")]
     assert len(lines) == 5
     known = {"http://127.0.0.1:8080": stack.gateway_url, "$TOKEN": stack.admin_token}
-    known |= {"$RUN_ID": story.run["runId"], "$DATASET_ID": story.run["datasetId"], "$VERSION_ID": story.run["versionId"]}
+    known |= {
+        "$RUN_ID": story.run["runId"],
+        "$DATASET_ID": story.run["datasetId"],
+        "$VERSION_ID": story.run["versionId"],
+    }
     for line in lines:
         filled = line
         for name, value in known.items():
@@ -52,7 +60,9 @@ def test_the_curl_lines(story: Story, stack: RunningStack):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here (Debian: apt install curl)")
 def test_the_import_over_curl(stack: RunningStack, tmp_path: Path):
     (lines,) = blocks("sh")
-    ended = import_by_curl(lines.replace("http://127.0.0.1:8080", stack.gateway_url), {"TOKEN": stack.admin_token}, tmp_path, "curled")
+    ended = import_by_curl(
+        lines.replace("http://127.0.0.1:8080", stack.gateway_url), {"TOKEN": stack.admin_token}, tmp_path, "curled"
+    )
     assert (ended["state"], ended["imageCount"]) == ("IMPORT_STATE_SUCCEEDED", 12)
 
 

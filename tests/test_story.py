@@ -92,11 +92,18 @@ def digests(folder: Path) -> set[str]:
 
 
 def test_no_byte_of_the_test_split_reached_training(story: Story, stack: RunningStack, api: httpx.Client):
-    """Nothing below the pod's training cache is a test image, and S3 served none to anybody before the evaluation was asked for."""
+    """Nothing below the pod's training cache is a test image, and S3 served none to anybody before the evaluation was
+    asked for.
+    """
     run = story.run
     base = f"/api/datasets/{run['datasetId']}/versions/{run['versionId']}/assets"
     parts = {
-        part: {asset["sha256"] for asset in api.get(base, params={"split": part, "page_size": 1000, "split_id": run["splitId"]}).json()["assets"]}
+        part: {
+            asset["sha256"]
+            for asset in api.get(base, params={"split": part, "page_size": 1000, "split_id": run["splitId"]}).json()[
+                "assets"
+            ]
+        }
         for part in ("train", "val", "test")
     }
     assert all(parts.values())
@@ -108,9 +115,18 @@ def test_no_byte_of_the_test_split_reached_training(story: Story, stack: Running
 
 
 def test_a_half_written_line_of_the_access_log_is_left_for_later():
-    fetched = [{"operation": "REST.GET.OBJECT", "requester": "reader", "key": f"projects/default/assets/{name}"} for name in "ab"]
+    fetched = [
+        {"operation": "REST.GET.OBJECT", "requester": "reader", "key": f"projects/default/assets/{name}"}
+        for name in "ab"
+    ]
     whole = "".join(json.dumps(record) + "\n" for record in fetched)
-    assert [assets_in(whole[:end]) for end in (0, 10, len(whole) - 20, len(whole) - 1, len(whole))] == [set(), set(), {"a"}, {"a"}, {"a", "b"}]
+    assert [assets_in(whole[:end]) for end in (0, 10, len(whole) - 20, len(whole) - 1, len(whole))] == [
+        set(),
+        set(),
+        {"a"},
+        {"a"},
+        {"a", "b"},
+    ]
 
 
 def test_what_a_run_trained_on_is_recorded(story: Story, api: httpx.Client):
@@ -118,12 +134,20 @@ def test_what_a_run_trained_on_is_recorded(story: Story, api: httpx.Client):
     split = api.get(f"/api/splits/{run['splitId']}").json()["split"]
     assert (run["splitDigest"], run["versionId"]) == (split["digest"], split["versionId"])
     shown = api.get(f"/api/runs/{run['runId']}/metrics").json()["split"]
-    assert (shown["splitId"], shown["reference"], shown["digest"]) == (run["splitId"], run["splitReference"], run["splitDigest"])
+    assert (shown["splitId"], shown["reference"], shown["digest"]) == (
+        run["splitId"],
+        run["splitReference"],
+        run["splitDigest"],
+    )
     assert (shown["datasetId"], shown["versionId"]) == (run["datasetId"], run["versionId"])
     assert run["arguments"]["lr0"] == 0.002
     assert run["resolvedArguments"]["seed"] == 0
     assert {"ultralytics", "torch", "python", "splitrail"} <= set(run["versions"])
-    effective = [message["event"]["effectiveArguments"] for message in story.watched if "effectiveArguments" in message.get("event", {})]
+    effective = [
+        message["event"]["effectiveArguments"]
+        for message in story.watched
+        if "effectiveArguments" in message.get("event", {})
+    ]
     assert effective[-1]["arguments"]["optimizer"] == "AdamW"
 
 
@@ -145,7 +169,9 @@ def test_plots_open_with_a_plain_get_and_expire(story: Story, command: Command, 
         assert hashlib.sha256(answer.content).hexdigest() == plot["sha256"]
         assert "X-Amz-Expires" in plot["url"]
     beside = api.get(f"/api/runs/{story.run['runId']}/metrics").json()["plots"]
-    assert [plot["sha256"] for plot in beside] == [plot["sha256"] for plot in api.get(f"/api/runs/{story.run['runId']}/plots").json()["plots"]]
+    assert [plot["sha256"] for plot in beside] == [
+        plot["sha256"] for plot in api.get(f"/api/runs/{story.run['runId']}/plots").json()["plots"]
+    ]
     assert httpx.get(beside[0]["url"]).status_code == 200
     first = plots[0]
     through = api.get(f"/api/runs/{story.run['runId']}/plots/{first['name']}")
@@ -175,13 +201,20 @@ def test_a_second_import_sends_nothing_and_makes_no_version(story: Story, comman
 )
 def test_bad_arguments_are_refused_by_name(story: Story, command: Command, arguments, field):
     given = {item.partition("=")[0] for item in arguments}
-    rest = [item for item in ["data=cells@v1", "model=yolov8n", f"epochs={EPOCHS}", *ARGUMENTS] if item.partition("=")[0] not in given]
+    rest = [
+        item
+        for item in ["data=cells@v1", "model=yolov8n", f"epochs={EPOCHS}", *ARGUMENTS]
+        if item.partition("=")[0] not in given
+    ]
     refused = command.run("train", *rest, *arguments, "--detach", code=3)
     assert field in refused.stderr
 
 
 def test_refusals_of_state(story: Story, command: Command, tmp_path):
-    assert "split" in command.run("split", "create", "cells@v1", "--ratios", "0.7,0.7,0.1", "--seed", "1", code=2).stderr.lower()
+    assert (
+        "split"
+        in command.run("split", "create", "cells@v1", "--ratios", "0.7,0.7,0.1", "--seed", "1", code=2).stderr.lower()
+    )
     assert command.run("split", "create", "cells@v1", "--ratios", "1.2,-0.2,0", "--seed", "1", code=2).stderr
     assert "cells@v9" in command.run("train", "data=cells@v9", "model=yolov8n", "--detach", code=3).stderr
     command.run("dataset", "import", str(tmp_path / "absent"), code=2)

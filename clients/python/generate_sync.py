@@ -2,8 +2,8 @@
 
     python clients/python/generate_sync.py [FILE]
 
-Each public method of AsyncClient gets a twin of the same signature and docstring that waits for it; one that yields gets a twin that yields.
-A test runs this and demands an empty diff.
+Each public method of AsyncClient gets a twin of the same signature and docstring that waits for it; one that yields
+gets a twin that yields. A test runs this and demands an empty diff.
 """
 
 import ast
@@ -64,7 +64,9 @@ def generate() -> str:
                 methods.append(_twin(method))
                 imports.add(module, tree, methods[-1].args)
                 imports.add(module, tree, methods[-1].returns or ast.Constant(None))
-    return _formatted(HEADER + imports.lines() + CLASS + "\n\n".join(_indented(ast.unparse(method)) for method in methods))
+    return _formatted(
+        HEADER + imports.lines() + CLASS + "\n\n".join(_indented(ast.unparse(method)) for method in methods)
+    )
 
 
 def _twin(method: ast.AsyncFunctionDef) -> ast.FunctionDef:
@@ -101,7 +103,11 @@ def _definitions(module: str, tree: ast.Module) -> dict[str, str]:
             source = "." * node.level + (node.module or "")
             found |= {alias.asname or alias.name: f"from {source} import {ast.unparse(alias)}" for alias in node.names}
         elif isinstance(node, ast.Assign):
-            found |= {target.id: f"from .{module} import {target.id}" for target in node.targets if isinstance(target, ast.Name)}
+            found |= {
+                target.id: f"from .{module} import {target.id}"
+                for target in node.targets
+                if isinstance(target, ast.Name)
+            }
         elif isinstance(node, ast.ClassDef):
             found[node.name] = f"from .{module} import {node.name}"
     return found

@@ -31,7 +31,9 @@ class Program:
     outputs: Sequence[str] = ()
     """What building leaves below `folder`."""
     build: Sequence[Sequence[str]] = ()
-    """Commands that build it in `folder`. They may use their own caches (Go's, Maven's, npm's), which go by content or version."""
+    """Commands that build it in `folder`. They may use their own caches (Go's, Maven's, npm's), which go by content or
+    version.
+    """
     caches: Mapping[str, str] = field(default_factory=dict)
     """Environment variable -> value, in which {cache} is a folder: moves those caches there."""
 
@@ -51,7 +53,9 @@ class Program:
 def run(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> str:
     """What a command prints; fails with its end unless the command exits with 0."""
     environment = {**os.environ, **(variables or {})}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+    )
     assert done.returncode == 0, f"{' '.join(command)} in {folder}:\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
     return done.stdout
 

@@ -1,6 +1,8 @@
-"""Puts the marked regions of the journey's programs into the pages below docs/clients/ (`python tests/clients/snippets.py`).
+"""Puts the marked regions of the journey's programs into the pages below docs/clients/ (`python
+tests/clients/snippets.py`).
 
-A region lies between the comments `[name]` and `[/name]`. In a page, `<!-- FILE: name -->` stands before the block that quotes it.
+A region lies between the comments `[name]` and `[/name]`. In a page, `<!-- FILE: name -->` stands before the block that
+quotes it.
 """
 
 import re
@@ -9,12 +11,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = ROOT / "docs" / "clients"
-_BLOCK = re.compile(r"^(<!-- (?P<file>\S+): (?P<region>[\w-]+) -->\n```(?P<language>\w+)\n)(?P<code>.*?)(^```$)", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^(<!-- (?P<file>\S+): (?P<region>[\w-]+) -->\n```(?P<language>\w+)\n)(?P<code>.*?)(^```$)",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def region(file: Path, name: str) -> str:
-    """The lines of a region, without their common indentation. Raises LookupError when the file marks none of this name."""
-    found = re.search(rf"^\s*(?://|#) \[{name}\]\n(.*?)^\s*(?://|#) \[/{name}\]$", file.read_text(), re.MULTILINE | re.DOTALL)
+    """The lines of a region, without their common indentation. Raises LookupError when the file marks none of this
+    name.
+    """
+    found = re.search(
+        rf"^\s*(?://|#) \[{name}\]\n(.*?)^\s*(?://|#) \[/{name}\]$", file.read_text(), re.MULTILINE | re.DOTALL
+    )
     if found is None:
         raise LookupError(f"{file} marks no region {name}")
     return textwrap.dedent(found[1].replace("\t", "    ")).strip("\n") + "\n"

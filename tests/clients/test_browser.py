@@ -66,4 +66,9 @@ def test_the_package_in_a_browser(story: Story, stack: RunningStack, browser: Br
     page.goto(f"{stack.gateway_url}/client/")
     said = page.evaluate(PROGRAM, [stack.admin_token, story.run["runId"]])
     page.context.close()
-    assert said == {"epochs": list(range(1, EPOCHS + 1)), "reference": story.run["reference"], "reason": "INVALID_FIELD", "field": "run_id"}
+    assert said == {
+        "epochs": list(range(1, EPOCHS + 1)),
+        "reference": story.run["reference"],
+        "reason": "INVALID_FIELD",
+        "field": "run_id",
+    }

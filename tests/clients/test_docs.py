@@ -26,8 +26,12 @@ def test_pages_quote_the_tested_programs(page):
     text = (PAGES / f"{page}.md").read_text()
     assert with_snippets(text) == text, "run `python tests/clients/snippets.py` and commit the result"
     (source,) = [program.source for program in PROGRAMS if program.language == NAMES[page]]
-    assert sorted(quoted(text)) == sorted((str(source.relative_to(ROOT)), name) for name in regions(source)), "every region once"
-    assert text.count("\n```") == 2 * len(quoted(text)) + 2 * text.count("\n```sh\n"), "every other block is a command line"
+    assert sorted(quoted(text)) == sorted((str(source.relative_to(ROOT)), name) for name in regions(source)), (
+        "every region once"
+    )
+    assert text.count("\n```") == 2 * len(quoted(text)) + 2 * text.count("\n```sh\n"), (
+        "every other block is a command line"
+    )
 
 
 def test_pages_link_to_files_that_exist():

@@ -37,11 +37,19 @@ def test_buf_generates_the_same_classes(tmp_path: Path):
     tools.mkdir()
     (tools / "protoc-gen-grpc-java").symlink_to(plugin)
     path = os.pathsep.join([str(tools), str(SCRIPTS), os.environ["PATH"]])
-    run(["buf", "generate", "--template", "../../proto/buf.gen.java.yaml", "--output", str(tmp_path)], JAVA, {"PATH": path})
+    run(
+        ["buf", "generate", "--template", "../../proto/buf.gen.java.yaml", "--output", str(tmp_path)],
+        JAVA,
+        {"PATH": path},
+    )
     # The texts differ in comments: buf tells the plugins each field's JSON name.
     by_buf, by_maven = (
         sources(tmp_path / "build" / "generated"),
-        [name for kind in ("java", "grpc-java") for name in sources(JAVA / "target" / "generated-sources" / "protobuf" / kind)],
+        [
+            name
+            for kind in ("java", "grpc-java")
+            for name in sources(JAVA / "target" / "generated-sources" / "protobuf" / kind)
+        ],
     )
     assert len(by_buf) > 100
     assert by_buf == sorted(by_maven)

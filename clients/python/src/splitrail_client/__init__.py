@@ -1,4 +1,5 @@
-"""Splitrail for Python: register data, split it, train on exactly that split, watch every epoch, evaluate on what was held out.
+"""Splitrail for Python: register data, split it, train on exactly that split, watch every epoch, evaluate on what was
+held out.
 
 import splitrail_client
 
@@ -25,7 +26,15 @@ from splitrail.trainer.v1.run_pb2 import Run
 
 from .client import AsyncClient
 from .connection import DEFAULT_PROJECT, Connection, find_connection
-from .errors import ImportFailedError, JobFailedError, RefusedError, SplitrailError, UnreachableError, UsageError, Violation
+from .errors import (
+    ImportFailedError,
+    JobFailedError,
+    RefusedError,
+    SplitrailError,
+    UnreachableError,
+    UsageError,
+    Violation,
+)
 from .export import ExportProgress, ExportResult
 from .sync import Client
 from .transfer import ImportProgress, ImportResult
@@ -72,7 +81,9 @@ __all__ = [
 
 
 def connect(url: str | None = None, token: str | None = None, *, project: str = DEFAULT_PROJECT) -> Client:
-    """A client for the gateway at `url`; see `find_connection` for where address and token are looked for. Raises UsageError."""
+    """A client for the gateway at `url`; see `find_connection` for where address and token are looked for. Raises
+    UsageError.
+    """
     return Client(connect_async(url, token, project=project))
 
 

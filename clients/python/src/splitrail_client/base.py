@@ -42,7 +42,8 @@ class BaseClient:
         return self._channel
 
     async def version(self, reference: str) -> dataset_pb2.DatasetVersion:
-        """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means; `cells@draft`: the dataset's draft, if it has only one.
+        """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means; `cells@draft`: the dataset's draft, if
+        it has only one.
 
         The version_id of a version or draft works too.
         """
@@ -53,9 +54,15 @@ class BaseClient:
     async def dataset(self, name: str) -> dataset_pb2.Dataset:
         """The dataset of this name. Raises RefusedError when there is none."""
         request = dataset_service_pb2.ListDatasetsRequest(project_id=self.project, name=name)
-        found = [item for item in (await self.channel.call(self.channel.datasets.ListDatasets, request)).datasets if item.name == name]
+        found = [
+            item
+            for item in (await self.channel.call(self.channel.datasets.ListDatasets, request)).datasets
+            if item.name == name
+        ]
         if not found:
-            raise RefusedError(f"there is no dataset {name!r} in the project {self.project}; `splitrail dataset ls` lists the datasets")
+            raise RefusedError(
+                f"there is no dataset {name!r} in the project {self.project}; `splitrail dataset ls` lists the datasets"
+            )
         return found[0]
 
     async def drafts(self, dataset: str | dataset_pb2.DatasetVersion) -> list[version_pb2.Draft]:

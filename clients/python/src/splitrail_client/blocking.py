@@ -1,4 +1,6 @@
-"""What the synchronous client stands on: an event loop in a thread of its own, so that it works where another loop runs already (notebooks)."""
+"""What the synchronous client stands on: an event loop in a thread of its own, so that it works where another loop runs
+already (notebooks).
+"""
 
 import asyncio
 import weakref

@@ -1,4 +1,6 @@
-"""One gRPC channel to the gateway: deadlines, token, keepalive, safe retries, and gRPC errors translated to SplitrailError."""
+"""One gRPC channel to the gateway: deadlines, token, keepalive, safe retries, and gRPC errors translated to
+SplitrailError.
+"""
 
 import asyncio
 import uuid
@@ -82,9 +84,15 @@ class Channel:
         await self._channel.close()
 
     async def call(
-        self, method: Callable[..., grpc.aio.UnaryUnaryCall[Any, Answer]], request: Message, *, seconds: float = DEADLINE_SECONDS
+        self,
+        method: Callable[..., grpc.aio.UnaryUnaryCall[Any, Answer]],
+        request: Message,
+        *,
+        seconds: float = DEADLINE_SECONDS,
     ) -> Answer:
-        """One unary call with a deadline. Every mutation gets a request_id, so that it can be repeated. Raises SplitrailError."""
+        """One unary call with a deadline. Every mutation gets a request_id, so that it can be repeated. Raises
+        SplitrailError.
+        """
         identifier = request.DESCRIPTOR.fields_by_name.get("request_id")
         if identifier is not None and not getattr(request, identifier.name):
             setattr(request, identifier.name, str(uuid.uuid4()))
@@ -95,7 +103,9 @@ class Channel:
         except asyncio.CancelledError as error:
             raise self._unless_ours(error) from error
 
-    async def stream(self, method: Callable[..., grpc.aio.UnaryStreamCall[Any, Answer]], request: Message) -> AsyncGenerator[Answer, None]:
+    async def stream(
+        self, method: Callable[..., grpc.aio.UnaryStreamCall[Any, Answer]], request: Message
+    ) -> AsyncGenerator[Answer, None]:
         """The messages of a server stream, which is cancelled when the iteration stops early. Raises SplitrailError."""
         call = method(request, metadata=self._metadata)
         try:
@@ -109,7 +119,9 @@ class Channel:
             call.cancel()
 
     def _unless_ours(self, error: asyncio.CancelledError) -> BaseException:
-        """gRPC raises CancelledError both when this task is cancelled and when the server cancels the stream: tells the two apart."""
+        """gRPC raises CancelledError both when this task is cancelled and when the server cancels the stream: tells the
+        two apart.
+        """
         task = asyncio.current_task()
         if task is not None and task.cancelling() > 0:
             return error

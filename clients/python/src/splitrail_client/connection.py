@@ -53,9 +53,10 @@ class Connection:
 
 
 def find_connection(url: str | None = None, token: str | None = None, *, folder: Path | None = None) -> Connection:
-    """The first of: the arguments; SPLITRAIL_URL and SPLITRAIL_TOKEN; `.splitrail/client.json` in `folder` (default: the current one) or
-    a parent; `splitrail/client.json` in the user's configuration folder. What arguments and environment do not give is taken from
-    the next place, but a token from a file is only ever sent to the address in the same file.
+    """The first of: the arguments; SPLITRAIL_URL and SPLITRAIL_TOKEN; `.splitrail/client.json` in `folder` (default:
+    the current one) or a parent; `splitrail/client.json` in the user's configuration folder. What arguments and
+    environment do not give is taken from the next place, but a token from a file is only ever sent to the address in
+    the same file.
 
     Raises UsageError with what to do when no address or no token is found.
     """
@@ -100,7 +101,9 @@ def _checked(url: str) -> str:
     """`url` without a trailing slash. Raises UsageError unless it is http(s)://host[:port]."""
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/") and parts.port != 0
+        sound = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/") and parts.port != 0
+        )
     except ValueError:  # a port that is not a number, a malformed IPv6 address
         sound = False
     if not sound:

@@ -33,7 +33,8 @@ class DatasetClient(BaseClient):
         dry_run: bool = False,
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> ImportResult:
-        """Imports a folder of images and annotations, or a .zip, .tar or .tar.gz of one. Files that the platform already has are not sent.
+        """Imports a folder of images and annotations, or a .zip, .tar or .tar.gz of one. Files that the platform
+        already has are not sent.
 
         `name` defaults to the folder's. `task`: detect, segment, pose, obb or classify.
         `strict` refuses a source with any problem; `dry_run` only reports.
@@ -53,11 +54,12 @@ class DatasetClient(BaseClient):
         include_unlabelled: bool = False,
         progress: Callable[[ExportProgress], None] | None = None,
     ) -> ExportResult:
-        """Writes the version that `cells@v3#2` names to a folder, as `yolo` (`yolo train data=data.yaml` works there) or `coco`.
+        """Writes the version that `cells@v3#2` names to a folder, as `yolo` (`yolo train data=data.yaml` works there)
+        or `coco`.
 
-        `parts` (`["test"]`): only these; `include_unlabelled`: also images in no part. The folder must be new, empty, or an interrupted run of the
-        same export.
-        Raises UsageError for any other folder, RefusedError for a part that has no images.
+        `parts` (`["test"]`): only these; `include_unlabelled`: also images in no part. The folder must be new, empty,
+        or an interrupted run of the same export. Raises UsageError for any other folder, RefusedError for a part that
+        has no images.
         """
         if format not in EXPORT_FORMATS:
             raise UsageError(f"{format!r} is not an export format: use {' or '.join(EXPORT_FORMATS)}")
@@ -76,7 +78,9 @@ class DatasetClient(BaseClient):
     async def problems(self, import_id: str) -> list[import_pb2.Problem]:
         """All problems of an import, by path and line."""
         request = import_service_pb2.ListProblemsRequest(import_id=import_id)
-        return [item async for page in self._pages(self.channel.imports.ListProblems, request) for item in page.problems]
+        return [
+            item async for page in self._pages(self.channel.imports.ListProblems, request) for item in page.problems
+        ]
 
     async def imports(
         self,
@@ -85,7 +89,9 @@ class DatasetClient(BaseClient):
         state: import_pb2.ImportState.ValueType = import_pb2.IMPORT_STATE_UNSPECIFIED,
         limit: int = 0,
     ) -> list[import_pb2.Import]:
-        """Imports of the project, newest first, without their problems. `dataset`: only into the one of this name; `limit` 0: all."""
+        """Imports of the project, newest first, without their problems. `dataset`: only into the one of this name;
+        `limit` 0: all.
+        """
         request = import_service_pb2.ListImportsRequest(project_id=self.project, dataset_name=dataset, state=state)
         found: list[import_pb2.Import] = []
         async with aclosing(self._pages(self.channel.imports.ListImports, request)) as pages:
@@ -101,19 +107,24 @@ class DatasetClient(BaseClient):
         return (await self.channel.call(self.channel.imports.GetImport, request)).dataset_import
 
     async def cancel_import(self, import_id: str) -> import_pb2.Import:
-        """Ends an import without a version. Safe to repeat. Raises RefusedError (IMPORT_ENDED) when it has succeeded or failed."""
+        """Ends an import without a version. Safe to repeat. Raises RefusedError (IMPORT_ENDED) when it has succeeded or
+        failed.
+        """
         request = import_service_pb2.CancelImportRequest(import_id=import_id)
         return (await self.channel.call(self.channel.imports.CancelImport, request)).dataset_import
 
     async def datasets(self) -> list[dataset_pb2.Dataset]:
         """Datasets of the project, newest first."""
         request = dataset_service_pb2.ListDatasetsRequest(project_id=self.project)
-        return [item async for page in self._pages(self.channel.datasets.ListDatasets, request) for item in page.datasets]
+        return [
+            item async for page in self._pages(self.channel.datasets.ListDatasets, request) for item in page.datasets
+        ]
 
     async def create_dataset(
         self, name: str, task: str = "detect", *, external_id: str = "", labels: Mapping[str, str] | None = None
     ) -> dataset_pb2.Dataset:
-        """Creates an empty dataset; `new_draft(name)` then starts its first version. An import creates its dataset itself.
+        """Creates an empty dataset; `new_draft(name)` then starts its first version. An import creates its dataset
+        itself.
 
         `task`: detect, segment, pose, obb or classify. `external_id`: the caller's own identifier of it.
         Raises RefusedError (ALREADY_EXISTS) when the name or the external_id is taken.
@@ -126,9 +137,11 @@ class DatasetClient(BaseClient):
     async def update_dataset(
         self, dataset: DatasetLike, *, external_id: str | None = None, labels: Mapping[str, str] | None = None
     ) -> dataset_pb2.Dataset:
-        """Changes the external_id ("" removes it) and the labels (all of them are replaced) of a dataset; None leaves them.
+        """Changes the external_id ("" removes it) and the labels (all of them are replaced) of a dataset; None leaves
+        them.
 
-        Given a Dataset, it is changed only if nobody else has changed it since it was read: else RefusedError (ETAG_MISMATCH).
+        Given a Dataset, it is changed only if nobody else has changed it since it was read: else RefusedError
+        (ETAG_MISMATCH).
         """
         found = dataset if isinstance(dataset, dataset_pb2.Dataset) else await self.dataset(dataset)
         fields = [name for name, value in {"external_id": external_id, "labels": labels}.items() if value is not None]
@@ -142,7 +155,9 @@ class DatasetClient(BaseClient):
         return (await self.channel.call(self.channel.datasets.UpdateDataset, request)).dataset
 
     async def delete_dataset(self, dataset: DatasetLike) -> None:
-        """Deletes a dataset with all versions, drafts and splits. Raises RefusedError (PINNED) while a job uses one of them."""
+        """Deletes a dataset with all versions, drafts and splits. Raises RefusedError (PINNED) while a job uses one of
+        them.
+        """
         found = dataset if isinstance(dataset, dataset_pb2.Dataset) else await self.dataset(dataset)
         request = dataset_service_pb2.DeleteDatasetRequest(dataset_id=found.dataset_id, allow_missing=True)
         await self.channel.call(self.channel.datasets.DeleteDataset, request)

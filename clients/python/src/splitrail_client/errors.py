@@ -72,7 +72,9 @@ class JobFailedError(SplitrailError):
 
 
 class ImportFailedError(SplitrailError):
-    """An import failed or was cancelled; `report` holds its problems. With problems, the data was refused; without, the import itself failed."""
+    """An import failed or was cancelled; `report` holds its problems. With problems, the data was refused; without, the
+    import itself failed.
+    """
 
     def __init__(self, message: str, report: import_pb2.Import) -> None:
         super().__init__(message)
@@ -81,7 +83,9 @@ class ImportFailedError(SplitrailError):
 
 
 class UsageError(SplitrailError):
-    """The caller's input is invalid: a folder that does not exist or has no images, ratios that do not add up to 1, no address."""
+    """The caller's input is invalid: a folder that does not exist or has no images, ratios that do not add up to 1, no
+    address.
+    """
 
     exit_code = 2
 

@@ -32,10 +32,12 @@ class EvaluationClient(RunClient, SplitClient):
         request_id: str = "",
         **arguments: Any,
     ) -> evaluation_pb2.Evaluation:
-        """Evaluates a run's best weights on the part `split` of its own split revision, or of the one that `on` (`cells@v3#2`) names.
+        """Evaluates a run's best weights on the part `split` of its own split revision, or of the one that `on`
+        (`cells@v3#2`) names.
 
-        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended, and raises JobFailedError unless it succeeded.
-        Raises RefusedError for an unfinished run, an empty split, or images that the run was trained on (unless `force`).
+        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended, and raises JobFailedError
+        unless it succeeded. Raises RefusedError for an unfinished run, an empty split, or images that the run was
+        trained on (unless `force`).
         """
         request = evaluation_service_pb2.CreateEvaluationRequest(
             run_id=await self._run_id(run),
@@ -49,7 +51,9 @@ class EvaluationClient(RunClient, SplitClient):
         return await self.wait_evaluation(evaluation) if wait else evaluation
 
     async def wait_evaluation(
-        self, evaluation: evaluation_pb2.Evaluation, on_message: Callable[[metrics_service_pb2.WatchRunResponse], None] | None = None
+        self,
+        evaluation: evaluation_pb2.Evaluation,
+        on_message: Callable[[metrics_service_pb2.WatchRunResponse], None] | None = None,
     ) -> evaluation_pb2.Evaluation:
         """Follows an evaluation to its end and returns it with its result. Raises JobFailedError unless it succeeded."""
         async with aclosing(self.watch_messages(evaluation)) as messages:
@@ -58,7 +62,9 @@ class EvaluationClient(RunClient, SplitClient):
                     on_message(message)
         ended = await self.evaluation(evaluation)
         if ended.job.state != event_pb2.JOB_STATE_SUCCEEDED:
-            raise JobFailedError(f"the evaluation of {ended.run_reference} on {part_name(ended.part)} {ending(ended.job)}")
+            raise JobFailedError(
+                f"the evaluation of {ended.run_reference} on {part_name(ended.part)} {ending(ended.job)}"
+            )
         return ended
 
     async def evaluation(self, evaluation: EvaluationLike) -> evaluation_pb2.Evaluation:
@@ -68,7 +74,9 @@ class EvaluationClient(RunClient, SplitClient):
             for item in await self.evaluations(reference.run):
                 if item.number == reference.number:
                     return item
-            raise RefusedError(f"{reference.run} has no evaluation {reference.number}; `splitrail eval ls {reference.run}` lists its evaluations")
+            raise RefusedError(
+                f"{reference.run} has no evaluation {reference.number}; `splitrail eval ls {reference.run}` lists its evaluations"
+            )
         identifier = evaluation if isinstance(evaluation, str) else evaluation.evaluation_id
         request = evaluation_service_pb2.GetEvaluationRequest(evaluation_id=identifier)
         return (await self.channel.call(self.channel.evaluations.GetEvaluation, request)).evaluation
@@ -77,7 +85,11 @@ class EvaluationClient(RunClient, SplitClient):
         """Evaluations of a run, or of the project, newest first."""
         run_id = await self._run_id(run) if run is not None else ""
         request = evaluation_service_pb2.ListEvaluationsRequest(run_id=run_id, project_id=self.project)
-        return [item async for page in self._pages(self.channel.evaluations.ListEvaluations, request) for item in page.evaluations]
+        return [
+            item
+            async for page in self._pages(self.channel.evaluations.ListEvaluations, request)
+            for item in page.evaluations
+        ]
 
     async def cancel_evaluation(self, evaluation: EvaluationLike) -> evaluation_pb2.Evaluation:
         """Cancels an evaluation. Safe to repeat. Raises RefusedError (JOB_ENDED) when it ended in another way."""

@@ -71,7 +71,12 @@ class Export:
     """One export."""
 
     def __init__(
-        self, channel: Channel, request: ExportVersionRequest, folder: Path, report: Report, on_interruption: OnInterruption | None = None
+        self,
+        channel: Channel,
+        request: ExportVersionRequest,
+        folder: Path,
+        report: Report,
+        on_interruption: OnInterruption | None = None,
     ) -> None:
         self._channel = channel
         self._request = request
@@ -102,9 +107,13 @@ class Export:
                     except SplitrailError as error:
                         await self._interruptions.pause(error)
                     else:
-                        return ExportResult(self._folder, self._start.reference, end, self._written, self._written_bytes)
+                        return ExportResult(
+                            self._folder, self._start.reference, end, self._written, self._written_bytes
+                        )
         except OSError as error:
-            raise UsageError(f"{plain(str(error.filename or self._folder))} cannot be written: {error.strerror}") from error
+            raise UsageError(
+                f"{plain(str(error.filename or self._folder))} cannot be written: {error.strerror}"
+            ) from error
         finally:
             self._close()
             shutil.rmtree(self._temporary, ignore_errors=True)
@@ -134,11 +143,15 @@ class Export:
 
     def _begin(self, start: export_service_pb2.ExportStart) -> None:
         if self._start.version_id and self._start != start:
-            raise UsageError(f"{start.reference} became the current split during the export: export again and name the split")
+            raise UsageError(
+                f"{start.reference} became the current split during the export: export again and name the split"
+            )
         self._start = start
 
     def _claim(self, lock: Sequence[ExportFile]) -> None:
-        """Creates the folder, or checks that it belongs to this export. Blocking. Raises UsageError when it has other content."""
+        """Creates the folder, or checks that it belongs to this export. Blocking. Raises UsageError when it has other
+        content.
+        """
         data = b"".join(file.data for file in lock)
         if lock[-1].path != LOCK_FILE or (self._lock and self._lock != data):
             raise _defect(f"the service sent {plain(lock[-1].path)!r} instead of the {LOCK_FILE} of this export")
@@ -146,7 +159,11 @@ class Export:
         if not self._lock:
             if self._folder.exists() and not self._folder.is_dir():
                 raise UsageError(f"{there} is not a folder")
-            found = sorted(path.name for path in self._folder.iterdir() if path.name != _TEMPORARY) if self._folder.exists() else []
+            found = (
+                sorted(path.name for path in self._folder.iterdir() if path.name != _TEMPORARY)
+                if self._folder.exists()
+                else []
+            )
             if found and LOCK_FILE not in found:
                 raise UsageError(f"{there} is not empty and is not an export: name a new folder")
             if found and (self._folder / LOCK_FILE).read_bytes() != data:
@@ -157,7 +174,9 @@ class Export:
         self._write(self._folder / LOCK_FILE, data)
 
     async def _take(self, http: httpx.AsyncClient, files: Sequence[ExportFile]) -> None:
-        """Downloads images concurrently, then writes the other files in order: no label before its image, data.yaml last."""
+        """Downloads images concurrently, then writes the other files in order: no label before its image, data.yaml
+        last.
+        """
         slots = anyio.CapacityLimiter(DOWNLOADS_AT_ONCE)
         try:
             async with asyncio.TaskGroup() as group:
@@ -172,7 +191,9 @@ class Export:
 
     def _advance(self, message: ExportVersionResponse, files: int) -> None:
         self._files_since += files
-        if message.HasField("cursor") and (not self._request.HasField("after_ordinal") or message.cursor > self._request.after_ordinal):
+        if message.HasField("cursor") and (
+            not self._request.HasField("after_ordinal") or message.cursor > self._request.after_ordinal
+        ):
             self._request.after_ordinal = message.cursor
             self._files += self._files_since
             self._images += self._images_since
@@ -185,7 +206,9 @@ class Export:
         return end
 
     async def _image(self, http: httpx.AsyncClient, file: ExportFile, slots: anyio.CapacityLimiter) -> None:
-        """Downloads one image unless it exists. When its URL has expired, the stream is opened again, which gives a new URL."""
+        """Downloads one image unless it exists. When its URL has expired, the stream is opened again, which gives a new
+        URL.
+        """
         target = self._target(file.path)
         async with slots:
             if not await asyncio.to_thread(_holds, target, file):
@@ -199,13 +222,20 @@ class Export:
         temporary = self._temporary / f"{next(self._names)}"
         try:
             async for attempt in stamina.retry_context(
-                on=(httpx.TransportError, _DownloadFailedError), attempts=_TRIES, timeout=None, wait_initial=0.2, wait_max=10.0, wait_jitter=0.5
+                on=(httpx.TransportError, _DownloadFailedError),
+                attempts=_TRIES,
+                timeout=None,
+                wait_initial=0.2,
+                wait_max=10.0,
+                wait_jitter=0.5,
             ):
                 with attempt:
                     await _get(http, file, temporary)
         except (httpx.TransportError, _DownloadFailedError) as error:
             place = urlsplit(file.url).netloc
-            raise UnreachableError(f"the object store at {place} did not return {plain(file.path)}: {error or type(error).__name__}") from error
+            raise UnreachableError(
+                f"the object store at {place} did not return {plain(file.path)}: {error or type(error).__name__}"
+            ) from error
         await asyncio.to_thread(_move, temporary, target)
         self._count(file.size_bytes)
 

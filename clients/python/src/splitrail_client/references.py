@@ -19,7 +19,9 @@ Scalar = str | float | bool | None
 """Value of a training argument; int counts as float."""
 _EVALUATION = re.compile(r"^(?P<run>.+)/eval/(?P<number>[1-9][0-9]*)$")
 _INTEGER = re.compile(r"^[+-]?[0-9]+$")
-_NUMBER = re.compile(r"^[+-]?([0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|inf|infinity|nan)$", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"^[+-]?([0-9]+\.?[0-9]*([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|inf|infinity|nan)$", re.IGNORECASE
+)
 _EXACT = 2**53  # beyond it, protobuf's Value cannot hold an integer
 _WORDS: Mapping[str, Scalar] = {"true": True, "false": False, "none": None, "null": None}
 _TOLERANCE = 1e-6 * (1 + 1e-9)  # as the service has it
@@ -44,12 +46,17 @@ def task_value(name: str) -> dataset_pb2.Task.ValueType:
 
 
 def dataset_name(folder: Path) -> str:
-    """A dataset's name from that of a folder or archive: characters that are not allowed become '-', and are dropped at the start.
+    """A dataset's name from that of a folder or archive: characters that are not allowed become '-', and are dropped at
+    the start.
 
     Raises UsageError when nothing is left.
     """
     own = folder.absolute()
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", without_ending(own.name) if is_one_file(own) else own.name).strip("-.").lstrip("-._")[:64]
+    name = (
+        re.sub(r"[^A-Za-z0-9_.-]+", "-", without_ending(own.name) if is_one_file(own) else own.name)
+        .strip("-.")
+        .lstrip("-._")[:64]
+    )
     if not name:
         raise UsageError(f"no dataset name can be made of the name {own.name!r}: give one with --name")
     return name
@@ -86,7 +93,9 @@ def split_ratios(values: Sequence[float]) -> split_pb2.SplitRatios:
     if len(values) != 3:
         raise UsageError(f"ratios are three numbers, for train, val and test (0.7,0.15,0.15); got {len(values)}")
     if not all(0 <= value <= 1 for value in values) or abs(math.fsum(values) - 1) > _TOLERANCE:
-        raise UsageError(f"ratios are numbers from 0 to 1 that add up to 1 (0.7,0.15,0.15); got {','.join(f'{value:g}' for value in values)}")
+        raise UsageError(
+            f"ratios are numbers from 0 to 1 that add up to 1 (0.7,0.15,0.15); got {','.join(f'{value:g}' for value in values)}"
+        )
     return split_pb2.SplitRatios(train=values[0], val=values[1], test=values[2])
 
 
@@ -127,7 +136,9 @@ def method_name(value: split_pb2.SplitMethod.ValueType) -> str:
 
 
 def group_by(rule: str) -> split_pb2.GroupBy:
-    """`folder`, `metadata:site`, `name:^(.+)_` (a regular expression) or `near:4` (bits) as the message. Raises UsageError."""
+    """`folder`, `metadata:site`, `name:^(.+)_` (a regular expression) or `near:4` (bits) as the message. Raises
+    UsageError.
+    """
     kind, _, value = rule.partition(":")
     if rule == "folder":
         return split_pb2.GroupBy(folder=True)

@@ -32,13 +32,20 @@ class RunClient(BaseClient):
         request_id: str = "",
         **arguments: Any,
     ) -> run_pb2.Run:
-        """Queues a training run on the split that `data` names. `arguments` are those of Ultralytics (`epochs=20`); see `schema`.
+        """Queues a training run on the split that `data` names. `arguments` are those of Ultralytics (`epochs=20`); see
+        `schema`.
 
         `request_id`: the caller's identifier of this request; calling again with the same one returns the same run.
         Raises RefusedError naming each argument that is unknown, of a wrong type, out of range or set by the platform.
         """
         created = await self.create_run(
-            data=data, model=model, arguments=arguments, queue=queue, external_id=external_id, labels=labels, request_id=request_id
+            data=data,
+            model=model,
+            arguments=arguments,
+            queue=queue,
+            external_id=external_id,
+            labels=labels,
+            request_id=request_id,
         )
         return created.run
 
@@ -74,7 +81,9 @@ class RunClient(BaseClient):
         reference = run_service_pb2.ResolveRunRequest(project_id=self.project, reference=run)
         return (await self.channel.call(self.channel.runs.ResolveRun, reference)).run
 
-    async def runs(self, *, state: event_pb2.JobState.ValueType = event_pb2.JOB_STATE_UNSPECIFIED, limit: int = 0) -> list[run_pb2.Run]:
+    async def runs(
+        self, *, state: event_pb2.JobState.ValueType = event_pb2.JOB_STATE_UNSPECIFIED, limit: int = 0
+    ) -> list[run_pb2.Run]:
         """Runs of the project, newest first; `limit` 0: all."""
         found: list[run_pb2.Run] = []
         request = run_service_pb2.ListRunsRequest(project_id=self.project, state=state)
@@ -89,7 +98,9 @@ class RunClient(BaseClient):
         """Summaries by run_id; runs that have reported nothing are absent."""
         found: dict[str, metrics_pb2.RunSummary] = {}
         for start in range(0, len(runs), PAGE):
-            request = metrics_service_pb2.BatchGetSummariesRequest(run_ids=[item.run_id for item in runs[start : start + PAGE]])
+            request = metrics_service_pb2.BatchGetSummariesRequest(
+                run_ids=[item.run_id for item in runs[start : start + PAGE]]
+            )
             found.update((await self.channel.call(self.channel.metrics.BatchGetSummaries, request)).summaries)
         return found
 
@@ -102,11 +113,13 @@ class RunClient(BaseClient):
         on_interruption: OnInterruption | None = None,
         on_restart: OnRestart | None = None,
     ) -> AsyncGenerator[metrics_pb2.FeedEvent, None]:
-        """Each event of a run exactly once and in order: past ones, then live, until the run ends. Reconnects by itself.
+        """Each event of a run exactly once and in order: past ones, then live, until the run ends. Reconnects by
+        itself.
 
-        `on_progress` is called with the progress of the running epoch, `on_interruption` with the error and the seconds until the next attempt,
-        `on_restart` before the feed starts again from its first event, because the platform was restored from a backup: forget the earlier
-        events then. Without `on_restart`, RefusedError (CURSOR_OUT_OF_RANGE) is raised instead.
+        `on_progress` is called with the progress of the running epoch, `on_interruption` with the error and the seconds
+        until the next attempt, `on_restart` before the feed starts again from its first event, because the platform was
+        restored from a backup: forget the earlier events then. Without `on_restart`, RefusedError (CURSOR_OUT_OF_RANGE)
+        is raised instead.
         """
         messages = self.watch_messages(run, after_seq=after_seq, on_interruption=on_interruption, on_restart=on_restart)
         async with aclosing(messages):
@@ -125,12 +138,20 @@ class RunClient(BaseClient):
         on_interruption: OnInterruption | None = None,
         on_restart: OnRestart | None = None,
     ) -> AsyncGenerator[metrics_service_pb2.WatchRunResponse, None]:
-        """Like `watch`, for programs that store their position: messages with `cursor` and `incarnation`, the last one `closed`.
+        """Like `watch`, for programs that store their position: messages with `cursor` and `incarnation`, the last one
+        `closed`.
 
         To continue, pass both as `after_seq` and `incarnation`.
         """
         feed_id = await self._feed_id(run)
-        watching = watch_run(self.channel, feed_id, after_seq, incarnation=incarnation, on_interruption=on_interruption, on_restart=on_restart)
+        watching = watch_run(
+            self.channel,
+            feed_id,
+            after_seq,
+            incarnation=incarnation,
+            on_interruption=on_interruption,
+            on_restart=on_restart,
+        )
         async with aclosing(watching):
             async for message in watching:
                 yield message
@@ -141,8 +162,12 @@ class RunClient(BaseClient):
         return await self.channel.call(self.channel.metrics.GetRunMetrics, request)
 
     async def history(self, run: RunLike) -> Any:
-        """One row per epoch with its canonical metric keys: a pandas DataFrame when pandas is installed, else a list of dicts."""
-        rows = [{"epoch": item.epoch, **dict(sorted(item.metrics.items()))} for item in (await self.metrics(run)).epochs]
+        """One row per epoch with its canonical metric keys: a pandas DataFrame when pandas is installed, else a list of
+        dicts.
+        """
+        rows = [
+            {"epoch": item.epoch, **dict(sorted(item.metrics.items()))} for item in (await self.metrics(run)).epochs
+        ]
         if importlib.util.find_spec("pandas") is None:
             return rows
         return importlib.import_module("pandas").DataFrame(rows)
@@ -157,7 +182,9 @@ class RunClient(BaseClient):
         request = run_service_pb2.ListArtifactsRequest(run_id=await self._run_id(run))
         return [item async for page in self._pages(self.channel.runs.ListArtifacts, request) for item in page.artifacts]
 
-    async def logs(self, run: RunLike | evaluation_pb2.Evaluation, *, after_seq: int = 0) -> list[metrics_pb2.FeedEvent]:
+    async def logs(
+        self, run: RunLike | evaluation_pb2.Evaluation, *, after_seq: int = 0
+    ) -> list[metrics_pb2.FeedEvent]:
         """Log lines of a run or an evaluation so far (payload `log`)."""
         request = metrics_service_pb2.ListLogLinesRequest(run_id=await self._feed_id(run), after_seq=after_seq)
         return [item async for page in self._pages(self.channel.metrics.ListLogLines, request) for item in page.lines]

@@ -74,21 +74,32 @@ class HashedFile:
     @property
     def is_inline(self) -> bool:
         """True when it is sent inside AddFiles, because an upload would cost more than so small a file."""
-        return self.size_bytes <= MAX_INLINE_BYTES and _extension(self.path) in {*ANNOTATION_EXTENSIONS, LISTING_EXTENSION}
+        return self.size_bytes <= MAX_INLINE_BYTES and _extension(self.path) in {
+            *ANNOTATION_EXTENSIONS,
+            LISTING_EXTENSION,
+        }
 
 
 def scan(root: Path) -> Source:
-    """Walks a folder; blocking. Hidden files are left out, and so are files that no import reads (`.cache`, `.pt`, archives, ...).
-    Symbolic links are followed to files inside the folder only. A .zip, .tar, .tar.gz or .csv is a source of one file, which the service checks.
+    """Walks a folder; blocking. Hidden files are left out, and so are files that no import reads (`.cache`, `.pt`,
+    archives, ...). Symbolic links are followed to files inside the folder only. A .zip, .tar, .tar.gz or .csv is a
+    source of one file, which the service checks.
 
-    Raises UsageError when it is missing, cannot be read, or holds no image, and for a .csv that does not name its columns.
+    Raises UsageError when it is missing, cannot be read, or holds no image, and for a .csv that does not name its
+    columns.
     """
     if not root.exists():
         raise UsageError(f"{plain(str(root))} does not exist")
     if is_one_file(root):
         if is_listing(root.name) and not _names_objects(root):
-            raise UsageError(f"{plain(str(root))}: the first row must name the columns, one of them 'object' (the key of the image in the bucket)")
-        kind = "CSV list of objects" if is_listing(root.name) else f"{root.name.removeprefix(without_ending(root.name))} archive"
+            raise UsageError(
+                f"{plain(str(root))}: the first row must name the columns, one of them 'object' (the key of the image in the bucket)"
+            )
+        kind = (
+            "CSV list of objects"
+            if is_listing(root.name)
+            else f"{root.name.removeprefix(without_ending(root.name))} archive"
+        )
         return Source(root.parent, (LocalFile(root.name, root.stat().st_size),), kind)
     if not root.is_dir():
         raise UsageError(
@@ -175,7 +186,8 @@ def _extension(path: str) -> str:
 
 
 def hash_files(source: Source, report: Callable[[int], None]) -> list[HashedFile]:
-    """The SHA-256 of every file, on as many threads as there are cores; blocking. `report` gets the number of files done, from one thread.
+    """The SHA-256 of every file, on as many threads as there are cores; blocking. `report` gets the number of files
+    done, from one thread.
 
     Raises UsageError when a file cannot be read.
     """

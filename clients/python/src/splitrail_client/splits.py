@@ -14,8 +14,12 @@ from .references import SplitOptions, group_by, part_value, split_method, split_
 class SplitClient(BaseClient):
     """The part of AsyncClient that creates, compares and deletes splits."""
 
-    async def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]) -> split_pb2.SplitRevision:
-        """Splits a version into train, val and test, and makes that its current split. Equal arguments give the same split everywhere."""
+    async def split(
+        self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]
+    ) -> split_pb2.SplitRevision:
+        """Splits a version into train, val and test, and makes that its current split. Equal arguments give the same
+        split everywhere.
+        """
         parameters = await self._split_parameters(ratios, options)
         version = await self.version(reference)
         request = split_service_pb2.CreateSplitRequest(
@@ -29,10 +33,14 @@ class SplitClient(BaseClient):
     async def preview_split(
         self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]
     ) -> split_pb2.SplitRevision:
-        """The split that `split` would create, with its certificate; nothing is stored, so it has neither id nor number."""
+        """The split that `split` would create, with its certificate; nothing is stored, so it has neither id nor
+        number.
+        """
         parameters = await self._split_parameters(ratios, options)
         version = await self.version(reference)
-        request = split_service_pb2.PreviewSplitRequest(dataset_id=version.dataset_id, version_id=version.version_id, parameters=parameters)
+        request = split_service_pb2.PreviewSplitRequest(
+            dataset_id=version.dataset_id, version_id=version.version_id, parameters=parameters
+        )
         return (await self.channel.call(self.channel.splits.PreviewSplit, request, seconds=LONG_DEADLINE_SECONDS)).split
 
     async def _split_parameters(self, ratios: Sequence[float], options: SplitOptions) -> split_pb2.SplitParameters:
@@ -82,12 +90,15 @@ class SplitClient(BaseClient):
         return (await self.channel.call(self.channel.splits.GetSplit, request)).split
 
     async def delete_split(self, reference: str) -> None:
-        """Deletes `cells@v3#2`; the newest of the others becomes the current one. Raises RefusedError (PINNED) while a job uses it.
+        """Deletes `cells@v3#2`; the newest of the others becomes the current one. Raises RefusedError (PINNED) while a
+        job uses it.
 
         UsageError for `cells@v3`, which only implies a split.
         """
         found = await self.get_split(reference)
         if reference != found.reference:
-            raise UsageError(f"{reference} does not name a split, so nothing was deleted: use {found.reference} to delete that one")
+            raise UsageError(
+                f"{reference} does not name a split, so nothing was deleted: use {found.reference} to delete that one"
+            )
         request = split_service_pb2.DeleteSplitRequest(split_id=found.split_id, allow_missing=True)
         await self.channel.call(self.channel.splits.DeleteSplit, request)

@@ -6,7 +6,15 @@ from typing import Any, Unpack
 
 from splitrail.events.v1 import event_pb2
 from splitrail.metrics.v1 import metrics_pb2, metrics_service_pb2
-from splitrail.split.v1 import dataset_pb2, import_pb2, project_pb2, split_pb2, split_service_pb2, version_pb2, version_service_pb2
+from splitrail.split.v1 import (
+    dataset_pb2,
+    import_pb2,
+    project_pb2,
+    split_pb2,
+    split_service_pb2,
+    version_pb2,
+    version_service_pb2,
+)
 from splitrail.trainer.v1 import evaluation_pb2, job_pb2, run_pb2, run_service_pb2
 
 from .blocking import BlockingClient
@@ -27,10 +35,14 @@ class Client(BlockingClient):
     manager.
     """
 
-    def create_project(self, project_id: str, *, external_id: str = "", labels: Mapping[str, str] | None = None) -> project_pb2.Project:
-        """Creates a project. `project_id`: lower-case letters, digits and inner hyphens, at most 40; it is never reused.
+    def create_project(
+        self, project_id: str, *, external_id: str = "", labels: Mapping[str, str] | None = None
+    ) -> project_pb2.Project:
+        """Creates a project. `project_id`: lower-case letters, digits and inner hyphens, at most 40; it is never
+        reused.
 
-        Raises RefusedError (ALREADY_EXISTS) when the project_id or the external_id is taken, ROLE_MISSING without the role admin.
+        Raises RefusedError (ALREADY_EXISTS) when the project_id or the external_id is taken, ROLE_MISSING without the
+        role admin.
         """
         return self._wait(lambda: self._client.create_project(project_id, external_id=external_id, labels=labels))
 
@@ -43,7 +55,9 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.projects(include_archived=include_archived))
 
     def archive_project(self, project_id: str) -> project_pb2.Project:
-        """Archives a project: it can be read, but no longer changed; its queued and running jobs continue. Safe to repeat."""
+        """Archives a project: it can be read, but no longer changed; its queued and running jobs continue. Safe to
+        repeat.
+        """
         return self._wait(lambda: self._client.archive_project(project_id))
 
     def unarchive_project(self, project_id: str) -> project_pb2.Project:
@@ -60,13 +74,18 @@ class Client(BlockingClient):
         dry_run: bool = False,
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> ImportResult:
-        """Imports a folder of images and annotations, or a .zip, .tar or .tar.gz of one. Files that the platform already has are not sent.
+        """Imports a folder of images and annotations, or a .zip, .tar or .tar.gz of one. Files that the platform
+        already has are not sent.
 
         `name` defaults to the folder's. `task`: detect, segment, pose, obb or classify.
         `strict` refuses a source with any problem; `dry_run` only reports.
         Raises UsageError for a folder that cannot be read or has no images, ImportFailedError when the import fails.
         """
-        return self._wait(lambda: self._client.import_dataset(path, name, task=task, strict=strict, dry_run=dry_run, progress=progress))
+        return self._wait(
+            lambda: self._client.import_dataset(
+                path, name, task=task, strict=strict, dry_run=dry_run, progress=progress
+            )
+        )
 
     def export(
         self,
@@ -78,14 +97,17 @@ class Client(BlockingClient):
         include_unlabelled: bool = False,
         progress: Callable[[ExportProgress], None] | None = None,
     ) -> ExportResult:
-        """Writes the version that `cells@v3#2` names to a folder, as `yolo` (`yolo train data=data.yaml` works there) or `coco`.
+        """Writes the version that `cells@v3#2` names to a folder, as `yolo` (`yolo train data=data.yaml` works there)
+        or `coco`.
 
-        `parts` (`["test"]`): only these; `include_unlabelled`: also images in no part. The folder must be new, empty, or an interrupted run of the
-        same export.
-        Raises UsageError for any other folder, RefusedError for a part that has no images.
+        `parts` (`["test"]`): only these; `include_unlabelled`: also images in no part. The folder must be new, empty,
+        or an interrupted run of the same export. Raises UsageError for any other folder, RefusedError for a part that
+        has no images.
         """
         return self._wait(
-            lambda: self._client.export(reference, folder, format=format, parts=parts, include_unlabelled=include_unlabelled, progress=progress)
+            lambda: self._client.export(
+                reference, folder, format=format, parts=parts, include_unlabelled=include_unlabelled, progress=progress
+            )
         )
 
     def problems(self, import_id: str) -> list[import_pb2.Problem]:
@@ -93,9 +115,15 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.problems(import_id))
 
     def imports(
-        self, dataset: str = "", *, state: import_pb2.ImportState.ValueType = import_pb2.IMPORT_STATE_UNSPECIFIED, limit: int = 0
+        self,
+        dataset: str = "",
+        *,
+        state: import_pb2.ImportState.ValueType = import_pb2.IMPORT_STATE_UNSPECIFIED,
+        limit: int = 0,
     ) -> list[import_pb2.Import]:
-        """Imports of the project, newest first, without their problems. `dataset`: only into the one of this name; `limit` 0: all."""
+        """Imports of the project, newest first, without their problems. `dataset`: only into the one of this name;
+        `limit` 0: all.
+        """
         return self._wait(lambda: self._client.imports(dataset, state=state, limit=limit))
 
     def get_import(self, import_id: str) -> import_pb2.Import:
@@ -103,7 +131,9 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.get_import(import_id))
 
     def cancel_import(self, import_id: str) -> import_pb2.Import:
-        """Ends an import without a version. Safe to repeat. Raises RefusedError (IMPORT_ENDED) when it has succeeded or failed."""
+        """Ends an import without a version. Safe to repeat. Raises RefusedError (IMPORT_ENDED) when it has succeeded or
+        failed.
+        """
         return self._wait(lambda: self._client.cancel_import(import_id))
 
     def datasets(self) -> list[dataset_pb2.Dataset]:
@@ -113,22 +143,29 @@ class Client(BlockingClient):
     def create_dataset(
         self, name: str, task: str = "detect", *, external_id: str = "", labels: Mapping[str, str] | None = None
     ) -> dataset_pb2.Dataset:
-        """Creates an empty dataset; `new_draft(name)` then starts its first version. An import creates its dataset itself.
+        """Creates an empty dataset; `new_draft(name)` then starts its first version. An import creates its dataset
+        itself.
 
         `task`: detect, segment, pose, obb or classify. `external_id`: the caller's own identifier of it.
         Raises RefusedError (ALREADY_EXISTS) when the name or the external_id is taken.
         """
         return self._wait(lambda: self._client.create_dataset(name, task, external_id=external_id, labels=labels))
 
-    def update_dataset(self, dataset: DatasetLike, *, external_id: str | None = None, labels: Mapping[str, str] | None = None) -> dataset_pb2.Dataset:
-        """Changes the external_id ("" removes it) and the labels (all of them are replaced) of a dataset; None leaves them.
+    def update_dataset(
+        self, dataset: DatasetLike, *, external_id: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> dataset_pb2.Dataset:
+        """Changes the external_id ("" removes it) and the labels (all of them are replaced) of a dataset; None leaves
+        them.
 
-        Given a Dataset, it is changed only if nobody else has changed it since it was read: else RefusedError (ETAG_MISMATCH).
+        Given a Dataset, it is changed only if nobody else has changed it since it was read: else RefusedError
+        (ETAG_MISMATCH).
         """
         return self._wait(lambda: self._client.update_dataset(dataset, external_id=external_id, labels=labels))
 
     def delete_dataset(self, dataset: DatasetLike) -> None:
-        """Deletes a dataset with all versions, drafts and splits. Raises RefusedError (PINNED) while a job uses one of them."""
+        """Deletes a dataset with all versions, drafts and splits. Raises RefusedError (PINNED) while a job uses one of
+        them.
+        """
         self._wait(lambda: self._client.delete_dataset(dataset))
 
     def versions(self, dataset: str) -> list[dataset_pb2.DatasetVersion]:
@@ -151,14 +188,19 @@ class Client(BlockingClient):
         into: str = "",
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> DraftChange:
-        """Adds and changes images of a draft: bytes, path, annotations, label state, metadata. Fields that an AssetUpsert does not set stay.
+        """Adds and changes images of a draft: bytes, path, annotations, label state, metadata. Fields that an
+        AssetUpsert does not set stay.
 
-        `images`: a local image or a folder of images, sent unless the platform has them. Their paths in the draft are those within the folder,
-        below `into`; an existing asset of such a path gets these bytes. Annotations come from `assets` only: only imports read label files.
+        `images`: a local image or a folder of images, sent unless the platform has them. Their paths in the draft are
+        those within the folder, below `into`; an existing asset of such a path gets these bytes. Annotations come from
+        `assets` only: only imports read label files.
 
-        Raises UsageError for files that cannot be read, RefusedError that names each refused image. Running it again is safe and resumes it.
+        Raises UsageError for files that cannot be read, RefusedError that names each refused image. Running it again is
+        safe and resumes it.
         """
-        return self._wait(lambda: self._client.upsert_assets(draft, assets, images=images, into=into, progress=progress))
+        return self._wait(
+            lambda: self._client.upsert_assets(draft, assets, images=images, into=into, progress=progress)
+        )
 
     def delete_assets(
         self, draft: VersionLike, paths: Sequence[str] = (), *, external_ids: Sequence[str] = ()
@@ -167,29 +209,42 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.delete_assets(draft, paths, external_ids=external_ids))
 
     def update_classes(
-        self, draft: VersionLike, *, add: Sequence[str] = (), rename: Mapping[str, str] | None = None, merge: Mapping[str, str] | None = None
+        self,
+        draft: VersionLike,
+        *,
+        add: Sequence[str] = (),
+        rename: Mapping[str, str] | None = None,
+        merge: Mapping[str, str] | None = None,
     ) -> version_service_pb2.UpdateClassesResponse:
-        """Changes the classes of a draft: adds, then renames (old name -> new name), then merges (merged class -> the class that gets its objects).
+        """Changes the classes of a draft: adds, then renames (old name -> new name), then merges (merged class -> the
+        class that gets its objects).
 
-        Positions of classes stay; the commit closes the gaps of merged ones. Raises UsageError when the draft has no class of a name.
+        Positions of classes stay; the commit closes the gaps of merged ones. Raises UsageError when the draft has no
+        class of a name.
         """
         return self._wait(lambda: self._client.update_classes(draft, add=add, rename=rename, merge=merge))
 
     def commit(self, draft: VersionLike, *, expected_base: VersionLike | None = None) -> dataset_pb2.DatasetVersion:
-        """Commits a draft as the dataset's next version, under the same version_id. A draft equal to the newest version returns that version.
+        """Commits a draft as the dataset's next version, under the same version_id. A draft equal to the newest version
+        returns that version.
 
-        Committing again returns the same.
-        Raises RefusedError with the reason BASE_MOVED when the dataset's newest version is not the draft's base, or not `expected_base`:
-        naming the newest version there replaces it by the draft, without merging.
+        Committing again returns the same. Raises RefusedError with the reason BASE_MOVED when the dataset's newest
+        version is not the draft's base, or not `expected_base`: naming the newest version there replaces it by the
+        draft, without merging.
         """
         return self._wait(lambda: self._client.commit(draft, expected_base=expected_base))
 
     def version_id(self, version: VersionLike) -> str:
-        """The id of a version or draft. An id is returned without looking it up: only `commit` knows a draft that equalled a version."""
+        """The id of a version or draft. An id is returned without looking it up: only `commit` knows a draft that
+        equalled a version.
+        """
         return self._wait(lambda: self._client.version_id(version))
 
-    def diff(self, version: VersionLike, before: VersionLike | None = None, *, annotations: bool = False) -> version_service_pb2.DiffVersionsResponse:
-        """The differences between a version or draft and the version `before` (default: its base): counts, classes, images.
+    def diff(
+        self, version: VersionLike, before: VersionLike | None = None, *, annotations: bool = False
+    ) -> version_service_pb2.DiffVersionsResponse:
+        """The differences between a version or draft and the version `before` (default: its base): counts, classes,
+        images.
 
         `annotations`: include the annotations of the images. Raises UsageError for versions of two datasets.
         """
@@ -200,18 +255,27 @@ class Client(BlockingClient):
         self._wait(lambda: self._client.discard_draft(draft))
 
     def delete_version(self, version: VersionLike) -> None:
-        """Deletes `cells@v3` with its splits. Raises RefusedError (PINNED) while a job uses it or a draft is based on it.
+        """Deletes `cells@v3` with its splits. Raises RefusedError (PINNED) while a job uses it or a draft is based on
+        it.
 
         UsageError for `cells` or `cells@v3#1`, which only imply a version.
         """
         self._wait(lambda: self._client.delete_version(version))
 
-    def split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]) -> split_pb2.SplitRevision:
-        """Splits a version into train, val and test, and makes that its current split. Equal arguments give the same split everywhere."""
+    def split(
+        self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]
+    ) -> split_pb2.SplitRevision:
+        """Splits a version into train, val and test, and makes that its current split. Equal arguments give the same
+        split everywhere.
+        """
         return self._wait(lambda: self._client.split(reference, ratios, **options))
 
-    def preview_split(self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]) -> split_pb2.SplitRevision:
-        """The split that `split` would create, with its certificate; nothing is stored, so it has neither id nor number."""
+    def preview_split(
+        self, reference: str, ratios: Sequence[float] = (0.7, 0.15, 0.15), **options: Unpack[SplitOptions]
+    ) -> split_pb2.SplitRevision:
+        """The split that `split` would create, with its certificate; nothing is stored, so it has neither id nor
+        number.
+        """
         return self._wait(lambda: self._client.preview_split(reference, ratios, **options))
 
     def splits(self, reference: str) -> list[split_pb2.SplitRevision]:
@@ -231,7 +295,8 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.get_split(reference))
 
     def delete_split(self, reference: str) -> None:
-        """Deletes `cells@v3#2`; the newest of the others becomes the current one. Raises RefusedError (PINNED) while a job uses it.
+        """Deletes `cells@v3#2`; the newest of the others becomes the current one. Raises RefusedError (PINNED) while a
+        job uses it.
 
         UsageError for `cells@v3`, which only implies a split.
         """
@@ -248,14 +313,21 @@ class Client(BlockingClient):
         request_id: str = "",
         **arguments: Any,
     ) -> run_pb2.Run:
-        """Queues a training run on the split that `data` names. `arguments` are those of Ultralytics (`epochs=20`); see `schema`.
+        """Queues a training run on the split that `data` names. `arguments` are those of Ultralytics (`epochs=20`); see
+        `schema`.
 
         `request_id`: the caller's identifier of this request; calling again with the same one returns the same run.
         Raises RefusedError naming each argument that is unknown, of a wrong type, out of range or set by the platform.
         """
         return self._wait(
             lambda: self._client.train(
-                data=data, model=model, queue=queue, external_id=external_id, labels=labels, request_id=request_id, **arguments
+                data=data,
+                model=model,
+                queue=queue,
+                external_id=external_id,
+                labels=labels,
+                request_id=request_id,
+                **arguments,
             )
         )
 
@@ -273,7 +345,13 @@ class Client(BlockingClient):
         """Like `train`, with the service's warnings; also for arguments whose names collide with parameters of `train`."""
         return self._wait(
             lambda: self._client.create_run(
-                data=data, model=model, arguments=arguments, queue=queue, external_id=external_id, labels=labels, request_id=request_id
+                data=data,
+                model=model,
+                arguments=arguments,
+                queue=queue,
+                external_id=external_id,
+                labels=labels,
+                request_id=request_id,
             )
         )
 
@@ -281,7 +359,9 @@ class Client(BlockingClient):
         """The current state of a run."""
         return self._wait(lambda: self._client.run(run))
 
-    def runs(self, *, state: event_pb2.JobState.ValueType = event_pb2.JOB_STATE_UNSPECIFIED, limit: int = 0) -> list[run_pb2.Run]:
+    def runs(
+        self, *, state: event_pb2.JobState.ValueType = event_pb2.JOB_STATE_UNSPECIFIED, limit: int = 0
+    ) -> list[run_pb2.Run]:
         """Runs of the project, newest first; `limit` 0: all."""
         return self._wait(lambda: self._client.runs(state=state, limit=limit))
 
@@ -298,14 +378,22 @@ class Client(BlockingClient):
         on_interruption: OnInterruption | None = None,
         on_restart: OnRestart | None = None,
     ) -> Generator[metrics_pb2.FeedEvent, None, None]:
-        """Each event of a run exactly once and in order: past ones, then live, until the run ends. Reconnects by itself.
+        """Each event of a run exactly once and in order: past ones, then live, until the run ends. Reconnects by
+        itself.
 
-        `on_progress` is called with the progress of the running epoch, `on_interruption` with the error and the seconds until the next attempt,
-        `on_restart` before the feed starts again from its first event, because the platform was restored from a backup: forget the earlier
-        events then. Without `on_restart`, RefusedError (CURSOR_OUT_OF_RANGE) is raised instead.
+        `on_progress` is called with the progress of the running epoch, `on_interruption` with the error and the seconds
+        until the next attempt, `on_restart` before the feed starts again from its first event, because the platform was
+        restored from a backup: forget the earlier events then. Without `on_restart`, RefusedError (CURSOR_OUT_OF_RANGE)
+        is raised instead.
         """
         yield from self._each(
-            lambda: self._client.watch(run, after_seq=after_seq, on_progress=on_progress, on_interruption=on_interruption, on_restart=on_restart)
+            lambda: self._client.watch(
+                run,
+                after_seq=after_seq,
+                on_progress=on_progress,
+                on_interruption=on_interruption,
+                on_restart=on_restart,
+            )
         )
 
     def watch_messages(
@@ -317,13 +405,18 @@ class Client(BlockingClient):
         on_interruption: OnInterruption | None = None,
         on_restart: OnRestart | None = None,
     ) -> Generator[metrics_service_pb2.WatchRunResponse, None, None]:
-        """Like `watch`, for programs that store their position: messages with `cursor` and `incarnation`, the last one `closed`.
+        """Like `watch`, for programs that store their position: messages with `cursor` and `incarnation`, the last one
+        `closed`.
 
         To continue, pass both as `after_seq` and `incarnation`.
         """
         yield from self._each(
             lambda: self._client.watch_messages(
-                run, after_seq=after_seq, incarnation=incarnation, on_interruption=on_interruption, on_restart=on_restart
+                run,
+                after_seq=after_seq,
+                incarnation=incarnation,
+                on_interruption=on_interruption,
+                on_restart=on_restart,
             )
         )
 
@@ -332,7 +425,9 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.metrics(run))
 
     def history(self, run: RunLike) -> Any:
-        """One row per epoch with its canonical metric keys: a pandas DataFrame when pandas is installed, else a list of dicts."""
+        """One row per epoch with its canonical metric keys: a pandas DataFrame when pandas is installed, else a list of
+        dicts.
+        """
         return self._wait(lambda: self._client.history(run))
 
     def plots(self, run: RunLike | evaluation_pb2.Evaluation) -> list[metrics_pb2.Plot]:
@@ -370,15 +465,21 @@ class Client(BlockingClient):
         request_id: str = "",
         **arguments: Any,
     ) -> evaluation_pb2.Evaluation:
-        """Evaluates a run's best weights on the part `split` of its own split revision, or of the one that `on` (`cells@v3#2`) names.
+        """Evaluates a run's best weights on the part `split` of its own split revision, or of the one that `on`
+        (`cells@v3#2`) names.
 
-        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended, and raises JobFailedError unless it succeeded.
-        Raises RefusedError for an unfinished run, an empty split, or images that the run was trained on (unless `force`).
+        `arguments`: imgsz, batch, conf, iou, max_det. With `wait`, returns when it has ended, and raises JobFailedError
+        unless it succeeded. Raises RefusedError for an unfinished run, an empty split, or images that the run was
+        trained on (unless `force`).
         """
-        return self._wait(lambda: self._client.evaluate(run, split, wait=wait, force=force, on=on, request_id=request_id, **arguments))
+        return self._wait(
+            lambda: self._client.evaluate(run, split, wait=wait, force=force, on=on, request_id=request_id, **arguments)
+        )
 
     def wait_evaluation(
-        self, evaluation: evaluation_pb2.Evaluation, on_message: Callable[[metrics_service_pb2.WatchRunResponse], None] | None = None
+        self,
+        evaluation: evaluation_pb2.Evaluation,
+        on_message: Callable[[metrics_service_pb2.WatchRunResponse], None] | None = None,
     ) -> evaluation_pb2.Evaluation:
         """Follows an evaluation to its end and returns it with its result. Raises JobFailedError unless it succeeded."""
         return self._wait(lambda: self._client.wait_evaluation(evaluation, on_message))
@@ -396,7 +497,8 @@ class Client(BlockingClient):
         return self._wait(lambda: self._client.cancel_evaluation(evaluation))
 
     def version(self, reference: str) -> dataset_pb2.DatasetVersion:
-        """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means; `cells@draft`: the dataset's draft, if it has only one.
+        """The version that `cells` (newest), `cells@v3` or `cells@v3#2` means; `cells@draft`: the dataset's draft, if
+        it has only one.
 
         The version_id of a version or draft works too.
         """

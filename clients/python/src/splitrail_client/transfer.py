@@ -1,4 +1,5 @@
-"""Importing a local source: announce its files, upload those that the platform does not have, start the import, follow it to its end.
+"""Importing a local source: announce its files, upload those that the platform does not have, start the import, follow
+it to its end.
 
 Drafts upload their images with the same functions.
 """
@@ -31,7 +32,11 @@ _TRIES = 6
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 LIMITS = httpx.Limits(max_connections=UPLOADS_AT_ONCE, max_keepalive_connections=UPLOADS_AT_ONCE)
 # Loopback addresses are reached without the proxy of the environment.
-NO_PROXY: dict[str, httpx.AsyncBaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+NO_PROXY: dict[str, httpx.AsyncBaseTransport | None] = {
+    "all://127.0.0.1": None,
+    "all://localhost": None,
+    "all://[::1]": None,
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class ImportSpec:
 class ImportProgress:
     """Progress of an import, or of images being added to a draft.
 
-    `phase`: `scanned` (with `source`), `hashing` and `uploading` (counts of files), `processing` (counts of images; not for a draft).
+    `phase`: `scanned` (with `source`), `hashing` and `uploading` (counts of files), `processing` (counts of images; not
+    for a draft).
     """
 
     phase: str
@@ -79,7 +85,11 @@ class ImportResult:
     @property
     def reference(self) -> str:
         """`cells@v1`; empty after a dry run."""
-        return f"{self.version.dataset_name or self.report.dataset_name}@v{self.version.number}" if self.version.number else ""
+        return (
+            f"{self.version.dataset_name or self.report.dataset_name}@v{self.version.number}"
+            if self.version.number
+            else ""
+        )
 
 
 Report = Callable[[ImportProgress], None]
@@ -106,13 +116,18 @@ class Transfer:
     async def run(self) -> ImportResult:
         """Imports to the end. Running it again with the same folder resumes it, or returns its result.
 
-        Raises UsageError for a folder that cannot be sent, RefusedError, UnreachableError, and ImportFailedError when the import fails.
+        Raises UsageError for a folder that cannot be sent, RefusedError, UnreachableError, and ImportFailedError when
+        the import fails.
         """
         source, files = await read(functools.partial(scan, self._spec.folder), self._report)
         spec, imports = self._spec, self._channel.imports
         identity = _identity(files, spec.task)
         current = await self._open(identity)
-        if current.state == import_pb2.IMPORT_STATE_SUCCEEDED and not spec.dry_run and current.version.number != (latest := await self._latest()):
+        if (
+            current.state == import_pb2.IMPORT_STATE_SUCCEEDED
+            and not spec.dry_run
+            and current.version.number != (latest := await self._latest())
+        ):
             # The dataset has a newer version since: importing this source again may create another one.
             current = await self._open(f"{identity} after {latest}")
         import_id, ended_before = current.import_id, current.state == import_pb2.IMPORT_STATE_SUCCEEDED
@@ -134,7 +149,9 @@ class Transfer:
         request = import_service_pb2.CreateImportRequest(
             project_id=spec.project,
             dataset_name=spec.dataset,
-            request_id=import_request_id(spec.project, spec.dataset, identity, strict=spec.strict, dry_run=spec.dry_run),
+            request_id=import_request_id(
+                spec.project, spec.dataset, identity, strict=spec.strict, dry_run=spec.dry_run
+            ),
             task=spec.task,
         )
         return (await self._channel.call(self._channel.imports.CreateImport, request)).dataset_import
@@ -177,7 +194,9 @@ class Transfer:
 
 
 async def read(scanning: Callable[[], Source], report: Report) -> tuple[Source, list[HashedFile]]:
-    """The source that `scanning` returns, with the hashes of its files. Raises UsageError for files that cannot be read."""
+    """The source that `scanning` returns, with the hashes of its files. Raises UsageError for files that cannot be
+    read.
+    """
     source = await asyncio.to_thread(scanning)
     report(ImportProgress("scanned", source=source))
     loop = asyncio.get_running_loop()
@@ -197,7 +216,9 @@ async def upload(
     announce: Announce,
     sent: Callable[[HashedFile], None],
 ) -> None:
-    """Sends those of `files` that `uploads` names, several at once; `sent` is called for each. Raises the first SplitrailError."""
+    """Sends those of `files` that `uploads` names, several at once; `sent` is called for each. Raises the first
+    SplitrailError.
+    """
     by_content = {item.sha256: item for item in files}
     slots = anyio.CapacityLimiter(UPLOADS_AT_ONCE)
 
@@ -219,7 +240,12 @@ async def _upload(http: httpx.AsyncClient, root: Path, item: HashedFile, url: st
     """One PUT, repeated while the store fails: safe, since the same bytes go to the same key."""
     try:
         async for attempt in stamina.retry_context(
-            on=(httpx.TransportError, _UploadFailedError), attempts=_TRIES, timeout=None, wait_initial=0.2, wait_max=10.0, wait_jitter=0.5
+            on=(httpx.TransportError, _UploadFailedError),
+            attempts=_TRIES,
+            timeout=None,
+            wait_initial=0.2,
+            wait_max=10.0,
+            wait_jitter=0.5,
         ):
             with attempt:
                 if attempt.num > 1:  # the URL may have expired, or the bytes may have arrived after all
@@ -230,7 +256,9 @@ async def _upload(http: httpx.AsyncClient, root: Path, item: HashedFile, url: st
                 await _put(http, root, item, url)
     except (httpx.TransportError, _UploadFailedError) as error:
         place = urlsplit(url).netloc
-        raise UnreachableError(f"the object store at {place} did not accept {item.path}: {error or type(error).__name__}") from error
+        raise UnreachableError(
+            f"the object store at {place} did not accept {item.path}: {error or type(error).__name__}"
+        ) from error
 
 
 def _identity(files: Sequence[HashedFile], task: dataset_pb2.Task.ValueType) -> str:
@@ -257,7 +285,9 @@ def _pages(files: Sequence[HashedFile]) -> Iterator[list[HashedFile]]:
 
 
 def _announced(root: Path, item: HashedFile) -> import_pb2.SourceFile:
-    """The entry of a file for AddFiles, with its content when that is sent inline. Blocking. Raises UsageError when the file has changed."""
+    """The entry of a file for AddFiles, with its content when that is sent inline. Blocking. Raises UsageError when the
+    file has changed.
+    """
     announced = import_pb2.SourceFile(path=item.path, sha256=item.sha256, size_bytes=item.size_bytes)
     if item.is_inline:
         try:

@@ -46,7 +46,9 @@ class VersionClient(BaseClient):
     async def versions(self, dataset: str) -> list[dataset_pb2.DatasetVersion]:
         """Committed versions of the dataset of this name, newest first. For drafts, see `drafts`."""
         request = dataset_service_pb2.ListVersionsRequest(dataset_id=(await self.dataset(dataset)).dataset_id)
-        return [item async for page in self._pages(self.channel.datasets.ListVersions, request) for item in page.versions]
+        return [
+            item async for page in self._pages(self.channel.datasets.ListVersions, request) for item in page.versions
+        ]
 
     async def new_draft(self, base: VersionLike) -> dataset_pb2.DatasetVersion:
         """Starts a draft of the version `base`, with its images and classes.
@@ -54,7 +56,9 @@ class VersionClient(BaseClient):
         The name of a dataset means its newest version; when it has none, the draft starts empty.
         """
         request = version_service_pb2.CreateVersionRequest()
-        named = await self.dataset(base) if isinstance(base, str) and "@" not in base and not is_version_id(base) else None
+        named = (
+            await self.dataset(base) if isinstance(base, str) and "@" not in base and not is_version_id(base) else None
+        )
         if named is not None and not named.latest_version:
             request.dataset_id = named.dataset_id
         else:
@@ -71,16 +75,23 @@ class VersionClient(BaseClient):
         into: str = "",
         progress: Callable[[ImportProgress], None] | None = None,
     ) -> DraftChange:
-        """Adds and changes images of a draft: bytes, path, annotations, label state, metadata. Fields that an AssetUpsert does not set stay.
+        """Adds and changes images of a draft: bytes, path, annotations, label state, metadata. Fields that an
+        AssetUpsert does not set stay.
 
-        `images`: a local image or a folder of images, sent unless the platform has them. Their paths in the draft are those within the folder,
-        below `into`; an existing asset of such a path gets these bytes. Annotations come from `assets` only: only imports read label files.
+        `images`: a local image or a folder of images, sent unless the platform has them. Their paths in the draft are
+        those within the folder, below `into`; an existing asset of such a path gets these bytes. Annotations come from
+        `assets` only: only imports read label files.
 
-        Raises UsageError for files that cannot be read, RefusedError that names each refused image. Running it again is safe and resumes it.
+        Raises UsageError for files that cannot be read, RefusedError that names each refused image. Running it again is
+        safe and resumes it.
         """
         found = await self._found(draft)
         report = progress or (lambda _: None)
-        source, files = (Source(Path(), (), ""), list[HashedFile]()) if images is None else await read(lambda: _images(Path(images)), report)
+        source, files = (
+            (Source(Path(), (), ""), list[HashedFile]())
+            if images is None
+            else await read(lambda: _images(Path(images)), report)
+        )
         return await _DraftUpload(self.channel, found, source.root, report).run(*_joined(assets, files, into))
 
     async def delete_assets(
@@ -100,11 +111,18 @@ class VersionClient(BaseClient):
         return whole
 
     async def update_classes(
-        self, draft: VersionLike, *, add: Sequence[str] = (), rename: Mapping[str, str] | None = None, merge: Mapping[str, str] | None = None
+        self,
+        draft: VersionLike,
+        *,
+        add: Sequence[str] = (),
+        rename: Mapping[str, str] | None = None,
+        merge: Mapping[str, str] | None = None,
     ) -> version_service_pb2.UpdateClassesResponse:
-        """Changes the classes of a draft: adds, then renames (old name -> new name), then merges (merged class -> the class that gets its objects).
+        """Changes the classes of a draft: adds, then renames (old name -> new name), then merges (merged class -> the
+        class that gets its objects).
 
-        Positions of classes stay; the commit closes the gaps of merged ones. Raises UsageError when the draft has no class of a name.
+        Positions of classes stay; the commit closes the gaps of merged ones. Raises UsageError when the draft has no
+        class of a name.
         """
         found = await self._found(draft)
         changes = [version_pb2.ClassChange(add=version_pb2.AddClass(name=name)) for name in add]
@@ -125,22 +143,30 @@ class VersionClient(BaseClient):
             changes.append(version_pb2.ClassChange(merge=merged))
         return await self._change_classes(found, changes)
 
-    async def commit(self, draft: VersionLike, *, expected_base: VersionLike | None = None) -> dataset_pb2.DatasetVersion:
-        """Commits a draft as the dataset's next version, under the same version_id. A draft equal to the newest version returns that version.
+    async def commit(
+        self, draft: VersionLike, *, expected_base: VersionLike | None = None
+    ) -> dataset_pb2.DatasetVersion:
+        """Commits a draft as the dataset's next version, under the same version_id. A draft equal to the newest version
+        returns that version.
 
-        Committing again returns the same.
-        Raises RefusedError with the reason BASE_MOVED when the dataset's newest version is not the draft's base, or not `expected_base`:
-        naming the newest version there replaces it by the draft, without merging.
+        Committing again returns the same. Raises RefusedError with the reason BASE_MOVED when the dataset's newest
+        version is not the draft's base, or not `expected_base`: naming the newest version there replaces it by the
+        draft, without merging.
         """
         version_id = await self.version_id(draft)
         request = version_service_pb2.CommitVersionRequest(
-            version_id=version_id, expected_base_version_id=(await self._found(expected_base)).version_id if expected_base else ""
+            version_id=version_id,
+            expected_base_version_id=(await self._found(expected_base)).version_id if expected_base else "",
         )
         with explaining_not_found(version_id):
-            return (await self.channel.call(self.channel.versions.CommitVersion, request, seconds=LONG_DEADLINE_SECONDS)).version
+            return (
+                await self.channel.call(self.channel.versions.CommitVersion, request, seconds=LONG_DEADLINE_SECONDS)
+            ).version
 
     async def version_id(self, version: VersionLike) -> str:
-        """The id of a version or draft. An id is returned without looking it up: only `commit` knows a draft that equalled a version."""
+        """The id of a version or draft. An id is returned without looking it up: only `commit` knows a draft that
+        equalled a version.
+        """
         if isinstance(version, str) and is_version_id(version):
             return version
         return (await self._found(version)).version_id
@@ -148,14 +174,17 @@ class VersionClient(BaseClient):
     async def diff(
         self, version: VersionLike, before: VersionLike | None = None, *, annotations: bool = False
     ) -> version_service_pb2.DiffVersionsResponse:
-        """The differences between a version or draft and the version `before` (default: its base): counts, classes, images.
+        """The differences between a version or draft and the version `before` (default: its base): counts, classes,
+        images.
 
         `annotations`: include the annotations of the images. Raises UsageError for versions of two datasets.
         """
         found = await self._found(version)
         other = await self._found(before) if before else None
         if other is not None and other.dataset_id != found.dataset_id:
-            raise UsageError(f"{found.dataset_name} and {other.dataset_name} are different datasets: only versions of one dataset can be compared")
+            raise UsageError(
+                f"{found.dataset_name} and {other.dataset_name} are different datasets: only versions of one dataset can be compared"
+            )
         request = version_service_pb2.DiffVersionsRequest(
             dataset_id=found.dataset_id,
             version_id=found.version_id,
@@ -173,18 +202,25 @@ class VersionClient(BaseClient):
     async def discard_draft(self, draft: VersionLike) -> None:
         """Deletes a draft. Raises RefusedError for a committed version."""
         found = await self._found(draft)
-        request = version_service_pb2.DeleteDraftRequest(dataset_id=found.dataset_id, version_id=found.version_id, allow_missing=True)
+        request = version_service_pb2.DeleteDraftRequest(
+            dataset_id=found.dataset_id, version_id=found.version_id, allow_missing=True
+        )
         await self.channel.call(self.channel.versions.DeleteDraft, request)
 
     async def delete_version(self, version: VersionLike) -> None:
-        """Deletes `cells@v3` with its splits. Raises RefusedError (PINNED) while a job uses it or a draft is based on it.
+        """Deletes `cells@v3` with its splits. Raises RefusedError (PINNED) while a job uses it or a draft is based on
+        it.
 
         UsageError for `cells` or `cells@v3#1`, which only imply a version.
         """
         found = await self._found(version)
         if isinstance(version, str) and version not in (named := version_reference(found), found.version_id):
-            raise UsageError(f"{version} does not name a version, so nothing was deleted: use {named} to delete that one")
-        request = version_service_pb2.DeleteVersionRequest(dataset_id=found.dataset_id, version_id=found.version_id, allow_missing=True)
+            raise UsageError(
+                f"{version} does not name a version, so nothing was deleted: use {named} to delete that one"
+            )
+        request = version_service_pb2.DeleteVersionRequest(
+            dataset_id=found.dataset_id, version_id=found.version_id, allow_missing=True
+        )
         await self.channel.call(self.channel.versions.DeleteVersion, request)
 
     async def _found(self, version: VersionLike) -> dataset_pb2.DatasetVersion:
@@ -193,7 +229,9 @@ class VersionClient(BaseClient):
     async def _change_classes(
         self, draft: dataset_pb2.DatasetVersion, changes: Sequence[version_pb2.ClassChange]
     ) -> version_service_pb2.UpdateClassesResponse:
-        request = version_service_pb2.UpdateClassesRequest(dataset_id=draft.dataset_id, version_id=draft.version_id, changes=changes)
+        request = version_service_pb2.UpdateClassesRequest(
+            dataset_id=draft.dataset_id, version_id=draft.version_id, changes=changes
+        )
         return await self.channel.call(self.channel.versions.UpdateClasses, request)
 
 
@@ -222,7 +260,14 @@ class _DraftUpload:
                 whole.unchanged_count += answer.unchanged_count
                 whole.version.CopyFrom(answer.version)
                 start += len(page)
-        return DraftChange(whole.version, whole.added_count, whole.changed_count, whole.unchanged_count, self._sent_files, self._sent_bytes)
+        return DraftChange(
+            whole.version,
+            whole.added_count,
+            whole.changed_count,
+            whole.unchanged_count,
+            self._sent_files,
+            self._sent_bytes,
+        )
 
     async def _send(self, http: httpx.AsyncClient, files: Sequence[HashedFile]) -> None:
         if not files:
@@ -235,15 +280,21 @@ class _DraftUpload:
         contents = {item.sha256: item for item in files}
         request = version_service_pb2.CheckAssetsRequest(
             project_id=self._draft.project_id,
-            contents=[version_pb2.AssetContent(sha256=item.sha256, size_bytes=item.size_bytes) for item in contents.values()],
+            contents=[
+                version_pb2.AssetContent(sha256=item.sha256, size_bytes=item.size_bytes) for item in contents.values()
+            ],
         )
         try:
             return list((await self._channel.call(self._channel.versions.CheckAssets, request)).uploads)
         except RefusedError as error:
             raise _named(error, [item.path for item in contents.values()]) from error
 
-    async def _upsert(self, page: Sequence[version_pb2.AssetUpsert], start: int) -> version_service_pb2.UpsertAssetsResponse:
-        request = version_service_pb2.UpsertAssetsRequest(dataset_id=self._draft.dataset_id, version_id=self._draft.version_id, assets=page)
+    async def _upsert(
+        self, page: Sequence[version_pb2.AssetUpsert], start: int
+    ) -> version_service_pb2.UpsertAssetsResponse:
+        request = version_service_pb2.UpsertAssetsRequest(
+            dataset_id=self._draft.dataset_id, version_id=self._draft.version_id, assets=page
+        )
         try:
             return await self._channel.call(self._channel.versions.UpsertAssets, request, seconds=LONG_DEADLINE_SECONDS)
         except RefusedError as error:
@@ -277,7 +328,9 @@ def _images(path: Path) -> Source:
 def _joined(
     assets: Sequence[version_pb2.AssetUpsert], files: Sequence[HashedFile], into: str
 ) -> tuple[list[version_pb2.AssetUpsert], dict[str, HashedFile]]:
-    """Assets with the hashes of the files at their paths, then one asset for each other file; and the files by path in the draft."""
+    """Assets with the hashes of the files at their paths, then one asset for each other file; and the files by path in
+    the draft.
+    """
     folder = f"{into.strip('/')}/" if into.strip("/") else ""
     by_path = {folder + item.path: item for item in files}
     made = []
@@ -288,7 +341,9 @@ def _joined(
             one.sha256 = by_path[asset.path].sha256
         made.append(one)
     named = {asset.path for asset in assets}
-    made += [version_pb2.AssetUpsert(path=path, sha256=item.sha256) for path, item in by_path.items() if path not in named]
+    made += [
+        version_pb2.AssetUpsert(path=path, sha256=item.sha256) for path, item in by_path.items() if path not in named
+    ]
     return made, by_path
 
 
@@ -314,10 +369,14 @@ def _named(error: RefusedError, names: Sequence[str], start: int = 0) -> Refused
         if match is None:
             return violation
         index = int(match[2])
-        return Violation(f"{match[1]}[{start + index}]{violation.field[match.end() :]}", f"{names[index]}: {violation.description}")
+        return Violation(
+            f"{match[1]}[{start + index}]{violation.field[match.end() :]}", f"{names[index]}: {violation.description}"
+        )
 
     violations = [named(violation) for violation in error.violations]
-    return RefusedError(error.message, code=error.code, reason=error.reason, metadata=error.metadata, violations=violations)
+    return RefusedError(
+        error.message, code=error.code, reason=error.reason, metadata=error.metadata, violations=violations
+    )
 
 
 def _class_id(ids: Mapping[str, int], name: str) -> int:

@@ -1,4 +1,6 @@
-"""The enums of the contracts as words: `detect` for TASK_DETECT. What can be named is read from the contracts, so that nothing stands twice."""
+"""The enums of the contracts as words: `detect` for TASK_DETECT. What can be named is read from the contracts, so that
+nothing stands twice.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,6 @@
-"""Following a stream across broken connections: it is opened again from the cursor, with exponential backoff and jitter, until it has ended."""
+"""Following a stream across broken connections: it is opened again from the cursor, with exponential backoff and
+jitter, until it has ended.
+"""
 
 import asyncio
 import random
@@ -69,7 +71,9 @@ class Interruptions:
 
 
 def _passes(error: SplitrailError) -> bool:
-    """True when opening the stream again may help. INTERNAL with a reason comes from a service, without one from a broken connection."""
+    """True when opening the stream again may help. INTERNAL with a reason comes from a service, without one from a
+    broken connection.
+    """
     return error.code is None or error.code in _PASSING_CODES or (error.code in BROKEN_CODES and not error.reason)
 
 
@@ -96,20 +100,25 @@ async def watch_run(
     on_interruption: OnInterruption | None = None,
     on_restart: OnRestart | None = None,
 ) -> AsyncGenerator[metrics_service_pb2.WatchRunResponse, None]:
-    """Messages of a run's (or evaluation's) feed after `after_seq`, without heartbeats; the last one is `closed` (CLOSED_REASON_ENDED).
+    """Messages of a run's (or evaluation's) feed after `after_seq`, without heartbeats; the last one is `closed`
+    (CLOSED_REASON_ENDED).
 
-    `incarnation`: that of the message whose cursor `after_seq` is. After a restore from a backup the feed has another one, and a cursor means
-    nothing any more: then `on_restart` is called and the watch starts again from the first event. Without `on_restart`, RefusedError
-    (CURSOR_OUT_OF_RANGE) is raised, since the caller would not know what to forget.
+    `incarnation`: that of the message whose cursor `after_seq` is. After a restore from a backup the feed has another
+    one, and a cursor means nothing any more: then `on_restart` is called and the watch starts again from the first
+    event. Without `on_restart`, RefusedError (CURSOR_OUT_OF_RANGE) is raised, since the caller would not know what to
+    forget.
 
-    Every event comes exactly once and in order, also across broken connections; batch progress is passed on as it arrives.
-    Raises RefusedError (no such run, no permission), or the last connection error after `policy.give_up` seconds without a message.
+    Every event comes exactly once and in order, also across broken connections; batch progress is passed on as it
+    arrives. Raises RefusedError (no such run, no permission), or the last connection error after `policy.give_up`
+    seconds without a message.
     """
     policy = policy or RetryPolicy()
     interruptions = Interruptions(policy, on_interruption)
     cursor = after_seq
     while True:
-        problem: SplitrailError = UnreachableError("the stream ended before the run did", code=grpc.StatusCode.UNAVAILABLE)
+        problem: SplitrailError = UnreachableError(
+            "the stream ended before the run did", code=grpc.StatusCode.UNAVAILABLE
+        )
         request = metrics_service_pb2.WatchRunRequest(run_id=run_id, after_seq=cursor, incarnation=incarnation)
         try:
             async with (
@@ -122,7 +131,9 @@ async def watch_run(
                         if message.event.seq <= cursor:  # received before the connection broke
                             continue
                         if message.event.seq != cursor + 1:
-                            problem = UnreachableError(f"event {message.event.seq} came after {cursor}", code=grpc.StatusCode.ABORTED)
+                            problem = UnreachableError(
+                                f"event {message.event.seq} came after {cursor}", code=grpc.StatusCode.ABORTED
+                            )
                             break
                         cursor = message.event.seq
                     interruptions.message_came()
@@ -153,7 +164,9 @@ async def watch_import(
     policy = policy or RetryPolicy()
     interruptions = Interruptions(policy, on_interruption)
     while True:
-        problem: SplitrailError = UnreachableError("the stream ended before the import did", code=grpc.StatusCode.UNAVAILABLE)
+        problem: SplitrailError = UnreachableError(
+            "the stream ended before the import did", code=grpc.StatusCode.UNAVAILABLE
+        )
         request = import_service_pb2.WatchImportRequest(import_id=import_id)
         try:
             async with (

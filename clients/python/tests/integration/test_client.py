@@ -1,4 +1,6 @@
-"""The synchronous client through a real gateway to real services; no pod, so that jobs stay queued. The whole job is in /tests."""
+"""The synchronous client through a real gateway to real services; no pod, so that jobs stay queued. The whole job is in
+/tests.
+"""
 
 import json
 
@@ -41,7 +43,9 @@ def test_splits_of_every_kind(client, stack, imported):
     seen = client.preview_split("cells@v1", ratios, seed=5)
     first = client.split("cells@v1", ratios, seed=5)
     assert (seen.digest, seen.split_id) == (first.digest, "")
-    pinned = client.split("cells@v1", ratios, base=first.reference, pins={"images/shapes_0001.jpg": "test"}, group_by=["near:0"])
+    pinned = client.split(
+        "cells@v1", ratios, base=first.reference, pins={"images/shapes_0001.jpg": "test"}, group_by=["near:0"]
+    )
     assert pinned.certificate.kept_images >= 29
     fold = client.split("cells@v1", ratios, folds=(3, 1))
     assert (fold.parameters.folds.count, client.get_split("cells@v1").reference) == (3, pinned.reference)
@@ -83,7 +87,11 @@ def test_the_list_of_splits_says_which_one_counts(client, invoke, imported):
     client.split("cells@v1", folds=(2, 0))
     lines = [line.split() for line in invoke("split", "ls", "cells@v1").stdout.splitlines()]
     assert [line[0] for line in lines if line[1] == "(current)"] == [made.reference]
-    assert [item["reference"] for item in json.loads(invoke("split", "ls", "cells@v1", "-o", "json").stdout) if item["current"]] == [made.reference]
+    assert [
+        item["reference"]
+        for item in json.loads(invoke("split", "ls", "cells@v1", "-o", "json").stdout)
+        if item["current"]
+    ] == [made.reference]
 
 
 def test_a_split_is_deleted_by_its_number(client, invoke, imported):
@@ -101,7 +109,12 @@ def test_unlabelled_images_are_counted_where_they_are_left_out(invoke, tmp_path)
     done = invoke("dataset", "import", str(tmp_path / "half"))
     assert done.stdout.startswith("half@v1 12 images, 5 unlabelled, ")
     assert "5 images unlabelled, so in no split" in done.stderr
-    assert json.loads(invoke("dataset", "import", str(tmp_path / "half"), "-o", "json").stdout)["version"]["unlabelledCount"] == 5
+    assert (
+        json.loads(invoke("dataset", "import", str(tmp_path / "half"), "-o", "json").stdout)["version"][
+            "unlabelledCount"
+        ]
+        == 5
+    )
     assert invoke("split", "create", "half@v1").exit_code == 0
     exported = invoke("dataset", "export", "half@v1", str(tmp_path / "out"))
     assert "7 images" in exported.stdout

@@ -1,4 +1,6 @@
-"""What the command ends with, and what it calls what it was given: 2 for what it sees itself, 3 for what a service refuses."""
+"""What the command ends with, and what it calls what it was given: 2 for what it sees itself, 3 for what a service
+refuses.
+"""
 
 import itertools
 import shutil
@@ -49,9 +51,15 @@ def test_a_split_that_cannot_be_meant_is_2_whatever_it_is_asked_of(invoke, cells
     ("arguments", "sentence"),
     [
         (["split", "create", "cells@v1", "--group-by", "near:7"], "--group-by: must be 0 to 6, not 7"),
-        (["split", "create", "cells@v1", "--by-hash", "--group-by", "folder"], "--group-by: the method hash places each image by itself"),
+        (
+            ["split", "create", "cells@v1", "--by-hash", "--group-by", "folder"],
+            "--group-by: the method hash places each image by itself",
+        ),
         (["split", "create", "cells@v1", "--folds", "3", "--base", "cells@v1#1"], "--folds: cannot be combined with"),
-        (["split", "create", "cells@v1", "--group-by", "name:^scene"], "--group-by: '^scene' finds nothing in the file names of cells@v1"),
+        (
+            ["split", "create", "cells@v1", "--group-by", "name:^scene"],
+            "--group-by: '^scene' finds nothing in the file names of cells@v1",
+        ),
         (["split", "create", "cells@v1", "--pin", "nowhere.jpg=test"], "--pin: "),
         (["split", "create", "nowhere@v1"], "no dataset 'nowhere'"),
         (["split", "ls", "no dataset"], "reference: 'no dataset' is none of: name, name@v3"),
@@ -68,7 +76,10 @@ def test_what_a_service_refuses_is_3_and_called_by_its_option(invoke, cells, arg
 
 
 def test_names_of_imports_are_called_by_their_options(invoke, folder, cells):
-    for arguments, sentence in ((["--name", "-"], "--name: must be letters"), (["--name", "cells", "--task", "pose"], "--task: the dataset")):
+    for arguments, sentence in (
+        (["--name", "-"], "--name: must be letters"),
+        (["--name", "cells", "--task", "pose"], "--task: the dataset"),
+    ):
         done = invoke("dataset", "import", str(folder), *arguments)
         assert (done.exit_code, done.stdout) == (3, ""), done.output
         assert f"splitrail: {sentence}" in done.stderr

@@ -1,4 +1,6 @@
-"""Exports through a real gateway: by the client, by the command that is killed on its way, and as JSON; and small pictures beside them."""
+"""Exports through a real gateway: by the client, by the command that is killed on its way, and as JSON; and small
+pictures beside them.
+"""
 
 import json
 import os
@@ -30,7 +32,9 @@ def command(stack):
     environment = {**os.environ, "SPLITRAIL_URL": stack.gateway_url, "SPLITRAIL_TOKEN": stack.admin_token}
 
     def start(*arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([program, *arguments], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            [program, *arguments], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
 
     return start
 
@@ -43,7 +47,11 @@ def test_an_export_imported_again_is_the_same(client, split, tmp_path):
     for format_ in ("yolo", "coco"):
         reports = []
         done = client.export("cells@v1#1", tmp_path / format_, format=format_, progress=reports.append)
-        assert (done.reference, done.end.split_digest, done.written_files) == ("cells@v1#1", split.digest, len(contents(tmp_path / format_)))
+        assert (done.reference, done.end.split_digest, done.written_files) == (
+            "cells@v1#1",
+            split.digest,
+            len(contents(tmp_path / format_)),
+        )
         assert (reports[-1].done, reports[-1].total) == (IMAGES, IMAGES)
         assert client.export("cells@v1", tmp_path / format_, format=format_).written_files == 0
         again = client.import_dataset(tmp_path / format_, f"again-{format_}", strict=True)
@@ -121,7 +129,9 @@ def test_what_the_command_refuses(command, split, tmp_path):
 def test_json_and_small_pictures(client, stack, split):
     headers = {"authorization": f"Bearer {stack.admin_token}"}
     with httpx.Client(base_url=stack.gateway_url, headers=headers, timeout=30) as api:
-        answer = api.get(f"/api/splits/{split.split_id}/export", params={"parts": "PART_TEST", "format": "EXPORT_FORMAT_COCO"})
+        answer = api.get(
+            f"/api/splits/{split.split_id}/export", params={"parts": "PART_TEST", "format": "EXPORT_FORMAT_COCO"}
+        )
         messages = [json.loads(line) for line in answer.raise_for_status().text.splitlines()]
         assert messages[0]["start"]["reference"] == "cells@v1#1"
         assert messages[-1]["end"]["splitDigest"] == split.digest
@@ -137,5 +147,7 @@ def test_json_and_small_pictures(client, stack, split):
         assert picture.headers["x-content-type-options"] == "nosniff"
         assert api.get(path.replace(image["sha256"], "0" * 64)).status_code == 404
         assert httpx.get(stack.gateway_url + path).status_code == 401
-        listed = api.get(f"/api/datasets/{split.dataset_id}/assets", params={"path_prefix": "images/", "metadata": "a=b"}).raise_for_status()
+        listed = api.get(
+            f"/api/datasets/{split.dataset_id}/assets", params={"path_prefix": "images/", "metadata": "a=b"}
+        ).raise_for_status()
         assert listed.json()["assets"] == []

@@ -23,7 +23,12 @@ def test_a_project_from_its_creation_to_its_archive(client, invoke, tmp_path):
     done = invoke("project", "create", "lab-2", "--label", "team=blood", "--external-id", "theirs-2", "-o", "json")
     assert done.exit_code == 0, done.output
     made = json.loads(done.stdout)
-    assert (made["projectId"], made["labels"], made["externalId"], "archiveTime" in made) == ("lab-2", {"team": "blood"}, "theirs-2", False)
+    assert (made["projectId"], made["labels"], made["externalId"], "archiveTime" in made) == (
+        "lab-2",
+        {"team": "blood"},
+        "theirs-2",
+        False,
+    )
     taken = invoke("project", "create", "lab-2")
     assert (taken.exit_code, taken.stderr) == (3, "splitrail: PROJECT: 'lab-2' is taken by another project\n")
     assert {"default", "lab-2"} <= {item.project_id for item in client.projects()}
@@ -32,7 +37,9 @@ def test_a_project_from_its_creation_to_its_archive(client, invoke, tmp_path):
     assert invoke("project", "archive", "lab-2").stdout == "lab-2 archived\n"
     assert invoke("project", "archive", "lab-2").exit_code == 0
     assert "lab-2" not in {item.project_id for item in client.projects()}
-    assert ["lab-2", "archived"] in [line.split()[:2] for line in invoke("project", "ls", "--archived").stdout.splitlines()]
+    assert ["lab-2", "archived"] in [
+        line.split()[:2] for line in invoke("project", "ls", "--archived").stdout.splitlines()
+    ]
     refused = invoke("dataset", "create", "x", "--project", "lab-2")
     assert (refused.exit_code, refused.stdout) == (3, "")
     generate(tmp_path / "source", images=4, size=48, seed=2)
@@ -43,7 +50,19 @@ def test_a_project_from_its_creation_to_its_archive(client, invoke, tmp_path):
 
 
 def test_labels_of_a_dataset_change_unless_somebody_else_changed_them(client, invoke, cells):
-    done = invoke("dataset", "update", "cells", "--label", "team=blood", "--label", "site=here", "--external-id", "theirs", "-o", "json")
+    done = invoke(
+        "dataset",
+        "update",
+        "cells",
+        "--label",
+        "team=blood",
+        "--label",
+        "site=here",
+        "--external-id",
+        "theirs",
+        "-o",
+        "json",
+    )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["labels"] == {"team": "blood", "site": "here"}
     seen = client.dataset("cells")
@@ -81,7 +100,9 @@ def test_imports_are_listed_and_cancelled(stack, client, invoke, cells):
 
 def test_a_repeated_creation_returns_the_same_run(client, cells):
     client.split("cells@v1")
-    first, again = (client.train(data="cells@v1", model="yolov8n", epochs=1, request_id="one of mine") for _ in range(2))
+    first, again = (
+        client.train(data="cells@v1", model="yolov8n", epochs=1, request_id="one of mine") for _ in range(2)
+    )
     assert first.run_id == again.run_id
     with pytest.raises(splitrail_client.RefusedError) as refused:
         client.train(data="cells@v1", model="yolov8n", epochs=2, request_id="one of mine")

@@ -1,4 +1,6 @@
-"""A peer for the client over real sockets: a gRPC server in this process, and a relay before it whose connections can be cut."""
+"""A peer for the client over real sockets: a gRPC server in this process, and a relay before it whose connections can
+be cut.
+"""
 
 import asyncio
 import hashlib
@@ -28,7 +30,14 @@ Message = metrics_service_pb2.WatchRunResponse
 
 
 def epoch_event(seq: int, epoch: int, epochs: int = 3, attempt: int = 1, **metrics: float) -> metrics_pb2.FeedEvent:
-    values = {"train_box_loss": 1.5, "train_cls_loss": 2.5, "train_dfl_loss": 0.5, "mAP50": 0.25, "mAP50_95": 0.125, "fitness": 0.1 * epoch} | metrics
+    values = {
+        "train_box_loss": 1.5,
+        "train_cls_loss": 2.5,
+        "train_dfl_loss": 0.5,
+        "mAP50": 0.25,
+        "mAP50_95": 0.125,
+        "fitness": 0.1 * epoch,
+    } | metrics
     row = metrics_pb2.EpochMetrics(epoch=epoch, epochs=epochs, metrics=values, attempt=attempt, seq=seq)
     return metrics_pb2.FeedEvent(seq=seq, run_id="run-1", attempt=attempt, epoch=row)
 
@@ -79,7 +88,9 @@ class Relay:
 
 @dataclass
 class Feed(metrics_service_pb2_grpc.MetricsServiceServicer):
-    """Serves a feed; `before(seq, opening)` may abort, cut or wait before an event is sent for the n-th opening of the stream."""
+    """Serves a feed; `before(seq, opening)` may abort, cut or wait before an event is sent for the n-th opening of the
+    stream.
+    """
 
     events: list[metrics_pb2.FeedEvent] = field(default_factory=list)
     before: Callable[..., object] | None = None
@@ -101,7 +112,9 @@ class Feed(metrics_service_pb2_grpc.MetricsServiceServicer):
                     if waiting is not None:
                         await waiting
                 yield Message(cursor=event.seq, incarnation=self.incarnation, event=event)
-        yield Message(cursor=self.events[-1].seq, incarnation=self.incarnation, closed=metrics_service_pb2.Closed(reason=self.end))
+        yield Message(
+            cursor=self.events[-1].seq, incarnation=self.incarnation, closed=metrics_service_pb2.Closed(reason=self.end)
+        )
 
     @staticmethod
     def other_incarnation() -> status_pb2.Status:
@@ -127,7 +140,10 @@ class Store(import_service_pb2_grpc.ImportServiceServicer):
     async def CreateImport(self, request, context):
         self.tasks.append(request.task)
         found = self.imports.setdefault(
-            request.request_id, import_pb2.Import(import_id=request.request_id, dataset_name=request.dataset_name, state=import_pb2.IMPORT_STATE_OPEN)
+            request.request_id,
+            import_pb2.Import(
+                import_id=request.request_id, dataset_name=request.dataset_name, state=import_pb2.IMPORT_STATE_OPEN
+            ),
         )
         return import_service_pb2.CreateImportResponse(dataset_import=found)
 
@@ -137,14 +153,20 @@ class Store(import_service_pb2_grpc.ImportServiceServicer):
         self.contents.update({item.sha256: item.content for item in request.files if item.HasField("content")})
         missing = sorted({item.sha256 for item in request.files} - set(self.contents))
         url = f"http://127.0.0.1:{self.port}/staging"
-        return import_service_pb2.AddFilesResponse(uploads=[import_pb2.Upload(sha256=digest, url=f"{url}/{digest}") for digest in missing])
+        return import_service_pb2.AddFilesResponse(
+            uploads=[import_pb2.Upload(sha256=digest, url=f"{url}/{digest}") for digest in missing]
+        )
 
     async def StartImport(self, request, context):
         self.started.append(request)
         current = self.imports[request.import_id]
         current.state, current.file_count = self.end, len(self.announced)
         if self.end == import_pb2.IMPORT_STATE_SUCCEEDED and not request.dry_run:
-            current.version.number, current.version.dataset_name, current.version.image_count = 1, current.dataset_name, len(self.announced)
+            current.version.number, current.version.dataset_name, current.version.image_count = (
+                1,
+                current.dataset_name,
+                len(self.announced),
+            )
         return import_service_pb2.StartImportResponse(dataset_import=current)
 
     async def WatchImport(self, request, context):
@@ -154,7 +176,9 @@ class Store(import_service_pb2_grpc.ImportServiceServicer):
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                length = int(next(line.split(":")[1] for line in head.splitlines() if line.lower().startswith("content-length")))
+                length = int(
+                    next(line.split(":")[1] for line in head.splitlines() if line.lower().startswith("content-length"))
+                )
                 body = await reader.readexactly(length)
                 status = self.answers.pop(0) if self.answers else 200
                 if status == 200:
@@ -173,7 +197,9 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
     latest: int = 1
 
     async def ListDatasets(self, request, context):
-        return dataset_service_pb2.ListDatasetsResponse(datasets=[dataset_pb2.Dataset(name=request.name, latest_version=self.latest)])
+        return dataset_service_pb2.ListDatasetsResponse(
+            datasets=[dataset_pb2.Dataset(name=request.name, latest_version=self.latest)]
+        )
 
 
 @dataclass
@@ -215,10 +241,21 @@ def names() -> MetricNames:
     """A metric schema in which mAP50 and mAP50_95 are headlines."""
     ratios = {"mAP50": True, "mAP50_95": True, "precision": False, "top1": True}
     schema = [
-        metrics_pb2.MetricDescriptor(key=key, title=key.replace("_", "-"), unit="ratio", direction=metrics_pb2.DIRECTION_HIGHER, headline=headline)
+        metrics_pb2.MetricDescriptor(
+            key=key,
+            title=key.replace("_", "-"),
+            unit="ratio",
+            direction=metrics_pb2.DIRECTION_HIGHER,
+            headline=headline,
+        )
         for key, headline in ratios.items()
     ]
-    return MetricNames([*schema, *(metrics_pb2.MetricDescriptor(key=f"train_{name}_loss", unit="loss") for name in ("box", "cls", "dfl"))])
+    return MetricNames(
+        [
+            *schema,
+            *(metrics_pb2.MetricDescriptor(key=f"train_{name}_loss", unit="loss") for name in ("box", "cls", "dfl")),
+        ]
+    )
 
 
 @pytest.fixture

@@ -36,7 +36,9 @@ async def test_every_mutation_carries_a_request_id_and_keeps_the_callers(channel
 
 def test_the_service_config_is_the_one_of_the_contracts():
     own = PACKAGE / "service_config.json"
-    assert own.read_text() == (PACKAGE.parents[3] / "proto" / "service_config.json").read_text(), "run python proto/service_config.py"
+    assert own.read_text() == (PACKAGE.parents[3] / "proto" / "service_config.json").read_text(), (
+        "run python proto/service_config.py"
+    )
     (method,) = json.loads(own.read_text())["methodConfig"]
     assert {"service": "splitrail.trainer.v1.RunService", "method": "CreateRun"} in method["name"]
     assert "WatchRun" not in {item["method"] for item in method["name"]}

@@ -67,13 +67,19 @@ class Runs(run_service_pb2_grpc.RunServiceServicer, evaluation_service_pb2_grpc.
 
     def _run(self):
         return run_pb2.Run(
-            run_id="run-1", reference="cells/1", model="yolov8n", epochs=2, job=job_pb2.Job(state=self.state, message="it broke", cause=6)
+            run_id="run-1",
+            reference="cells/1",
+            model="yolov8n",
+            epochs=2,
+            job=job_pb2.Job(state=self.state, message="it broke", cause=6),
         )
 
 
 def evaluation(class_names):
     side = len(class_names) + 1
-    matrix = evaluation_pb2.ConfusionMatrix(class_names=class_names, counts=range(1000, 1000 + side * side), confidence=0.25)
+    matrix = evaluation_pb2.ConfusionMatrix(
+        class_names=class_names, counts=range(1000, 1000 + side * side), confidence=0.25
+    )
     return evaluation_pb2.Evaluation(
         evaluation_id="evaluation-1",
         run_reference="cells/1",
@@ -90,14 +96,24 @@ class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
 
     def WatchRun(self, request, context):
         for seq in (1, 2):
-            row = metrics_pb2.EpochMetrics(epoch=seq, epochs=2, metrics={"mAP50": 0.5, "fitness": 0.1, "train_box_loss": float("nan")})
-            yield metrics_service_pb2.WatchRunResponse(cursor=seq, event=metrics_pb2.FeedEvent(seq=seq, run_id="run-1", epoch=row))
+            row = metrics_pb2.EpochMetrics(
+                epoch=seq, epochs=2, metrics={"mAP50": 0.5, "fitness": 0.1, "train_box_loss": float("nan")}
+            )
+            yield metrics_service_pb2.WatchRunResponse(
+                cursor=seq, event=metrics_pb2.FeedEvent(seq=seq, run_id="run-1", epoch=row)
+            )
         change = event_pb2.StateChanged(state=event_pb2.JOB_STATE_SUCCEEDED)
-        yield metrics_service_pb2.WatchRunResponse(cursor=3, event=metrics_pb2.FeedEvent(seq=3, run_id="run-1", state=change))
-        yield metrics_service_pb2.WatchRunResponse(cursor=3, closed=metrics_service_pb2.Closed(reason=metrics_service_pb2.CLOSED_REASON_ENDED))
+        yield metrics_service_pb2.WatchRunResponse(
+            cursor=3, event=metrics_pb2.FeedEvent(seq=3, run_id="run-1", state=change)
+        )
+        yield metrics_service_pb2.WatchRunResponse(
+            cursor=3, closed=metrics_service_pb2.Closed(reason=metrics_service_pb2.CLOSED_REASON_ENDED)
+        )
 
     def GetMetricSchema(self, request, context):
-        quality = metrics_pb2.MetricDescriptor(key="mAP50", title="mAP50", unit="ratio", direction=metrics_pb2.DIRECTION_HIGHER, headline=True)
+        quality = metrics_pb2.MetricDescriptor(
+            key="mAP50", title="mAP50", unit="ratio", direction=metrics_pb2.DIRECTION_HIGHER, headline=True
+        )
         return metrics_service_pb2.GetMetricSchemaResponse(metrics=[quality])
 
     def BatchGetSummaries(self, request, context):
@@ -138,7 +154,9 @@ def invoke(runs, monkeypatch):
 def refusal(code, message, *violations):
     details = [error_details_pb2.ErrorInfo(reason="INVALID_FIELD", domain="splitrail")]
     if violations:
-        fields = [error_details_pb2.BadRequest.FieldViolation(field=field, description=text) for field, text in violations]
+        fields = [
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=text) for field, text in violations
+        ]
         details.append(error_details_pb2.BadRequest(field_violations=fields))
     packed = []
     for detail in details:
@@ -148,7 +166,18 @@ def refusal(code, message, *violations):
 
 
 def test_arguments_travel_with_their_types(invoke, runs):
-    done = invoke("train", "data=cells@v1", "model=yolov8n", "epochs=2", "lr0=nan", "cos_lr=True", "optimizer=AdamW", "--label", "a=b", "--detach")
+    done = invoke(
+        "train",
+        "data=cells@v1",
+        "model=yolov8n",
+        "epochs=2",
+        "lr0=nan",
+        "cos_lr=True",
+        "optimizer=AdamW",
+        "--label",
+        "a=b",
+        "--detach",
+    )
     assert done.exit_code == 0, done.stderr
     (request,) = runs.created
     assert (request.data, request.model, dict(request.labels)) == ("cells@v1", "yolov8n", {"a": "b"})
@@ -177,7 +206,9 @@ def test_watch_prints_the_gateways_messages(invoke):
     assert lines[-1]["closed"]["reason"] == "CLOSED_REASON_ENDED"
 
 
-@pytest.mark.parametrize(("state", "sentence"), [(4, "cells/1 failed (process): it broke"), (5, "cells/1 was cancelled")])
+@pytest.mark.parametrize(
+    ("state", "sentence"), [(4, "cells/1 failed (process): it broke"), (5, "cells/1 was cancelled")]
+)
 def test_a_run_that_does_not_succeed_is_exit_code_1(invoke, runs, state, sentence):
     runs.state = state
     done = invoke("run", "watch", "cells/1")
@@ -186,7 +217,12 @@ def test_a_run_that_does_not_succeed_is_exit_code_1(invoke, runs, state, sentenc
 
 
 def test_a_refusal_is_exit_code_3_and_names_each_field(invoke, runs):
-    runs.refusal = refusal(grpc.StatusCode.INVALID_ARGUMENT, "two things", ("epochs", "must be\x1b[31m at least 1"), ("nosuch", "is no argument"))
+    runs.refusal = refusal(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "two things",
+        ("epochs", "must be\x1b[31m at least 1"),
+        ("nosuch", "is no argument"),
+    )
     done = invoke("train", "data=cells@v1", "model=yolov8n", "epochs=-3", "nosuch=1")
     assert (done.exit_code, done.stdout) == (3, "")
     assert done.stderr == "splitrail: epochs: must be[31m at least 1\nsplitrail: nosuch: is no argument\n"
@@ -244,8 +280,13 @@ def test_lists_go_through_all_pages_and_show_text_as_text(invoke):
     assert done.exit_code == 0, done.stderr
     assert "cells/[2J0" in done.stdout
     assert "\x1b" not in done.stdout
-    assert [item["reference"] for item in json.loads(invoke("run", "ls", "-o", "json").stdout)] == ["cells/1", "cells/\x1b[2J0"]
-    assert [item["reference"] for item in json.loads(invoke("run", "ls", "--limit", "1", "-o", "json").stdout)] == ["cells/1"]
+    assert [item["reference"] for item in json.loads(invoke("run", "ls", "-o", "json").stdout)] == [
+        "cells/1",
+        "cells/\x1b[2J0",
+    ]
+    assert [item["reference"] for item in json.loads(invoke("run", "ls", "--limit", "1", "-o", "json").stdout)] == [
+        "cells/1"
+    ]
 
 
 def test_an_evaluation_shows_its_confusion_matrix_where_it_can_be_read(invoke, runs):
@@ -253,7 +294,11 @@ def test_an_evaluation_shows_its_confusion_matrix_where_it_can_be_read(invoke, r
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[-6] == "confusion matrix, confidence from 0.25: rows are predicted, columns true"
-    assert [line.split()[-3:] for line in lines[-5:-2]] == [["rbc", "wbc", "background"], ["1000", "1001", "1002"], ["1003", "1004", "1005"]]
+    assert [line.split()[-3:] for line in lines[-5:-2]] == [
+        ["rbc", "wbc", "background"],
+        ["1000", "1001", "1002"],
+        ["1003", "1004", "1005"],
+    ]
 
 
 def test_columns_of_a_wide_confusion_matrix_are_numbered(invoke, runs):
@@ -296,7 +341,9 @@ async def test_the_synchronous_client_works_where_a_loop_runs_already(runs):
 
 
 class Interrupted(AsyncClient):
-    """Ctrl-C comes while the second event, or an answer, is waited for, and what is waited for takes its time to unwind."""
+    """Ctrl-C comes while the second event, or an answer, is waited for, and what is waited for takes its time to
+    unwind.
+    """
 
     unwound = False
 

@@ -52,7 +52,9 @@ def test_nothing_found_says_what_to_do(tmp_path):
         find_connection()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"url": 1, "token": "x"}', '{"url": "http://a:1"}', '{"url": "ftp://a", "token": "x"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"url": 1, "token": "x"}', '{"url": "http://a:1"}', '{"url": "ftp://a", "token": "x"}']
+)
 def test_a_damaged_file_is_named(tmp_path, content):
     write(tmp_path, "http://a:1", "x")
     (tmp_path / ".splitrail" / "client.json").write_text(content)
@@ -60,7 +62,9 @@ def test_a_damaged_file_is_named(tmp_path, content):
         find_connection()
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "http://", "http://a:x", "http://a:99999", "http://a/path", "ftp://a", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["localhost:8080", "http://", "http://a:x", "http://a:99999", "http://a/path", "ftp://a", "http://[::1"]
+)
 def test_addresses_that_are_none(url):
     with pytest.raises(UsageError, match="is not an address"):
         find_connection(url, "t")

@@ -63,7 +63,9 @@ class Exporter(export_service_pb2_grpc.ExportServiceServicer):
             yield message
 
     def messages(self, after):
-        yield pb.ExportVersionResponse(start=pb.ExportStart(reference="cells@v1#1", version_id="v", split_id="s", image_count=IMAGES))
+        yield pb.ExportVersionResponse(
+            start=pb.ExportStart(reference="cells@v1#1", version_id="v", split_id="s", image_count=IMAGES)
+        )
         files, cursor = [here(LOCK_FILE, self.lock)], None
         for ordinal in range(after + 1, IMAGES):
             data, path = self.image(ordinal), f"images/train/{ordinal}.jpg"
@@ -79,11 +81,17 @@ class Exporter(export_service_pb2_grpc.ExportServiceServicer):
         if files:
             yield pb.ExportVersionResponse(files=files, cursor=cursor)
         big = self.whole()["big.json"]
-        yield pb.ExportVersionResponse(files=[pb.ExportFile(path="big.json", data=big[:2000], more=True)], cursor=cursor)
-        yield pb.ExportVersionResponse(files=[pb.ExportFile(path="big.json", data=big[2000:4000], more=True)], cursor=cursor)
+        yield pb.ExportVersionResponse(
+            files=[pb.ExportFile(path="big.json", data=big[:2000], more=True)], cursor=cursor
+        )
+        yield pb.ExportVersionResponse(
+            files=[pb.ExportFile(path="big.json", data=big[2000:4000], more=True)], cursor=cursor
+        )
         last = pb.ExportFile(path="big.json", data=big[4000:], sha256=sha256(big), size_bytes=len(big))
         yield pb.ExportVersionResponse(files=[last, here("data.yaml", b"names: {}\n"), *self.extra], cursor=cursor)
-        yield pb.ExportVersionResponse(end=pb.ExportEnd(file_count=self.file_count or len(self.whole()), image_count=IMAGES))
+        yield pb.ExportVersionResponse(
+            end=pb.ExportEnd(file_count=self.file_count or len(self.whole()), image_count=IMAGES)
+        )
 
     async def serve_get(self, reader, writer):
         with suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -118,7 +126,9 @@ async def exporter():
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("splitrail_client.export._POLICY", RetryPolicy(give_up=0.3, first_pause=0.01, longest_pause=0.05))
+    monkeypatch.setattr(
+        "splitrail_client.export._POLICY", RetryPolicy(give_up=0.3, first_pause=0.01, longest_pause=0.05)
+    )
     monkeypatch.setattr("splitrail_client.export._TRIES", 2)
 
 
@@ -154,7 +164,9 @@ async def test_what_was_changed_or_lost_is_put_right(exporter, tmp_path):
 async def test_an_export_that_was_cut_off_fetches_the_rest_only(exporter, tmp_path, monkeypatch):
     monkeypatch.setattr("splitrail_client.export.DOWNLOADS_AT_ONCE", 1)
     folder, reached = tmp_path / "x", asyncio.Event()
-    cut = asyncio.create_task(export(exporter, folder, lambda progress: reached.set() if progress.done == 12 else None).run())
+    cut = asyncio.create_task(
+        export(exporter, folder, lambda progress: reached.set() if progress.done == 12 else None).run()
+    )
     await asyncio.wait_for(reached.wait(), 20)
     cut.cancel()
     with suppress(asyncio.CancelledError):
@@ -220,7 +232,10 @@ async def test_folders_of_others_are_left_alone(exporter, tmp_path):
         await export(exporter, tmp_path / "x" / "data.yaml" / "below").run()
 
 
-@pytest.mark.parametrize("path", ["../out.txt", "/out.txt", "a/../../out.txt", "a//b", "", ".", "a\\b", "C:out", "a\0b", ".splitrail-export/0"])
+@pytest.mark.parametrize(
+    "path",
+    ["../out.txt", "/out.txt", "a/../../out.txt", "a//b", "", ".", "a\\b", "C:out", "a\0b", ".splitrail-export/0"],
+)
 async def test_a_path_out_of_the_folder_is_not_followed(exporter, tmp_path, path):
     exporter.extra = [here(path, b"got out")]
     with pytest.raises(SplitrailError, match="not a path within the folder"):
@@ -235,7 +250,10 @@ async def test_a_stream_that_is_not_what_it_says_is_an_error(exporter, tmp_path)
     exporter.extra = [pb.ExportFile(path="a.txt", data=b"abc", sha256=sha256(b"abd"), size_bytes=3)]
     with pytest.raises(SplitrailError, match=r"a\.txt does not have the hash"):
         await export(exporter, tmp_path / "y").run()
-    pieces = [pb.ExportFile(path="a.txt", data=b"ab", more=True), pb.ExportFile(path="a.txt", data=b"c", sha256=sha256(b"abd"), size_bytes=3)]
+    pieces = [
+        pb.ExportFile(path="a.txt", data=b"ab", more=True),
+        pb.ExportFile(path="a.txt", data=b"c", sha256=sha256(b"abd"), size_bytes=3),
+    ]
     exporter.extra = pieces
     with pytest.raises(SplitrailError, match=r"a\.txt does not have the hash"):
         await export(exporter, tmp_path / "z").run()

@@ -45,7 +45,9 @@ def test_nan_reaches_the_service_as_nan():
     assert math.isnan(type(message).FromString(message.SerializeToString()).number_value)
 
 
-@given(st.one_of(st.booleans(), st.none(), st.text(max_size=20), st.integers(-(2**53), 2**53), st.floats(allow_nan=False)))
+@given(
+    st.one_of(st.booleans(), st.none(), st.text(max_size=20), st.integers(-(2**53), 2**53), st.floats(allow_nan=False))
+)
 def test_values_come_back(value):
     assert references.from_value(references.to_values({"x": value})["x"]) == value
 

@@ -49,7 +49,11 @@ async def test_running_it_again_sends_nothing(peer, folder):
     assert (again.reference, again.uploaded_files, len(peer.store.started)) == ("cells@v1", 0, 1)
     peer.datasets.latest = 2  # since something else came in
     again = await transfer(peer, folder).run()
-    assert (again.ended_before, again.uploaded_files, len(peer.store.started)) == (False, 14, 2)  # no image, and what travels along
+    assert (again.ended_before, again.uploaded_files, len(peer.store.started)) == (
+        False,
+        14,
+        2,
+    )  # no image, and what travels along
 
 
 async def test_an_interrupted_import_sends_the_rest_only(peer, folder, monkeypatch):
@@ -125,7 +129,11 @@ async def test_an_archive_is_sent_as_it_is_for_its_task(peer, folder):
     archive.write_bytes(b"PK")
     assert dataset_name(archive) == "blood-cells.v2"
     found = scan(archive)
-    assert ([item.path for item in found.files], found.image_count, found.kind) == (["blood cells.v2.zip"], 0, ".zip archive")
+    assert ([item.path for item in found.files], found.image_count, found.kind) == (
+        ["blood cells.v2.zip"],
+        0,
+        ".zip archive",
+    )
     order = ImportSpec(archive, "default", "cells", strict=False, dry_run=False, task=dataset_pb2.TASK_POSE)
     assert (await Transfer(peer.channel, order, lambda _: None).run()).uploaded_files == 1
     assert list(peer.store.announced) == ["blood cells.v2.zip"]

@@ -18,9 +18,16 @@ from splitrail_client.errors import RefusedError, UnreachableError
 
 def drawn(renderable, width=100, terminal=False):
     file = io.StringIO()
-    Console(file=file, width=width, height=30, force_terminal=terminal, markup=False, emoji=False, highlight=False, color_system=None).print(
-        renderable
-    )
+    Console(
+        file=file,
+        width=width,
+        height=30,
+        force_terminal=terminal,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        color_system=None,
+    ).print(renderable)
     return file.getvalue()
 
 
@@ -79,20 +86,27 @@ def test_a_roll_back_drops_the_void_epochs_and_says_so(view, make_epoch):
 def test_a_feed_that_starts_again_is_shown_from_its_first_event(view, make_epoch, make_state):
     file = io.StringIO()
     Display(view, Console(file=file, width=120)).restarted(RefusedError("another incarnation"))
-    assert file.getvalue() == "cells/1 the platform was restored from a backup: the feed is shown again from its first event\n"
+    assert (
+        file.getvalue()
+        == "cells/1 the platform was restored from a backup: the feed is shown again from its first event\n"
+    )
     view.apply(make_state(1, events.JOB_STATE_RUNNING))
     view.apply(make_epoch(2, 1, 5))
     assert (view.state, sorted(view.rows)) == ("running", [1])
 
 
 def test_a_second_attempt_says_where_it_goes_on(view):
-    line = view.apply(event(7, attempt=2, attempt_started=events.AttemptStarted(worker="pod-2", device="NVIDIA H200", resume_epoch=3)))
+    line = view.apply(
+        event(7, attempt=2, attempt_started=events.AttemptStarted(worker="pod-2", device="NVIDIA H200", resume_epoch=3))
+    )
     assert line == "attempt 2 on pod-2 (NVIDIA H200), resumes after epoch 3"
     assert view.attempt == 2
 
 
 def test_a_failure_says_why(view, make_state):
-    line = view.apply(make_state(9, events.JOB_STATE_FAILED, cause=events.FAILURE_CAUSE_NAN, message="the loss is NaN since epoch 2"))
+    line = view.apply(
+        make_state(9, events.JOB_STATE_FAILED, cause=events.FAILURE_CAUSE_NAN, message="the loss is NaN since epoch 2")
+    )
     assert line == "failed (nan: the loss is NaN since epoch 2)"
     assert "the loss is NaN since epoch 2" in drawn(render(view, None))
 
@@ -103,7 +117,10 @@ def test_lines_for_logs(view, make_epoch, names):
     )
     view.state = "succeeded"
     view.apply(event(9, final_metrics=metrics_pb2.EpochMetrics(metrics={"mAP50": 0.9, "mAP50_95": 0.5})))
-    assert result_line(view, 200) == "cells/1 succeeded: 3 epochs in 3m 20s; best checkpoint: val mAP50 0.900, val mAP50-95 0.500"
+    assert (
+        result_line(view, 200)
+        == "cells/1 succeeded: 3 epochs in 3m 20s; best checkpoint: val mAP50 0.900, val mAP50-95 0.500"
+    )
 
 
 def test_the_best_epoch_is_that_of_the_highest_fitness(view, make_epoch):
@@ -122,8 +139,17 @@ def test_of_epochs_of_equal_fitness_the_latest_is_the_best_as_the_services_have_
 
 def test_other_tasks_losses_have_their_columns(names):
     made = View("x", epochs=1, names=names)
-    made.apply(event(1, epoch=metrics_pb2.EpochMetrics(epoch=1, epochs=1, metrics={"train_pose_loss": 1.0, "train_box_loss": 2.0, "top1": 0.5})))
-    assert ["epoch", "box", "pose", "val", "top1", "seconds"] in [line.split() for line in drawn(render(made, None)).splitlines()]
+    made.apply(
+        event(
+            1,
+            epoch=metrics_pb2.EpochMetrics(
+                epoch=1, epochs=1, metrics={"train_pose_loss": 1.0, "train_box_loss": 2.0, "top1": 0.5}
+            ),
+        )
+    )
+    assert ["epoch", "box", "pose", "val", "top1", "seconds"] in [
+        line.split() for line in drawn(render(made, None)).splitlines()
+    ]
 
 
 def test_text_of_users_is_drawn_as_text(view):
@@ -141,7 +167,9 @@ def test_text_of_users_is_drawn_as_text(view):
 def test_a_log_gets_one_line_a_step_and_a_terminal_the_whole_table(make_epoch, make_state, names):
     for terminal in (False, True):
         file = io.StringIO()
-        display = Display(View("cells/1", names=names), Console(file=file, width=100, force_terminal=terminal, color_system=None))
+        display = Display(
+            View("cells/1", names=names), Console(file=file, width=100, force_terminal=terminal, color_system=None)
+        )
         with display.showing():
             display.message(metrics_service_pb2.WatchRunResponse(event=make_state(1, events.JOB_STATE_RUNNING)))
             display.message(metrics_service_pb2.WatchRunResponse(progress=events.BatchProgress(batch=1, batches=2)))
@@ -167,13 +195,26 @@ def evaluation():
     ]
     matrix = evaluation_pb2.ConfusionMatrix(class_names=["rbc", "wbc"], counts=range(9), confidence=0.25)
     points = [evaluation_pb2.ClassCurve(class_name="[red]rbc", y=[1.0, 0.25])]
-    curve = evaluation_pb2.Curve(name="precision_recall", x_title="Recall", y_title="Precision", x=[0.0, 1.0], classes=points)
+    curve = evaluation_pb2.Curve(
+        name="precision_recall", x_title="Recall", y_title="Precision", x=[0.0, 1.0], classes=points
+    )
     result = evaluation_pb2.EvaluationResult(
-        images=55, objects=240, overall={"mAP50": 0.873, "mAP50_95": 0.6}, classes=classes, confusion_matrix=matrix, curves=[curve]
+        images=55,
+        objects=240,
+        overall={"mAP50": 0.873, "mAP50_95": 0.6},
+        classes=classes,
+        confusion_matrix=matrix,
+        curves=[curve],
     )
     job = job_pb2.Job(state=events.JOB_STATE_SUCCEEDED)
     return evaluation_pb2.Evaluation(
-        run_reference="cells/1", split_reference="cells@v1#1", number=2, part=dataset_pb2.PART_TEST, result=result, contaminated_images=3, job=job
+        run_reference="cells/1",
+        split_reference="cells@v1#1",
+        number=2,
+        part=dataset_pb2.PART_TEST,
+        result=result,
+        contaminated_images=3,
+        job=job,
     )
 
 
@@ -192,7 +233,9 @@ def test_documents_are_the_gateways_json_and_what_the_command_knows(evaluation):
     made = documents.evaluation(evaluation)
     assert (made["reference"], made["part"], made["contaminatedImages"]) == ("cells/1/eval/2", "PART_TEST", 3)
     evaluation.result.overall["mAP50"] = math.nan
-    assert json.loads(json.dumps(documents.document(evaluation), allow_nan=False))["result"]["overall"]["mAP50"] == "NaN"
+    assert (
+        json.loads(json.dumps(documents.document(evaluation), allow_nan=False))["result"]["overall"]["mAP50"] == "NaN"
+    )
     started = documents.import_report(import_pb2.Import(dataset_name="cells"), [import_pb2.Problem(path="a.jpg")], None)
     assert (started["datasetName"], started["problems"][0]["path"], "version" in started) == ("cells", "a.jpg", False)
     draft = documents.draft(version_pb2.Draft(version=dataset_pb2.DatasetVersion(version_id="v-1")))
@@ -217,17 +260,30 @@ def test_the_confusion_matrix_has_a_row_for_each_predicted_class(evaluation):
 
 
 def test_problems_read_as_a_place_and_a_sentence():
-    assert tables.problem_line(import_pb2.Problem(path="labels/a.txt", line=3, message="class 7")) == "labels/a.txt:3: class 7"
-    assert tables.problem_line(import_pb2.Problem(path="a.jpg", message="bad", image_excluded=True)) == "a.jpg: bad (image left out)"
+    assert (
+        tables.problem_line(import_pb2.Problem(path="labels/a.txt", line=3, message="class 7"))
+        == "labels/a.txt:3: class 7"
+    )
+    assert (
+        tables.problem_line(import_pb2.Problem(path="a.jpg", message="bad", image_excluded=True))
+        == "a.jpg: bad (image left out)"
+    )
     of_an_annotation = import_pb2.Problem(path="a.json", object=3, message="no box")
     assert tables.problem_line(of_an_annotation) == "a.json, annotation 3: no box"
-    assert tables.problem_line(import_pb2.Problem(message="holds what cells@v1 holds", note=True)) == "holds what cells@v1 holds"
+    assert (
+        tables.problem_line(import_pb2.Problem(message="holds what cells@v1 holds", note=True))
+        == "holds what cells@v1 holds"
+    )
 
 
 def test_split_tables_hold_counts_of_each_part_and_class():
-    parts = [split_pb2.PartSummary(part=number, images=10 * number, objects=number, background_images=1) for number in (1, 2, 3)]
+    parts = [
+        split_pb2.PartSummary(part=number, images=10 * number, objects=number, background_images=1)
+        for number in (1, 2, 3)
+    ]
     balance = split_pb2.ClassBalance(
-        class_name="rbc", parts=[split_pb2.ClassPart(part=n, images=n, objects=2 * n, deviation=0.01 * n) for n in (1, 2, 3)]
+        class_name="rbc",
+        parts=[split_pb2.ClassPart(part=n, images=n, objects=2 * n, deviation=0.01 * n) for n in (1, 2, 3)],
     )
     revision = split_pb2.SplitRevision(certificate=split_pb2.SplitCertificate(parts=parts, classes=[balance]))
     lines = [line.split() for line in drawn(tables.split_counts(revision)).splitlines()]

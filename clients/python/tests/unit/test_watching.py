@@ -24,7 +24,10 @@ def sequence(messages):
 
 @pytest.fixture
 def feed(peer, make_epoch, make_state):
-    peer.feed.events = [*(make_epoch(number, number, 8) for number in range(1, 9)), make_state(9, event_pb2.JOB_STATE_SUCCEEDED)]
+    peer.feed.events = [
+        *(make_epoch(number, number, 8) for number in range(1, 9)),
+        make_state(9, event_pb2.JOB_STATE_SUCCEEDED),
+    ]
     return peer.feed
 
 
@@ -48,7 +51,13 @@ async def test_a_cut_connection_is_opened_again_from_the_cursor(peer, feed):
 
 
 @pytest.mark.parametrize(
-    "code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL]
+    "code",
+    [
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.INTERNAL,
+    ],
 )
 async def test_a_passing_status_is_survived(peer, feed, code):
     feed.before = lambda seq, opening, context: context.abort(code, "broken") if seq == 5 and opening == 1 else None
@@ -57,7 +66,9 @@ async def test_a_passing_status_is_survived(peer, feed, code):
 
 async def test_a_draining_service_is_asked_again(peer, feed):
     feed.end = metrics_service_pb2.CLOSED_REASON_DRAINING
-    feed.before = lambda seq, opening, context: setattr(feed, "end", metrics_service_pb2.CLOSED_REASON_ENDED) if opening == 2 else None
+    feed.before = lambda seq, opening, context: (
+        setattr(feed, "end", metrics_service_pb2.CLOSED_REASON_ENDED) if opening == 2 else None
+    )
     first_half, rest = feed.events[:4], feed.events[4:]
     feed.events = first_half
 
@@ -112,7 +123,9 @@ async def test_an_event_sent_twice_is_shown_once(peer, feed):
     assert sequence(await watched(peer)) == list(range(1, 10))
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED])
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED]
+)
 async def test_a_refusal_is_raised_at_once(peer, feed, code):
     feed.before = lambda seq, opening, context: context.abort(code, "no")
     with pytest.raises(RefusedError) as caught:

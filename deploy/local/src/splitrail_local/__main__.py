@@ -51,7 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
 def up(stack: Stack, only: list[str] | None = None) -> None:
     """Start the stack and say where it is."""
     chosen = {name: port for name in PORT_NAMES if (port := _port(port_variable(name)))}  # 0 chooses none
-    started = stack.up(only=only, gateway_port=_port("SPLITRAIL_PORT"), internal_ports=chosen, say=lambda line: print(line, file=sys.stderr))
+    started = stack.up(
+        only=only,
+        gateway_port=_port("SPLITRAIL_PORT"),
+        internal_ports=chosen,
+        say=lambda line: print(line, file=sys.stderr),
+    )
     what = "the embedded stack" if only is None else ", ".join(only)
     gateway = only is None or "envoy" in only
     place = f" at {stack.state.gateway_url}" if gateway else ""
@@ -84,7 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m splitrail_local", description=description, epilog=others)
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("up", help="start everything and wait until it is healthy")
-    start.add_argument("--only", type=lambda text: text.split(","), help=f"start these parts only, comma-separated, of {', '.join(PARTS)}")
+    start.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        help=f"start these parts only, comma-separated, of {', '.join(PARTS)}",
+    )
     commands.add_parser("down", help="stop everything")
     commands.add_parser("status", help="what runs")
     job = commands.add_parser("demo", help="start everything and run the main job; stop at Ctrl-C")

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from splitrail_local.contracts import Binding, Contracts, Rpc
 
-Kind = str | bool | dict[str, Any]
+Kind = str | bool | dict[str, "Kind"]
 """What may stand in a field: a message by its full name, "string", "number", "boolean", {"map": kind of the values},
 {"list": kind of the elements}, False for anything (see gateway/json_fields.lua)."""
 Table = Mapping[str, "Table"] | Sequence["Table"] | str | bool
@@ -39,12 +38,16 @@ def script(contracts: Contracts, folder: Path) -> str:
 
 def tables(contracts: Contracts) -> str:
     """TYPES, ROUTES and ENUMS in Lua, as gateway/json_fields.lua and api.lua describe them."""
-    bound = sorted(((binding, rpc) for rpc in contracts.rpcs for binding in rpc.bindings), key=lambda pair: pair[0].generality)
+    bound = sorted(
+        ((binding, rpc) for rpc in contracts.rpcs for binding in rpc.bindings), key=lambda pair: pair[0].generality
+    )
     types: dict[str, Table] = {}
     enums: dict[str, Table] = {}
     routes = [_route(binding, rpc, types, enums) for binding, rpc in bound]
     routes += [{"method": method, "pattern": Binding(method, _DOCUMENT, "").lua_pattern} for method in ("GET", "HEAD")]
-    return "".join(f"local {name} = {_lua(table)}\n" for name, table in (("TYPES", types), ("ROUTES", routes), ("ENUMS", enums)))
+    return "".join(
+        f"local {name} = {_lua(table)}\n" for name, table in (("TYPES", types), ("ROUTES", routes), ("ENUMS", enums))
+    )
 
 
 def _route(binding: Binding, rpc: Rpc, types: dict[str, Table], enums: dict[str, Table]) -> dict[str, Table]:
@@ -54,7 +57,9 @@ def _route(binding: Binding, rpc: Rpc, types: dict[str, Table], enums: dict[str,
         route["stream"] = True
     if binding.body:
         whole = binding.body == "*"
-        route["body"] = _kind_of_message(rpc.request, types) if whole else _kind(rpc.request.fields_by_name[binding.body], types)
+        route["body"] = (
+            _kind_of_message(rpc.request, types) if whole else _kind(rpc.request.fields_by_name[binding.body], types)
+        )
     if binding.body != "*":
         parameters = dict(_enum_parameters(rpc.request))
         enums.update({enum.full_name: _short_names(enum) for enum in parameters.values()})

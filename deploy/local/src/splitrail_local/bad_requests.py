@@ -70,7 +70,10 @@ async def refusal(channel: grpc.aio.Channel, bad: BadRequest, metadata: Sequence
     show."""
     path = f"/{bad.method.containing_service.full_name}/{bad.method.name}"
     parse = GetMessageClass(bad.method.output_type).FromString
-    options: dict[str, Any] = {"request_serializer": type(bad.request).SerializeToString, "response_deserializer": parse}
+    options: dict[str, Any] = {
+        "request_serializer": type(bad.request).SerializeToString,
+        "response_deserializer": parse,
+    }
     try:
         if bad.method.server_streaming:
             async for _ in channel.unary_stream(path, **options)(bad.request, metadata=metadata, timeout=20):
@@ -129,7 +132,11 @@ def _good(field: FieldDescriptor) -> Any:
     if field.enum_type is not None:
         return field.enum_type.values[-1].number
     if field.type == FieldDescriptor.TYPE_STRING:
-        return new_id() if limits.uuid else next(text for text in _SAMPLES if text and re.fullmatch(limits.pattern or ".*", text))
+        return (
+            new_id()
+            if limits.uuid
+            else next(text for text in _SAMPLES if text and re.fullmatch(limits.pattern or ".*", text))
+        )
     return b"x" if field.type == FieldDescriptor.TYPE_BYTES else max(1, int(limits.minimum))
 
 
@@ -137,12 +144,18 @@ def _breaks(descriptor: Descriptor, path: str, within: tuple[str, ...]) -> Itera
     """(path, field's name within it, what sets it, what is wrong) for a message type and those in it, each type once on
     the way down."""
     for field in descriptor.fields:
-        entry = field.message_type if field.message_type is not None and field.message_type.GetOptions().map_entry else None
+        entry = (
+            field.message_type if field.message_type is not None and field.message_type.GetOptions().map_entry else None
+        )
         if _is_required(field):
             yield path, field.name, _nothing, "is missing"
         if entry is None:
             yield from ((path, name, change, what) for name, change, what in _field_breaks(field))
-        if entry is None and field.message_type is not None and field.message_type.full_name not in (*within, descriptor.full_name):
+        if (
+            entry is None
+            and field.message_type is not None
+            and field.message_type.full_name not in (*within, descriptor.full_name)
+        ):
             step = f"{path}{field.name}[0]." if field.is_repeated else f"{path}{field.name}."
             for inner_path, name, change, what in _breaks(field.message_type, step, (*within, descriptor.full_name)):
                 yield inner_path, name, _inside(field, change), what
@@ -187,9 +200,15 @@ def _bad_values(field: FieldDescriptor, limits: limits_pb2.Limits) -> Iterator[t
     if field.enum_type is not None:
         yield max(field.enum_type.values_by_number) + 1, "is not a value of the enum"
     if limits.HasField("minimum"):
-        yield type(field.default_value)(limits.minimum - 1) if not field.is_repeated else int(limits.minimum) - 1, "is too small"
+        yield (
+            type(field.default_value)(limits.minimum - 1) if not field.is_repeated else int(limits.minimum) - 1,
+            "is too small",
+        )
     if limits.HasField("maximum"):
-        yield type(field.default_value)(limits.maximum + 1) if not field.is_repeated else int(limits.maximum) + 1, "is too large"
+        yield (
+            type(field.default_value)(limits.maximum + 1) if not field.is_repeated else int(limits.maximum) + 1,
+            "is too large",
+        )
     unit: Any = b"x" if field.type == FieldDescriptor.TYPE_BYTES else "x"
     if limits.max_length:
         yield unit * (limits.max_length + 1), "is too long"
@@ -200,4 +219,7 @@ def _bad_values(field: FieldDescriptor, limits: limits_pb2.Limits) -> Iterator[t
     if limits.uuid:
         yield "not-a-uuid", "is not a UUID"
     if limits.pattern:
-        yield next(text for text in reversed(_SAMPLES) if text and not re.fullmatch(limits.pattern, text)), "does not match"
+        yield (
+            next(text for text in reversed(_SAMPLES) if text and not re.fullmatch(limits.pattern, text)),
+            "does not match",
+        )

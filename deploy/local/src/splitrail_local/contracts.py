@@ -1,4 +1,6 @@
-"""What the contracts say of the public API, read from a descriptor set: its services, their RPCs, and their paths below /api."""
+"""What the contracts say of the public API, read from a descriptor set: its services, their RPCs, and their paths below
+/api.
+"""
 
 import re
 from collections.abc import Iterator

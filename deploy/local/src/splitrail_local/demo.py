@@ -1,4 +1,6 @@
-"""The demo: the main job through the `splitrail` command, from a folder of images to the mAP on a test split that training never saw."""
+"""The demo: the main job through the `splitrail` command, from a folder of images to the mAP on a test split that
+training never saw.
+"""
 
 # ruff: noqa: T201 - a demo prints
 
@@ -42,17 +44,25 @@ class Steps:
         self._run(title, arguments, None)
 
     def document(self, title: str, *arguments: str) -> Any:
-        """As `command`, with `-o json`: what it shows while it works still goes to the terminal (stderr), and what it answers is returned."""
+        """As `command`, with `-o json`: what it shows while it works still goes to the terminal (stderr), and what it
+        answers is returned.
+        """
         return json.loads(self._run(title, (*arguments, "-o", "json"), subprocess.PIPE))
 
     def _run(self, title: str, arguments: tuple[str, ...], stdout: int | None) -> str:
         print(f"\n$ {shlex.join(('splitrail', *arguments))}", flush=True)
         with self.timed(title):
             done = subprocess.run(
-                [str(script("splitrail", "splitrail-client")), *arguments], check=False, env=self.environment, stdout=stdout, text=True
+                [str(script("splitrail", "splitrail-client")), *arguments],
+                check=False,
+                env=self.environment,
+                stdout=stdout,
+                text=True,
             )
         if done.returncode != 0:
-            raise StackError(f"the step {title!r} failed (exit code {done.returncode}): splitrail {shlex.join(arguments)}")
+            raise StackError(
+                f"the step {title!r} failed (exit code {done.returncode}): splitrail {shlex.join(arguments)}"
+            )
         return done.stdout or ""
 
     @contextmanager
@@ -64,12 +74,15 @@ class Steps:
 
 
 def demo(stack: Stack, start: Callable[[], None], data: Path | None, ci: bool) -> None:
-    """Start the stack (`start`), run the main job on `data` (None: generated shapes), and stop the stack: at once when `ci`, else at Ctrl-C.
+    """Start the stack (`start`), run the main job on `data` (None: generated shapes), and stop the stack: at once when
+    `ci`, else at Ctrl-C.
 
     In `ci` mode the last line is `test mAP50 = 0.xxx`. Raises StackError when a step fails.
     """
     if data is not None and not data.is_dir():
-        raise StackError(f"{data} is not a folder: DATA= names one with images and their annotations (README.md lists the formats).")
+        raise StackError(
+            f"{data} is not a folder: DATA= names one with images and their annotations (README.md lists the formats)."
+        )
     before = signal.signal(signal.SIGTERM, _interrupt)
     steps = Steps(dict(os.environ))
     try:
@@ -80,7 +93,10 @@ def demo(stack: Stack, start: Callable[[], None], data: Path | None, ci: bool) -
         map50 = main_job(stack.state.root, steps, data)
         print("\n" + "\n".join(f"{seconds:7.1f} s  {title}" for title, seconds in steps.seconds.items()))
         if not ci:
-            print(f"\ntest mAP50 = {map50:.3f}\nThe web page: {stack.state.page_address}\nCtrl-C stops everything; the state stays.", flush=True)
+            print(
+                f"\ntest mAP50 = {map50:.3f}\nThe web page: {stack.state.page_address}\nCtrl-C stops everything; the state stays.",
+                flush=True,
+            )
             with suppress(KeyboardInterrupt):
                 signal.pause()
     except splitrail_client.SplitrailError as error:

@@ -68,12 +68,27 @@ def prepare(state: State) -> None:
 def splitrail_proto_build(target: Path) -> None:
     """Compile every contract, public and internal, into one FileDescriptorSet, imports included."""
     roots = [PROTO / folder for folder in ("api", "internal", "third_party")]
-    sources = sorted(str(path) for root in roots for path in root.rglob("*.proto"))  # errors' details are third parties' messages
+    sources = sorted(
+        str(path) for root in roots for path in root.rglob("*.proto")
+    )  # errors' details are third parties' messages
     if not sources:
-        raise StackError(f"There is no contract below {PROTO}: the embedded stack runs from a whole clone of the repository.")
+        raise StackError(
+            f"There is no contract below {PROTO}: the embedded stack runs from a whole clone of the repository."
+        )
     includes = [*roots, Path(grpc_tools.__file__).parent / "_proto"]
-    options = ["--include_imports", "--include_source_info", f"--descriptor_set_out={target}", *(f"-I{folder}" for folder in includes)]
-    done = subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options, *sources], check=False, capture_output=True, text=True, timeout=120)
+    options = [
+        "--include_imports",
+        "--include_source_info",
+        f"--descriptor_set_out={target}",
+        *(f"-I{folder}" for folder in includes),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "grpc_tools.protoc", *options, *sources],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     if done.returncode != 0:
         raise StackError(f"The contracts in {PROTO} do not compile:\n{done.stderr}")
 
@@ -91,7 +106,9 @@ def _program() -> Path:
 
 
 def _answer(state: State) -> None:
-    """Ask the admin socket whether Envoy has initialised (its clusters checked once), then whether the listener accepts."""
+    """Ask the admin socket whether Envoy has initialised (its clusters checked once), then whether the listener
+    accepts.
+    """
     try:
         with socket.socket(socket.AF_UNIX) as admin:
             admin.settimeout(3)

@@ -27,7 +27,9 @@ def ensure(state: State) -> None:
         path = state.signing_key(issuer)
         if not path.exists():
             key = ec.generate_private_key(ec.SECP256R1())
-            pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+            pem = key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
             write_private(path, pem.decode())
         public_keys.append(_public_jwk(issuer, path))
     write_private(state.jwks_file, json.dumps({"keys": public_keys}, indent=1))

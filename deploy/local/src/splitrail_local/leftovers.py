@@ -16,7 +16,8 @@ PATIENCE = 40.0
 def stop(stack_id: str) -> list[str]:
     """Stop every process of the stack that still runs; returns the names of the parts found.
 
-    First a supervisord that lost its socket (it would restart its children), then what is left; whatever ignores that is killed.
+    First a supervisord that lost its socket (it would restart its children), then what is left; whatever ignores that
+    is killed.
     """
     found = dict(_marked(stack_id))
     names = sorted(set(found.values()))
@@ -32,7 +33,9 @@ def stop(stack_id: str) -> list[str]:
     _signal(last, signal.SIGKILL)
     _, alive = psutil.wait_procs(last, timeout=PATIENCE)
     if alive:
-        raise StackError(f"These processes of an earlier start do not end: {', '.join(str(process.pid) for process in alive)}.")
+        raise StackError(
+            f"These processes of an earlier start do not end: {', '.join(str(process.pid) for process in alive)}."
+        )
     return names
 
 

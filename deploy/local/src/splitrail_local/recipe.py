@@ -1,9 +1,10 @@
 """What the demo trains with: short on one core, and safe across seeds rather than lucky on one.
 
-A small batch with nbs = batch gives a tiny data set enough optimizer steps (Ultralytics otherwise accumulates up to 64 images for each), and
-mosaic is off because it needs more epochs than a demo has.
+A small batch with nbs = batch gives a tiny data set enough optimizer steps (Ultralytics otherwise accumulates up to 64
+images for each), and mosaic is off because it needs more epochs than a demo has.
 
-Test mAP50 of the best weights, yolov8n from scratch on the generated shapes (210 train, 45 val, 45 test images), each seed with a split of its own:
+Test mAP50 of the best weights, yolov8n from scratch on the generated shapes (210 train, 45 val, 45 test images), each
+seed with a split of its own:
 
     seed          0      1      2      3      4      5
     10 epochs   0.823  0.928  0.953  0.844  0.886  0.636
@@ -33,4 +34,6 @@ SHAPES: Arguments = {"epochs": 12, "imgsz": 128, **_COMMON}
 """For the generated shapes."""
 
 OWN_DATA: Arguments = {"epochs": 15, "imgsz": 256, **_COMMON}
-"""For `make demo DATA=path`. 364 blood cell images (BCCD) of 640x480 pixels take about 4 CPU minutes and reach a test mAP50 of about 0.84."""
+"""For `make demo DATA=path`. 364 blood cell images (BCCD) of 640x480 pixels take about 4 CPU minutes and reach a test
+mAP50 of about 0.84.
+"""

@@ -9,7 +9,9 @@ from splitrail_local.supervisor import read_identity
 
 
 def mend(root: Path) -> None:
-    """Replace a damaged record by what is known without it. Only to clean the state: the servers have passwords that this record lacks."""
+    """Replace a damaged record by what is known without it. Only to clean the state: the servers have passwords that
+    this record lacks.
+    """
     try:
         State(root)
     except DamagedRecordError:

@@ -1,4 +1,6 @@
-"""What Envoy itself refuses, in the form in which the services refuse: google.rpc.Status with ErrorInfo and, where it helps, RetryInfo."""
+"""What Envoy itself refuses, in the form in which the services refuse: google.rpc.Status with ErrorInfo and, where it
+helps, RetryInfo.
+"""
 
 import base64
 from dataclasses import dataclass
@@ -40,12 +42,18 @@ class Reply:
     @property
     def grpc_details(self) -> str:
         """The value of the trailer grpc-status-details-bin."""
-        return base64.b64encode(self._status(self.code if self.grpc_code is None else self.grpc_code).SerializeToString()).decode().rstrip("=")
+        return (
+            base64.b64encode(self._status(self.code if self.grpc_code is None else self.grpc_code).SerializeToString())
+            .decode()
+            .rstrip("=")
+        )
 
     @property
     def json_details(self) -> list[dict[str, Any]]:
         """The details of the status by JSON."""
-        details: list[dict[str, Any]] = json_format.MessageToDict(self._status(self.code), always_print_fields_with_no_presence=True)["details"]
+        details: list[dict[str, Any]] = json_format.MessageToDict(
+            self._status(self.code), always_print_fields_with_no_presence=True
+        )["details"]
         return details
 
 
@@ -55,7 +63,12 @@ REPLIES = (
         grpc_code=code_pb2.INTERNAL,
         json_message="the request cannot be read: %LOCAL_REPLY_BODY%",  # of malformed paths Envoy says nothing
     ),
-    Reply(401, code_pb2.UNAUTHENTICATED, "TOKEN_INVALID", "the token is missing, malformed, expired or signed by a stranger"),
+    Reply(
+        401,
+        code_pb2.UNAUTHENTICATED,
+        "TOKEN_INVALID",
+        "the token is missing, malformed, expired or signed by a stranger",
+    ),
     Reply(403, code_pb2.PERMISSION_DENIED, "ROLE_MISSING", "this token is not one of users"),
     Reply(404, code_pb2.NOT_FOUND, "NOT_FOUND", "no such service", grpc_code=code_pb2.UNIMPLEMENTED),
     Reply(
@@ -63,11 +76,28 @@ REPLIES = (
         grpc_code=code_pb2.UNKNOWN,
         json_message="the request is larger than 4 MiB",
     ),
-    Reply(415, code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", "this path takes gRPC and gRPC-Web only", grpc_code=code_pb2.UNKNOWN),
-    Reply(429, code_pb2.RESOURCE_EXHAUSTED, "RATE_LIMITED", "too many requests", retry_seconds=1),
-    Reply(503, code_pb2.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", "a service of the platform does not answer", retry_seconds=1),
     Reply(
-        *(504, code_pb2.DEADLINE_EXCEEDED, "DEPENDENCY_UNAVAILABLE", "a service of the platform did not answer in time"),
+        415,
+        code_pb2.INVALID_ARGUMENT,
+        "INVALID_FIELD",
+        "this path takes gRPC and gRPC-Web only",
+        grpc_code=code_pb2.UNKNOWN,
+    ),
+    Reply(429, code_pb2.RESOURCE_EXHAUSTED, "RATE_LIMITED", "too many requests", retry_seconds=1),
+    Reply(
+        503,
+        code_pb2.UNAVAILABLE,
+        "DEPENDENCY_UNAVAILABLE",
+        "a service of the platform does not answer",
+        retry_seconds=1,
+    ),
+    Reply(
+        *(
+            504,
+            code_pb2.DEADLINE_EXCEEDED,
+            "DEPENDENCY_UNAVAILABLE",
+            "a service of the platform did not answer in time",
+        ),
         retry_seconds=1,
         grpc_code=code_pb2.UNAVAILABLE,
     ),

@@ -1,4 +1,6 @@
-"""SeaweedFS (`weed mini`) as the S3 server, with three identities: presigned URLs carry keys that can do no more than needed."""
+"""SeaweedFS (`weed mini`) as the S3 server, with three identities: presigned URLs carry keys that can do no more than
+needed.
+"""
 
 import json
 import socket
@@ -44,7 +46,14 @@ def client(state: State, identity: str = "internal") -> Minio:
     """A client with short timeouts and no retries: the caller waits until the server is healthy first."""
     keys = credentials(state, identity)
     pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=3, read=10), retries=False)
-    return Minio(f"127.0.0.1:{state.port('s3')}", keys.access_key, keys.secret_key, secure=False, http_client=pool, region="us-east-1")
+    return Minio(
+        f"127.0.0.1:{state.port('s3')}",
+        keys.access_key,
+        keys.secret_key,
+        secure=False,
+        http_client=pool,
+        region="us-east-1",
+    )
 
 
 def access_log_part(state: State) -> Part:
@@ -97,7 +106,8 @@ def part(state: State) -> Part:
             *(f"-{name}={value}" for name, value in options.items()),
         ),
         directory=folder,  # weed reads security.toml from its working folder
-        # It holds about 120 MiB; much closer above it (250MiB), Go collects garbage without a pause and burns a quarter of a core for nothing.
+        # It holds about 120 MiB; much closer above it (250MiB), Go collects garbage without a pause and burns a quarter
+        # of a core for nothing.
         environment={"GOMEMLIMIT": "512MiB"},
         ready=lambda: _answer(state),
         stop_seconds=30,
@@ -109,12 +119,23 @@ def prepare(state: State) -> None:
     identities = []
     for name, actions in ACTIONS.items():
         keys = credentials(state, name)
-        identities.append({"name": name, "credentials": [{"accessKey": keys.access_key, "secretKey": keys.secret_key}], "actions": actions})
+        identities.append(
+            {
+                "name": name,
+                "credentials": [{"accessKey": keys.access_key, "secretKey": keys.secret_key}],
+                "actions": actions,
+            }
+        )
     write_private(folder / "identities.json", json.dumps({"identities": identities}, indent=1))
     names = ("signing", "signing.read", "filer_signing", "filer_signing.read")
     sections = [f'[jwt.{name}]\nkey = "{state.secret(f"weed.{name}")}"\n' for name in names]
     write_private(folder / "security.toml", "\n".join(sections))
-    audit = {"fluent_network": "unix", "fluent_socket_path": str(_audit_socket(state)), "marshal_as_json": True, "async": True}
+    audit = {
+        "fluent_network": "unix",
+        "fluent_socket_path": str(_audit_socket(state)),
+        "marshal_as_json": True,
+        "async": True,
+    }
     write_private(folder / "audit.json", json.dumps(audit))
     (folder / "data").mkdir(mode=0o700, exist_ok=True)
 

@@ -1,8 +1,10 @@
-"""SeaweedFS' access log as JSON lines: `python -m splitrail_local.s3_access_log SOCKET` (a part of the stack; its output is the log).
+"""SeaweedFS' access log as JSON lines: `python -m splitrail_local.s3_access_log SOCKET` (a part of the stack; its
+output is the log).
 
-weed sends its audit records only to a fluentd, over a socket; told to use JSON, it sends `[tag, time, record, options]` one after the
-other. What is written here, a line a request, are the records: `time`, `operation` (REST.GET.OBJECT ...), `bucket`, `key`, `status`, `requester`
-(internal, reader, writer), `remote_ip`, `user_agent`, `request_id`, `error_code`.
+weed sends its audit records only to a fluentd, over a socket; told to use JSON, it sends `[tag, time, record, options]`
+one after the other. What is written here, a line a request, are the records: `time`, `operation` (REST.GET.OBJECT ...),
+`bucket`, `key`, `status`, `requester` (internal, reader, writer), `remote_ip`, `user_agent`, `request_id`,
+`error_code`.
 """
 
 import asyncio

@@ -71,6 +71,8 @@ def _serving(address: str) -> None:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=3)
         except grpc.RpcError as error:
-            raise NotReadyError(f"its health check at {address} fails: {error.details() if isinstance(error, grpc.Call) else error}") from error
+            raise NotReadyError(
+                f"its health check at {address} fails: {error.details() if isinstance(error, grpc.Call) else error}"
+            ) from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise NotReadyError(f"it says {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}")

@@ -1,8 +1,8 @@
 """The demo's dataset: shapes with noise and clutter, made on the spot, the same bytes for the same seed.
 
-Each image holds up to four shapes of four classes on a noisy gradient, between lines and specks that belong to no class. The classes are
-imbalanced (about 40, 30, 20 and 10 per cent of the objects), so that a split which stratifies differs from one which does not; about one
-image in sixteen is empty with an empty label file: reviewed, nothing there.
+Each image holds up to four shapes of four classes on a noisy gradient, between lines and specks that belong to no
+class. The classes are imbalanced (about 40, 30, 20 and 10 per cent of the objects), so that a split which stratifies
+differs from one which does not; about one image in sixteen is empty with an empty label file: reviewed, nothing there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ Point = tuple[float, float]
 
 
 def generate(folder: Path, images: int = 300, size: int = 128, seed: int = 0) -> None:
-    """Write `images` square JPEGs of `size` pixels in the YOLO layout: images/, labels/ and data.yaml below `folder` (created when absent)."""
+    """Write `images` square JPEGs of `size` pixels in the YOLO layout: images/, labels/ and data.yaml below `folder`
+    (created when absent).
+    """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "labels").mkdir(exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -103,7 +105,12 @@ def _outline(kind: int, centre: Point, radius: float, *, turn: float) -> tuple[l
         reach = radius * (notch if index % 2 else 1.0)
         angle = phase + turn + 2 * math.pi * index / corners
         points.append((centre[0] + reach * math.cos(angle), centre[1] + reach * math.sin(angle)))
-    return points, (min(x for x, _ in points), min(y for _, y in points), max(x for x, _ in points), max(y for _, y in points))
+    return points, (
+        min(x for x, _ in points),
+        min(y for _, y in points),
+        max(x for x, _ in points),
+        max(y for _, y in points),
+    )
 
 
 def _apart(one: Box, other: Box) -> bool:

@@ -25,8 +25,9 @@ PARTS = (*SERVERS, *SERVICES, "pod", "envoy")
 """Every part in the order of their start."""
 
 STOP_ORDER = (("envoy", "pod"), SERVICES, ("postgres", "nats", "s3"), ("s3log",))
-"""Parts of a group stop together: the pod hands its lease back while the services still answer, they finish while the servers do,
-and the access log ends after what it logs."""
+"""Parts of a group stop together: the pod hands its lease back while the services still answer, they finish while the
+servers do, and the access log ends after what it logs.
+"""
 
 FOREIGN = ("PG", "AWS_", "WEED_", "S3_", "NATS_")
 """Settings of the same programs elsewhere, which the caller's shell may carry and the stack must not inherit."""
@@ -56,9 +57,9 @@ class Stack:
     ) -> bool:
         """Start the parts (`only` these, else all) and wait until each is healthy; False when all of them ran already.
 
-        `gateway_port`: 0 takes a free one, None the remembered one or 8080. `internal_ports`: those of PORT_NAMES that are not left to chance.
-        `die_with_caller` (Linux): the stack stops when this thread ends.
-        When a part fails, what this call started is stopped again and StackError carries the tail of its log.
+        `gateway_port`: 0 takes a free one, None the remembered one or 8080. `internal_ports`: those of PORT_NAMES that
+        are not left to chance. `die_with_caller` (Linux): the stack stops when this thread ends. When a part fails,
+        what this call started is stopped again and StackError carries the tail of its log.
         """
         names = _chosen(only)
         with self.state.lock():
@@ -151,8 +152,12 @@ class Stack:
                 raise StackError(f"supervisord does not start; the end of {output}:\n{_tail(output)}")
             time.sleep(POLL_SECONDS)
 
-    def _start_parts(self, control: Control, wanted: Collection[str], missing: Sequence[str], say: Callable[[str], None]) -> None:
-        """Start the servers, fill them with what the services expect to find, then the services, then the gateway that checks them."""
+    def _start_parts(
+        self, control: Control, wanted: Collection[str], missing: Sequence[str], say: Callable[[str], None]
+    ) -> None:
+        """Start the servers, fill them with what the services expect to find, then the services, then the gateway that
+        checks them.
+        """
         self._start_together(control, [name for name in missing if name in SERVERS], say)
         if "postgres" in wanted:  # also when it runs already: the start that was to do it may have been killed
             postgres.ensure_databases(self.state)
@@ -185,7 +190,9 @@ class Stack:
                 if healthy:
                     del waiting[name]
                     say(f"{name:<9} ready after {time.monotonic() - begin:4.1f} s")
-                elif processes[name].state in ("BACKOFF", "EXITED", "FATAL") or time.monotonic() - begin > START_SECONDS:
+                elif (
+                    processes[name].state in ("BACKOFF", "EXITED", "FATAL") or time.monotonic() - begin > START_SECONDS
+                ):
                     log = self.state.logs / f"{name}.log"
                     raise StackError(
                         f"{name} does not start ({processes[name].state}, {time.monotonic() - begin:.0f} s): {reason}\n"
@@ -265,6 +272,8 @@ def _tail(log: Path) -> str:
 
 
 def _die_with_parent() -> None:
-    """In the child, before exec: be sent SIGTERM when the parent ends (prctl PR_SET_PDEATHSIG; Linux only, elsewhere nothing)."""
+    """In the child, before exec: be sent SIGTERM when the parent ends (prctl PR_SET_PDEATHSIG; Linux only, elsewhere
+    nothing).
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))

@@ -37,7 +37,9 @@ PORT_NAMES = (
 )
 
 SOCKET_PATH_LIMIT = 92
-"""Longest folder + name of a unix socket, in bytes. Linux takes 107 and macOS 103; supervisord first binds `<name>.<pid>`."""
+"""Longest folder + name of a unix socket, in bytes. Linux takes 107 and macOS 103; supervisord first binds
+`<name>.<pid>`.
+"""
 
 UNQUOTABLE = frozenset("\"';#%\\")
 """Characters that supervisord's configuration cannot carry in a path, whatever the quoting."""
@@ -148,11 +150,15 @@ class State:
 
     @property
     def page_address(self) -> str:
-        """The web page with the embedded administrator's token, which the page takes out of the address and keeps for its session."""
+        """The web page with the embedded administrator's token, which the page takes out of the address and keeps for
+        its session.
+        """
         return f"{self.gateway_url}/#token={self.admin_token_file.read_text().strip()}"
 
     def ensure_sockets(self) -> None:
-        """Make the sockets' folder: in the state folder, or in a private temporary one when that path is too long for a socket."""
+        """Make the sockets' folder: in the state folder, or in a private temporary one when that path is too long for a
+        socket.
+        """
         inside = self.root / "run"
         if len(os.fsencode(inside / "supervisor.sock")) <= SOCKET_PATH_LIMIT:
             inside.mkdir(mode=0o700, exist_ok=True)
@@ -170,7 +176,9 @@ class State:
         for name, port in wanted.items():
             if port in users or not ports.is_free(port):
                 why = f"that of {users[port]}" if port in users else "in use"
-                raise StackError(f"Port {port}, where {name} should listen, is {why}: choose another with {port_variable(name)}=<port>.")
+                raise StackError(
+                    f"Port {port}, where {name} should listen, is {why}: choose another with {port_variable(name)}=<port>."
+                )
             users[port] = name
         taken = {*self.record.ports.values(), *users}
         for name in PORT_NAMES:
@@ -183,7 +191,9 @@ class State:
         self.save()
 
     def settle_gateway_port(self, wanted: int | None) -> None:
-        """Settle the gateway's port: `wanted` (0: any free one), else the remembered one, else 8080; refuse one that is in use."""
+        """Settle the gateway's port: `wanted` (0: any free one), else the remembered one, else 8080; refuse one that is
+        in use.
+        """
         port = self.record.gateway_port
         if wanted == 0:
             if port is None or not ports.is_free(port):
@@ -218,12 +228,16 @@ class State:
         if not self._record_file.exists():
             with self.lock():
                 if not self._record_file.exists():
-                    self.record = Record(stack_id=secrets.token_hex(8), secrets={name: secrets.token_hex(20) for name in SECRET_NAMES})
+                    self.record = Record(
+                        stack_id=secrets.token_hex(8), secrets={name: secrets.token_hex(20) for name in SECRET_NAMES}
+                    )
                     self.save()
         try:
             return Record(**json.loads(self._record_file.read_text()))
         except (ValueError, TypeError) as error:
-            raise DamagedRecordError(f"{self._record_file} is damaged ({error}): remove this state with `make clean-state`.") from error
+            raise DamagedRecordError(
+                f"{self._record_file} is damaged ({error}): remove this state with `make clean-state`."
+            ) from error
 
 
 def port_variable(name: str) -> str:

@@ -15,7 +15,9 @@ from splitrail_local.part import Part
 from splitrail_local.state import State, write_private
 
 MARK = "SPLITRAIL_STACK"
-"""Environment variable of every process of a stack: `<stack id>:<part>`; leftovers of a killed supervisord are found by it."""
+"""Environment variable of every process of a stack: `<stack id>:<part>`; leftovers of a killed supervisord are found by
+it.
+"""
 USER = "splitrail"
 
 HEADER = """\
@@ -90,7 +92,9 @@ def read_identity(root: Path) -> Identity | None:
     try:
         written.read(root / "supervisord.conf")
         server = written["unix_http_server"]
-        return Identity(written["supervisord"]["identifier"], server["password"], Path(server["file"].replace("%%", "%")))
+        return Identity(
+            written["supervisord"]["identifier"], server["password"], Path(server["file"].replace("%%", "%"))
+        )
     except (configparser.Error, KeyError, UnicodeDecodeError):
         return None
 
@@ -116,7 +120,9 @@ def _environment(values: Mapping[str, str]) -> str:
     """KEY="value",... ; supervisord knows no escape inside the quotes, so a value may not hold one."""
     for name, value in values.items():
         if '"' in value or not value.isprintable():
-            raise ValueError(f"the value of {name} has a double quote or a control character, which supervisord's configuration cannot carry")
+            raise ValueError(
+                f"the value of {name} has a double quote or a control character, which supervisord's configuration cannot carry"
+            )
     return ",".join(f'{name}="{_escape(value)}"' for name, value in values.items())
 
 
@@ -143,13 +149,18 @@ class Control:
     @property
     def _rpc(self) -> Any:
         """A new connection each time: the transport keeps a broken one for good."""
-        transport = SupervisorTransport(USER, self._state.secret("supervisor"), serverurl=f"unix://{self._state.control_socket}")
+        transport = SupervisorTransport(
+            USER, self._state.secret("supervisor"), serverurl=f"unix://{self._state.control_socket}"
+        )
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
     def is_running(self) -> bool:
         """Whether supervisord answers, is this stack's, and is not shutting down."""
         try:
-            return bool(self._rpc.getIdentification() == self._state.record.stack_id and self._rpc.getState()["statename"] == "RUNNING")
+            return bool(
+                self._rpc.getIdentification() == self._state.record.stack_id
+                and self._rpc.getState()["statename"] == "RUNNING"
+            )
         except (OSError, HTTPException, xmlrpc.client.Error):
             return False
 
@@ -157,7 +168,10 @@ class Control:
         return int(self._rpc.getPID())
 
     def processes(self) -> dict[str, ProcessState]:
-        return {info["name"]: ProcessState(info["statename"], info["pid"], info["description"]) for info in self._rpc.getAllProcessInfo()}
+        return {
+            info["name"]: ProcessState(info["statename"], info["pid"], info["description"])
+            for info in self._rpc.getAllProcessInfo()
+        }
 
     def start(self, name: str) -> None:
         """Begin to start a part, without waiting; nothing happens when it runs already."""

@@ -1,7 +1,8 @@
-"""What tests are built on: a stack of their own for a session, a database of its own for each test, and waiting with a deadline.
+"""What tests are built on: a stack of their own for a session, a database of its own for each test, and waiting with a
+deadline.
 
-`with running_stack(tmp_path_factory) as stack: ...` in a session-scoped fixture; so is `TemplateDatabase(stack, "metrics")`, whose clones are for one
-test each.
+`with running_stack(tmp_path_factory) as stack: ...` in a session-scoped fixture; so is `TemplateDatabase(stack,
+"metrics")`, whose clones are for one test each.
 """
 
 import asyncio
@@ -41,7 +42,9 @@ def until(condition: Callable[[], T | None], what: str, seconds: float = 30) -> 
 
 
 async def eventually(condition: Callable[[], Awaitable[T | None] | T | None], what: str, seconds: float = 30) -> T:
-    """`until` within an event loop; the condition may be awaited. One that blocks: `eventually(lambda: asyncio.to_thread(condition), ...)`."""
+    """`until` within an event loop; the condition may be awaited. One that blocks: `eventually(lambda:
+    asyncio.to_thread(condition), ...)`.
+    """
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -110,7 +113,9 @@ class RunningStack:
         return self.state.signing_key(issuer)
 
     def user_token(self, roles: Mapping[str, str], subject: str = "tester", lifetime: int = 3600) -> str:
-        """A user's token; `roles` as {"<project or *>": "viewer|editor|admin"}, `lifetime` in seconds (negative: expired)."""
+        """A user's token; `roles` as {"<project or *>": "viewer|editor|admin"}, `lifetime` in seconds (negative:
+        expired).
+        """
         return keys.sign_user(self.state, subject, roles, lifetime)
 
     @property
@@ -134,13 +139,17 @@ class RunningStack:
         return self.stack.status()[part].pid
 
     def kill(self, part: str) -> int:
-        """End a part's process by SIGKILL, and return its id; supervisord starts another one, for which `restored` waits."""
+        """End a part's process by SIGKILL, and return its id; supervisord starts another one, for which `restored`
+        waits.
+        """
         pid = self.pid(part)
         os.kill(pid, signal.SIGKILL)
         return pid
 
     def restored(self, part: str, killed: int) -> None:
-        """Wait until a part runs again in place of the process `killed` and, where there is a gateway, all of its services are reached."""
+        """Wait until a part runs again in place of the process `killed` and, where there is a gateway, all of its
+        services are reached.
+        """
         until(lambda: self.pid(part) not in (0, killed) and self.stack.is_ready(part), f"{part} is started again")
         if self.pid("envoy"):
             until(self._is_serving, "the gateway reaches every service")
@@ -178,7 +187,9 @@ class TemplateDatabase:
     """A service's database, migrated once; its clones are made by copying files."""
 
     def __init__(self, stack: RunningStack, service: str) -> None:
-        """`service`: split, trainer or metrics. Not to be made within a running event loop: it runs one for the migrations."""
+        """`service`: split, trainer or metrics. Not to be made within a running event loop: it runs one for the
+        migrations.
+        """
         self._admin_dsn = stack.admin_dsn
         self._dsn = stack.dsn(service)
         self._owner = sql.Identifier(postgres.database(service))
@@ -187,7 +198,9 @@ class TemplateDatabase:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(self._name), self._owner))
 
         async def migrate() -> None:
-            async with open_pool(make_conninfo(self._dsn, dbname=self._name), size=1, deadline_seconds=20, package=f"splitrail_{service}"):
+            async with open_pool(
+                make_conninfo(self._dsn, dbname=self._name), size=1, deadline_seconds=20, package=f"splitrail_{service}"
+            ):
                 pass
 
         asyncio.run(migrate())
@@ -224,7 +237,9 @@ class ClonedDatabase:
         """Ends all connections and refuses new ones."""
         with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(self.name)))
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (self.name,))
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (self.name,)
+            )
 
     def back(self) -> None:
         """Lets connections in again."""

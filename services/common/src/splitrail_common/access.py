@@ -78,7 +78,9 @@ def rules(services: Sequence[ServiceDescriptor]) -> dict[str, access_pb2.Access]
         for method in service.methods:
             rule = method.GetOptions().Extensions[access_pb2.access]
             if not rule.role and not rule.callers:
-                raise RuleMissingError(f"{method.full_name} has no option (splitrail.auth.v1.access): no caller would be allowed")
+                raise RuleMissingError(
+                    f"{method.full_name} has no option (splitrail.auth.v1.access): no caller would be allowed"
+                )
             found[f"/{service.full_name}/{method.name}"] = rule
     return found
 
@@ -98,4 +100,6 @@ def authorize(rule: access_pb2.Access, caller: Caller) -> Scope:
 
 
 def _denied(message: str, required: str) -> PlatformError:
-    return PlatformError(grpc.StatusCode.PERMISSION_DENIED, Reason.ERROR_REASON_ROLE_MISSING, message, metadata={"required": required})
+    return PlatformError(
+        grpc.StatusCode.PERMISSION_DENIED, Reason.ERROR_REASON_ROLE_MISSING, message, metadata={"required": required}
+    )

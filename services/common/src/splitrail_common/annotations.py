@@ -101,7 +101,9 @@ def unpack(packed: bytes) -> list[Annotation]:
             annotations.append(Annotation(class_id, Kind(kind), struct.unpack_from(f"<{count}I", packed, offset)))
             offset += 4 * count
     except struct.error as error:
-        raise ValueError(f"packed annotations of {len(packed)} bytes end inside a record that starts before byte {offset}") from error
+        raise ValueError(
+            f"packed annotations of {len(packed)} bytes end inside a record that starts before byte {offset}"
+        ) from error
     return annotations
 
 
@@ -137,8 +139,8 @@ def labels_csr(packed: Sequence[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDAr
 def box_from_yolo(class_id: int, cx: float, cy: float, w: float, h: float) -> Annotation:
     """Quantize a box given by centre and size in fractions of the image, clipped to the image.
 
-    Raises AnnotationError: `not_finite` (NaN or infinite), `no_area` (width or height not above zero once quantized, or negative),
-    `outside` (no part of it lies within the image). Quantized boxes pass through unchanged.
+    Raises AnnotationError: `not_finite` (NaN or infinite), `no_area` (width or height not above zero once quantized, or
+    negative), `outside` (no part of it lies within the image). Quantized boxes pass through unchanged.
 
     """
     if not all(map(math.isfinite, (cx, cy, w, h))):

@@ -25,7 +25,11 @@ from .limits import RequestRules
 from .tokens import Verifier
 
 _log = log.get(__name__)
-_OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/")
+_OPEN = (
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+)
 Handler = Any
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -40,14 +44,21 @@ def to_platform_error(error: Exception) -> PlatformError:
     if isinstance(error, grpc.aio.AioRpcError):
         return _forwarded(error)
     if isinstance(error, psycopg.DataError):
-        return invalid(Violation("request", "holds a value that cannot be stored (a NUL character, or a number out of range)"))
+        return invalid(
+            Violation("request", "holds a value that cannot be stored (a NUL character, or a number out of range)")
+        )
     return internal()
 
 
 def _forwarded(error: grpc.aio.AioRpcError) -> PlatformError:
     """Another service's answer: what concerns the caller's request is passed on, the rest means that we could not do
     our part."""
-    passed = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.PERMISSION_DENIED}
+    passed = {
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.PERMISSION_DENIED,
+    }
     status = rpc_status.from_call(error)
     if error.code() not in passed or status is None:
         return unavailable("a service that this one needs")
@@ -66,14 +77,18 @@ def _forwarded(error: grpc.aio.AioRpcError) -> PlatformError:
 class Boundary(grpc.aio.ServerInterceptor):
     """Wraps every handler of a server."""
 
-    def __init__(self, verifier: Verifier, rules: Mapping[str, access_pb2.Access], requests: Mapping[str, RequestRules]) -> None:
+    def __init__(
+        self, verifier: Verifier, rules: Mapping[str, access_pb2.Access], requests: Mapping[str, RequestRules]
+    ) -> None:
         """`rules` and `requests` say, by an RPC's path, who may call it and what its request may hold."""
         self._verifier = verifier
         self._rules = dict(rules)
         self._requests = dict(requests)
 
     async def intercept_service(
-        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], handler_call_details: grpc.HandlerCallDetails
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         """Replaces the handler by one that goes through the boundary; health and reflection stay open."""
         handler = await continuation(handler_call_details)
@@ -86,18 +101,26 @@ class Boundary(grpc.aio.ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(
                 self._stream(method, metadata, decode, handler.unary_stream), None, handler.response_serializer
             )
-        return grpc.unary_unary_rpc_method_handler(self._unary(method, metadata, decode, handler.unary_unary), None, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(method, metadata, decode, handler.unary_unary), None, handler.response_serializer
+        )
 
     def _enter(self, method: str, metadata: Mapping[str, str | bytes]) -> Call:
         header = metadata.get("authorization", "")
         scheme, _, token = header.partition(" ") if isinstance(header, str) else ("", "", "")
         if scheme.lower() != "bearer" or not token:
-            raise PlatformError(grpc.StatusCode.UNAUTHENTICATED, Reason.ERROR_REASON_TOKEN_INVALID, "send `authorization: Bearer <token>`")
+            raise PlatformError(
+                grpc.StatusCode.UNAUTHENTICATED,
+                Reason.ERROR_REASON_TOKEN_INVALID,
+                "send `authorization: Bearer <token>`",
+            )
         caller = self._verifier.verify(token)
         scope = authorize(self._rules[method], caller)
         return Call(caller, scope, token, str(metadata.get("x-request-id") or new_id()))
 
-    def _unary(self, method: str, metadata: Mapping[str, str | bytes], decode: Callable[[bytes], Any], behavior: Handler) -> Handler:
+    def _unary(
+        self, method: str, metadata: Mapping[str, str | bytes], decode: Callable[[bytes], Any], behavior: Handler
+    ) -> Handler:
         async def handle(raw: bytes, context: Context) -> Any:
             started = time.perf_counter()
             try:
@@ -115,7 +138,9 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         return handle
 
-    def _stream(self, method: str, metadata: Mapping[str, str | bytes], decode: Callable[[bytes], Any], behavior: Handler) -> Handler:
+    def _stream(
+        self, method: str, metadata: Mapping[str, str | bytes], decode: Callable[[bytes], Any], behavior: Handler
+    ) -> Handler:
         async def handle(raw: bytes, context: Context) -> None:
             try:
                 call = self._enter(method, metadata)

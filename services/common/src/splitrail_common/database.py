@@ -42,7 +42,9 @@ class Queries:
         """`package` holds the file: a service's own, or one of its wings (`splitrail_split.datasets`)."""
         text = (files(package) / "queries.sql").read_text()
         parsed: Any = aiosql.from_str(text, "psycopg", mandatory_parameters=False)
-        self._sql: dict[str, str] = {name: getattr(parsed, name).sql for name in parsed.available_queries if not name.endswith("_cursor")}
+        self._sql: dict[str, str] = {
+            name: getattr(parsed, name).sql for name in parsed.available_queries if not name.endswith("_cursor")
+        }
 
     def __getitem__(self, name: str) -> str:
         return self._sql[name]
@@ -152,8 +154,12 @@ async def migrate(connection: Connection, folder: Traversable) -> None:
         cursor = await connection.execute("SELECT number FROM schema_migration")
         applied = {row["number"] for row in await cursor.fetchall()}
         if unknown := applied - found.keys():
-            raise RuntimeError(f"the database has migrations {sorted(unknown)} that this version does not know: start a newer version")
+            raise RuntimeError(
+                f"the database has migrations {sorted(unknown)} that this version does not know: start a newer version"
+            )
         for number in sorted(found.keys() - applied):
             await connection.execute(found[number].read_bytes())
-            await connection.execute("INSERT INTO schema_migration (number, name) VALUES (%s, %s)", (number, found[number].name))
+            await connection.execute(
+                "INSERT INTO schema_migration (number, name) VALUES (%s, %s)", (number, found[number].name)
+            )
             _log.info("migration applied", name=found[number].name)

@@ -45,7 +45,9 @@ def columns(*parts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         if column.dtype != np.uint8 or column.ndim != 2 or column.shape[1] != 32:
             raise ValueError(f"hashes must be uint8 of shape (N, 32), not {column.dtype} of shape {column.shape}")
     if len({len(column) for column in parts}) > 1:
-        raise ValueError(f"asset and annotation hashes differ in number: {', '.join(str(len(column)) for column in parts)}")
+        raise ValueError(
+            f"asset and annotation hashes differ in number: {', '.join(str(len(column)) for column in parts)}"
+        )
     return np.concatenate(parts, axis=1)
 
 

@@ -48,12 +48,15 @@ class PlatformError(Exception):
 
     def status(self) -> status_pb2.Status:
         """As google.rpc.Status with ErrorInfo and, where fields are concerned, BadRequest."""
-        info = error_details_pb2.ErrorInfo(reason=Reason.Name(self.reason).removeprefix("ERROR_REASON_"), domain=DOMAIN, metadata=self.metadata)
+        info = error_details_pb2.ErrorInfo(
+            reason=Reason.Name(self.reason).removeprefix("ERROR_REASON_"), domain=DOMAIN, metadata=self.metadata
+        )
         details = [_packed(info)]
         if self.violations:
             bad = error_details_pb2.BadRequest(
                 field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(field=item.field, description=item.description) for item in self.violations
+                    error_details_pb2.BadRequest.FieldViolation(field=item.field, description=item.description)
+                    for item in self.violations
                 ]
             )
             details.append(_packed(bad))
@@ -64,7 +67,9 @@ class PlatformError(Exception):
 def _cut(text: str, size: int) -> str:
     """At most `size` bytes of UTF-8, and nothing that is not."""
     data = text.encode("utf-8", "replace")
-    return data.decode() if len(data) <= size else data[: size - 3].decode("utf-8", "ignore") + "\N{HORIZONTAL ELLIPSIS}"
+    return (
+        data.decode() if len(data) <= size else data[: size - 3].decode("utf-8", "ignore") + "\N{HORIZONTAL ELLIPSIS}"
+    )
 
 
 def _fitting(violations: Sequence[Violation]) -> tuple[Violation, ...]:
@@ -89,7 +94,9 @@ def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest)
 def invalid(*violations: Violation) -> PlatformError:
     """INVALID_ARGUMENT that names each field."""
     text = "; ".join(f"{item.field}: {item.description}" for item in violations)
-    return PlatformError(grpc.StatusCode.INVALID_ARGUMENT, Reason.ERROR_REASON_INVALID_FIELD, text, violations=violations)
+    return PlatformError(
+        grpc.StatusCode.INVALID_ARGUMENT, Reason.ERROR_REASON_INVALID_FIELD, text, violations=violations
+    )
 
 
 def not_found(kind: str, identifier: str) -> PlatformError:
@@ -103,7 +110,11 @@ def not_found(kind: str, identifier: str) -> PlatformError:
 
 
 def precondition(
-    reason: reasons.ErrorReason.ValueType, message: str, *, metadata: Mapping[str, str] | None = None, field: str | None = None
+    reason: reasons.ErrorReason.ValueType,
+    message: str,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    field: str | None = None,
 ) -> PlatformError:
     """FAILED_PRECONDITION: the request is well-formed, but the state of things does not allow it."""
     violations = [Violation(field, message)] if field else []
@@ -125,7 +136,11 @@ def etag_mismatch(etag: str) -> PlatformError:
     """ABORTED: the resource has changed since its etag was read; `etag` is the present one."""
     message = "it has changed since you read this etag: read it again, and repeat your change"
     return PlatformError(
-        grpc.StatusCode.ABORTED, Reason.ERROR_REASON_ETAG_MISMATCH, message, metadata={"etag": etag}, violations=[Violation("etag", message)]
+        grpc.StatusCode.ABORTED,
+        Reason.ERROR_REASON_ETAG_MISMATCH,
+        message,
+        metadata={"etag": etag},
+        violations=[Violation("etag", message)],
     )
 
 
@@ -160,11 +175,17 @@ def fenced(attempt: int, current: int) -> PlatformError:
 
 def unavailable(what: str) -> PlatformError:
     """UNAVAILABLE: something that we need does not answer; safe to retry."""
-    return PlatformError(grpc.StatusCode.UNAVAILABLE, Reason.ERROR_REASON_DEPENDENCY_UNAVAILABLE, f"{what} does not answer at the moment; try again")
+    return PlatformError(
+        grpc.StatusCode.UNAVAILABLE,
+        Reason.ERROR_REASON_DEPENDENCY_UNAVAILABLE,
+        f"{what} does not answer at the moment; try again",
+    )
 
 
 def internal() -> PlatformError:
     """INTERNAL without any detail: the log has it."""
     return PlatformError(
-        grpc.StatusCode.INTERNAL, Reason.ERROR_REASON_INTERNAL, "a defect on our side; the service's log has the detail under this request id"
+        grpc.StatusCode.INTERNAL,
+        Reason.ERROR_REASON_INTERNAL,
+        "a defect on our side; the service's log has the detail under this request id",
     )

@@ -19,7 +19,14 @@ from .errors import Violation
 from .ids import is_uuid
 
 _MOST_VIOLATIONS = 100
-_NUMBERS = frozenset({FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64})
+_NUMBERS = frozenset(
+    {
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+        FieldDescriptor.CPPTYPE_UINT64,
+    }
+)
 _FLOATS = frozenset({FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT})
 Judge = Callable[[Any], str | None]
 """What is wrong with a value; None: nothing."""
@@ -64,7 +71,11 @@ class RequestRules:
 
 def compiled(services: Sequence[ServiceDescriptor]) -> dict[str, RequestRules]:
     """The rules of each RPC's request by its path `/package.Service/Method`. Raises LimitsError."""
-    return {f"/{service.full_name}/{method.name}": RequestRules(method.input_type) for service in services for method in service.methods}
+    return {
+        f"/{service.full_name}/{method.name}": RequestRules(method.input_type)
+        for service in services
+        for method in service.methods
+    }
 
 
 class _Tree:
@@ -83,7 +94,11 @@ class _Tree:
         }:
             live |= grown
         self._branches = {
-            name: [(rule, inner if inner in live else None) for rule, inner in branches if not rule.is_empty or inner in live]
+            name: [
+                (rule, inner if inner in live else None)
+                for rule, inner in branches
+                if not rule.is_empty or inner in live
+            ]
             for name, branches in self._branches.items()
         }
 
@@ -230,7 +245,9 @@ def _judges(field: FieldDescriptor, limits: limits_pb2.Limits) -> Iterator[Judge
         high = limits.maximum if limits.HasField("maximum") else float("inf")
         yield _within(low, high)
     if limits.min_length or limits.max_length:
-        yield _of_length(limits.min_length, limits.max_length, "bytes" if field.type == FieldDescriptor.TYPE_BYTES else "characters")
+        yield _of_length(
+            limits.min_length, limits.max_length, "bytes" if field.type == FieldDescriptor.TYPE_BYTES else "characters"
+        )
     if limits.uuid:
         yield lambda text: None if is_uuid(text) else "must be a UUID, in lower case"
     if limits.pattern:
@@ -247,7 +264,11 @@ def _within(low: float, high: float) -> Judge:
             return None
         if high == float("inf"):
             return f"must be at least {low:g}, not {value}"
-        return f"must be at most {high:.15g}, not {value}" if low == float("-inf") else f"must be {low:g} to {high:.15g}, not {value}"
+        return (
+            f"must be at most {high:.15g}, not {value}"
+            if low == float("-inf")
+            else f"must be {low:g} to {high:.15g}, not {value}"
+        )
 
     return judge
 

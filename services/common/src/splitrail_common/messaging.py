@@ -33,7 +33,9 @@ class _Client(Client):
     """nats-py's client stops reading for good at a subject or headers that it cannot parse: any publisher could silence
     us. Not this one."""
 
-    def _build_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None) -> Any:
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Any:
         return super()._build_message(sid, subject.decode("utf-8", "replace").encode(), reply, data, headers)
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
@@ -71,7 +73,9 @@ async def connect(url: str, *, name: str, deadline_seconds: float, inbox_prefix:
 async def wait_for_stream(jetstream: JetStreamContext, deadline_seconds: float) -> None:
     """Makes the stream as soon as JetStream is ready, which its server is before it; raises what NATS last said after
     the deadline."""
-    async for attempt in stamina.retry_context(on=(nats.errors.Error, TimeoutError, OSError), attempts=None, timeout=deadline_seconds, wait_max=2.0):
+    async for attempt in stamina.retry_context(
+        on=(nats.errors.Error, TimeoutError, OSError), attempts=None, timeout=deadline_seconds, wait_max=2.0
+    ):
         with attempt:
             await ensure_stream(jetstream)
 

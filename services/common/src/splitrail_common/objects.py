@@ -49,7 +49,11 @@ def _answering() -> Iterator[None]:
     """Turns a store that does not answer, or says itself that it cannot at the moment, into UNAVAILABLE."""
     try:
         yield
-    except (urllib3.exceptions.HTTPError, ServerError, InvalidResponseError) as error:  # the latter: what proxies in between say
+    except (
+        urllib3.exceptions.HTTPError,
+        ServerError,
+        InvalidResponseError,
+    ) as error:  # the latter: what proxies in between say
         raise unavailable("the object store") from error
     except S3Error as error:
         if error.response is not None and error.response.status >= 500:
@@ -64,10 +68,16 @@ class ObjectStore:
     def __init__(self, settings: ObjectStoreSettings) -> None:
         region = settings.s3_region
         self._bucket = settings.s3_bucket
-        self._internal = _client(settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key.get_secret_value(), region)
+        self._internal = _client(
+            settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key.get_secret_value(), region
+        )
         public = settings.s3_public_endpoint
-        self._reader = _client(public, settings.s3_reader_access_key, settings.s3_reader_secret_key.get_secret_value(), region)
-        self._writer = _client(public, settings.s3_writer_access_key, settings.s3_writer_secret_key.get_secret_value(), region)
+        self._reader = _client(
+            public, settings.s3_reader_access_key, settings.s3_reader_secret_key.get_secret_value(), region
+        )
+        self._writer = _client(
+            public, settings.s3_writer_access_key, settings.s3_writer_secret_key.get_secret_value(), region
+        )
 
     def of(self, bucket: str) -> "ObjectStore":
         """Another bucket of the same store, with the same keys."""
@@ -174,7 +184,9 @@ class ObjectStore:
 
     def download_url(self, key: str, lifetime: timedelta, *, content_type: str | None = None) -> str:
         """A URL for a plain GET, until `lifetime` has passed. Computed here: no request is made."""
-        headers: dict[str, str | list[str] | tuple[str]] | None = {"response-content-type": content_type} if content_type else None
+        headers: dict[str, str | list[str] | tuple[str]] | None = (
+            {"response-content-type": content_type} if content_type else None
+        )
         return self._reader.presigned_get_object(self._bucket, key, expires=lifetime, response_headers=headers)
 
     def upload_url(self, key: str, lifetime: timedelta) -> str:

@@ -83,7 +83,12 @@ def _decode(token: str, binding: str, kinds: tuple[type, ...]) -> tuple[Any, ...
     if not isinstance(found, list) or [type(part) for part in found] != [str, *kinds] or not all(map(_is_text, found)):
         raise invalid(Violation("page_token", "not a token of an earlier response"))
     if found[0] != binding:
-        raise invalid(Violation("page_token", "comes from another request: send the same fields as for the first page, or start without a token"))
+        raise invalid(
+            Violation(
+                "page_token",
+                "comes from another request: send the same fields as for the first page, or start without a token",
+            )
+        )
     return tuple(found[1:])
 
 
@@ -92,9 +97,12 @@ def _is_text(part: str | int) -> bool:
     return isinstance(part, int) or not any("\ud800" <= character <= "\udfff" for character in part)
 
 
-def fit(asked: PageRequest, found: Page[T], convert: Callable[[T], M], key: Callable[[T], Key]) -> tuple[Sequence[M], str]:
-    """What of a page fits into one response (at least one entry, if there is one), and the token of the next page, empty
-    at the end. `key`: of an entry, after which the next page begins."""
+def fit(
+    asked: PageRequest, found: Page[T], convert: Callable[[T], M], key: Callable[[T], Key]
+) -> tuple[Sequence[M], str]:
+    """What of a page fits into one response (at least one entry, if there is one), and the token of the next page,
+    empty at the end. `key`: of an entry, after which the next page begins.
+    """
     messages = [convert(one) for one in found.items]
     count = fitting(messages)
     more = found.more or count < len(messages)

@@ -124,7 +124,9 @@ class FeedPublisher:
                 elif not known:
                     quiet = clock()
                 elif clock() - quiet > resend_after:
-                    _log.info("sending again", job_id=self._job_id, attempt=self._attempt, after=before, sent=self._sent)
+                    _log.info(
+                        "sending again", job_id=self._job_id, attempt=self._attempt, after=before, sent=self._sent
+                    )
                     self._sent, quiet = before, clock()
                     resend_after = min(2 * resend_after, _RESEND_LIMIT_SECONDS)
                     continue
@@ -150,10 +152,15 @@ class FeedPublisher:
                 kind = event.WhichOneof("payload") or "unknown"
                 try:
                     await self._jetstream.publish(
-                        event_subject(self._job_id, kind), event.SerializeToString(), timeout=5, headers={TOKEN_HEADER: self._token()}
+                        event_subject(self._job_id, kind),
+                        event.SerializeToString(),
+                        timeout=5,
+                        headers={TOKEN_HEADER: self._token()},
                     )
                 except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
-                    _log.warning("publish failed, will retry", job_id=self._job_id, error=str(error) or type(error).__name__)
+                    _log.warning(
+                        "publish failed, will retry", job_id=self._job_id, error=str(error) or type(error).__name__
+                    )
                     await asyncio.sleep(_POLL_SECONDS)
                     self._more.set()
                     return any_sent
@@ -168,7 +175,9 @@ class FeedPublisher:
         except grpc.aio.AioRpcError as error:
             _log.warning("watermark unknown, will retry", job_id=self._job_id, code=error.code().name)
             return False
-        if self._attempt and (watermark.current_attempt > self._attempt or (watermark.closed and watermark.number < self._sent)):
+        if self._attempt and (
+            watermark.current_attempt > self._attempt or (watermark.closed and watermark.number < self._sent)
+        ):
             raise fenced(self._attempt, watermark.current_attempt)
         async with self._advanced:
             self.committed = watermark

@@ -47,7 +47,9 @@ class Servicer:
     @classmethod
     def of(cls, protos: ModuleType, stubs: ModuleType, servicer: object, name: str) -> "Servicer":
         """From the two modules that are generated for the service `name`."""
-        return cls(protos.DESCRIPTOR.services_by_name[name], partial(getattr(stubs, f"add_{name}Servicer_to_server"), servicer))
+        return cls(
+            protos.DESCRIPTOR.services_by_name[name], partial(getattr(stubs, f"add_{name}Servicer_to_server"), servicer)
+        )
 
 
 class Draining:
@@ -76,7 +78,9 @@ class App:
     """Services that reflection lists besides those that are served here: the gateway asks one service about all."""
 
 
-def make_server(servicers: Sequence[Servicer], verifier: Verifier, *, reflected: Sequence[ServiceDescriptor] = ()) -> grpc.aio.Server:
+def make_server(
+    servicers: Sequence[Servicer], verifier: Verifier, *, reflected: Sequence[ServiceDescriptor] = ()
+) -> grpc.aio.Server:
     """A server behind the boundary, not yet listening; reflection lists its public services and those `reflected`
     besides.
 

@@ -60,6 +60,9 @@ def load(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        lines = [f"  SPLITRAIL_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()]
+        lines = [
+            f"  SPLITRAIL_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        ]
         sys.stderr.write("settings are missing or wrong in the environment:\n" + "\n".join(lines) + "\n")
         raise SystemExit(2) from None

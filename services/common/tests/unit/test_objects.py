@@ -62,7 +62,10 @@ def objects(store: Store) -> ObjectStore:
     return ObjectStore(ObjectStoreSettings(jwks_file=Path("none"), **addresses, **keys))
 
 
-@pytest.mark.parametrize("answer", [(503, "text/html", b"<h1>busy</h1>"), (500, "application/xml", FAILURE), (507, "application/xml", FAILURE)])
+@pytest.mark.parametrize(
+    "answer",
+    [(503, "text/html", b"<h1>busy</h1>"), (500, "application/xml", FAILURE), (507, "application/xml", FAILURE)],
+)
 def test_a_store_that_cannot_is_unavailable(store, answer):
     store.answer = answer
     for request in (lambda: objects(store).remove(["a"]), lambda: objects(store).read("a")):

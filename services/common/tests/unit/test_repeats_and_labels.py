@@ -20,7 +20,10 @@ def test_a_request_that_is_sent_again_is_known():
     key.require_same(b"")
 
 
-@pytest.mark.parametrize("other", [request(external_id="e"), request(labels={"a": ""}), dataset_service_pb2.CreateDatasetRequest(project_id="lab")])
+@pytest.mark.parametrize(
+    "other",
+    [request(external_id="e"), request(labels={"a": ""}), dataset_service_pb2.CreateDatasetRequest(project_id="lab")],
+)
 def test_another_request_with_its_id_is_refused(other):
     with pytest.raises(PlatformError) as error:
         RequestKey.of(request()).require_same(RequestKey.of(other).digest)
@@ -29,4 +32,7 @@ def test_another_request_with_its_id_is_refused(other):
 
 def test_keys_of_labels():
     assert key_problems("labels", {"a b": "", "k" * 128: "", "\n": ""}) == []
-    assert [one.field for one in key_problems("labels", {"": "x", "k" * 129: "x"})] == ["labels[]", f"labels[{'k' * 100}]"]
+    assert [one.field for one in key_problems("labels", {"": "x", "k" * 129: "x"})] == [
+        "labels[]",
+        f"labels[{'k' * 100}]",
+    ]

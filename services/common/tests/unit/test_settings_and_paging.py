@@ -19,7 +19,9 @@ def test_everything_missing_is_named_at_once(monkeypatch, capsys):
         load(ObjectStoreSettings)
     printed = capsys.readouterr().err
     assert caught.value.code == 2
-    assert all(name in printed for name in ("SPLITRAIL_JWKS_FILE", "SPLITRAIL_S3_ENDPOINT", "SPLITRAIL_S3_WRITER_SECRET_KEY"))
+    assert all(
+        name in printed for name in ("SPLITRAIL_JWKS_FILE", "SPLITRAIL_S3_ENDPOINT", "SPLITRAIL_S3_WRITER_SECRET_KEY")
+    )
 
 
 LINES = metrics_service_pb2.ListLogLinesRequest
@@ -64,7 +66,13 @@ def test_a_page_token_with_a_key_of_another_shape_is_refused():
 
 
 def test_page_sizes_are_capped():
-    assert [paging.page(LINES(page_size=asked)).size for asked in (0, 7, 1000, 1001, 2**31 - 1)] == [100, 7, 1000, 1000, 1000]
+    assert [paging.page(LINES(page_size=asked)).size for asked in (0, 7, 1000, 1001, 2**31 - 1)] == [
+        100,
+        7,
+        1000,
+        1000,
+        1000,
+    ]
 
 
 def test_a_page_is_cut_at_its_size_and_at_its_bytes():
@@ -74,7 +82,9 @@ def test_a_page_is_cut_at_its_size_and_at_its_bytes():
         """How many entries the response holds, and after which one the next page begins."""
         asked = LINES(page_size=limit)
         found = paging.Page.of(list(enumerate(rows, 1)), limit)
-        messages, asked.page_token = paging.fit(paging.page(asked), found, lambda row: metrics_pb2.FeedEvent(run_id=row[1]), lambda row: [row[0]])
+        messages, asked.page_token = paging.fit(
+            paging.page(asked), found, lambda row: metrics_pb2.FeedEvent(run_id=row[1]), lambda row: [row[0]]
+        )
         after = paging.page(asked, int).after
         return len(messages), after and after[0]
 

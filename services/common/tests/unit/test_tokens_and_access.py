@@ -28,7 +28,12 @@ ATTEMPT = {"project_id": "p", "job_id": "j", "attempt": 2, "split_id": "s", "par
 
 
 def jwk(name: str) -> dict[str, str]:
-    return {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(KEYS[name].public_key())), "kid": name, "alg": "ES256", "use": "sig"}
+    return {
+        **json.loads(jwt.algorithms.ECAlgorithm.to_jwk(KEYS[name].public_key())),
+        "kid": name,
+        "alg": "ES256",
+        "use": "sig",
+    }
 
 
 @pytest.fixture
@@ -81,17 +86,38 @@ def test_forgeries_are_refused(verifier):
     claims = json.loads(base64.urlsafe_b64decode(body + "=="))
     altered = base64.urlsafe_b64encode(json.dumps({**claims, "roles": {"*": "admin"}}).encode()).decode().rstrip("=")
     unsigned = jwt.encode(claims, "", algorithm="none", headers={"kid": "splitrail"})
-    public = KEYS["splitrail"].public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = (
+        KEYS["splitrail"]
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
     symmetric_head = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"splitrail"}').decode().rstrip("=")
     mac = hmac.digest(public, f"{symmetric_head}.{body}".encode(), "sha256")
     symmetric = f"{symmetric_head}.{body}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
-    stranger = jwt.encode(claims, ec.generate_private_key(ec.SECP256R1()), algorithm="ES256", headers={"kid": "splitrail"})
+    stranger = jwt.encode(
+        claims, ec.generate_private_key(ec.SECP256R1()), algorithm="ES256", headers={"kid": "splitrail"}
+    )
     other_key = jwt.encode(claims, KEYS["splitrail-metrics"], algorithm="ES256", headers={"kid": "splitrail-metrics"})
-    audience = jwt.encode({**claims, "aud": "elsewhere"}, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"})
+    audience = jwt.encode(
+        {**claims, "aud": "elsewhere"}, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"}
+    )
     # The right key under the right name, and a claim to be another issuer: the name of the key decides what it may
     # sign.
-    another_issuer = jwt.encode({**claims, "iss": "splitrail-trainer"}, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"})
-    for token in (f"{head}.{altered}.{tail}", unsigned, symmetric, stranger, other_key, audience, another_issuer, "", "x", "a.b.c"):
+    another_issuer = jwt.encode(
+        {**claims, "iss": "splitrail-trainer"}, KEYS["splitrail"], algorithm="ES256", headers={"kid": "splitrail"}
+    )
+    for token in (
+        f"{head}.{altered}.{tail}",
+        unsigned,
+        symmetric,
+        stranger,
+        other_key,
+        audience,
+        another_issuer,
+        "",
+        "x",
+        "a.b.c",
+    ):
         assert refused(verifier, token)
 
 
@@ -115,7 +141,9 @@ def access(role: int = 0, *callers: int) -> access_pb2.Access:
 
 
 def test_scope_is_where_the_role_suffices(verifier):
-    caller = verifier.verify(signer("splitrail").sign(CallerKind.USER, "ann", 60, roles={"a": "viewer", "b": "editor", "c": "admin"}))
+    caller = verifier.verify(
+        signer("splitrail").sign(CallerKind.USER, "ann", 60, roles={"a": "viewer", "b": "editor", "c": "admin"})
+    )
     assert authorize(access(access_pb2.ROLE_EDITOR), caller) == Scope(frozenset({"b", "c"}))
     everywhere = verifier.verify(signer("splitrail").sign(CallerKind.USER, "root", 60, roles={"*": "admin"}))
     assert authorize(access(access_pb2.ROLE_ADMIN), everywhere).sql() is None
@@ -141,7 +169,9 @@ def test_default_deny(verifier, rule, issuer, kind, claims):
 def test_every_rpc_has_a_rule_and_limits_that_can_be_enforced():
     root = Path(metrics_service_pb2.__file__).parents[3]
     names = [".".join(path.relative_to(root).with_suffix("").parts) for path in (root / "splitrail").rglob("*_pb2.py")]
-    services = [service for name in names for service in importlib.import_module(name).DESCRIPTOR.services_by_name.values()]
+    services = [
+        service for name in names for service in importlib.import_module(name).DESCRIPTOR.services_by_name.values()
+    ]
     assert len(rules(services)) > 30
     assert compiled(services).keys() == rules(services).keys()
 

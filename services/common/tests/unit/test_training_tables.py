@@ -8,11 +8,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-from splitrail_common.training.arguments import EVALUATION, REFUSED, SET_BY_PLATFORM, TRAINING, ULTRALYTICS_VERSION, ValueType
+from splitrail_common.training.arguments import (
+    EVALUATION,
+    REFUSED,
+    SET_BY_PLATFORM,
+    TRAINING,
+    ULTRALYTICS_VERSION,
+    ValueType,
+)
 from splitrail_common.training.models import DETECT_MODELS, yaml_name
 
 ULTRALYTICS = importlib.util.find_spec("ultralytics")
-needs_ultralytics = pytest.mark.skipif(ULTRALYTICS is None, reason="needs the Ultralytics package (the pod's) to compare with")
+needs_ultralytics = pytest.mark.skipif(
+    ULTRALYTICS is None, reason="needs the Ultralytics package (the pod's) to compare with"
+)
 HYPERPARAMETERS = {hyperparameter.name: hyperparameter for hyperparameter in TRAINING}
 SPELT_OTHERWISE = {"amp": {True: "fp16"}, "freeze": {None: 0}}
 
@@ -39,11 +48,15 @@ def test_every_key_of_ultralytics_is_a_hyperparameter_or_refused_with_a_reason(d
 @needs_ultralytics
 @pytest.mark.parametrize("hyperparameter", TRAINING, ids=lambda hyperparameter: hyperparameter.name)
 def test_defaults_are_those_of_ultralytics(hyperparameter, defaults):
-    theirs = SPELT_OTHERWISE.get(hyperparameter.name, {}).get(defaults[hyperparameter.name], defaults[hyperparameter.name])
+    theirs = SPELT_OTHERWISE.get(hyperparameter.name, {}).get(
+        defaults[hyperparameter.name], defaults[hyperparameter.name]
+    )
     assert hyperparameter.default == theirs
     assert (
         type(hyperparameter.default)
-        in {ValueType.INTEGER: {int}, ValueType.NUMBER: {float}, ValueType.BOOLEAN: {bool}, ValueType.ENUM: {str}}[hyperparameter.type]
+        in {ValueType.INTEGER: {int}, ValueType.NUMBER: {float}, ValueType.BOOLEAN: {bool}, ValueType.ENUM: {str}}[
+            hyperparameter.type
+        ]
     )
 
 
@@ -68,7 +81,9 @@ def test_the_tables_import_no_torch():
 def test_every_hyperparameter_has_a_type_a_range_and_help(table):
     for hyperparameter in table:
         assert hyperparameter.help.endswith("."), hyperparameter.name
-        assert (hyperparameter.minimum is not None) == (hyperparameter.type in {ValueType.INTEGER, ValueType.NUMBER}), hyperparameter.name
+        assert (hyperparameter.minimum is not None) == (hyperparameter.type in {ValueType.INTEGER, ValueType.NUMBER}), (
+            hyperparameter.name
+        )
         assert bool(hyperparameter.choices) == (hyperparameter.type is ValueType.ENUM), hyperparameter.name
         if hyperparameter.minimum is not None and hyperparameter.maximum is not None:
             assert hyperparameter.minimum <= hyperparameter.default <= hyperparameter.maximum, hyperparameter.name

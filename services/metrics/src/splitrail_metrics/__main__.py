@@ -18,7 +18,9 @@ Watchers then forget what they have read and start from the beginning, because a
 restores (a base backup, a point in time, a dump) are noticed without it."""
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser("python -m splitrail_metrics", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m splitrail_metrics", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", nargs="?", choices=("serve", "new-incarnation"), default="serve")
     if parser.parse_args().command == "serve":
         main("metrics", Settings, build)

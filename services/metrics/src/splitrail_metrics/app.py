@@ -43,7 +43,9 @@ async def build(settings: Settings) -> AsyncIterator[App]:
             metrics = MetricsServicer(feeds, live, stall_seconds=settings.watch_stall_seconds)
             servicers = [
                 Servicer.of(metrics_service_pb2, metrics_service_pb2_grpc, metrics, "MetricsService"),
-                Servicer.of(watermark_service_pb2, watermark_service_pb2_grpc, WatermarkServicer(feeds), "WatermarkService"),
+                Servicer.of(
+                    watermark_service_pb2, watermark_service_pb2_grpc, WatermarkServicer(feeds), "WatermarkService"
+                ),
             ]
             async with live.running():
                 yield App(servicers, verifier, draining, background=[Ingest(dsn, nats, verifier, live.committed).run])

@@ -99,7 +99,9 @@ def _sentence(text: str) -> str:
 def _quality(head: _Head, row: _Quality) -> Metric:
     family_title = _sentence(head.spoken + _FAMILIES[row.family])
     title = _sentence(head.spoken + row.title)
-    return Metric(head.prefix + row.name, title, "ratio", Direction.HIGHER, head.prefix + row.family, family_title, row.headline)
+    return Metric(
+        head.prefix + row.name, title, "ratio", Direction.HIGHER, head.prefix + row.family, family_title, row.headline
+    )
 
 
 def _loss(phase: str, name: str) -> Metric:
@@ -108,14 +110,20 @@ def _loss(phase: str, name: str) -> Metric:
 
 
 def _rate(group: str) -> Metric:
-    return Metric(f"lr_pg{group}", f"Learning rate of parameter group {group}", "", Direction.NEITHER, "lr", "Learning rate")
+    return Metric(
+        f"lr_pg{group}", f"Learning rate of parameter group {group}", "", Direction.NEITHER, "lr", "Learning rate"
+    )
 
 
 # Figures of a task that has no heads, and of every task.
 _PLAIN = {
-    "metrics/accuracy_top1": Metric("top1", "Top-1 accuracy", "ratio", Direction.HIGHER, "accuracy", "Accuracy", headline=True),
+    "metrics/accuracy_top1": Metric(
+        "top1", "Top-1 accuracy", "ratio", Direction.HIGHER, "accuracy", "Accuracy", headline=True
+    ),
     "metrics/accuracy_top5": Metric("top5", "Top-5 accuracy", "ratio", Direction.HIGHER, "accuracy", "Accuracy"),
-    "fitness": Metric("fitness", "Fitness, by which the best epoch is chosen", "", Direction.HIGHER, "fitness", "Fitness"),
+    "fitness": Metric(
+        "fitness", "Fitness, by which the best epoch is chosen", "", Direction.HIGHER, "fitness", "Fitness"
+    ),
 }
 _LEARNING_RATE = Metric("lr", "Learning rate", "", Direction.NEITHER, "lr", "Learning rate")
 _EPOCH_SECONDS = Metric("epoch_seconds", "Time of the epoch", "s", Direction.LOWER, "epoch_seconds", "Time of an epoch")

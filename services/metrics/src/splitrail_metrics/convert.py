@@ -36,7 +36,9 @@ def timestamp(moment: datetime) -> Timestamp:
 
 def feed_event(stored: domain.CommittedEvent) -> metrics_pb2.FeedEvent:
     """An event as watchers see it: metrics normalized, keys of objects left out."""
-    event = metrics_pb2.FeedEvent(seq=stored.seq, run_id=stored.run_id, attempt=stored.attempt, commit_time=timestamp(stored.commit_time))
+    event = metrics_pb2.FeedEvent(
+        seq=stored.seq, run_id=stored.run_id, attempt=stored.attempt, commit_time=timestamp(stored.commit_time)
+    )
     if stored.event_time is not None:
         event.event_time.CopyFrom(timestamp(stored.event_time))
     match stored.kind:
@@ -86,7 +88,9 @@ def watch_response(update: Update[metrics_service_pb2.WatchRunResponse]) -> metr
             )
         case Ending() as ending:
             closed = metrics_service_pb2.Closed(reason=_ENDINGS[ending])
-            return metrics_service_pb2.WatchRunResponse(cursor=update.cursor, incarnation=update.incarnation, closed=closed)
+            return metrics_service_pb2.WatchRunResponse(
+                cursor=update.cursor, incarnation=update.incarnation, closed=closed
+            )
         case response:
             return response
 

@@ -35,18 +35,23 @@ class MetricsServicer(metrics_service_pb2_grpc.MetricsServiceServicer):
                     async with asyncio.timeout(self._stall_seconds):
                         await context.write(convert.watch_response(update))
                 except TimeoutError:
-                    # gRPC has taken this message and delivers it before the status: a client that reads the status has received it.
+                    # gRPC has taken this message and delivers it before the status: a client that reads the status has
+                    # received it.
                     raise _too_slow(update.cursor, self._stall_seconds) from None
 
     async def GetRunMetrics(self, request: api.GetRunMetricsRequest, context: Context) -> api.GetRunMetricsResponse:
         return convert.run_metrics(await self._feeds.metrics(current_call(), request.run_id))
 
-    async def BatchGetSummaries(self, request: api.BatchGetSummariesRequest, context: Context) -> api.BatchGetSummariesResponse:
+    async def BatchGetSummaries(
+        self, request: api.BatchGetSummariesRequest, context: Context
+    ) -> api.BatchGetSummariesResponse:
         return convert.summaries(await self._feeds.summaries(current_call(), list(dict.fromkeys(request.run_ids))))
 
     async def ListPlots(self, request: api.ListPlotsRequest, context: Context) -> api.ListPlotsResponse:
         asked = paging.page(request, str)
-        found = await self._feeds.plots(current_call(), request.run_id, asked.after[0] if asked.after else "", asked.size)
+        found = await self._feeds.plots(
+            current_call(), request.run_id, asked.after[0] if asked.after else "", asked.size
+        )
         plots, token = paging.fit(asked, found, convert.plot, lambda item: [item.plot.name])
         return api.ListPlotsResponse(plots=plots, next_page_token=token)
 
@@ -61,7 +66,9 @@ class MetricsServicer(metrics_service_pb2_grpc.MetricsServiceServicer):
         lines, token = paging.fit(asked, found, convert.feed_event, lambda line: [line.seq])
         return api.ListLogLinesResponse(lines=lines, next_page_token=token)
 
-    async def GetMetricSchema(self, request: api.GetMetricSchemaRequest, context: Context) -> api.GetMetricSchemaResponse:
+    async def GetMetricSchema(
+        self, request: api.GetMetricSchemaRequest, context: Context
+    ) -> api.GetMetricSchemaResponse:
         return convert.schema(catalogue.METRICS)
 
 
@@ -71,7 +78,9 @@ class WatermarkServicer(watermark_service_pb2_grpc.WatermarkServiceServicer):
     def __init__(self, feeds: FeedService) -> None:
         self._feeds = feeds
 
-    async def GetWatermark(self, request: watermark_service_pb2.GetWatermarkRequest, context: Context) -> watermark_service_pb2.GetWatermarkResponse:
+    async def GetWatermark(
+        self, request: watermark_service_pb2.GetWatermarkRequest, context: Context
+    ) -> watermark_service_pb2.GetWatermarkResponse:
         return convert.watermark(await self._feeds.watermark(current_call(), request.job_id, request.attempt))
 
 

@@ -188,7 +188,10 @@ async def test_the_service_killed_again_and_again(platform, run_id, process):
                         incarnation = response.incarnation
                         if response.WhichOneof("message") == "event":
                             seen.append(response.cursor)
-                        elif response.WhichOneof("message") == "closed" and response.closed.reason == api.CLOSED_REASON_ENDED:
+                        elif (
+                            response.WhichOneof("message") == "closed"
+                            and response.closed.reason == api.CLOSED_REASON_ENDED
+                        ):
                             return
                 except grpc.aio.AioRpcError as error:
                     if error.code() is not grpc.StatusCode.UNAVAILABLE:

@@ -50,13 +50,25 @@ async def test_history_is_the_effective_timeline_bit_for_bit(platform, run_id):
     assert before.final_metrics.metrics["fitness"] == 0.75
     second.started()
     second.rolled_back(2)
-    odd = {"metrics/precision(B)": 0.0, "metrics/recall(B)": 0.0, "val/new_loss": math.inf, "lr/pg0": 5e-324, "x": math.nan, "zero": -0.0}
+    odd = {
+        "metrics/precision(B)": 0.0,
+        "metrics/recall(B)": 0.0,
+        "val/new_loss": math.inf,
+        "lr/pg0": 5e-324,
+        "x": math.nan,
+        "zero": -0.0,
+    }
     second.epoch(3, fitness=0.5, **odd)
     second.epoch(4, fitness=math.nan, **{"train/box_loss": -math.inf})
     await second.send(*second.events)
     await platform.committed(second)
     found = await platform.stub.GetRunMetrics(request, metadata=platform.admin)
-    assert [(epoch.epoch, epoch.attempt, epoch.seq) for epoch in found.epochs] == [(1, 1, 3), (2, 1, 4), (3, 2, 9), (4, 2, 10)]
+    assert [(epoch.epoch, epoch.attempt, epoch.seq) for epoch in found.epochs] == [
+        (1, 1, 3),
+        (2, 1, 4),
+        (3, 2, 9),
+        (4, 2, 10),
+    ]
     third = found.epochs[2]
     sent = dict(second.events[2].epoch.values)
     assert {key: value.hex() for key, value in third.raw.items()} == {key: value.hex() for key, value in sent.items()}
@@ -82,14 +94,17 @@ async def test_history_is_the_effective_timeline_bit_for_bit(platform, run_id):
     assert answer.summaries[other] == metrics_pb2.RunSummary(seq=1)
     assert set((await platform.stub.BatchGetSummaries(ask, metadata=platform.user(p="viewer"))).summaries) == {run_id}
     many = api.BatchGetSummariesRequest(run_ids=[str(uuid.UUID(int=index)) for index in range(1001)])
-    assert await refused(platform.stub.BatchGetSummaries(many, metadata=platform.admin)) is grpc.StatusCode.INVALID_ARGUMENT
+    assert (
+        await refused(platform.stub.BatchGetSummaries(many, metadata=platform.admin))
+        is grpc.StatusCode.INVALID_ARGUMENT
+    )
 
 
 async def test_a_run_that_has_not_reported_has_an_empty_history(platform, run_id):
     platform.trainer.runs[run_id] = "p"
-    assert await platform.stub.GetRunMetrics(api.GetRunMetricsRequest(run_id=run_id), metadata=platform.admin) == api.GetRunMetricsResponse(
-        summary=metrics_pb2.RunSummary(), split=SPLIT
-    )
+    assert await platform.stub.GetRunMetrics(
+        api.GetRunMetricsRequest(run_id=run_id), metadata=platform.admin
+    ) == api.GetRunMetricsResponse(summary=metrics_pb2.RunSummary(), split=SPLIT)
     assert not (await platform.stub.ListPlots(api.ListPlotsRequest(run_id=run_id), metadata=platform.admin)).plots
     assert not (await platform.stub.ListLogLines(api.ListLogLinesRequest(run_id=run_id), metadata=platform.admin)).lines
 
@@ -166,7 +181,10 @@ async def test_metrics_come_with_plots_and_split(platform, run_id, judging):
     assert picture.url_expire_time.ToDatetime(UTC) > datetime.now(UTC)
     async with httpx.AsyncClient() as client:
         assert (await client.get(picture.url)).content == PNG
-    assert await refused(platform.stub.GetRunMetrics(request, metadata=platform.user(q="admin"))) is grpc.StatusCode.NOT_FOUND
+    assert (
+        await refused(platform.stub.GetRunMetrics(request, metadata=platform.user(q="admin")))
+        is grpc.StatusCode.NOT_FOUND
+    )
 
 
 async def test_the_url_of_a_plot_expires(platform, run_id, monkeypatch):
@@ -216,14 +234,18 @@ async def test_log_lines_page_by_page(platform, run_id):
         request.page_token = page.next_page_token
     assert texts == [event.log.text for event in pod.events if event.HasField("log")]
     assert seqs == [event.number for event in pod.events if event.HasField("log")]
-    large = await platform.stub.ListLogLines(api.ListLogLinesRequest(run_id=run_id, page_size=1000, after_seq=260), metadata=platform.admin)
+    large = await platform.stub.ListLogLines(
+        api.ListLogLinesRequest(run_id=run_id, page_size=1000, after_seq=260), metadata=platform.admin
+    )
     assert large.lines[0].seq == 261
     assert large.ByteSize() < 2 * PAGE_BYTES
     assert large.next_page_token
     for bad in ({"page_size": -1}, {"page_token": "eA"}, {"page_token": request.page_token + "x"}, {"after_seq": -1}):
         call = platform.stub.ListLogLines(api.ListLogLinesRequest(run_id=run_id, **bad), metadata=platform.admin)
         assert await refused(call) is grpc.StatusCode.INVALID_ARGUMENT
-    capped = await platform.stub.ListLogLines(api.ListLogLinesRequest(run_id=run_id, page_size=2**31 - 1, after_seq=260), metadata=platform.admin)
+    capped = await platform.stub.ListLogLines(
+        api.ListLogLinesRequest(run_id=run_id, page_size=2**31 - 1, after_seq=260), metadata=platform.admin
+    )
     assert capped.lines == large.lines
 
 
@@ -264,9 +286,13 @@ async def test_an_attempt_reads_its_own_watermark_only(platform, run_id):
     elsewhere = bearer(platform.attempt_token(run_id, 1, "q"))
     for metadata in (stranger, elsewhere):
         assert await refused(platform.watermarks.GetWatermark(ask, metadata=metadata)) is grpc.StatusCode.NOT_FOUND
-    assert await refused(platform.watermarks.GetWatermark(ask, metadata=platform.admin)) is grpc.StatusCode.PERMISSION_DENIED
     assert (
-        await refused(platform.stub.ListPlots(api.ListPlotsRequest(run_id=run_id), metadata=bearer(pod.token))) is grpc.StatusCode.PERMISSION_DENIED
+        await refused(platform.watermarks.GetWatermark(ask, metadata=platform.admin))
+        is grpc.StatusCode.PERMISSION_DENIED
+    )
+    assert (
+        await refused(platform.stub.ListPlots(api.ListPlotsRequest(run_id=run_id), metadata=bearer(pod.token)))
+        is grpc.StatusCode.PERMISSION_DENIED
     )
 
 
@@ -275,6 +301,9 @@ async def test_the_schema_is_served(platform):
     described = {item.key: item for item in schema.metrics}
     assert described["mAP50_95"].direction == metrics_pb2.DIRECTION_HIGHER
     assert described["train_box_loss"].family == described["val_box_loss"].family
-    assert (described["mask_mAP50"].title, described["mask_mAP50"].family_title) == ("Mask mAP50", "Mask mean average precision")
+    assert (described["mask_mAP50"].title, described["mask_mAP50"].family_title) == (
+        "Mask mAP50",
+        "Mask mean average precision",
+    )
     assert {item.key for item in schema.metrics if item.headline} >= {"mAP50", "mAP50_95", "top1"}
     assert all(item.title and item.family and item.family_title for item in schema.metrics)

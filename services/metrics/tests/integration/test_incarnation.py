@@ -52,7 +52,9 @@ async def three_events(platform, run_id):
 
 async def test_cursors_of_another_incarnation_and_beyond_the_feed_are_refused(platform, run_id):
     _, name = await three_events(platform, run_id)
-    assert [item.cursor for item in await platform.watch(run_id, 1, incarnation=name, until=lambda item: item.cursor == 3)] == [2, 3]
+    assert [
+        item.cursor for item in await platform.watch(run_id, 1, incarnation=name, until=lambda item: item.cursor == 3)
+    ] == [2, 3]
     assert await refused(platform, run_id, 2, "another") == {"incarnation": name, "last_seq": "3"}
     assert await refused(platform, run_id, 4) == {"incarnation": name, "last_seq": "3"}
     platform.trainer.runs[queued := run_id[:-1] + "0"] = "p"
@@ -75,7 +77,11 @@ async def test_a_restored_database_begins_a_new_incarnation(platform, run_id):
     watching = asyncio.create_task(_read_to_the_end(platform, run_id))
     with admin:
         await asyncio.to_thread(database.away)
-        admin.execute(sql.SQL("CREATE DATABASE {} OWNER splitrail_metrics TEMPLATE {}").format(saved, sql.Identifier(database.name)))
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} OWNER splitrail_metrics TEMPLATE {}").format(
+                saved, sql.Identifier(database.name)
+            )
+        )
         await asyncio.to_thread(database.back)
         await eventually(lambda: _committed(platform, pod), "the service goes on with the original")
         pod.epoch(3)
@@ -131,7 +137,10 @@ async def test_what_tells_a_restored_database_apart(platform, template):
     with template.clone() as clone:
         names = []
         for dsn in (platform.database.dsn, clone.dsn, clone.dsn):
-            async with open_pool(dsn, size=1, deadline_seconds=20, package="splitrail_metrics") as pool, pool.connection() as connection:
+            async with (
+                open_pool(dsn, size=1, deadline_seconds=20, package="splitrail_metrics") as pool,
+                pool.connection() as connection,
+            ):
                 names.append(await incarnation.settle(connection))
                 names.append(await incarnation.settle(connection))
         assert names[0] == names[1] != names[2] == names[3] == names[4] == names[5]
@@ -139,9 +148,15 @@ async def test_what_tells_a_restored_database_apart(platform, template):
 
 async def test_the_command_begins_a_new_incarnation_under_a_running_service(platform, run_id):
     _, name = await three_events(platform, run_id)
-    call = platform.stub.WatchRun(api.WatchRunRequest(run_id=run_id, after_seq=3, incarnation=name), metadata=platform.admin, timeout=30)
+    call = platform.stub.WatchRun(
+        api.WatchRunRequest(run_id=run_id, after_seq=3, incarnation=name), metadata=platform.admin, timeout=30
+    )
     assert (await call.read()).WhichOneof("message") == "heartbeat"
-    environment = {**os.environ, **platform.stack.environment("metrics"), "SPLITRAIL_DATABASE_DSN": platform.database.dsn}
+    environment = {
+        **os.environ,
+        **platform.stack.environment("metrics"),
+        "SPLITRAIL_DATABASE_DSN": platform.database.dsn,
+    }
     command = [sys.executable, "-m", "splitrail_metrics", "new-incarnation"]
     process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
     printed, _ = await asyncio.wait_for(process.communicate(), 60)

@@ -88,7 +88,9 @@ async def test_a_replaced_attempt_is_refused_and_rollback_supersedes(platform, r
     await platform.committed(second)
     watermark = await first.watermark()
     assert (watermark.number, watermark.current_attempt, watermark.last_epoch) == (4, 2, 3)
-    rows = platform.database.rows("SELECT epoch, attempt, superseded_by FROM epoch WHERE run_id = %s ORDER BY seq", run_id)
+    rows = platform.database.rows(
+        "SELECT epoch, attempt, superseded_by FROM epoch WHERE run_id = %s ORDER BY seq", run_id
+    )
     assert rows == [(1, 1, None), (2, 1, 6), (3, 1, 6), (2, 2, None), (3, 2, None)]
     with pytest.raises(Exception, match="overtaken"):
         await first.publisher.run()
@@ -108,7 +110,11 @@ async def test_poison_of_a_known_sender_does_not_block(platform, run_id):
         await platform.committed(pod)
     assert [row[2] for row in seqs(platform, run_id)] == [1, 7]
     assert quarantined(platform) == ["epoch", "plot", "plot", "payload", "payload"]
-    assert platform.database.rows("SELECT reason, total FROM quarantine_count ORDER BY reason") == [("epoch", 1), ("payload", 2), ("plot", 2)]
+    assert platform.database.rows("SELECT reason, total FROM quarantine_count ORDER BY reason") == [
+        ("epoch", 1),
+        ("payload", 2),
+        ("plot", 2),
+    ]
 
 
 async def test_what_the_database_refuses_is_quarantined_alone(platform, run_id):

@@ -162,7 +162,9 @@ async def test_a_thousand_watches_fit_into_one_connection(platform, run_id):
     async with grpc.aio.insecure_channel(platform.address) as connection:
         stub = metrics_service_pb2_grpc.MetricsServiceStub(connection)
         calls = [stub.WatchRun(request, metadata=platform.admin, timeout=60) for _ in range(1500)]
-        assert {response.WhichOneof("message") for response in await asyncio.gather(*(call.read() for call in calls))} == {"heartbeat"}
+        assert {
+            response.WhichOneof("message") for response in await asyncio.gather(*(call.read() for call in calls))
+        } == {"heartbeat"}
         await pod.send(pod.epoch(1))
         assert {response.cursor for response in await asyncio.gather(*map(_next_event, calls))} == {2}
         for call in calls:
@@ -199,7 +201,9 @@ async def test_who_may_watch(platform, run_id):
     unknown = "0" * 8 + run_id[8:]
 
     async def code(job, metadata):
-        history = await _code(platform.stub.GetRunMetrics(api.GetRunMetricsRequest(run_id=job), metadata=metadata, timeout=5))
+        history = await _code(
+            platform.stub.GetRunMetrics(api.GetRunMetricsRequest(run_id=job), metadata=metadata, timeout=5)
+        )
         watch = platform.stub.WatchRun(api.WatchRunRequest(run_id=job), metadata=metadata, timeout=5)
         assert await _code(watch.read()) is history
         watch.cancel()
@@ -289,7 +293,9 @@ async def test_watchers_that_drop_and_resume_see_each_epoch_once(platform, run_i
         seen, cursor = [], 0
         while True:
             patience = dice.randint(1, 12)
-            call = platform.stub.WatchRun(api.WatchRunRequest(run_id=run_id, after_seq=cursor), metadata=platform.admin, timeout=60)
+            call = platform.stub.WatchRun(
+                api.WatchRunRequest(run_id=run_id, after_seq=cursor), metadata=platform.admin, timeout=60
+            )
             async for response in call:
                 message = response.WhichOneof("message")
                 if message == "closed":
@@ -328,12 +334,17 @@ async def test_a_stalled_watcher_is_closed_with_its_cursor(platform, run_id, sec
     async with pod.publishing():
         await platform.committed(pod, seconds=60)
     async with grpc.aio.insecure_channel(second_replica) as stalled:
-        call = metrics_service_pb2_grpc.MetricsServiceStub(stalled).WatchRun(api.WatchRunRequest(run_id=run_id), metadata=platform.admin)
+        call = metrics_service_pb2_grpc.MetricsServiceStub(stalled).WatchRun(
+            api.WatchRunRequest(run_id=run_id), metadata=platform.admin
+        )
         with capture_logs() as logs:
             assert (await call.read()).cursor == 1  # and nothing more is read for now
             healthy = await platform.watch(run_id, until=lambda item: item.cursor == 151)
             assert len(healthy) == 151
-            await eventually(lambda: any(entry.get("code") == "RESOURCE_EXHAUSTED" for entry in logs), "the stalled watcher is closed")
+            await eventually(
+                lambda: any(entry.get("code") == "RESOURCE_EXHAUSTED" for entry in logs),
+                "the stalled watcher is closed",
+            )
         seen, refused = await _read_all(call)
         assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         info = error_details_pb2.ErrorInfo()

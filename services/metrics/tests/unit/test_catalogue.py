@@ -24,12 +24,42 @@ DETECT = {
 }
 TASKS = {
     "segment": (
-        ["train/seg_loss", "train/sem_loss", *(f"metrics/{name}({head})" for head in "BM" for name in ("precision", "recall", "mAP50", "mAP50-95"))],
-        {"train_seg_loss", "train_sem_loss", "f1", "mask_mAP50", "mask_mAP50_95", "mask_precision", "mask_recall", "mask_f1"},
+        [
+            "train/seg_loss",
+            "train/sem_loss",
+            *(f"metrics/{name}({head})" for head in "BM" for name in ("precision", "recall", "mAP50", "mAP50-95")),
+        ],
+        {
+            "train_seg_loss",
+            "train_sem_loss",
+            "f1",
+            "mask_mAP50",
+            "mask_mAP50_95",
+            "mask_precision",
+            "mask_recall",
+            "mask_f1",
+        },
     ),
     "pose": (
-        ["val/pose_loss", "val/kobj_loss", "val/rle_loss", "metrics/precision(P)", "metrics/recall(P)", "metrics/mAP50(P)", "metrics/mAP50-95(P)"],
-        {"val_pose_loss", "val_kobj_loss", "val_rle_loss", "pose_mAP50", "pose_mAP50_95", "pose_precision", "pose_recall", "pose_f1"},
+        [
+            "val/pose_loss",
+            "val/kobj_loss",
+            "val/rle_loss",
+            "metrics/precision(P)",
+            "metrics/recall(P)",
+            "metrics/mAP50(P)",
+            "metrics/mAP50-95(P)",
+        ],
+        {
+            "val_pose_loss",
+            "val_kobj_loss",
+            "val_rle_loss",
+            "pose_mAP50",
+            "pose_mAP50_95",
+            "pose_precision",
+            "pose_recall",
+            "pose_f1",
+        },
     ),
     "obb": (["train/angle_loss", "train/l1_loss", "metrics/mAP50(B)"], {"train_angle_loss", "train_l1_loss", "mAP50"}),
     "classify": (
@@ -74,7 +104,9 @@ def test_f1_at_its_edges() -> None:
     assert math.isnan(f1(math.nan, 0.5))
 
 
-@given(st.dictionaries(st.sampled_from([*DETECT, *(key for keys, _ in TASKS.values() for key in keys), "unknown"]), floats))
+@given(
+    st.dictionaries(st.sampled_from([*DETECT, *(key for keys, _ in TASKS.values() for key in keys), "unknown"]), floats)
+)
 def test_values_pass_bit_for_bit(raw: dict[str, float]) -> None:
     found = normalize(raw)
     for name, value in raw.items():

@@ -20,14 +20,21 @@ from splitrail_metrics.ingest.reports import MAX_EVENT_BYTES
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 TRAINER = Signer("splitrail-trainer", KEY)
-VERIFIER = Verifier({"splitrail-trainer": jwt.PyJWK({**ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True), "alg": "ES256"})})
+VERIFIER = Verifier(
+    {"splitrail-trainer": jwt.PyJWK({**ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True), "alg": "ES256"})}
+)
 RUN = str(uuid.UUID(int=5))
 EVENT = events.RunEvent(job_id=RUN, attempt=1, number=1, project_id="p", attempt_started=payloads.AttemptStarted())
 DEEP = base64.urlsafe_b64encode(b'{"kid":' + b"[" * 100_000).decode().rstrip("=")
 
 
 def token(**changes: object) -> str:
-    return TRAINER.sign(CallerKind.ATTEMPT, "a", 60, **{"project_id": "p", "job_id": RUN, "attempt": 1, "split_id": "", "parts": [], **changes})
+    return TRAINER.sign(
+        CallerKind.ATTEMPT,
+        "a",
+        60,
+        **{"project_id": "p", "job_id": RUN, "attempt": 1, "split_id": "", "parts": [], **changes},
+    )
 
 
 def message(event: events.RunEvent = EVENT, **changes: object) -> Message:
@@ -47,7 +54,9 @@ def test_a_proper_event_is_taken() -> None:
 
 def test_a_token_is_judged_at_the_time_of_sending() -> None:
     """A message may wait for hours in the stream."""
-    old = message(token=token(exp=int(datetime(2020, 1, 2, tzinfo=UTC).timestamp())), stored=datetime(2020, 1, 1, tzinfo=UTC))
+    old = message(
+        token=token(exp=int(datetime(2020, 1, 2, tzinfo=UTC).timestamp())), stored=datetime(2020, 1, 1, tzinfo=UTC)
+    )
     assert isinstance(examine(old, VERIFIER), SignedEvent)
 
 

@@ -109,10 +109,17 @@ async def build(settings: Settings) -> AsyncIterator[App]:
             comparisons = Comparisons(draft_store, dataset_store, datasets)
             commits = Commits(pool, project_store, draft_store, dataset_store)
             versions = Versions(
-                draft_store, dataset_store=dataset_store, datasets=datasets, incoming=incoming, commits=commits, comparisons=comparisons
+                draft_store,
+                dataset_store=dataset_store,
+                datasets=datasets,
+                incoming=incoming,
+                commits=commits,
+                comparisons=comparisons,
             )
 
-            splits = Splits(split_store, dataset_store=dataset_store, projects=projects, datasets=datasets, inputs=inputs, urls=urls)
+            splits = Splits(
+                split_store, dataset_store=dataset_store, projects=projects, datasets=datasets, inputs=inputs, urls=urls
+            )
             manifests = Manifests(splits, split_store, datasets, dataset_store, urls)
             exports = Exports(dataset_store, datasets=datasets, split_store=split_store, splits=splits, urls=urls)
 
@@ -129,17 +136,31 @@ async def build(settings: Settings) -> AsyncIterator[App]:
             files = ImportFiles(import_store, content_store, contents, objects)
             importer = Importer(import_store, files, contents, Places(settings.import_prefixes, settings.s3_bucket))
             workers = ImportWorkers(
-                import_store, importer, queued, draining, workers=settings.import_workers, lease_seconds=settings.import_lease_seconds
+                import_store,
+                importer,
+                queued,
+                draining,
+                workers=settings.import_workers,
+                lease_seconds=settings.import_lease_seconds,
             )
             sweeper = Sweeper(content_store, objects, draining, grace_seconds=settings.asset_grace_seconds)
             services = [
                 Servicer.of(project_service_pb2, project_service_pb2_grpc, ProjectServicer(projects), "ProjectService"),
-                Servicer.of(dataset_service_pb2, dataset_service_pb2_grpc, DatasetServicer(datasets, assets), "DatasetService"),
-                Servicer.of(version_service_pb2, version_service_pb2_grpc, VersionServicer(versions, incoming, comparisons), "VersionService"),
+                Servicer.of(
+                    dataset_service_pb2, dataset_service_pb2_grpc, DatasetServicer(datasets, assets), "DatasetService"
+                ),
+                Servicer.of(
+                    version_service_pb2,
+                    version_service_pb2_grpc,
+                    VersionServicer(versions, incoming, comparisons),
+                    "VersionService",
+                ),
                 Servicer.of(import_service_pb2, import_service_pb2_grpc, ImportServicer(imports), "ImportService"),
                 Servicer.of(split_service_pb2, split_service_pb2_grpc, SplitServicer(splits), "SplitService"),
                 Servicer.of(export_service_pb2, export_service_pb2_grpc, ExportServicer(exports), "ExportService"),
-                Servicer.of(staging_service_pb2, staging_service_pb2_grpc, StagingServicer(splits, manifests), "StagingService"),
+                Servicer.of(
+                    staging_service_pb2, staging_service_pb2_grpc, StagingServicer(splits, manifests), "StagingService"
+                ),
             ]
             verifier = Verifier.from_file(settings.jwks_file)
             yield App(services, verifier, draining, background=[workers.run, sweeper.run], reflected=_PUBLIC)

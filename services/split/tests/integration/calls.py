@@ -8,8 +8,16 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, version_pb2
 
-INVALID, PRECONDITION, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND
-EMPTY, UNLABELLED, LABELLED = dataset_pb2.LABEL_STATE_EMPTY, dataset_pb2.LABEL_STATE_UNLABELLED, dataset_pb2.LABEL_STATE_LABELLED
+INVALID, PRECONDITION, NOT_FOUND = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.NOT_FOUND,
+)
+EMPTY, UNLABELLED, LABELLED = (
+    dataset_pb2.LABEL_STATE_EMPTY,
+    dataset_pb2.LABEL_STATE_UNLABELLED,
+    dataset_pb2.LABEL_STATE_LABELLED,
+)
 TRAIN, VAL, TEST = dataset_pb2.PART_TRAIN, dataset_pb2.PART_VAL, dataset_pb2.PART_TEST
 
 
@@ -59,7 +67,9 @@ def columns(place, version_id: str) -> list[tuple]:
 
 async def assets_of(api, version, **filters) -> list[dataset_pb2.Asset]:
     """All images of a version that the filters leave, page by page."""
-    request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, version_id=version.version_id, **filters)
+    request = dataset_service_pb2.ListAssetsRequest(
+        dataset_id=version.dataset_id, version_id=version.version_id, **filters
+    )
     found = []
     while True:
         page = await api.call(api.datasets.ListAssets, request)

@@ -71,7 +71,9 @@ class Place:
     project: str
 
     def settings(self, **changes: object) -> Settings:
-        environment = {name.removeprefix("SPLITRAIL_").lower(): value for name, value in self.stack.environment("split").items()}
+        environment = {
+            name.removeprefix("SPLITRAIL_").lower(): value for name, value in self.stack.environment("split").items()
+        }
         return Settings(**{**environment, "database_dsn": self.dsn, "listen": "127.0.0.1:0", **changes})
 
     def environment(self, listen: str) -> dict[str, str]:
@@ -116,7 +118,10 @@ class Place:
 
     def assets(self) -> set[str]:
         """Hashes of the contents that have a row."""
-        return {one for (one,) in self.execute("SELECT encode(sha256, 'hex') FROM asset WHERE project_id = %s", self.project)}
+        return {
+            one
+            for (one,) in self.execute("SELECT encode(sha256, 'hex') FROM asset WHERE project_id = %s", self.project)
+        }
 
     async def swept(self) -> None:
         """Asks for a walk over what is stored, with no hold left, and waits until it has been made."""
@@ -132,7 +137,11 @@ class Place:
 
     async def walked(self) -> None:
         """Waits until no walk is due or under way."""
-        await self.until(lambda: self.execute("SELECT 1 FROM asset_sweep WHERE after IS NULL AND due_time > now() AND project_id = %s", self.project))
+        await self.until(
+            lambda: self.execute(
+                "SELECT 1 FROM asset_sweep WHERE after IS NULL AND due_time > now() AND project_id = %s", self.project
+            )
+        )
 
     @contextmanager
     def gated(self, event: str, condition: str = "true") -> Iterator[psycopg.Connection]:
@@ -207,32 +216,53 @@ class Api:
 
     def as_attempt(self, split_id: str, *parts: str, project: str = "") -> "Api":
         signer = Signer.from_file("splitrail-trainer", self.place.stack.signing_key_file("splitrail-trainer"))
-        claims = {"project_id": project or self.place.project, "job_id": "job", "attempt": 1, "split_id": split_id, "parts": list(parts)}
+        claims = {
+            "project_id": project or self.place.project,
+            "job_id": "job",
+            "attempt": 1,
+            "split_id": split_id,
+            "parts": list(parts),
+        }
         return self.as_(bearer(signer.sign(CallerKind.ATTEMPT, "attempt:job/1", 600, **claims)))
 
     async def call(self, method, request):
         return await method(request, metadata=self.metadata, timeout=60)
 
-    async def open(self, dataset: str = "cells", request_id: str = "", task: int = dataset_pb2.TASK_UNSPECIFIED) -> import_pb2.Import:
-        request = import_service_pb2.CreateImportRequest(project_id=self.place.project, dataset_name=dataset, request_id=request_id, task=task)
+    async def open(
+        self, dataset: str = "cells", request_id: str = "", task: int = dataset_pb2.TASK_UNSPECIFIED
+    ) -> import_pb2.Import:
+        request = import_service_pb2.CreateImportRequest(
+            project_id=self.place.project, dataset_name=dataset, request_id=request_id, task=task
+        )
         return (await self.call(self.imports.CreateImport, request)).dataset_import
 
-    async def announce(self, import_id: str, files: dict[str, bytes], *, along: bool = False) -> list[import_pb2.Upload]:
+    async def announce(
+        self, import_id: str, files: dict[str, bytes], *, along: bool = False
+    ) -> list[import_pb2.Upload]:
         """What is to be uploaded; `along`: the contents come with the announcement."""
         announced = [
-            import_pb2.SourceFile(path=path, sha256=sha(data), size_bytes=len(data), content=data if along else None) for path, data in files.items()
+            import_pb2.SourceFile(path=path, sha256=sha(data), size_bytes=len(data), content=data if along else None)
+            for path, data in files.items()
         ]
-        response = await self.call(self.imports.AddFiles, import_service_pb2.AddFilesRequest(import_id=import_id, files=announced))
+        response = await self.call(
+            self.imports.AddFiles, import_service_pb2.AddFilesRequest(import_id=import_id, files=announced)
+        )
         return list(response.uploads)
 
     async def upload(self, uploads: list[import_pb2.Upload], files: dict[str, bytes]) -> None:
         by_hash = {sha(data): data for data in files.values()}
         async with httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=8), timeout=60) as client:
-            for response in await asyncio.gather(*(client.put(upload.url, content=by_hash[upload.sha256]) for upload in uploads)):
+            for response in await asyncio.gather(
+                *(client.put(upload.url, content=by_hash[upload.sha256]) for upload in uploads)
+            ):
                 response.raise_for_status()
 
     async def start(self, import_id: str, **options: object) -> import_pb2.Import:
-        return (await self.call(self.imports.StartImport, import_service_pb2.StartImportRequest(import_id=import_id, **options))).dataset_import
+        return (
+            await self.call(
+                self.imports.StartImport, import_service_pb2.StartImportRequest(import_id=import_id, **options)
+            )
+        ).dataset_import
 
     async def watch(self, import_id: str) -> import_pb2.Import:
         """The import once it has ended."""
@@ -244,7 +274,12 @@ class Api:
         return last
 
     async def bring(
-        self, files: dict[str, bytes], dataset: str = "cells", request_id: str = "", task: int = dataset_pb2.TASK_UNSPECIFIED, **options: object
+        self,
+        files: dict[str, bytes],
+        dataset: str = "cells",
+        request_id: str = "",
+        task: int = dataset_pb2.TASK_UNSPECIFIED,
+        **options: object,
     ) -> import_pb2.Import:
         """A whole import, to its end."""
         opened = await self.open(dataset, request_id, task)
@@ -261,7 +296,9 @@ class Api:
             seed=seed,
             method=split_pb2.SPLIT_METHOD_STRATIFIED if stratify else split_pb2.SPLIT_METHOD_RANDOM,
         )
-        request = split_service_pb2.CreateSplitRequest(version_id=version_id, parameters=parameters, request_id=request_id)
+        request = split_service_pb2.CreateSplitRequest(
+            version_id=version_id, parameters=parameters, request_id=request_id
+        )
         return (await self.call(self.splits.CreateSplit, request)).split
 
     async def dataset(self, name: str = "mine", **fields: object) -> dataset_pb2.Dataset:
@@ -282,22 +319,30 @@ class Api:
         return (await self.call(self.versions.CreateVersion, request)).version
 
     async def upsert(self, version_id: str, *assets: dict[str, object]) -> version_service_pb2.UpsertAssetsResponse:
-        request = version_service_pb2.UpsertAssetsRequest(version_id=version_id, assets=[version_pb2.AssetUpsert(**one) for one in assets])
+        request = version_service_pb2.UpsertAssetsRequest(
+            version_id=version_id, assets=[version_pb2.AssetUpsert(**one) for one in assets]
+        )
         return await self.call(self.versions.UpsertAssets, request)
 
     async def remove(self, version_id: str, **named: list[str]) -> version_service_pb2.DeleteAssetsResponse:
-        return await self.call(self.versions.DeleteAssets, version_service_pb2.DeleteAssetsRequest(version_id=version_id, **named))
+        return await self.call(
+            self.versions.DeleteAssets, version_service_pb2.DeleteAssetsRequest(version_id=version_id, **named)
+        )
 
     async def commit(self, version_id: str, expected: str = "") -> dataset_pb2.DatasetVersion:
         request = version_service_pb2.CommitVersionRequest(version_id=version_id, expected_base_version_id=expected)
         return (await self.call(self.versions.CommitVersion, request)).version
 
     async def diff(self, version_id: str, **fields: object) -> version_service_pb2.DiffVersionsResponse:
-        return await self.call(self.versions.DiffVersions, version_service_pb2.DiffVersionsRequest(version_id=version_id, **fields))
+        return await self.call(
+            self.versions.DiffVersions, version_service_pb2.DiffVersionsRequest(version_id=version_id, **fields)
+        )
 
     async def assets(self, version_id: str) -> list[dataset_pb2.Asset]:
         """All images of a version with their annotations."""
-        version = (await self.call(self.datasets.GetVersion, dataset_service_pb2.GetVersionRequest(version_id=version_id))).version
+        version = (
+            await self.call(self.datasets.GetVersion, dataset_service_pb2.GetVersionRequest(version_id=version_id))
+        ).version
         request = dataset_service_pb2.ListAssetsRequest(
             dataset_id=version.dataset_id, version_id=version_id, include_annotations=True, page_size=1000
         )
@@ -319,8 +364,14 @@ async def processing(place: Place, **settings: object) -> AsyncIterator[tuple[as
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{found.getsockname()[1]}"
-    environment = {**os.environ, **place.environment(address), **{f"SPLITRAIL_{name.upper()}": str(value) for name, value in settings.items()}}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "splitrail_split", env=environment, stderr=asyncio.subprocess.DEVNULL)
+    environment = {
+        **os.environ,
+        **place.environment(address),
+        **{f"SPLITRAIL_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "splitrail_split", env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
     try:
         async with grpc.aio.insecure_channel(address) as channel:
             await asyncio.wait_for(channel.channel_ready(), 30)

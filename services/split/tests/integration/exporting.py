@@ -58,8 +58,18 @@ def hostile(sources):
         "images/unlabelled.jpg",
         "images/empty.jpg",
     ]
-    images = [{"id": n, "file_name": path, "width": 64, "height": 48} for n, path in enumerate(paths) if "unlabelled" not in path]
-    boxes = [[0, 0, 64, 48], [63.9, 47.9, 0.2, 0.3], [0.0001, 0.0001, 0.0002, 0.0002], [1 / 3, 2 / 7, 31.4159, 27.1828], [-5, -5, 20, 20]]
+    images = [
+        {"id": n, "file_name": path, "width": 64, "height": 48}
+        for n, path in enumerate(paths)
+        if "unlabelled" not in path
+    ]
+    boxes = [
+        [0, 0, 64, 48],
+        [63.9, 47.9, 0.2, 0.3],
+        [0.0001, 0.0001, 0.0002, 0.0002],
+        [1 / 3, 2 / 7, 31.4159, 27.1828],
+        [-5, -5, 20, 20],
+    ]
     annotations = [
         {"id": n, "image_id": n % len(paths), "category_id": n % len(classes), "bbox": boxes[n % len(boxes)]}
         for n in range(60)
@@ -67,7 +77,10 @@ def hostile(sources):
     ]
     categories = [{"id": n, "name": name} for n, name in enumerate(classes)]
     document = {"images": images, "annotations": annotations, "categories": categories}
-    return {**{path: sources.picture(n) for n, path in enumerate(paths)}, "instances.json": json.dumps(document).encode()}
+    return {
+        **{path: sources.picture(n) for n, path in enumerate(paths)},
+        "instances.json": json.dumps(document).encode(),
+    }
 
 
 def names_of_images(exported):

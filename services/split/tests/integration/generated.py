@@ -48,7 +48,9 @@ def voc(count: int, degenerate: int = 0, start: int = 0) -> dict[str, bytes]:
         )
         size = "<size><width>64</width><height>48</height><depth>3</depth></size>"
         files[f"JPEGImages/cell_{number:05}.jpg"] = picture(number)
-        files[f"Annotations/cell_{number:05}.xml"] = f"<annotation><filename>cell_{number:05}.jpg</filename>{size}{objects}</annotation>".encode()
+        files[f"Annotations/cell_{number:05}.xml"] = (
+            f"<annotation><filename>cell_{number:05}.jpg</filename>{size}{objects}</annotation>".encode()
+        )
     return files
 
 
@@ -56,7 +58,11 @@ def coco(count: int, absent: int = 0) -> dict[str, bytes]:
     """A COCO source whose JSON names `absent` images that are not there."""
     images = [{"id": n, "file_name": f"{n:05}.jpg", "width": 64, "height": 48} for n in range(count + absent)]
     annotations = [{"id": n, "image_id": n, "category_id": 1 + n % 2, "bbox": [4, 4, 20, 20]} for n in range(count)]
-    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "ring"}, {"id": 2, "name": "disc"}]}
+    document = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "ring"}, {"id": 2, "name": "disc"}],
+    }
     files = {f"images/{n:05}.jpg": picture(n) for n in range(count)}
     return {**files, "annotations/instances.json": json.dumps(document).encode()}
 

@@ -24,11 +24,17 @@ def calls(api, version, split_id, import_id):
     parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=1))
     d, i, s, v, p = dataset_service_pb2, import_service_pb2, split_service_pb2, version_service_pb2, project_service_pb2
     return {
-        "CreateDataset": (api.datasets.CreateDataset, d.CreateDatasetRequest(project_id=version.project_id, name="new")),
+        "CreateDataset": (
+            api.datasets.CreateDataset,
+            d.CreateDatasetRequest(project_id=version.project_id, name="new"),
+        ),
         "GetProject": (api.projects.GetProject, p.GetProjectRequest(project_id=version.project_id)),
         "ArchiveProject": (api.projects.ArchiveProject, p.ArchiveProjectRequest(project_id=version.project_id)),
         "UnarchiveProject": (api.projects.UnarchiveProject, p.UnarchiveProjectRequest(project_id=version.project_id)),
-        "UpdateDataset": (api.datasets.UpdateDataset, d.UpdateDatasetRequest(dataset_id=version.dataset_id, update_mask={"paths": ["labels"]})),
+        "UpdateDataset": (
+            api.datasets.UpdateDataset,
+            d.UpdateDatasetRequest(dataset_id=version.dataset_id, update_mask={"paths": ["labels"]}),
+        ),
         "DeleteDataset": (api.datasets.DeleteDataset, d.DeleteDatasetRequest(dataset_id=version.dataset_id)),
         "CheckAssets": (
             api.versions.CheckAssets,
@@ -47,10 +53,16 @@ def calls(api, version, split_id, import_id):
         "GetVersion": (api.datasets.GetVersion, d.GetVersionRequest(**ids)),
         "ListVersions": (api.datasets.ListVersions, d.ListVersionsRequest(dataset_id=version.dataset_id)),
         "ListAssets": (api.datasets.ListAssets, d.ListAssetsRequest(**ids)),
-        "ResolveVersion": (api.datasets.ResolveVersion, d.ResolveVersionRequest(project_id=version.project_id, reference="cells")),
+        "ResolveVersion": (
+            api.datasets.ResolveVersion,
+            d.ResolveVersionRequest(project_id=version.project_id, reference="cells"),
+        ),
         "ResolveVersionById": (api.datasets.ResolveVersion, d.ResolveVersionRequest(reference=version.version_id)),
         "ListDatasets": (api.datasets.ListDatasets, d.ListDatasetsRequest(project_id=version.project_id)),
-        "CreateImport": (api.imports.CreateImport, i.CreateImportRequest(project_id=version.project_id, dataset_name="x")),
+        "CreateImport": (
+            api.imports.CreateImport,
+            i.CreateImportRequest(project_id=version.project_id, dataset_name="x"),
+        ),
         "AddFiles": (
             api.imports.AddFiles,
             i.AddFilesRequest(import_id=import_id, files=[{"path": "a.jpg", "sha256": "0" * 64}]),
@@ -70,12 +82,23 @@ def calls(api, version, split_id, import_id):
             s.CheckContaminationRequest(split_id=split_id, part=1, trained_split_id=split_id),
         ),
         "PreviewSplit": (api.splits.PreviewSplit, s.PreviewSplitRequest(**ids, parameters=parameters)),
-        "CompareSplits": (api.splits.CompareSplits, s.CompareSplitsRequest(split_id=split_id, before_split_id=split_id)),
+        "CompareSplits": (
+            api.splits.CompareSplits,
+            s.CompareSplitsRequest(split_id=split_id, before_split_id=split_id),
+        ),
         "FindLeaks": (api.splits.FindLeaks, s.FindLeaksRequest(split_id=split_id)),
     }
 
 
-ELSEWHERE = {"WatchImport", "StreamManifest", "PinSplit", "ExportVersion", "GetThumbnail", "CreateProject", "ListProjects"}
+ELSEWHERE = {
+    "WatchImport",
+    "StreamManifest",
+    "PinSplit",
+    "ExportVersion",
+    "GetThumbnail",
+    "CreateProject",
+    "ListProjects",
+}
 """Streams, answers that are no messages and calls of machines: and what names no project that is there: tested below,
 in test_assets.py, test_exports.py, test_projects.py and test_splits.py.
 """
@@ -92,7 +115,9 @@ async def test_every_rpc_is_in_the_matrix(api, made):
         (version_service_pb2, "VersionService"),
     ]
     methods = {method.name for module, name in services for method in module.DESCRIPTOR.services_by_name[name].methods}
-    assert methods - ELSEWHERE == {method._method.decode().rpartition("/")[2] for method, _ in calls(api, *made).values()}
+    assert methods - ELSEWHERE == {
+        method._method.decode().rpartition("/")[2] for method, _ in calls(api, *made).values()
+    }
 
 
 async def code_of(api, method, request) -> grpc.StatusCode:
@@ -126,7 +151,10 @@ async def test_a_split_of_another_project_is_no_base_and_no_comparison(api, made
     foreign = made[1]
     stranger = api.as_user(elsewhere="admin")
     api.place.execute("INSERT INTO project (project_id) VALUES ('elsewhere')")
-    opened = await stranger.call(stranger.imports.CreateImport, import_service_pb2.CreateImportRequest(project_id="elsewhere", dataset_name="own"))
+    opened = await stranger.call(
+        stranger.imports.CreateImport,
+        import_service_pb2.CreateImportRequest(project_id="elsewhere", dataset_name="own"),
+    )
     own_import = opened.dataset_import.import_id
     files = sources.yolo(8)
     await stranger.upload(await stranger.announce(own_import, files), files)
@@ -147,7 +175,9 @@ async def test_a_split_of_another_project_is_no_base_and_no_comparison(api, made
 async def test_an_attempt_of_another_project_finds_no_split(api, made):
     attempt = api.as_attempt(made[1], "train", project="elsewhere")
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await api.staging.StreamManifest(staging_service_pb2.StreamManifestRequest(split_id=made[1], parts=[1]), metadata=attempt.metadata).read()
+        await api.staging.StreamManifest(
+            staging_service_pb2.StreamManifestRequest(split_id=made[1], parts=[1]), metadata=attempt.metadata
+        ).read()
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -163,7 +193,17 @@ async def test_roles(api, made):
     viewer, editor = api.as_user(**{project: "viewer"}), api.as_user(**{project: "editor"})
     deleting = {"DeleteSplit", "DeleteVersion", "DeleteDataset", "ArchiveProject", "UnarchiveProject"}
     changing = {
-        *("CreateImport", "AddFiles", "StartImport", "CreateSplit", "CreateDataset", "CheckAssets", "CreateVersion", "UpsertAssets", "DeleteAssets"),
+        *(
+            "CreateImport",
+            "AddFiles",
+            "StartImport",
+            "CreateSplit",
+            "CreateDataset",
+            "CheckAssets",
+            "CreateVersion",
+            "UpsertAssets",
+            "DeleteAssets",
+        ),
         *("UpdateClasses", "CommitVersion", "DeleteDraft", "UpdateDataset", "CancelImport"),
     }
     for name, (method, request) in calls(api, *made).items():
@@ -183,7 +223,14 @@ async def test_a_version_is_found_in_its_own_dataset_only(api, made, sources):
 
 
 @pytest.mark.parametrize(
-    "page_token", ["x", "WyJhIl0", "WzFd" * 3, "WzE4NDQ2NzQ0MDczNzA5NTUxNjE2XQ", "WyIwMTkwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMCciXQ"]
+    "page_token",
+    [
+        "x",
+        "WyJhIl0",
+        "WzFd" * 3,
+        "WzE4NDQ2NzQ0MDczNzA5NTUxNjE2XQ",
+        "WyIwMTkwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMCciXQ",
+    ],
 )
 async def test_forged_page_tokens(api, made, page_token):
     version, split_id, import_id = made
@@ -193,7 +240,10 @@ async def test_forged_page_tokens(api, made, page_token):
         (api.datasets.ListVersions, d.ListVersionsRequest(dataset_id=version.dataset_id, page_token=page_token)),
         (api.datasets.ListAssets, d.ListAssetsRequest(dataset_id=version.dataset_id, page_token=page_token)),
         (api.imports.ListProblems, import_service_pb2.ListProblemsRequest(import_id=import_id, page_token=page_token)),
-        (api.splits.CompareSplits, split_service_pb2.CompareSplitsRequest(split_id=split_id, before_split_id=split_id, page_token=page_token)),
+        (
+            api.splits.CompareSplits,
+            split_service_pb2.CompareSplitsRequest(split_id=split_id, before_split_id=split_id, page_token=page_token),
+        ),
         (api.splits.FindLeaks, split_service_pb2.FindLeaksRequest(split_id=split_id, page_token=page_token)),
     ]
     assert {await code_of(api, method, request) for method, request in requests} == {grpc.StatusCode.INVALID_ARGUMENT}
@@ -215,5 +265,8 @@ async def test_odd_values_are_the_callers_fault(api, made):
         (api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=new_id(), job_id="1")),
     ]
     service = api.as_service()
-    codes = [await code_of(service if "Pin" in type(request).__name__ else api, method, request) for method, request in requests]
+    codes = [
+        await code_of(service if "Pin" in type(request).__name__ else api, method, request)
+        for method, request in requests
+    ]
     assert codes == [grpc.StatusCode.INVALID_ARGUMENT] * len(requests)

@@ -5,7 +5,14 @@ import asyncio
 import psycopg
 import pytest
 from splitrail.internal.split.v1 import staging_service_pb2
-from splitrail.split.v1 import dataset_service_pb2, import_pb2, project_service_pb2, split_service_pb2, version_pb2, version_service_pb2
+from splitrail.split.v1 import (
+    dataset_service_pb2,
+    import_pb2,
+    project_service_pb2,
+    split_service_pb2,
+    version_pb2,
+    version_service_pb2,
+)
 from splitrail_common.ids import new_id
 
 from .calls import PRECONDITION, refused
@@ -20,7 +27,9 @@ def archive(api, place):
 
 def waiting(place) -> int:
     """Sessions of the database that wait for a lock."""
-    return place.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")[0][0]
+    return place.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )[0][0]
 
 
 async def changes(api, sources, opened):
@@ -35,7 +44,8 @@ async def changes(api, sources, opened):
     return {
         "CreateDataset": api.dataset("new"),
         "UpdateDataset": api.call(
-            api.datasets.UpdateDataset, d.UpdateDatasetRequest(dataset_id=version.dataset_id, update_mask=mask, labels={"a": "b"})
+            api.datasets.UpdateDataset,
+            d.UpdateDatasetRequest(dataset_id=version.dataset_id, update_mask=mask, labels={"a": "b"}),
         ),
         "CreateImport": api.open("more"),
         "AddFiles": api.announce(opened.import_id, {"labels/more.txt": b""}),
@@ -43,11 +53,15 @@ async def changes(api, sources, opened):
         "CreateVersion": api.draft(version.dataset_id),
         "UpsertAssets": api.upsert(draft.version_id, {"path": "images/00001.jpg", "external_id": "x"}),
         "DeleteAssets": api.remove(draft.version_id, paths=["images/00002.jpg"]),
-        "UpdateClasses": api.call(api.versions.UpdateClasses, v.UpdateClassesRequest(version_id=draft.version_id, changes=[added])),
+        "UpdateClasses": api.call(
+            api.versions.UpdateClasses, v.UpdateClassesRequest(version_id=draft.version_id, changes=[added])
+        ),
         "CommitVersion": api.commit(draft.version_id),
         "DeleteDraft": api.call(api.versions.DeleteDraft, v.DeleteDraftRequest(version_id=draft.version_id)),
         "CreateSplit": api.split(version.version_id, seed=1),
-        "PinSplit": api.as_service().call(api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=split.split_id, job_id=new_id())),
+        "PinSplit": api.as_service().call(
+            api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=split.split_id, job_id=new_id())
+        ),
         "DeleteSplit": api.call(api.splits.DeleteSplit, s.DeleteSplitRequest(split_id=split.split_id)),
         "DeleteVersion": api.call(api.versions.DeleteVersion, v.DeleteVersionRequest(version_id=other.version_id)),
         "DeleteDataset": api.call(api.datasets.DeleteDataset, d.DeleteDatasetRequest(dataset_id=other.dataset_id)),

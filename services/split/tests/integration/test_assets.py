@@ -16,9 +16,14 @@ async def test_images_by_folder_and_metadata(api, place, sources):
         path.replace("images/", f"images/site{int(path[-5]) % 3}/") if path.endswith(".jpg") else path: data
         for path, data in sources.yolo(40).items()
     }
-    files = {path.replace("labels/", f"labels/site{int(path[-5]) % 3}/") if path.endswith(".txt") else path: data for path, data in files.items()}
+    files = {
+        path.replace("labels/", f"labels/site{int(path[-5]) % 3}/") if path.endswith(".txt") else path: data
+        for path, data in files.items()
+    }
     version = (await api.bring(files)).version
-    place.execute("""UPDATE version_asset SET metadata = jsonb_build_object('day', (ordinal %% 2)::text, 'odd=key', '%%', 'site', 'Ω')""")
+    place.execute(
+        """UPDATE version_asset SET metadata = jsonb_build_object('day', (ordinal %% 2)::text, 'odd=key', '%%', 'site', 'Ω')"""
+    )
     paths = sorted(path for path in files if path.endswith(".jpg"))
     for size in (2, 1000):
         shown = await assets_of(api, version, path_prefix="images/site1/", page_size=size)
@@ -27,16 +32,33 @@ async def test_images_by_folder_and_metadata(api, place, sources):
         assert [one.ordinal for one in odd] == list(range(1, 40, 2))
         assert dict(odd[0].metadata) == {"day": "1", "odd=key": "%", "site": "Ω"}
     both = await assets_of(
-        api, version, metadata=["day=0"], path_prefix="images/site2", class_name="class1", label_state=dataset_pb2.LABEL_STATE_LABELLED, page_size=1
+        api,
+        version,
+        metadata=["day=0"],
+        path_prefix="images/site2",
+        class_name="class1",
+        label_state=dataset_pb2.LABEL_STATE_LABELLED,
+        page_size=1,
     )
-    expected = [one for one in await assets_of(api, version, class_name="class1") if one.path.startswith("images/site2/") and one.ordinal % 2 == 0]
+    expected = [
+        one
+        for one in await assets_of(api, version, class_name="class1")
+        if one.path.startswith("images/site2/") and one.ordinal % 2 == 0
+    ]
     assert [one.path for one in both] == [one.path for one in expected]
     assert expected
     await api.split(version.version_id)
     tested = await assets_of(api, version, split=TEST, metadata=["day=1"])
     assert {one.part for one in tested} == {TEST}
-    assert {one.ordinal for one in tested} == {one.ordinal for one in await assets_of(api, version, split=TEST) if one.ordinal % 2}
-    for nothing in ({"path_prefix": "%"}, {"path_prefix": "images/SITE1"}, {"metadata": ["day=2"]}, {"metadata": ["Day=1"]}):
+    assert {one.ordinal for one in tested} == {
+        one.ordinal for one in await assets_of(api, version, split=TEST) if one.ordinal % 2
+    }
+    for nothing in (
+        {"path_prefix": "%"},
+        {"path_prefix": "images/SITE1"},
+        {"metadata": ["day=2"]},
+        {"metadata": ["Day=1"]},
+    ):
         assert await assets_of(api, version, **nothing) == []
 
 
@@ -57,7 +79,9 @@ async def test_a_list_that_has_begun_stays_with_its_version_and_its_split(api, s
     whole = await assets_of(api, version, split_id=first_split.split_id)
     assert [(one.ordinal, one.path, one.part) for one in shown] == [(one.ordinal, one.path, one.part) for one in whole]
     for field in ("version_id", "split_id"):
-        other = dataset_service_pb2.ListAssetsRequest(**{"dataset_id": version.dataset_id, "page_token": request.page_token, field: draft.version_id})
+        other = dataset_service_pb2.ListAssetsRequest(
+            **{"dataset_id": version.dataset_id, "page_token": request.page_token, field: draft.version_id}
+        )
         assert await refused(api.call(api.datasets.ListAssets, other)) == invalid("page_token")
 
 
@@ -109,9 +133,18 @@ async def test_images_are_found_by_their_key_while_statistics_lack_their_version
     place.execute("ANALYZE version_asset")
     version = (await api.bring(sources.yolo(6))).version
     place.execute(grow, version.version_id)
-    parameters = {"version_id": version.version_id, "ordinals": list(range(1000)), "annotations": True, "after": 0, "limit": 1000}
+    parameters = {
+        "version_id": version.version_id,
+        "ordinals": list(range(1000)),
+        "annotations": True,
+        "after": 0,
+        "limit": 1000,
+    }
     for query in ("get_assets", "page_assets"):
         with psycopg.connect(place.dsn) as connection:
-            plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {Queries('splitrail_split.datasets')[query]}", parameters))
+            plan = "\n".join(
+                row[0]
+                for row in connection.execute(f"EXPLAIN {Queries('splitrail_split.datasets')[query]}", parameters)
+            )
         assert "version_asset_pkey" in plan, plan
         assert "version_asset_path" not in plan, plan

@@ -36,13 +36,24 @@ async def test_the_second_of_two_drafts_of_one_base_is_told_what_has_changed(api
     first, second = [await api.draft(cells.dataset_id, base_version_id=cells.version_id) for _ in range(2)]
     new = sources.picture(300)
     await api.send([new])
-    await api.upsert(first.version_id, {"path": "images/00001.jpg", "annotations": REVIEWED}, {"path": "new.jpg", "sha256": sha(new)})
+    await api.upsert(
+        first.version_id, {"path": "images/00001.jpg", "annotations": REVIEWED}, {"path": "new.jpg", "sha256": sha(new)}
+    )
     await api.remove(first.version_id, paths=["images/00002.jpg", "images/00003.jpg"])
     await api.upsert(second.version_id, {"path": "images/00004.jpg", "annotations": REVIEWED})
     done = await asyncio.gather(api.commit(first.version_id), api.commit(second.version_id), return_exceptions=True)
     winner, loser = (first, second) if isinstance(done[0], dataset_pb2.DatasetVersion) else (second, first)
-    difference = {"added": "1", "removed": "2", "changed": "1"} if winner is first else {"added": "0", "removed": "0", "changed": "1"}
-    metadata = {"expected_version_id": cells.version_id, "newest_version_id": winner.version_id, "newest_number": "2", **difference}
+    difference = (
+        {"added": "1", "removed": "2", "changed": "1"}
+        if winner is first
+        else {"added": "0", "removed": "0", "changed": "1"}
+    )
+    metadata = {
+        "expected_version_id": cells.version_id,
+        "newest_version_id": winner.version_id,
+        "newest_number": "2",
+        **difference,
+    }
     for _ in range(2):
         assert await refused_with(api.commit(loser.version_id)) == (grpc.StatusCode.ABORTED, "BASE_MOVED", metadata)
     assert await versions(api, cells.dataset_id) == [2, 1]
@@ -80,12 +91,16 @@ async def test_a_draft_without_changes_is_its_base(api, place, cells):
     shown = await api.assets(cells.version_id)
     path = shown[1].path
     await api.upsert(draft.version_id, {"path": path, "annotations": REVIEWED})
-    await api.upsert(draft.version_id, {"path": path, "annotations": version_pb2.AnnotationList(items=shown[1].annotations)})
+    await api.upsert(
+        draft.version_id, {"path": path, "annotations": version_pb2.AnnotationList(items=shown[1].annotations)}
+    )
     for _ in range(2):
         assert await api.commit(draft.version_id) == cells
     assert await versions(api, cells.dataset_id) == [1]
     assert place.execute("SELECT count(*) FROM draft_asset") == [(0,)]
-    assert (await refused_with(api.upsert(draft.version_id, {"path": path, "annotations": REVIEWED})))[1] == "VERSION_STATE"
+    assert (await refused_with(api.upsert(draft.version_id, {"path": path, "annotations": REVIEWED})))[
+        1
+    ] == "VERSION_STATE"
     rebuilt = await api.draft(cells.dataset_id, class_names=cells.class_names)
     said = [
         {"path": one.path, "sha256": one.sha256, "label_state": one.label_state if one.label_state != 3 else 0}
@@ -121,7 +136,12 @@ async def test_a_committed_version_refuses_change(api, cells):
         assert await refused_with(api.remove(version_id, paths=["images/00001.jpg"])) == state
         request = version_service_pb2.UpdateClassesRequest(version_id=version_id, changes=[rename])
         assert await refused_with(api.call(api.versions.UpdateClasses, request)) == state
-        assert await refused_with(api.call(api.versions.DeleteDraft, version_service_pb2.DeleteDraftRequest(version_id=version_id))) == state
+        assert (
+            await refused_with(
+                api.call(api.versions.DeleteDraft, version_service_pb2.DeleteDraftRequest(version_id=version_id))
+            )
+            == state
+        )
     assert [await api.assets(one) for one in (cells.version_id, draft.version_id)] == before
 
 
@@ -130,7 +150,9 @@ async def test_changes_at_the_time_of_a_commit_are_in_it_or_refused(api, cells):
     paths = [one.path for one in await api.assets(cells.version_id)]
 
     await api.upsert(draft.version_id, {"path": paths[0], "external_id": paths[0]})
-    changes = [asyncio.create_task(api.upsert(draft.version_id, {"path": path, "external_id": path})) for path in paths[1:]]
+    changes = [
+        asyncio.create_task(api.upsert(draft.version_id, {"path": path, "external_id": path})) for path in paths[1:]
+    ]
     version = await api.commit(draft.version_id)
     done = await asyncio.gather(*changes, return_exceptions=True)
     failed = [one for one in done if isinstance(one, grpc.aio.AioRpcError)]
@@ -143,7 +165,10 @@ async def test_the_columns_of_a_commit_are_those_of_an_import_whatever_is_reused
     """Frames and links are taken from the base where they stay, and worked out anew where paths, contents or sequences
     change.
     """
-    files = {path.replace("images/", "images/frame_").replace("labels/", "labels/frame_"): data for path, data in sources.yolo(12).items()}
+    files = {
+        path.replace("images/", "images/frame_").replace("labels/", "labels/frame_"): data
+        for path, data in sources.yolo(12).items()
+    }
     images = sorted(path for path in files if path.startswith("images/"))
     base = (await api.bring(files)).version
 
@@ -154,19 +179,25 @@ async def test_the_columns_of_a_commit_are_those_of_an_import_whatever_is_reused
         wanted = (await api.bring(expected_files, f"d{version.number}")).version
         assert version.digest == wanted.digest
         assert columns(place, version.version_id) == columns(place, wanted.version_id)
-        assert [one.path for one in await api.assets(version.version_id)] == [one.path for one in await api.assets(wanted.version_id)]
+        assert [one.path for one in await api.assets(version.version_id)] == [
+            one.path for one in await api.assets(wanted.version_id)
+        ]
         return version
 
     label = "labels/" + images[1].removeprefix("images/").replace(".jpg", ".txt")
     files = {**files, label: b""}
-    version = await committed(lambda draft: api.upsert(draft, {"path": images[1], "annotations": REVIEWED}), files, base)
+    version = await committed(
+        lambda draft: api.upsert(draft, {"path": images[1], "annotations": REVIEWED}), files, base
+    )
     gone = {images[4], "labels/" + images[4].removeprefix("images/").replace(".jpg", ".txt")}
     files = {path: data for path, data in files.items() if path not in gone}
     version = await committed(lambda draft: api.remove(draft, paths=[images[4]]), files, version)
     new = sources.picture(500)
     await api.send([new])
     files = {**files, "images/frame_00012.jpg": new}
-    version = await committed(lambda draft: api.upsert(draft, {"path": "images/frame_00012.jpg", "sha256": sha(new)}), files, version)
+    version = await committed(
+        lambda draft: api.upsert(draft, {"path": "images/frame_00012.jpg", "sha256": sha(new)}), files, version
+    )
     other = sources.picture(501)
     await api.send([other])
     files = {**files, images[0]: other}
@@ -178,7 +209,10 @@ async def test_a_merge_that_somebody_else_made_already_is_that_version(api, plac
     first, second = [await api.draft(cells.dataset_id, base_version_id=cells.version_id) for _ in range(2)]
     for draft in (first, second):
         await api.upsert(draft.version_id, {"path": "images/00001.jpg", "metadata": {"entries": {"site": "x"}}})
-        await api.call(api.versions.UpdateClasses, version_service_pb2.UpdateClassesRequest(version_id=draft.version_id, changes=[merge]))
+        await api.call(
+            api.versions.UpdateClasses,
+            version_service_pb2.UpdateClassesRequest(version_id=draft.version_id, changes=[merge]),
+        )
     made = await api.commit(first.version_id)
     assert await api.commit(second.version_id, expected=made.version_id) == made
     assert await versions(api, cells.dataset_id) == [2, 1]
@@ -205,7 +239,11 @@ async def test_a_commit_that_is_killed_leaves_nothing_and_can_be_repeated(api, p
 
 async def test_versions_from_before_have_stable_class_ids(stack, place):
     """The migration numbers the classes of what was there: equal names are one class."""
-    migrations = {one.name: one.read_text() for one in (files("splitrail_split") / "migrations").iterdir() if one.name.endswith(".sql")}
+    migrations = {
+        one.name: one.read_text()
+        for one in (files("splitrail_split") / "migrations").iterdir()
+        if one.name.endswith(".sql")
+    }
     admin = stack.admin_dsn
     name = "split_old"
     with psycopg.connect(admin, autocommit=True) as connection:
@@ -226,9 +264,14 @@ async def test_versions_from_before_have_stable_class_ids(stack, place):
             for row in [(1, ["x", "y"], "a"), (2, ["z", "y"], "a"), (3, [], "a"), (1, ["y", "x", "q"], "b")]:
                 connection.execute(insert, row)
             connection.execute(migrations["0004_drafts.sql"])
-            found = connection.execute("SELECT name, number, class_ids FROM version JOIN dataset USING (dataset_id) ORDER BY name, number").fetchall()
+            found = connection.execute(
+                "SELECT name, number, class_ids FROM version JOIN dataset USING (dataset_id) ORDER BY name, number"
+            ).fetchall()
             assert found == [("a", 1, [0, 1]), ("a", 2, [2, 1]), ("a", 3, []), ("b", 1, [0, 1, 2])]
-            assert connection.execute("SELECT name, next_class_id FROM dataset ORDER BY name").fetchall() == [("a", 3), ("b", 3)]
+            assert connection.execute("SELECT name, next_class_id FROM dataset ORDER BY name").fetchall() == [
+                ("a", 3),
+                ("b", 3),
+            ]
     finally:
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -25,7 +25,9 @@ async def test_an_update_changes_what_its_mask_names(api):
     changed = await update(api, made.dataset_id, "labels", external_id="b", labels={"y": "2"}, etag=made.etag)
     assert (changed.external_id, dict(changed.labels)) == ("a", {"y": "2"})
     assert changed.etag != made.etag
-    assert (await api.call(api.datasets.GetDataset, pb.GetDatasetRequest(dataset_id=made.dataset_id))).dataset == changed
+    assert (
+        await api.call(api.datasets.GetDataset, pb.GetDatasetRequest(dataset_id=made.dataset_id))
+    ).dataset == changed
     emptied = await update(api, made.dataset_id, "external_id", "labels")
     assert (emptied.external_id, dict(emptied.labels)) == ("", {})
 
@@ -35,7 +37,9 @@ async def test_an_update_is_refused_when_somebody_was_faster(api):
     changed = await update(api, made.dataset_id, "labels", labels={"by": "one"}, etag=made.etag)
     stale = update(api, made.dataset_id, "labels", labels={"by": "another"}, etag=made.etag)
     assert await refused_with(stale) == (ABORTED, "ETAG_MISMATCH", {"etag": changed.etag})
-    several = [update(api, made.dataset_id, "labels", labels={"by": str(number)}, etag=changed.etag) for number in range(6)]
+    several = [
+        update(api, made.dataset_id, "labels", labels={"by": str(number)}, etag=changed.etag) for number in range(6)
+    ]
     results = await asyncio.gather(*several, return_exceptions=True)
     assert sum(not isinstance(one, Exception) for one in results) == 1
 
@@ -45,14 +49,20 @@ async def test_a_repeated_update_is_not_refused_for_the_etag_that_it_changed(api
     request = {"labels": {"a": "1"}, "etag": made.etag, "request_id": "r1"}
     changed = await update(api, made.dataset_id, "labels", **request)
     assert await update(api, made.dataset_id, "labels", **request) == changed
-    assert await refused(update(api, made.dataset_id, "labels", **{**request, "labels": {"a": "2"}})) == invalid("request_id")
+    assert await refused(update(api, made.dataset_id, "labels", **{**request, "labels": {"a": "2"}})) == invalid(
+        "request_id"
+    )
     await update(api, made.dataset_id, "labels", labels={"b": "3"})
     assert (await refused(update(api, made.dataset_id, "labels", **request)))[:2] == (ABORTED, "ETAG_MISMATCH")
 
 
 async def test_updates_that_cannot_be(api):
     made, _ = await api.dataset("one"), await api.dataset("two", external_id="taken")
-    assert await refused(update(api, made.dataset_id, "external_id", external_id="taken")) == (EXISTS, "ALREADY_EXISTS", ["external_id"])
+    assert await refused(update(api, made.dataset_id, "external_id", external_id="taken")) == (
+        EXISTS,
+        "ALREADY_EXISTS",
+        ["external_id"],
+    )
     assert await refused(update(api, made.dataset_id, "name")) == invalid("update_mask")
     assert await refused(update(api, made.dataset_id)) == invalid("update_mask")
     assert await refused(update(api, made.dataset_id, "labels", labels={"": "x"})) == invalid("labels[]")

@@ -51,7 +51,9 @@ async def test_what_a_job_uses_stays_and_everything_else_goes(api, place, source
     await api.split(first.version_id, seed=2)
     split, job = await api.split(first.version_id), new_id()
     await api.split(second.version_id)
-    await api.as_service().call(api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=split.split_id, job_id=job))
+    await api.as_service().call(
+        api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=split.split_id, job_id=job)
+    )
     pinned = (PRECONDITION, "PINNED", {"pinned_by": job})
     assert await refused_with(delete_version(api, first.version_id)) == pinned
     assert await refused_with(delete_dataset(api, first.dataset_id)) == pinned
@@ -117,7 +119,9 @@ async def test_another_projects_equal_bytes_are_its_own(api, place, sources):
     draft = await api.draft(theirs.dataset_id)
     # What this project holds is no reason for the other one to have it.
     data = files["images/00001.jpg"]
-    assert (await refused_with(api.upsert(draft.version_id, {"external_id": "e", "sha256": sha(data)})))[1] == "UPLOAD_MISSING"
+    assert (await refused_with(api.upsert(draft.version_id, {"external_id": "e", "sha256": sha(data)})))[
+        1
+    ] == "UPLOAD_MISSING"
     check = version_service_pb2.CheckAssetsRequest(
         project_id="neighbour", contents=[version_pb2.AssetContent(sha256=sha(data), size_bytes=len(data))]
     )
@@ -141,7 +145,11 @@ async def test_an_import_that_counts_on_contents_keeps_them(api, place, sources)
     await api.upload(uploads, files)
     await api.start(opened.import_id)
     ended = await api.watch(opened.import_id)
-    assert (ended.state, ended.version.image_count, ended.version.digest) == (import_pb2.IMPORT_STATE_SUCCEEDED, 6, version.digest)
+    assert (ended.state, ended.version.image_count, ended.version.digest) == (
+        import_pb2.IMPORT_STATE_SUCCEEDED,
+        6,
+        version.digest,
+    )
     await place.swept()
     assert held(place) == contents(files)
 
@@ -178,7 +186,11 @@ async def test_a_walk_that_was_killed_between_row_and_bytes_is_made_good(api, pl
         client.put_object(bucket, key, io.BytesIO(b"lost"), 4)
     # A walk that somebody was in the middle of.
     place.execute("INSERT INTO asset_sweep (project_id) VALUES (%s) ON CONFLICT DO NOTHING", place.project)
-    place.execute("UPDATE asset_sweep SET after = %s, claimed_until = now() - interval '1 second' WHERE project_id = %s", "8" * 64, place.project)
+    place.execute(
+        "UPDATE asset_sweep SET after = %s, claimed_until = now() - interval '1 second' WHERE project_id = %s",
+        "8" * 64,
+        place.project,
+    )
     await place.swept()
     await place.until(lambda: lost not in place.stored())
     assert place.stored() == {f"projects/{place.project}/assets/{one}" for one in [*contents(files), "readme"]}
@@ -258,7 +270,9 @@ async def test_deletions_and_uses_at_once(api, place, sources):
     async def drafting(turn: int):
         await api.send(images)
         draft = await api.draft(mine.dataset_id)
-        await api.upsert(draft.version_id, *({"external_id": str(n), "sha256": sha(data)} for n, data in enumerate(images)))
+        await api.upsert(
+            draft.version_id, *({"external_id": str(n), "sha256": sha(data)} for n, data in enumerate(images))
+        )
         await api.call(api.versions.DeleteDraft, version_service_pb2.DeleteDraftRequest(version_id=draft.version_id))
 
     async def sweeping():
@@ -284,7 +298,11 @@ async def test_a_dataset_deleted_under_an_import_is_made_anew(api, sources):
     for turn in range(3):
         done = await asyncio.gather(api.bring(sources.yolo(5 + turn)), delete_dataset(api, versions[-1].dataset_id))
         assert done[0].state == import_pb2.IMPORT_STATE_SUCCEEDED, done[0].failure
-        found = (await api.call(api.datasets.ListDatasets, dataset_service_pb2.ListDatasetsRequest(project_id=api.place.project))).datasets
+        found = (
+            await api.call(
+                api.datasets.ListDatasets, dataset_service_pb2.ListDatasetsRequest(project_id=api.place.project)
+            )
+        ).datasets
         if not found:
             versions.append((await api.bring(sources.yolo(4))).version)
         else:

@@ -23,7 +23,10 @@ async def test_a_draft_is_compared_with_its_base_and_a_version_with_another(api,
     await api.remove(draft.version_id, paths=[shown[5].path, shown[6].path])
     add = version_pb2.ClassChange(add=version_pb2.AddClass(name="disc"))
     rename = version_pb2.ClassChange(rename=version_pb2.RenameClass(class_id=1, name="ring"))
-    await api.call(api.versions.UpdateClasses, version_service_pb2.UpdateClassesRequest(version_id=draft.version_id, changes=[add, rename]))
+    await api.call(
+        api.versions.UpdateClasses,
+        version_service_pb2.UpdateClassesRequest(version_id=draft.version_id, changes=[add, rename]),
+    )
 
     async def judged(version_id, **fields):
         found = await api.diff(version_id, include_annotations=True, **fields)
@@ -42,7 +45,10 @@ async def test_a_draft_is_compared_with_its_base_and_a_version_with_another(api,
         assert not found.assets[0].HasField("other")
         assert found.assets[3].other == shown[2]
         assert [a.class_id for a in found.assets[3].asset.annotations] == [2]
-        assert list(found.assets[3].fields) == [version_pb2.ASSET_FIELD_EXTERNAL_ID, version_pb2.ASSET_FIELD_ANNOTATIONS]
+        assert list(found.assets[3].fields) == [
+            version_pb2.ASSET_FIELD_EXTERNAL_ID,
+            version_pb2.ASSET_FIELD_ANNOTATIONS,
+        ]
         seen, token = [], ""
         while True:
             page = await api.diff(version_id, page_size=3, page_token=token, include_annotations=True, **fields)
@@ -50,7 +56,9 @@ async def test_a_draft_is_compared_with_its_base_and_a_version_with_another(api,
             if not (token := page.next_page_token):
                 break
         assert seen == list(found.assets)
-        removed = await api.diff(version_id, kind=version_pb2.DIFFERENCE_KIND_REMOVED, include_annotations=True, **fields)
+        removed = await api.diff(
+            version_id, kind=version_pb2.DIFFERENCE_KIND_REMOVED, include_annotations=True, **fields
+        )
         assert list(removed.assets) == list(found.assets[1:3])
         assert removed.counts == found.counts
 
@@ -76,10 +84,15 @@ async def test_a_draft_is_compared_with_its_base_and_a_version_with_another(api,
 async def test_images_are_matched_by_external_id_before_content(api, mine, sources):
     images = [sources.picture(n) for n in range(4)]
     await api.send(images)
-    await api.upsert(mine.version_id, *({"external_id": name, "path": f"{name}.jpg", "sha256": sha(images[n])} for n, name in enumerate("ab")))
+    await api.upsert(
+        mine.version_id,
+        *({"external_id": name, "path": f"{name}.jpg", "sha256": sha(images[n])} for n, name in enumerate("ab")),
+    )
     first = await api.commit(mine.version_id)
     draft = await api.draft(mine.dataset_id, base_version_id=first.version_id)
-    await api.upsert(draft.version_id, {"external_id": "a", "sha256": sha(images[2])}, {"external_id": "b", "path": "c.jpg"})
+    await api.upsert(
+        draft.version_id, {"external_id": "a", "sha256": sha(images[2])}, {"external_id": "b", "path": "c.jpg"}
+    )
     for version_id in (draft.version_id, (await api.commit(draft.version_id)).version_id):
         found = await api.diff(version_id)
         assert [(one.asset.external_id, list(one.fields)) for one in found.assets] == [

@@ -13,7 +13,9 @@ async def test_classes_are_renamed_merged_and_added(api, place, cells, sources):
     """As if the source had had the classes like this from the start."""
     assert list(cells.class_ids) == [0, 1, 2]
     draft = await api.draft(cells.dataset_id, base_version_id=cells.version_id)
-    await api.upsert(draft.version_id, {"path": "images/00001.jpg", "annotations": listed(box(1), box(2, 0.3), box(0, 0.3))})
+    await api.upsert(
+        draft.version_id, {"path": "images/00001.jpg", "annotations": listed(box(1), box(2, 0.3), box(0, 0.3))}
+    )
     changes = [
         version_pb2.ClassChange(rename=version_pb2.RenameClass(class_id=1, name="ring")),
         version_pb2.ClassChange(merge=version_pb2.MergeClass(class_id=0, into_class_id=2)),
@@ -60,7 +62,9 @@ async def test_classes_are_renamed_merged_and_added(api, place, cells, sources):
     ],
 )
 async def test_changes_to_classes_that_are_wrong(api, mine, change, field):
-    request = version_service_pb2.UpdateClassesRequest(version_id=mine.version_id, changes=[version_pb2.ClassChange(**change)])
+    request = version_service_pb2.UpdateClassesRequest(
+        version_id=mine.version_id, changes=[version_pb2.ClassChange(**change)]
+    )
     assert await refused(api.call(api.versions.UpdateClasses, request)) == invalid(field)
 
 
@@ -74,7 +78,10 @@ async def test_classes_that_move_change_no_image_but_those_whose_class_is_anothe
         version_pb2.ClassChange(merge=version_pb2.MergeClass(class_id=0, into_class_id=2)),
         version_pb2.ClassChange(rename=version_pb2.RenameClass(class_id=1, name="ring")),
     ]
-    await api.call(api.versions.UpdateClasses, version_service_pb2.UpdateClassesRequest(version_id=draft.version_id, changes=changes))
+    await api.call(
+        api.versions.UpdateClasses,
+        version_service_pb2.UpdateClassesRequest(version_id=draft.version_id, changes=changes),
+    )
     # class1 comes where class0 was: equal bytes, another class.
     zero = next(one for one in before if [item.class_id for item in one.annotations] == [0])
     alike = listed(*(dataset_pb2.Annotation(class_id=1, box=item.box) for item in zero.annotations))

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.integration
 
 def as_upsert(asset: dataset_pb2.Asset) -> dict:
     """An image of a version, to be put into a draft."""
-    said = {"label_state": UNLABELLED} if asset.label_state == UNLABELLED else {"annotations": listed(*asset.annotations)}
+    said = (
+        {"label_state": UNLABELLED} if asset.label_state == UNLABELLED else {"annotations": listed(*asset.annotations)}
+    )
     return {"path": asset.path, "sha256": asset.sha256, **said}
 
 
@@ -26,7 +28,12 @@ async def test_a_dataset_is_made_once(api):
     fields = {"external_id": "their-7", "labels": {"team": "a"}, "request_id": "r"}
     made = await asyncio.gather(*(api.dataset("mine", **fields) for _ in range(4)))
     assert {one.dataset_id for one in made} == {made[0].dataset_id}
-    assert (made[0].name, made[0].task, made[0].external_id, dict(made[0].labels)) == ("mine", dataset_pb2.TASK_DETECT, "their-7", {"team": "a"})
+    assert (made[0].name, made[0].task, made[0].external_id, dict(made[0].labels)) == (
+        "mine",
+        dataset_pb2.TASK_DETECT,
+        "their-7",
+        {"team": "a"},
+    )
     assert made[0].latest_version == 0
     taken = (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
     assert await refused(api.dataset("mine")) == (*taken, ["name"])
@@ -91,7 +98,15 @@ async def test_a_draft_that_rebuilds_a_dataset_has_the_digest_of_its_import(api,
     version = await api.commit(draft.version_id)
     assert version.version_id == draft.version_id
     assert (version.digest, version.number, version.state) == (cells.digest, 1, dataset_pb2.VERSION_STATE_COMMITTED)
-    for name in ("image_count", "object_count", "empty_count", "unlabelled_count", "class_counts", "class_names", "class_ids"):
+    for name in (
+        "image_count",
+        "object_count",
+        "empty_count",
+        "unlabelled_count",
+        "class_counts",
+        "class_names",
+        "class_ids",
+    ):
         assert getattr(version, name) == getattr(cells, name), name
     assert [as_upsert(one) for one in await api.assets(version.version_id)] == [as_upsert(one) for one in shown]
     # Packed columns are those of the import too.
@@ -127,7 +142,10 @@ async def test_annotations_alone_change_without_bytes(api, place, cells):
     assert now[5:] == shown[5:]
     for name in ("image_count", "object_count", "empty_count", "unlabelled_count", "class_counts"):
         assert getattr(version, name) == getattr(done.version, name), name
-    assert (place.execute("SELECT encode(sha256, 'hex'), create_time FROM asset ORDER BY sha256"), place.stored()) == before
+    assert (
+        place.execute("SELECT encode(sha256, 'hex'), create_time FROM asset ORDER BY sha256"),
+        place.stored(),
+    ) == before
 
 
 async def test_images_come_go_and_are_replaced(api, place, cells, sources):
@@ -146,7 +164,9 @@ async def test_images_come_go_and_are_replaced(api, place, cells, sources):
     moved = await api.upsert(draft.version_id, {"external_id": "e1", "path": "images/new.jpg"})
     assert moved.changed_count == 1
     await api.remove(draft.version_id, paths=[paths[1]])
-    back = await api.upsert(draft.version_id, {"path": paths[1], "sha256": sha(sources.picture(1)), "label_state": UNLABELLED})
+    back = await api.upsert(
+        draft.version_id, {"path": paths[1], "sha256": sha(sources.picture(1)), "label_state": UNLABELLED}
+    )
     assert (back.added_count, back.version.image_count) == (1, 20)
     version = await api.commit(draft.version_id)
     now = await api.assets(version.version_id)
@@ -154,11 +174,17 @@ async def test_images_come_go_and_are_replaced(api, place, cells, sources):
     assert [one.path for one in now] == [*paths[2:], paths[1], "images/new.jpg"]
     by_path = {one.path: one for one in now}
     assert (by_path["images/new.jpg"].external_id, by_path["images/new.jpg"].sha256) == ("e1", sha(new))
-    assert (by_path[paths[7]].sha256, by_path[paths[7]].width, by_path[paths[7]].size_bytes) == (sha(other), 80, len(other))
+    assert (by_path[paths[7]].sha256, by_path[paths[7]].width, by_path[paths[7]].size_bytes) == (
+        sha(other),
+        80,
+        len(other),
+    )
     assert len(by_path[paths[7]].annotations) > 0
     # The packed columns agree with the rows: filters read the ones, pages show the others.
     for class_name in version.class_names:
-        request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, class_name=class_name, page_size=1000)
+        request = dataset_service_pb2.ListAssetsRequest(
+            dataset_id=version.dataset_id, class_name=class_name, page_size=1000
+        )
         position = list(version.class_names).index(class_name)
         found = {one.path for one in (await api.call(api.datasets.ListAssets, request)).assets}
         assert found == {one.path for one in now if any(a.class_id == position for a in one.annotations)}
@@ -172,13 +198,17 @@ async def test_a_new_image_without_a_path_gets_one(api, mine, sources):
     await api.send([data])
     await api.upsert(mine.version_id, {"external_id": "e", "sha256": sha(data)})
     version = await api.commit(mine.version_id)
-    assert [(one.path, one.external_id, one.label_state) for one in await api.assets(version.version_id)] == [(f"{sha(data)}.jpg", "e", UNLABELLED)]
+    assert [(one.path, one.external_id, one.label_state) for one in await api.assets(version.version_id)] == [
+        (f"{sha(data)}.jpg", "e", UNLABELLED)
+    ]
 
 
 async def test_the_same_batch_sent_at_once_counts_once(api, mine, sources):
     images = [sources.picture(n) for n in range(6)]
     await api.send(images)
-    batch = [{"external_id": str(n), "sha256": sha(data), "annotations": listed(box(n % 2))} for n, data in enumerate(images)]
+    batch = [
+        {"external_id": str(n), "sha256": sha(data), "annotations": listed(box(n % 2))} for n, data in enumerate(images)
+    ]
     done = await asyncio.gather(*(api.upsert(mine.version_id, *batch) for _ in range(5)))
     assert sorted(one.added_count for one in done) == [0, 0, 0, 0, 6]
     assert sorted(one.unchanged_count for one in done) == [0, 6, 6, 6, 6]
@@ -206,10 +236,19 @@ async def test_the_same_batch_sent_at_once_counts_once(api, mine, sources):
         ({"external_id": "e", "annotations": listed(box(x=1.5))}, "assets[0].annotations.items[0].box"),
         ({"external_id": "e", "annotations": listed(box(x=0.95))}, "assets[0].annotations.items[0].box"),
         ({"external_id": "e", "annotations": listed(box(), box())}, "assets[0].annotations.items[1]"),
-        ({"external_id": "e", "annotations": listed(dataset_pb2.Annotation(class_id=0))}, "assets[0].annotations.items[0].shape"),
+        (
+            {"external_id": "e", "annotations": listed(dataset_pb2.Annotation(class_id=0))},
+            "assets[0].annotations.items[0].shape",
+        ),
         ({"external_id": "e", "annotations": listed(*[box()] * 10_001)}, "assets[0].annotations.items"),
-        ({"external_id": "e", "metadata": version_pb2.AssetMetadata(entries={"k": "\0"})}, "assets[0].metadata.entries[k]"),
-        ({"external_id": "e", "metadata": version_pb2.AssetMetadata(entries={"k" * 129: ""})}, f"assets[0].metadata.entries[{'k' * 100}]"),
+        (
+            {"external_id": "e", "metadata": version_pb2.AssetMetadata(entries={"k": "\0"})},
+            "assets[0].metadata.entries[k]",
+        ),
+        (
+            {"external_id": "e", "metadata": version_pb2.AssetMetadata(entries={"k" * 129: ""})},
+            f"assets[0].metadata.entries[{'k' * 100}]",
+        ),
     ],
 )
 async def test_entries_that_are_wrong_are_named(api, place, mine, asset, field):
@@ -229,7 +268,9 @@ async def test_nothing_of_a_batch_with_a_wrong_entry_is_kept(api, place, mine, s
         assert (await refused(api.upsert(mine.version_id, *good, wrong)))[2] == [field]
         assert place.execute("SELECT 1 FROM draft_asset") == []
     await api.upsert(mine.version_id, *good)
-    assert (await refused(api.upsert(mine.version_id, {"external_id": "1", "sha256": sha(images[2])})))[2] == ["assets[0].sha256"]
+    assert (await refused(api.upsert(mine.version_id, {"external_id": "1", "sha256": sha(images[2])})))[2] == [
+        "assets[0].sha256"
+    ]
     assert (await refused(api.upsert(mine.version_id)))[2] == ["assets"]
     assert (await refused(api.upsert(mine.version_id, *[{"external_id": "x"}] * 1001)))[2] == ["assets"]
     assert (await refused(api.remove(mine.version_id)))[2] == ["paths"]
@@ -242,11 +283,18 @@ async def test_contents_are_judged_there_and_then(api, place, mine, sources):
     other = sources.picture(2)
     async with httpx.AsyncClient(trust_env=False) as client:
         (await client.put(uploads[sha(forged)].url, content=other)).raise_for_status()
-    assets = [{"external_id": name, "sha256": sha(data)} for name, data in [("forged", forged), ("good", good), ("text", text)]]
+    assets = [
+        {"external_id": name, "sha256": sha(data)}
+        for name, data in [("forged", forged), ("good", good), ("text", text)]
+    ]
     assert await refused(api.upsert(mine.version_id, *assets)) == invalid("assets[0].sha256", "assets[2].sha256")
     assert place.execute("SELECT 1 FROM draft_asset") == []
     # The wrong bytes are gone, so that the right ones can be sent; the good ones need not be sent again.
-    assert await refused(api.upsert(mine.version_id, *assets[:2])) == (PRECONDITION, "UPLOAD_MISSING", ["assets[0].sha256"])
+    assert await refused(api.upsert(mine.version_id, *assets[:2])) == (
+        PRECONDITION,
+        "UPLOAD_MISSING",
+        ["assets[0].sha256"],
+    )
     assert {one.sha256 for one in await api.check([forged, good])} == {sha(forged)}
     await api.send([forged])
     assert (await api.upsert(mine.version_id, *assets[:2])).added_count == 2
@@ -258,7 +306,9 @@ async def test_a_request_id_begins_one_draft(api, cells):
     assert {one.version_id for one in drafts} == {drafts[0].version_id}
     assert (await refused(api.draft(cells.dataset_id, request_id="r")))[2] == ["request_id"]
     named = await api.draft(cells.dataset_id, class_names=["a", "b"], request_id="named")
-    assert (await api.draft(cells.dataset_id, class_names=["a", "b"], request_id="named")).version_id == named.version_id
+    assert (
+        await api.draft(cells.dataset_id, class_names=["a", "b"], request_id="named")
+    ).version_id == named.version_id
     assert await refused(api.draft(cells.dataset_id, class_names=["a"], request_id="named")) == invalid("request_id")
     await api.upsert(drafts[0].version_id, {"path": "images/00001.jpg", "annotations": listed()})
     version = await api.commit(drafts[0].version_id)
@@ -286,11 +336,17 @@ async def test_drafts_are_listed_and_are_no_versions_yet(api, cells):
     page = await api.call(api.versions.ListDrafts, request)
     request.page_token = page.next_page_token
     rest = await api.call(api.versions.ListDrafts, request)
-    assert [one.version.version_id for one in [*page.drafts, *rest.drafts]] == [one.version_id for one in reversed(drafts)]
+    assert [one.version.version_id for one in [*page.drafts, *rest.drafts]] == [
+        one.version_id for one in reversed(drafts)
+    ]
     assert [one.name for one in page.drafts[0].classes] == list(cells.class_names)
-    versions = await api.call(api.datasets.ListVersions, dataset_service_pb2.ListVersionsRequest(dataset_id=cells.dataset_id))
+    versions = await api.call(
+        api.datasets.ListVersions, dataset_service_pb2.ListVersionsRequest(dataset_id=cells.dataset_id)
+    )
     assert [one.version_id for one in versions.versions] == [cells.version_id]
-    found = await api.call(api.datasets.GetVersion, dataset_service_pb2.GetVersionRequest(version_id=drafts[0].version_id))
+    found = await api.call(
+        api.datasets.GetVersion, dataset_service_pb2.GetVersionRequest(version_id=drafts[0].version_id)
+    )
     assert found.version == drafts[0]
     assert found.version.state == dataset_pb2.VERSION_STATE_DRAFT
     state = (PRECONDITION, "VERSION_STATE", ["version_id"])
@@ -299,7 +355,11 @@ async def test_drafts_are_listed_and_are_no_versions_yet(api, cells):
     assert await refused(api.split(drafts[0].version_id)) == state
     current = split_service_pb2.GetSplitRequest(dataset_id=cells.dataset_id, version_id=drafts[0].version_id)
     assert (await refused(api.call(api.splits.GetSplit, current)))[1] == "SPLIT_MISSING"
-    assert await refused(api.draft(cells.dataset_id, base_version_id=drafts[0].version_id)) == (PRECONDITION, "VERSION_STATE", ["base_version_id"])
+    assert await refused(api.draft(cells.dataset_id, base_version_id=drafts[0].version_id)) == (
+        PRECONDITION,
+        "VERSION_STATE",
+        ["base_version_id"],
+    )
     other = await api.dataset()
     assert (await refused(api.draft(other.dataset_id, base_version_id=cells.version_id)))[0] is NOT_FOUND
     assert (await refused(api.upsert(new_id(), {"path": "a.jpg"})))[0] is NOT_FOUND
@@ -310,7 +370,9 @@ def polygon(*points: tuple[float, float]) -> dataset_pb2.Annotation:
 
 
 def corners(*points: tuple[float, float]) -> dataset_pb2.Annotation:
-    return dataset_pb2.Annotation(oriented_box=dataset_pb2.OrientedBox(corners=[dataset_pb2.Point(x=x, y=y) for x, y in points]))
+    return dataset_pb2.Annotation(
+        oriented_box=dataset_pb2.OrientedBox(corners=[dataset_pb2.Point(x=x, y=y) for x, y in points])
+    )
 
 
 def pose(*points: tuple[float, float, int]) -> dataset_pb2.Annotation:
@@ -352,7 +414,9 @@ async def test_shapes_of_every_task(api, sources, task, good, bad):
     assert list(asset.annotations) == [good]
     # What comes out can go in again and is the same.
     again = await api.draft(made.dataset_id, base_version_id=version.version_id)
-    assert (await api.upsert(again.version_id, {"path": "0.jpg", "annotations": listed(*asset.annotations)})).unchanged_count == 1
+    assert (
+        await api.upsert(again.version_id, {"path": "0.jpg", "annotations": listed(*asset.annotations)})
+    ).unchanged_count == 1
 
 
 async def test_another_projects_drafts_are_not_found(api, mine, sources):
@@ -378,7 +442,9 @@ async def test_another_projects_drafts_are_not_found(api, mine, sources):
     ]
     assert {(await refused(one))[0] for one in calls} == {NOT_FOUND}
     other = await api.dataset("other")
-    request = v.UpsertAssetsRequest(dataset_id=other.dataset_id, version_id=mine.version_id, assets=[{"external_id": "e"}])
+    request = v.UpsertAssetsRequest(
+        dataset_id=other.dataset_id, version_id=mine.version_id, assets=[{"external_id": "e"}]
+    )
     assert (await refused(api.call(api.versions.UpsertAssets, request)))[0] is NOT_FOUND
     for page_token in ("x", "WyJhIl0", "WzE4NDQ2NzQ0MDczNzA5NTUxNjE2XQ"):
         assert (await refused(api.diff(mine.version_id, page_token=page_token)))[2] == ["page_token"]

@@ -29,14 +29,16 @@ async def test_a_yolo_folder_and_its_lock(api, version):
     counts = Counter(path.split("/")[1] for path in files if path.startswith("images/"))
     assert counts == {"train": 38, "val": 8, "test": 8}
     # Nobody has labelled six images: they are nowhere. Six are reviewed and empty: they have an empty label file.
-    assert {path.replace("images/", "labels/").replace(".jpg", ".txt") for path in files if path.startswith("images/")} == {
-        path for path in files if path.startswith("labels/")
-    }
+    assert {
+        path.replace("images/", "labels/").replace(".jpg", ".txt") for path in files if path.startswith("images/")
+    } == {path for path in files if path.startswith("labels/")}
     assert sum(data == b"" for data in files.values()) == version.empty_count == 6
     lock = json.loads(files["split.lock.json"])
     assert (lock["version"]["reference"], lock["version"]["digest"]) == ("cells@v1", version.digest)
     assert (lock["split"]["reference"], lock["split"]["digest"]) == (split.reference, split.digest)
-    assert lock["split"]["part_digests"] == {part: getattr(split.part_digests, part) for part in ("train", "val", "test")}
+    assert lock["split"]["part_digests"] == {
+        part: getattr(split.part_digests, part) for part in ("train", "val", "test")
+    }
     assert (lock["split"]["parameters"]["seed"], lock["split"]["algorithm_version"]) == ("42", split.algorithm_version)
     assert lock["export"] == {"format": "yolo", "images": counts, "include_unlabelled": False}
     assert lock["class_names"] == list(version.class_names)
@@ -59,7 +61,11 @@ async def test_single_parts(api, version):
             name for name in coco.files if name.startswith(f"images/{'train' if 'train' in path else 'test'}/")
         }
         assert [category["name"] for category in document["categories"]] == list(version.class_names)
-    assert await refused(messages(api, version_id=version.version_id, parts=[TRAIN, VAL])) == (PRECONDITION, "SPLIT_EMPTY", ["parts"])
+    assert await refused(messages(api, version_id=version.version_id, parts=[TRAIN, VAL])) == (
+        PRECONDITION,
+        "SPLIT_EMPTY",
+        ["parts"],
+    )
 
 
 @pytest.mark.parametrize("format_", [YOLO, COCO])
@@ -107,7 +113,10 @@ async def test_who_may_export(api, place, version):
     split = await api.split(version.version_id)
     assert (await export(api.as_user(**{place.project: "viewer"}), version_id=version.version_id)).end.image_count == 54
     for stranger in (api.as_user(elsewhere="admin"), api.as_attempt(split.split_id, "train", "val"), api.as_service()):
-        assert (await refused(messages(stranger, split_id=split.split_id)))[0] in (NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED)
+        assert (await refused(messages(stranger, split_id=split.split_id)))[0] in (
+            NOT_FOUND,
+            grpc.StatusCode.PERMISSION_DENIED,
+        )
 
 
 async def test_a_draft_and_kinds_that_a_format_does_not_hold(api, place, version):

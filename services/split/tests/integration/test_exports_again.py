@@ -19,9 +19,15 @@ async def test_an_export_imported_again_has_the_same_digests(api, sources, forma
     version = brought.version
     assert (version.unlabelled_count > 0, version.empty_count > 0) == (True, True), brought
     split = await api.split(version.version_id, (0.5, 0.25, 0.25))
-    exported = await export(api, dataset_id=version.dataset_id, version_id=version.version_id, format=format_, include_unlabelled=True)
+    exported = await export(
+        api, dataset_id=version.dataset_id, version_id=version.version_id, format=format_, include_unlabelled=True
+    )
     assert (exported.start.reference, exported.start.split_id) == (split.reference, split.split_id)
-    assert (exported.end.version_digest, exported.end.split_digest, exported.end.part_digests) == (version.digest, split.digest, split.part_digests)
+    assert (exported.end.version_digest, exported.end.split_digest, exported.end.part_digests) == (
+        version.digest,
+        split.digest,
+        split.part_digests,
+    )
     assert (exported.end.image_count, exported.end.file_count) == (version.image_count, len(exported.files))
     again = await api.bring(exported.files, "again", strict=True)
     assert (again.state, again.failure) == (import_pb2.IMPORT_STATE_SUCCEEDED, "")
@@ -61,20 +67,29 @@ async def test_oriented_boxes_as_coco_imported_again_have_the_same_digests(api, 
     files = {"data.yaml": b"names: [a, b]"}
     for number in range(12):
         files[f"images/{number}.jpg"] = sources.picture(number)
-        files[f"labels/{number}.txt"] = f"{number % 2} 0.1 0.2 0.31234{number} 0.1 0.4 0.3 0.2 0.4\n".encode() if number % 4 else b""
+        files[f"labels/{number}.txt"] = (
+            f"{number % 2} 0.1 0.2 0.31234{number} 0.1 0.4 0.3 0.2 0.4\n".encode() if number % 4 else b""
+        )
     version = (await api.bring(files, task=dataset_pb2.TASK_OBB)).version
     split = await api.split(version.version_id, (0.5, 0.25, 0.25))
     for format_ in (YOLO, COCO):
         exported = await export(api, version_id=version.version_id, format=format_)
         again = await api.bring(exported.files, f"again{format_}", task=dataset_pb2.TASK_OBB, strict=True)
-        assert (again.version.digest, (await current_split(api, again.version)).digest) == (version.digest, split.digest)
+        assert (again.version.digest, (await current_split(api, again.version)).digest) == (
+            version.digest,
+            split.digest,
+        )
 
 
 async def test_what_a_mirrored_pose_exchanges_is_kept(api, sources):
     def pose(extra):
         row = b"0 0.5 0.5 0.2 0.2 0.4 0.5 2 0.6 0.6 1 0.5 0.5 2\n"
         files = {"data.yaml": f"names: [person]\nkpt_shape: [3, 3]\n{extra}".encode()}
-        return files | {f"images/{n}.jpg": sources.picture(n) for n in range(3)} | {f"labels/{n}.txt": row for n in range(3)}
+        return (
+            files
+            | {f"images/{n}.jpg": sources.picture(n) for n in range(3)}
+            | {f"labels/{n}.txt": row for n in range(3)}
+        )
 
     plain = (await api.bring(pose(""), "plain", task=dataset_pb2.TASK_POSE)).version
     version = (await api.bring(pose("flip_idx: [1, 0, 2]"), task=dataset_pb2.TASK_POSE)).version
@@ -107,11 +122,16 @@ async def test_a_version_without_split(api, version, format_):
     assert again.version.digest == version.digest
     # nothing in the folder said how to split it
     assert (await refused(current_split(api, again.version)))[:2] == (PRECONDITION, "SPLIT_MISSING")
-    assert (await refused(messages(api, version_id=version.version_id, parts=[TRAIN])))[:2] == (PRECONDITION, "SPLIT_MISSING")
+    assert (await refused(messages(api, version_id=version.version_id, parts=[TRAIN])))[:2] == (
+        PRECONDITION,
+        "SPLIT_MISSING",
+    )
 
 
 async def test_a_version_that_nobody_has_labelled(api, sources):
-    version = (await api.bring({**{f"images/{n}.jpg": sources.picture(n) for n in range(4)}, "data.yaml": b"names: [a]"})).version
+    version = (
+        await api.bring({**{f"images/{n}.jpg": sources.picture(n) for n in range(4)}, "data.yaml": b"names: [a]"})
+    ).version
     assert await refused(messages(api, version_id=version.version_id)) == (PRECONDITION, "SPLIT_EMPTY", ["version_id"])
     for format_ in (YOLO, COCO):
         exported = await export(api, version_id=version.version_id, format=format_, include_unlabelled=True)

@@ -51,9 +51,16 @@ print(json.dumps({"names": data["names"], "classes": classes, "seen": {part: len
 
 def ultralytics(program, folder, tmp_path):
     """What a program that ends well prints last."""
-    environment = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path / "config"), "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "0"}
+    environment = {
+        **os.environ,
+        "YOLO_CONFIG_DIR": str(tmp_path / "config"),
+        "YOLO_OFFLINE": "1",
+        "YOLO_AUTOINSTALL": "0",
+    }
     command = [sys.executable, "-c", program, str(tmp_path / "runs")]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -89,6 +96,7 @@ async def test_ultralytics_trains_on_a_tree_of_classes_as_it_is(api, sources, tm
     assert list(found["names"].values()) == names
     assert list(found["classes"].values()) == [names] * 3
     assert found["seen"] == {
-        part: sum(path.startswith(f"{part}/") and path.endswith(".jpg") for path in exported.files) for part in ("train", "val", "test")
+        part: sum(path.startswith(f"{part}/") and path.endswith(".jpg") for path in exported.files)
+        for part in ("train", "val", "test")
     }
     assert (tmp_path / "runs" / "run" / "weights" / "last.pt").is_file()

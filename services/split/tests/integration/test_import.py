@@ -21,7 +21,12 @@ async def test_a_yolo_source_with_oddities_becomes_a_version_and_a_report(api, p
     files["labels/00003.txt"] = b"0 0.5 0.5 0.2 nan\n1 0.25 0.25 0.5 0.5\n"
     ended = await api.bring({**files, "README.md": b"read me", "LICENSE": b"mine"})
     assert (ended.state, ended.failure) == (SUCCEEDED, "")
-    assert (ended.format, ended.file_count, ended.image_count, ended.processed_count) == (import_pb2.SOURCE_FORMAT_YOLO, 39, 20, 20)
+    assert (ended.format, ended.file_count, ended.image_count, ended.processed_count) == (
+        import_pb2.SOURCE_FORMAT_YOLO,
+        39,
+        20,
+        20,
+    )
     assert [(p.path, p.line, p.code, p.image_excluded) for p in ended.problems] == [
         ("images/00001.jpg", 0, "bad_image", True),
         ("labels/00002.txt", 1, "class_range", False),
@@ -29,11 +34,17 @@ async def test_a_yolo_source_with_oddities_becomes_a_version_and_a_report(api, p
     ]
     assert (ended.problem_count, ended.excluded_count) == (3, 1)
     version = ended.version
-    assert (version.number, version.dataset_name, list(version.class_names)) == (1, "cells", ["class0", "class1", "class2"])
+    assert (version.number, version.dataset_name, list(version.class_names)) == (
+        1,
+        "cells",
+        ["class0", "class1", "class2"],
+    )
     assert (version.image_count, version.empty_count, version.unlabelled_count) == (19, 2, 2)
     shown = await assets_of(api, version, include_annotations=True, include_urls=True)
     assert [one.ordinal for one in shown] == list(range(19))
-    assert [one.path for one in shown] == sorted(path for path in files if path.endswith(".jpg") and "00001" not in path)
+    assert [one.path for one in shown] == sorted(
+        path for path in files if path.endswith(".jpg") and "00001" not in path
+    )
     second = next(one for one in shown if one.path == "images/00002.jpg")
     assert [(a.class_id, a.box.center_x, a.box.width) for a in second.annotations] == [(0, 0.5, 0.2)]
     counted = [sum(a.class_id == index for one in shown for a in one.annotations) for index in range(3)]
@@ -48,7 +59,11 @@ async def test_a_yolo_source_with_oddities_becomes_a_version_and_a_report(api, p
 
 async def test_label_states_and_classes_filter_images(api, sources):
     version = (await api.bring(sources.yolo(30))).version
-    for state, count in [(dataset_pb2.LABEL_STATE_EMPTY, 3), (dataset_pb2.LABEL_STATE_UNLABELLED, 3), (dataset_pb2.LABEL_STATE_LABELLED, 24)]:
+    for state, count in [
+        (dataset_pb2.LABEL_STATE_EMPTY, 3),
+        (dataset_pb2.LABEL_STATE_UNLABELLED, 3),
+        (dataset_pb2.LABEL_STATE_LABELLED, 24),
+    ]:
         assert len(await assets_of(api, version, label_state=state)) == count
     ones = await assets_of(api, version, class_name="class1", include_annotations=True)
     assert len(ones) == version.class_counts[1].images
@@ -93,7 +108,11 @@ async def test_coco_that_names_absent_images(api, sources):
 
 async def test_half_a_coco_file_refuses_the_import(api, sources):
     images = {f"images/{n}.jpg": sources.picture(n) for n in range(3)}
-    document = {"images": [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 48} for n in range(3)], "categories": [], "annotations": []}
+    document = {
+        "images": [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 48} for n in range(3)],
+        "categories": [],
+        "annotations": [],
+    }
     whole = json.dumps(document).encode()
     ended = await api.bring({**images, "instances.json": whole[: len(whole) // 2]})
     assert (ended.state, ended.version.version_id) == (FAILED, "")
@@ -102,11 +121,20 @@ async def test_half_a_coco_file_refuses_the_import(api, sources):
 
 async def test_a_stray_file_that_cannot_be_read_is_a_problem_where_it_is_missed_by_no_image(api, sources):
     images = {f"images/{n}.jpg": sources.picture(n) for n in range(3)}
-    document = {"images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(3)], "categories": [{"id": 1, "name": "a"}], "annotations": []}
-    ended = await api.bring({**images, "instances.json": json.dumps(document).encode(), "settings.json": b"// settings\n{}"})
+    document = {
+        "images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(3)],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [],
+    }
+    ended = await api.bring(
+        {**images, "instances.json": json.dumps(document).encode(), "settings.json": b"// settings\n{}"}
+    )
     assert (ended.state, [(p.path, p.code) for p in ended.problems]) == (SUCCEEDED, [("settings.json", "unreadable")])
     ended = await api.bring({**sources.voc(3), "Annotations/zz.xml": b""}, "others")
-    assert (ended.state, [(p.path, p.code) for p in ended.problems if not p.note]) == (SUCCEEDED, [("Annotations/zz.xml", "unreadable")])
+    assert (ended.state, [(p.path, p.code) for p in ended.problems if not p.note]) == (
+        SUCCEEDED,
+        [("Annotations/zz.xml", "unreadable")],
+    )
 
 
 async def test_annotations_of_which_none_belongs_to_an_image_refuse_the_import(api, sources):
@@ -158,7 +186,9 @@ async def test_equal_content_is_one_version_and_is_not_sent_again(api, sources):
     first = await api.bring(files)
     again = await api.open()
     uploads = await api.announce(again.import_id, files)
-    assert {upload.sha256 for upload in uploads} == {sha(data) for path, data in files.items() if not path.endswith(".jpg")}
+    assert {upload.sha256 for upload in uploads} == {
+        sha(data) for path, data in files.items() if not path.endswith(".jpg")
+    }
     await api.upload(uploads, files)
     await api.start(again.import_id)
     ended = await api.watch(again.import_id)
@@ -173,7 +203,10 @@ async def test_equal_content_is_one_version_and_is_not_sent_again(api, sources):
 async def test_paths_metadata_and_parts_make_a_version_though_the_digest_is_the_same(api, sources):
     files = sources.yolo(12)
     versions = [(await api.bring(files)).version]
-    moved = {path.replace("images/0000", "images/day1/0000").replace("labels/0000", "labels/day1/0000"): data for path, data in files.items()}
+    moved = {
+        path.replace("images/0000", "images/day1/0000").replace("labels/0000", "labels/day1/0000"): data
+        for path, data in files.items()
+    }
     assert moved.keys() != files.keys()
     versions.append((await api.bring(moved)).version)
     again = await api.bring({**moved, "data.yaml": moved["data.yaml"] + b"\n"})
@@ -195,7 +228,11 @@ async def test_what_callers_said_of_images_is_not_lost_without_a_word(api, sourc
     version = (await api.bring(files)).version
     draft = await api.draft(version.dataset_id, base_version_id=version.version_id)
     metadata = version_pb2.AssetMetadata(entries={"site": "north"})
-    await api.upsert(draft.version_id, {"path": "images/00001.jpg", "external_id": "theirs"}, {"path": "images/00002.jpg", "metadata": metadata})
+    await api.upsert(
+        draft.version_id,
+        {"path": "images/00001.jpg", "external_id": "theirs"},
+        {"path": "images/00002.jpg", "metadata": metadata},
+    )
     await api.commit(draft.version_id)
     again = await api.bring(files)
     assert [(p.code, p.note) for p in again.problems] == [("caller_data_dropped", True)]
@@ -233,7 +270,9 @@ async def test_strict_refuses_and_what_was_verified_need_not_be_sent_again(api, 
     files["labels/00001.txt"] = b"0 0.5 0.5 0.2 0.2\n"
     again = await api.open(request_id="once")
     assert again.import_id != ended.import_id
-    assert not any(upload.sha256 == sha(files["images/00001.jpg"]) for upload in await api.announce(again.import_id, files))
+    assert not any(
+        upload.sha256 == sha(files["images/00001.jpg"]) for upload in await api.announce(again.import_id, files)
+    )
     assert (await api.bring(files, request_id="once", strict=True)).state == SUCCEEDED
 
 
@@ -269,11 +308,17 @@ async def test_a_request_id_opens_one_import(api, sources):
 async def test_imports_into_one_dataset_at_once_get_numbers_of_their_own(api, sources):
     ended = await asyncio.gather(*(api.bring(sources.yolo(6, start=100 * n)) for n in range(5)))
     assert sorted(one.version.number for one in ended) == [1, 2, 3, 4, 5]
-    found = (await api.call(api.datasets.ListDatasets, dataset_service_pb2.ListDatasetsRequest(project_id=api.place.project))).datasets
+    found = (
+        await api.call(api.datasets.ListDatasets, dataset_service_pb2.ListDatasetsRequest(project_id=api.place.project))
+    ).datasets
     assert [(one.name, one.latest_version) for one in found] == [("cells", 5)]
-    versions = await api.call(api.datasets.ListVersions, dataset_service_pb2.ListVersionsRequest(dataset_id=found[0].dataset_id, page_size=3))
+    versions = await api.call(
+        api.datasets.ListVersions, dataset_service_pb2.ListVersionsRequest(dataset_id=found[0].dataset_id, page_size=3)
+    )
     assert [one.number for one in versions.versions] == [5, 4, 3]
-    request = dataset_service_pb2.ListVersionsRequest(dataset_id=found[0].dataset_id, page_token=versions.next_page_token)
+    request = dataset_service_pb2.ListVersionsRequest(
+        dataset_id=found[0].dataset_id, page_token=versions.next_page_token
+    )
     assert [one.number for one in (await api.call(api.datasets.ListVersions, request)).versions] == [2, 1]
 
 
@@ -282,7 +327,10 @@ async def test_bytes_that_do_not_match_their_hash(api, place, sources):
     opened = await api.open()
     uploads = await api.announce(opened.import_id, files)
     other = sources.picture(999)
-    forged = {**files, "images/00001.jpg": other[: len(files["images/00001.jpg"])].ljust(len(files["images/00001.jpg"]), b"\0")}
+    forged = {
+        **files,
+        "images/00001.jpg": other[: len(files["images/00001.jpg"])].ljust(len(files["images/00001.jpg"]), b"\0"),
+    }
     target = sha(files["images/00001.jpg"])
     await api.upload([one for one in uploads if one.sha256 != target], files)
     async with httpx.AsyncClient(trust_env=False) as client:
@@ -317,12 +365,21 @@ async def test_an_import_is_started_in_one_way_and_says_which(place, sources, se
         assert not opened.HasField("start_time")
         await api.upload(await api.announce(opened.import_id, files), files)
         queued = await api.start(opened.import_id, strict=True)
-        assert (queued.task, queued.strict, queued.dry_run, queued.HasField("end_time")) == (dataset_pb2.TASK_DETECT, True, False, False)
+        assert (queued.task, queued.strict, queued.dry_run, queued.HasField("end_time")) == (
+            dataset_pb2.TASK_DETECT,
+            True,
+            False,
+            False,
+        )
         assert opened.create_time.ToDatetime() < queued.start_time.ToDatetime()
         assert await api.start(opened.import_id, strict=True) == queued
         others = [{}, {"strict": True, "dry_run": True}, {"strict": True, "format": import_pb2.SOURCE_FORMAT_YOLO}]
         for options in others:
-            assert await refused(api.start(opened.import_id, **options)) == (PRECONDITION, "IMPORT_STARTED", ["import_id"])
+            assert await refused(api.start(opened.import_id, **options)) == (
+                PRECONDITION,
+                "IMPORT_STARTED",
+                ["import_id"],
+            )
         async with serve_at(place):
             ended = await api.watch(opened.import_id)
         assert (ended.state, ended.strict) == (SUCCEEDED, True)
@@ -399,7 +456,9 @@ async def test_paths_that_may_not_be_announced(api, path):
     ],
 )
 async def test_bad_fields_of_a_new_import(api, request_fields, field):
-    assert await refused(api.call(api.imports.CreateImport, import_service_pb2.CreateImportRequest(**request_fields))) == invalid(field)
+    assert await refused(
+        api.call(api.imports.CreateImport, import_service_pb2.CreateImportRequest(**request_fields))
+    ) == invalid(field)
 
 
 async def test_hostile_annotations_are_reported_not_run(api, sources, tmp_path):
@@ -411,10 +470,14 @@ async def test_hostile_annotations_are_reported_not_run(api, sources, tmp_path):
     files["data.yaml"] = f"!!python/object/apply:os.mkdir ['{tmp_path / 'executed'}']\n".encode()
     ended = await api.bring(files)
     assert (ended.state, ended.problem_count > 0) == (FAILED, True)
-    assert ended.failure.startswith("a file that says something of many images cannot be read: mend it or leave it out; data.yaml")
+    assert ended.failure.startswith(
+        "a file that says something of many images cannot be read: mend it or leave it out; data.yaml"
+    )
     assert not (tmp_path / "executed").exists()
     bomb = b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><filename>&x;</filename></annotation>'
     files = {**sources.voc(3), "Annotations/cell_00000.xml": bomb}
     ended = await api.bring(files, "others")
-    assert [(p.path, p.code, p.image_excluded) for p in ended.problems] == [("Annotations/cell_00000.xml", "unreadable", True)]
+    assert [(p.path, p.code, p.image_excluded) for p in ended.problems] == [
+        ("Annotations/cell_00000.xml", "unreadable", True)
+    ]
     assert ended.version.image_count == 2

@@ -14,7 +14,9 @@ from .calls import INVALID, invalid, refused
 
 pytestmark = pytest.mark.integration
 SUCCEEDED, FAILED = import_pb2.IMPORT_STATE_SUCCEEDED, import_pb2.IMPORT_STATE_FAILED
-DETECT, SEGMENT, POSE, OBB, CLASSIFY = (getattr(dataset_pb2, f"TASK_{name}") for name in ("DETECT", "SEGMENT", "POSE", "OBB", "CLASSIFY"))
+DETECT, SEGMENT, POSE, OBB, CLASSIFY = (
+    getattr(dataset_pb2, f"TASK_{name}") for name in ("DETECT", "SEGMENT", "POSE", "OBB", "CLASSIFY")
+)
 
 
 async def annotations(api, version):
@@ -68,7 +70,9 @@ async def test_yolo_of_every_shape(api, sources, task, row, shape):
             (0.5, dataset_pb2.VISIBILITY_VISIBLE),
             (0.6, dataset_pb2.VISIBILITY_HIDDEN),
         ]
-    dataset = await api.call(api.datasets.GetDataset, dataset_service_pb2.GetDatasetRequest(dataset_id=ended.version.dataset_id))
+    dataset = await api.call(
+        api.datasets.GetDataset, dataset_service_pb2.GetDatasetRequest(dataset_id=ended.version.dataset_id)
+    )
     assert dataset.dataset.task == task
     assert (await refused(api.bring(labelled(sources, row), task=DETECT)))[0] is INVALID
     # A split stratifies whatever the shape.
@@ -83,9 +87,19 @@ async def test_a_tree_of_classes(api, sources):
         for n in range(3)
     }
     ended = await api.bring(files, task=CLASSIFY)
-    assert (ended.state, list(ended.version.class_names), ended.version.object_count, ended.problem_count) == (SUCCEEDED, ["cat", "dog"], 9, 0)
-    assert all(one.class_id == (path.split("/")[1] == "dog") and not one.WhichOneof("shape") for path, [one] in await annotations(api, ended.version))
-    split = (await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(version_id=ended.version.version_id))).split
+    assert (ended.state, list(ended.version.class_names), ended.version.object_count, ended.problem_count) == (
+        SUCCEEDED,
+        ["cat", "dog"],
+        9,
+        0,
+    )
+    assert all(
+        one.class_id == (path.split("/")[1] == "dog") and not one.WhichOneof("shape")
+        for path, [one] in await annotations(api, ended.version)
+    )
+    split = (
+        await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(version_id=ended.version.version_id))
+    ).split
     assert [part.images for part in split.certificate.parts] == [6, 3, 0]
 
 
@@ -107,7 +121,9 @@ def videos(sources):
     for video in ("north", "south"):
         boxes = "".join(f'<box frame="{n}" outside="0" xtl="4" ytl="4" xbr="{20 + n}" ybr="30"/>' for n in range(4))
         meta = f"<meta><task><name>{video}</name><size>4</size><labels><label><name>car</name></label></labels></task></meta>"
-        files[f"{video}/annotations.xml"] = f'<annotations>{meta}<track id="0" label="car">{boxes}</track></annotations>'.encode()
+        files[f"{video}/annotations.xml"] = (
+            f'<annotations>{meta}<track id="0" label="car">{boxes}</track></annotations>'.encode()
+        )
         for n in range(4):
             files[f"{video}/images/frame_{n:06}.jpg"] = sources.picture(n + 100 * (video == "south"))
     return files
@@ -115,7 +131,12 @@ def videos(sources):
 
 async def test_a_cvat_video_gives_a_sequence_and_suggests_to_group_by_it(api, sources):
     ended = await api.bring(videos(sources))
-    assert (ended.state, ended.format, ended.problem_count, ended.version.object_count) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_CVAT, 0, 8)
+    assert (ended.state, ended.format, ended.problem_count, ended.version.object_count) == (
+        SUCCEEDED,
+        import_pb2.SOURCE_FORMAT_CVAT,
+        0,
+        8,
+    )
     assert [(p.code, p.note) for p in ended.problems] == [("group_suggested", True)]
     assert "--group-by 'metadata:sequence'" in ended.problems[0].message
     request = dataset_service_pb2.ListAssetsRequest(dataset_id=ended.version.dataset_id, metadata=["sequence=north"])
@@ -137,11 +158,20 @@ async def test_what_callers_said_beside_a_video_is_not_dropped_without_a_word(ap
 
 
 async def test_what_only_the_content_tells(api, sources):
-    result = {"type": "rectanglelabels", "value": {"x": 10, "y": 10, "width": 20, "height": 20, "rectanglelabels": ["ring"]}}
-    tasks = [{"data": {"image": f"/data/upload/1/0123abcd-{n}.jpg"}, "annotations": [{"result": [result]}]} for n in range(3)]
+    result = {
+        "type": "rectanglelabels",
+        "value": {"x": 10, "y": 10, "width": 20, "height": 20, "rectanglelabels": ["ring"]},
+    }
+    tasks = [
+        {"data": {"image": f"/data/upload/1/0123abcd-{n}.jpg"}, "annotations": [{"result": [result]}]} for n in range(3)
+    ]
     files = {f"images/{n}.jpg": sources.picture(n) for n in range(3)}
     ended = await api.bring({**files, "labels.json": json.dumps(tasks).encode()})
-    assert (ended.state, ended.format, ended.version.object_count) == (SUCCEEDED, import_pb2.SOURCE_FORMAT_LABEL_STUDIO, 3)
+    assert (ended.state, ended.format, ended.version.object_count) == (
+        SUCCEEDED,
+        import_pb2.SOURCE_FORMAT_LABEL_STUDIO,
+        3,
+    )
     image = '<image name="{}.jpg" width="64" height="48"><box label="ring" xtl="4" ytl="4" xbr="20" ybr="30"/></image>'
     xml = f"<annotations>{''.join(image.format(n) for n in range(3))}</annotations>".encode()
     ended = await api.bring({**files, "task.xml": xml}, dataset="others")
@@ -154,7 +184,12 @@ async def test_an_archive_is_what_it_holds(api, place, sources, pack):
     files["images/00001.jpg"] = files["images/00001.jpg"][:200]
     folder = await api.bring(files)
     ended = await api.bring(pack({**files, "labels.cache": b"\x80evil", "best.pt": b"evil"}), dataset="packed")
-    assert (ended.state, ended.format, ended.image_count, ended.file_count) == (SUCCEEDED, folder.format, 12, folder.file_count)
+    assert (ended.state, ended.format, ended.image_count, ended.file_count) == (
+        SUCCEEDED,
+        folder.format,
+        12,
+        folder.file_count,
+    )
     assert ended.version.digest == folder.version.digest
     assert {(p.path, p.code) for p in ended.problems} == {
         ("images/00001.jpg", "bad_image"),

@@ -16,7 +16,11 @@ def announced(path, data, **fields):
 
 
 async def add(api, import_id, *files):
-    return list((await api.call(api.imports.AddFiles, import_service_pb2.AddFilesRequest(import_id=import_id, files=files))).uploads)
+    return list(
+        (
+            await api.call(api.imports.AddFiles, import_service_pb2.AddFilesRequest(import_id=import_id, files=files))
+        ).uploads
+    )
 
 
 async def test_annotations_that_come_along_need_no_upload(api, place, sources):
@@ -79,7 +83,9 @@ async def bring_list(api, text, task=dataset_pb2.TASK_UNSPECIFIED, **options):
 async def test_a_list_of_objects_becomes_a_version(api, place, sources):
     images = [data for path, data in sorted(sources.yolo(6).items()) if path.endswith(".jpg")]
     keys = [place.put(f"cam{number % 2}/{number}.jpg", data) for number, data in enumerate(images)]
-    rows = [f"{key},{'test' if number > 3 else 'train'},thing,1,1,20,20,site{number % 3}" for number, key in enumerate(keys)]
+    rows = [
+        f"{key},{'test' if number > 3 else 'train'},thing,1,1,20,20,site{number % 3}" for number, key in enumerate(keys)
+    ]
     broken = place.put("broken.jpg", b"no image")
     text = "\n".join(
         [
@@ -101,11 +107,16 @@ async def test_a_list_of_objects_becomes_a_version(api, place, sources):
     assert (ended.image_count, ended.processed_count, ended.excluded_count) == (8, 8, 2)
     assert list(ended.version.class_names) == ["other", "thing"]
     request = dataset_service_pb2.ListAssetsRequest(
-        dataset_id=ended.version.dataset_id, version_id=ended.version.version_id, metadata=["site=site0"], include_annotations=True
+        dataset_id=ended.version.dataset_id,
+        version_id=ended.version.version_id,
+        metadata=["site=site0"],
+        include_annotations=True,
     )
     shown = list((await api.call(api.datasets.ListAssets, request)).assets)
     assert [(one.path, len(one.annotations)) for one in shown] == [("cam0/0.jpg", 2), ("cam1/3.jpg", 1)]
-    split = (await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(version_id=ended.version.version_id))).split
+    split = (
+        await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(version_id=ended.version.version_id))
+    ).split
     assert [part.images for part in split.certificate.parts] == [4, 0, 2]
     assert (await bring_list(api, text + "\n")).version.version_id == ended.version.version_id
 
@@ -121,7 +132,11 @@ async def test_a_dry_run_of_a_list_keeps_nothing(api, place, sources):
 async def test_a_list_without_anything_importable_fails(api, place, sources):
     image = next(data for path, data in sources.yolo(1).items() if path.endswith(".jpg"))
     ended = await bring_list(api, f"object,class\n{place.put('a.jpg', image)},thing\n")
-    assert (ended.state, ended.image_count, ended.HasField("version")) == (FAILED, 1, False)  # a class of a whole image is no box
+    assert (ended.state, ended.image_count, ended.HasField("version")) == (
+        FAILED,
+        1,
+        False,
+    )  # a class of a whole image is no box
     assert "objects.csv" in {one.path for one in ended.problems}
 
 
@@ -129,7 +144,11 @@ async def test_a_list_classifies_whole_images(api, place, sources):
     images = [data for path, data in sorted(sources.yolo(4).items()) if path.endswith(".jpg")]
     text = "object,class\n" + "".join(f"{place.put(f'{n}.jpg', data)},kind{n % 2}\n" for n, data in enumerate(images))
     ended = await bring_list(api, text, task=dataset_pb2.TASK_CLASSIFY)
-    assert (ended.state, list(ended.version.class_names), ended.version.object_count) == (SUCCEEDED, ["kind0", "kind1"], 4)
+    assert (ended.state, list(ended.version.class_names), ended.version.object_count) == (
+        SUCCEEDED,
+        ["kind0", "kind1"],
+        4,
+    )
 
 
 async def test_lists_that_are_refused(api, sources):
@@ -161,7 +180,9 @@ async def test_what_a_list_takes_in_is_named_before_it_is_stored(api, place, sou
     with psycopg.connect(place.dsn) as connection:  # the import waits for whoever removes bytes
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('staging/' || %s, 0))", (place.project,))
         await api.start(opened.import_id)
-        await place.until(lambda: place.execute("SELECT 1 FROM import_member WHERE sha256 = %s", bytes.fromhex(sha(image))))
+        await place.until(
+            lambda: place.execute("SELECT 1 FROM import_member WHERE sha256 = %s", bytes.fromhex(sha(image)))
+        )
         assert not place.stored()
     assert (await api.watch(opened.import_id)).version.image_count == 1
     assert place.stored()

@@ -27,14 +27,18 @@ RATIOS = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=0.5, val=0
 
 
 async def create(api, project_id, **fields):
-    return (await api.call(api.projects.CreateProject, pb.CreateProjectRequest(project_id=project_id, **fields))).project
+    return (
+        await api.call(api.projects.CreateProject, pb.CreateProjectRequest(project_id=project_id, **fields))
+    ).project
 
 
 async def ids(api, **fields):
     """Of all projects that are listed, page by page."""
     found, token = [], ""
     while True:
-        page = await api.call(api.projects.ListProjects, pb.ListProjectsRequest(page_size=2, page_token=token, **fields))
+        page = await api.call(
+            api.projects.ListProjects, pb.ListProjectsRequest(page_size=2, page_token=token, **fields)
+        )
         found += [one.project_id for one in page.projects]
         token = page.next_page_token
         if not token:
@@ -86,7 +90,8 @@ async def test_an_archived_project_can_only_be_read(api, place, sources):
     changes = {
         "CreateDataset": api.dataset("new"),
         "UpdateDataset": api.call(
-            api.datasets.UpdateDataset, d.UpdateDatasetRequest(dataset_id=version.dataset_id, update_mask={"paths": ["external_id"]})
+            api.datasets.UpdateDataset,
+            d.UpdateDatasetRequest(dataset_id=version.dataset_id, update_mask={"paths": ["external_id"]}),
         ),
         "DeleteDataset": api.call(api.datasets.DeleteDataset, d.DeleteDatasetRequest(dataset_id=version.dataset_id)),
         "CreateImport": api.open("more"),
@@ -97,18 +102,30 @@ async def test_an_archived_project_can_only_be_read(api, place, sources):
         "UpsertAssets": api.upsert(draft.version_id, {"path": "a.jpg"}),
         "DeleteAssets": api.remove(draft.version_id, paths=["a.jpg"]),
         "CommitVersion": api.commit(draft.version_id),
-        "DeleteDraft": api.call(api.versions.DeleteDraft, version_service_pb2.DeleteDraftRequest(version_id=draft.version_id)),
-        "DeleteVersion": api.call(api.versions.DeleteVersion, version_service_pb2.DeleteVersionRequest(version_id=version.version_id)),
+        "DeleteDraft": api.call(
+            api.versions.DeleteDraft, version_service_pb2.DeleteDraftRequest(version_id=draft.version_id)
+        ),
+        "DeleteVersion": api.call(
+            api.versions.DeleteVersion, version_service_pb2.DeleteVersionRequest(version_id=version.version_id)
+        ),
         "CreateSplit": api.split(version.version_id),
         "DeleteSplit": api.call(api.splits.DeleteSplit, s.DeleteSplitRequest(split_id=split.split_id)),
-        "PinSplit": api.as_service().call(api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=split.split_id, job_id=new_id())),
+        "PinSplit": api.as_service().call(
+            api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=split.split_id, job_id=new_id())
+        ),
     }
     found = {name: (await refused(call))[:2] for name, call in changes.items()}
     assert found == dict.fromkeys(changes, (PRECONDITION, "PROJECT_ARCHIVED"))
     assert len(await api.assets(version.version_id)) == 8
-    assert (await api.call(api.splits.PreviewSplit, s.PreviewSplitRequest(version_id=version.version_id, parameters=RATIOS))).split.digest
+    assert (
+        await api.call(api.splits.PreviewSplit, s.PreviewSplitRequest(version_id=version.version_id, parameters=RATIOS))
+    ).split.digest
     export = export_service_pb2.ExportVersionRequest(version_id=version.version_id)
-    assert (await export_service_pb2_grpc.ExportServiceStub(api.channel).ExportVersion(export, metadata=api.metadata).read()).start.image_count
-    active = (await api.call(api.projects.UnarchiveProject, pb.UnarchiveProjectRequest(project_id=place.project))).project
+    assert (
+        await export_service_pb2_grpc.ExportServiceStub(api.channel).ExportVersion(export, metadata=api.metadata).read()
+    ).start.image_count
+    active = (
+        await api.call(api.projects.UnarchiveProject, pb.UnarchiveProjectRequest(project_id=place.project))
+    ).project
     assert not active.HasField("archive_time")
     assert (await api.dataset("new")).name == "new"

@@ -69,14 +69,21 @@ async def test_a_dataset_that_was_changed_since_is_still_what_the_request_made(a
     fields = {"external_id": "e", "labels": {"a": "1"}, "request_id": "r"}
     made = await api.dataset(**fields)
     mask = FieldMask(paths=["external_id", "labels"])
-    await api.call(api.datasets.UpdateDataset, dataset_service_pb2.UpdateDatasetRequest(dataset_id=made.dataset_id, update_mask=mask))
+    await api.call(
+        api.datasets.UpdateDataset,
+        dataset_service_pb2.UpdateDatasetRequest(dataset_id=made.dataset_id, update_mask=mask),
+    )
     again = await api.dataset(**fields)
     assert (again.dataset_id, again.external_id) == (made.dataset_id, "")
 
 
 async def test_one_request_id_never_makes_two_projects(api, place):
-    requests = [project_service_pb2.CreateProjectRequest(project_id=f"lab-{number}", request_id="r") for number in range(6)]
-    results = await asyncio.gather(*(api.call(api.projects.CreateProject, one) for one in requests), return_exceptions=True)
+    requests = [
+        project_service_pb2.CreateProjectRequest(project_id=f"lab-{number}", request_id="r") for number in range(6)
+    ]
+    results = await asyncio.gather(
+        *(api.call(api.projects.CreateProject, one) for one in requests), return_exceptions=True
+    )
     refusals = [one for one in results if isinstance(one, grpc.aio.AioRpcError)]
     assert len(refusals) == 5
     assert {one.code() for one in refusals} == {grpc.StatusCode.INVALID_ARGUMENT}

@@ -17,7 +17,12 @@ def noise(seed: int, quality: int = 95) -> bytes:
     """A picture that looks like no other seed's; another quality gives other bytes that look the same."""
     target = io.BytesIO()
     small = Image.new("RGB", (9, 9))
-    small.putdata([((seed * 7919 + i * i * 31 + i * seed * 13) % 256, (seed * 104729 + i * 97) % 256, (i * 57 + seed) % 256) for i in range(81)])
+    small.putdata(
+        [
+            ((seed * 7919 + i * i * 31 + i * seed * 13) % 256, (seed * 104729 + i * 97) % 256, (i * 57 + seed) % 256)
+            for i in range(81)
+        ]
+    )
     small.resize((96, 96), Image.Resampling.BICUBIC).save(target, "JPEG", quality=quality)
     return target.getvalue()
 
@@ -41,7 +46,11 @@ async def create(api, version_id, **parameters):
 async def parts(api, version, split_id):
     """Path -> part."""
     request = dataset_service_pb2.ListAssetsRequest(
-        dataset_id=version.dataset_id, version_id=version.version_id, split_id=split_id, page_size=1000, include_annotations=False
+        dataset_id=version.dataset_id,
+        version_id=version.version_id,
+        split_id=split_id,
+        page_size=1000,
+        include_annotations=False,
     )
     return {one.path: one.part for one in (await api.call(api.datasets.ListAssets, request)).assets}
 
@@ -53,7 +62,11 @@ async def version(api):
 
 @pytest.mark.parametrize(
     "by",
-    [split_pb2.GroupBy(folder=True), split_pb2.GroupBy(filename_pattern=r"^(.+)_\d+$"), split_pb2.GroupBy(filename_pattern=r"clip\d+")],
+    [
+        split_pb2.GroupBy(folder=True),
+        split_pb2.GroupBy(filename_pattern=r"^(.+)_\d+$"),
+        split_pb2.GroupBy(filename_pattern=r"clip\d+"),
+    ],
     ids=["folder", "pattern with a group", "pattern"],
 )
 async def test_groups_stay_together(api, version, by):
@@ -68,9 +81,16 @@ async def test_groups_stay_together(api, version, by):
 
 async def test_images_that_a_rule_says_nothing_of_are_counted(api, place, version):
     place.execute('UPDATE version_asset SET metadata = \'{"site": "north"}\' WHERE ordinal < 59')
-    rules = [split_pb2.GroupBy(filename_pattern=r"^clip[0-4]"), split_pb2.GroupBy(metadata_key="site"), split_pb2.GroupBy(near_duplicate_distance=0)]
+    rules = [
+        split_pb2.GroupBy(filename_pattern=r"^clip[0-4]"),
+        split_pb2.GroupBy(metadata_key="site"),
+        split_pb2.GroupBy(near_duplicate_distance=0),
+    ]
     made = await create(api, version.version_id, group_by=rules)
-    assert "without a match of the pattern '^clip[0-4]' in their names, so in no group by it: 10 images" in made.certificate.findings
+    assert (
+        "without a match of the pattern '^clip[0-4]' in their names, so in no group by it: 10 images"
+        in made.certificate.findings
+    )
     assert "without metadata 'site', so in no group by it: 1 image" in made.certificate.findings
     assert not any("near" in one for one in made.certificate.findings)
 
@@ -85,7 +105,9 @@ async def test_bad_groups_are_named(api, version):
     ]
     for by, field in bad:
         assert await refused(create(api, version.version_id, group_by=[by])) == invalid(field)
-    assert await refused(create(api, version.version_id, group_by=[split_pb2.GroupBy(folder=True)] * 9)) == invalid("parameters.group_by")
+    assert await refused(create(api, version.version_id, group_by=[split_pb2.GroupBy(folder=True)] * 9)) == invalid(
+        "parameters.group_by"
+    )
     hashed = {"method": split_pb2.SPLIT_METHOD_HASH, "group_by": [split_pb2.GroupBy(folder=True)]}
     assert await refused(create(api, version.version_id, **hashed)) == invalid("parameters.group_by")
 
@@ -99,7 +121,8 @@ async def test_a_later_version_keeps_what_an_earlier_split_decided(api, version)
     assert made.certificate.kept_images == 60
     assert [part.images for part in made.certificate.parts] == [54, 18, 18]
     compared = await api.call(
-        api.splits.CompareSplits, split_service_pb2.CompareSplitsRequest(split_id=made.split_id, before_split_id=base.split_id, page_size=1000)
+        api.splits.CompareSplits,
+        split_service_pb2.CompareSplitsRequest(split_id=made.split_id, before_split_id=base.split_id, page_size=1000),
     )
     moves = {(move.before, move.now): move.images for move in compared.moves}
     assert {pair for pair in moves if pair[0] and pair[0] != pair[1]} == set()
@@ -115,7 +138,9 @@ async def test_a_newcomer_linked_to_a_test_image_goes_to_test(api, version):
     twin = noise(int(test.rpartition("_")[2].removesuffix(".jpg")) * 6 + int(test.split("/")[1][1:]), quality=80)
     files["images/new.jpg"], files["labels/new.txt"] = twin, b"0 0.5 0.5 0.2 0.2\n"
     later = (await api.bring(files)).version
-    made = await create(api, later.version_id, base_split_id=base.split_id, group_by=[split_pb2.GroupBy(near_duplicate_distance=4)])
+    made = await create(
+        api, later.version_id, base_split_id=base.split_id, group_by=[split_pb2.GroupBy(near_duplicate_distance=4)]
+    )
     assert (await parts(api, later, made.split_id))["images/new.jpg"] == TEST
 
 
@@ -124,7 +149,9 @@ async def test_bases_must_be_of_the_dataset(api, version):
     assert (await refused(create(api, version.version_id, base_split_id=new_id())))[0] is NOT_FOUND
     other = (await api.bring(yolo(12), dataset="others")).version
     foreign = await create(api, other.version_id)
-    assert await refused(create(api, version.version_id, base_split_id=foreign.split_id)) == invalid("parameters.base_split_id")
+    assert await refused(create(api, version.version_id, base_split_id=foreign.split_id)) == invalid(
+        "parameters.base_split_id"
+    )
 
 
 async def test_pins_decide(api, version):
@@ -159,8 +186,12 @@ async def test_folds(api, version):
     vals = [{path for path, part in one.items() if part == VAL} for one in where]
     assert sorted(path for one in vals for path in one) == sorted(set(where[0]) - tests[0])
     assert made[0].parameters.ratios.val == pytest.approx(0.2)
-    assert await refused(create(api, version.version_id, folds=split_pb2.Folds(count=1))) == invalid("parameters.folds.count")
-    assert await refused(create(api, version.version_id, folds=split_pb2.Folds(count=3, index=3))) == invalid("parameters.folds.index")
+    assert await refused(create(api, version.version_id, folds=split_pb2.Folds(count=1))) == invalid(
+        "parameters.folds.count"
+    )
+    assert await refused(create(api, version.version_id, folds=split_pb2.Folds(count=3, index=3))) == invalid(
+        "parameters.folds.index"
+    )
 
 
 async def test_a_preview_is_what_would_be_stored_and_stores_nothing(api, version):
@@ -168,7 +199,9 @@ async def test_a_preview_is_what_would_be_stored_and_stores_nothing(api, version
     request = split_service_pb2.PreviewSplitRequest(version_id=version.version_id, parameters=asked)
     seen = (await api.call(api.splits.PreviewSplit, request)).split
     assert (seen.split_id, seen.number) == ("", 0)
-    assert not (await api.call(api.splits.ListSplits, split_service_pb2.ListSplitsRequest(version_id=version.version_id))).splits
+    assert not (
+        await api.call(api.splits.ListSplits, split_service_pb2.ListSplitsRequest(version_id=version.version_id))
+    ).splits
     made = await create(api, version.version_id, seed=3)
     assert (made.digest, made.certificate, made.parameters) == (seen.digest, seen.certificate, seen.parameters)
 
@@ -194,7 +227,10 @@ async def test_leaks_are_counted_paged_and_avoided_by_grouping(api):
     assert 0 < leaking <= 12
     pairs, token = [], ""
     while True:
-        page = await api.call(api.splits.FindLeaks, split_service_pb2.FindLeaksRequest(split_id=made.split_id, page_size=2, page_token=token))
+        page = await api.call(
+            api.splits.FindLeaks,
+            split_service_pb2.FindLeaksRequest(split_id=made.split_id, page_size=2, page_token=token),
+        )
         pairs += page.leaks
         token = page.next_page_token
         if not token:
@@ -222,12 +258,19 @@ async def test_the_parts_of_a_source_are_revision_one(api):
     version = ended.version
     assert [(p.code, p.note) for p in ended.problems] == [("split_found", True)]
     assert "(train 6, val 3, test 3)" in ended.problems[0].message
-    found = (await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(version_id=version.version_id))).split
+    found = (
+        await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(version_id=version.version_id))
+    ).split
     assert (found.number, found.parameters.method) == (1, split_pb2.SPLIT_METHOD_IMPORTED)
     assert [part.images for part in found.certificate.parts] == [6, 3, 3]
     where = await parts(api, version, found.split_id)
-    assert all((path.startswith("valid"), path.startswith("test")) == (part == VAL, part == TEST) for path, part in where.items())
-    assert await refused(create(api, version.version_id, method=split_pb2.SPLIT_METHOD_IMPORTED)) == invalid("parameters.method")
+    assert all(
+        (path.startswith("valid"), path.startswith("test")) == (part == VAL, part == TEST)
+        for path, part in where.items()
+    )
+    assert await refused(create(api, version.version_id, method=split_pb2.SPLIT_METHOD_IMPORTED)) == invalid(
+        "parameters.method"
+    )
     # Once they are deleted, the same source brings them again, in a version of the same digest.
     assert (await api.open(request_id="parted")).import_id == ended.import_id
     await api.call(api.splits.DeleteSplit, split_service_pb2.DeleteSplitRequest(split_id=found.split_id))
@@ -238,7 +281,9 @@ async def test_the_parts_of_a_source_are_revision_one(api):
 
 @pytest.mark.parametrize("size", [2, 1000])
 async def test_images_of_one_group(api, place, version, size):
-    place.execute("UPDATE version_asset SET metadata = jsonb_build_object('site', (ordinal / 7)::text) WHERE ordinal < 28")
+    place.execute(
+        "UPDATE version_asset SET metadata = jsonb_build_object('site', (ordinal / 7)::text) WHERE ordinal < 28"
+    )
     rules = {
         "folder": ({"folder": True}, lambda one: one.path.rpartition("/")[0]),
         "pattern": ({"filename_pattern": r"clip(\d)"}, lambda one: one.path.rpartition("clip")[2][0]),
@@ -261,13 +306,17 @@ async def test_images_of_one_group(api, place, version, size):
 
 
 async def test_a_group_together_with_other_filters_and_rules(api, place, version):
-    place.execute("""UPDATE version_asset SET metadata = '{"day": "1"}' WHERE path LIKE '%%/p0/%%' OR path LIKE '%%/p1/%%'""")
+    place.execute(
+        """UPDATE version_asset SET metadata = '{"day": "1"}' WHERE path LIKE '%%/p0/%%' OR path LIKE '%%/p1/%%'"""
+    )
     rules = [split_pb2.GroupBy(folder=True), split_pb2.GroupBy(metadata_key="day")]
     await create(api, version.version_id, group_by=rules)
     both = await assets_of(api, version, group=1)  # two folders that the second rule joins
     assert {one.path.split("/")[1] for one in both} == {"p0", "p1"}
     narrowed = await assets_of(api, version, group=1, path_prefix="images/p1/", class_name="two", page_size=1)
-    assert [one.path for one in narrowed] == [one.path for one in await assets_of(api, version, path_prefix="images/p1/", class_name="two")]
+    assert [one.path for one in narrowed] == [
+        one.path for one in await assets_of(api, version, path_prefix="images/p1/", class_name="two")
+    ]
     assert narrowed
     assert await assets_of(api, version, group=1, path_prefix="images/p2/") == []
 
@@ -276,7 +325,9 @@ async def test_groups_that_are_none(api, version):
     assert await refused(assets_of(api, version, group=0)) == (PRECONDITION, "SPLIT_MISSING", ["version_id"])
     plain = await create(api, version.version_id)
     assert await refused(assets_of(api, version, group=0)) == invalid("group")
-    assert await refused(assets_of(api, version, include_groups=True, split_id=plain.split_id)) == invalid("include_groups")
+    assert await refused(assets_of(api, version, include_groups=True, split_id=plain.split_id)) == invalid(
+        "include_groups"
+    )
     made = await create(api, version.version_id, group_by=[split_pb2.GroupBy(folder=True)])
     assert await refused(assets_of(api, version, group=version.image_count)) == invalid("group")
     assert await refused(assets_of(api, version, group=2**31 - 1, split_id=made.split_id)) == invalid("group")

@@ -40,7 +40,10 @@ async def test_a_split_is_stored_with_its_certificate_and_becomes_the_current_on
         assert sum(part.images for part in balance.parts) == count.images
         assert sum(part.objects for part in balance.parts) == count.objects
     assert made.certificate.max_deviation <= made.certificate.random_max_deviation
-    found = await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(dataset_id=version.dataset_id, version_id=version.version_id))
+    found = await api.call(
+        api.splits.GetSplit,
+        split_service_pb2.GetSplitRequest(dataset_id=version.dataset_id, version_id=version.version_id),
+    )
     assert found.split == made
     by_id = await api.call(api.splits.GetSplit, split_service_pb2.GetSplitRequest(split_id=made.split_id))
     assert by_id.split == made
@@ -60,7 +63,9 @@ async def test_the_same_wish_gives_the_same_split(api, version):
     assert first.digest == again.digest
     assert (first.number, again.number) == (1, 2)
     assert len({first.digest, other.digest, drawn.digest}) == 3
-    listed = await api.call(api.splits.ListSplits, split_service_pb2.ListSplitsRequest(version_id=version.version_id, page_size=3))
+    listed = await api.call(
+        api.splits.ListSplits, split_service_pb2.ListSplitsRequest(version_id=version.version_id, page_size=3)
+    )
     assert [one.number for one in listed.splits] == [4, 3, 2]
     rest = split_service_pb2.ListSplitsRequest(version_id=version.version_id, page_token=listed.next_page_token)
     assert [one.number for one in (await api.call(api.splits.ListSplits, rest)).splits] == [1]
@@ -105,7 +110,9 @@ async def test_ratios_that_are_none(api, ratios, fields):
 
 
 async def test_missing_parameters_and_unknown_versions(api):
-    assert await refused(api.call(api.splits.CreateSplit, split_service_pb2.CreateSplitRequest(version_id=new_id()))) == invalid("parameters")
+    assert await refused(
+        api.call(api.splits.CreateSplit, split_service_pb2.CreateSplitRequest(version_id=new_id()))
+    ) == invalid("parameters")
     assert (await refused(api.split(new_id())))[:2] == (NOT_FOUND, "NOT_FOUND")
     assert await refused(api.split("x' OR 1=1 --")) == invalid("version_id")
 
@@ -133,7 +140,9 @@ async def test_pinned_revisions_stay_and_numbers_are_not_used_again(api, version
     first, second = await api.split(version.version_id), await api.split(version.version_id, seed=2)
     job = new_id()
     for _ in range(2):
-        await api.as_service().call(api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=first.split_id, job_id=job))
+        await api.as_service().call(
+            api.staging.PinSplit, staging_service_pb2.PinSplitRequest(split_id=first.split_id, job_id=job)
+        )
     request = split_service_pb2.DeleteSplitRequest(split_id=first.split_id)
     assert (await refused(api.call(api.splits.DeleteSplit, request)))[:2] == (PRECONDITION, "PINNED")
     await api.call(api.splits.DeleteSplit, split_service_pb2.DeleteSplitRequest(split_id=second.split_id))
@@ -152,7 +161,9 @@ async def test_references_as_people_write_them(api, version):
 
     assert await resolve("cells") == (1, "")
     first, second = await api.split(version.version_id), await api.split(version.version_id)
-    assert await resolve("cells") == await resolve("cells@v1") == await resolve(version.version_id) == (1, second.split_id)
+    assert (
+        await resolve("cells") == await resolve("cells@v1") == await resolve(version.version_id) == (1, second.split_id)
+    )
     assert await resolve("cells@v1#1") == (1, first.split_id)
     for missing in ("nuclei", "cells@v2", "cells@v1#3", new_id()):
         assert (await refused(resolve(missing)))[:2] == (NOT_FOUND, "NOT_FOUND")
@@ -172,7 +183,9 @@ async def test_contamination_counts_equal_bytes_across_versions(api, sources, ve
     assert await overlap(made.split_id, VAL, made.split_id) == (8, 8)
     other = (await api.bring(sources.yolo(20, start=40), "others")).version
     everything = await api.split(other.version_id, (0, 0, 1))
-    request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, split_id=made.split_id, page_size=1000)
+    request = dataset_service_pb2.ListAssetsRequest(
+        dataset_id=version.dataset_id, split_id=made.split_id, page_size=1000
+    )
     trained = set()
     for part in (TRAIN, VAL):
         request.split = part
@@ -206,9 +219,15 @@ async def test_a_training_attempt_stages_train_and_val_and_never_test(api, versi
         ((TRAIN, VAL, TEST), made.split_id),
         ((TRAIN,), (await api.split(version.version_id)).split_id),
     ]:
-        assert (await refused(manifest(training, split_id, *parts)))[:2] == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
+        assert (await refused(manifest(training, split_id, *parts)))[:2] == (
+            grpc.StatusCode.PERMISSION_DENIED,
+            "ROLE_MISSING",
+        )
     assert await refused(manifest(training, made.split_id)) == invalid("parts")
-    assert (await refused(manifest(api, made.split_id, TRAIN)))[:2] == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
+    assert (await refused(manifest(api, made.split_id, TRAIN)))[:2] == (
+        grpc.StatusCode.PERMISSION_DENIED,
+        "ROLE_MISSING",
+    )
     evaluating, end = await manifest(api.as_attempt(made.split_id, "test"), made.split_id, TEST)
     assert {one.sha256 for one in evaluating}.isdisjoint(one.sha256 for one in entries)
     assert (len(evaluating), end.part_digests.test) == (8, made.part_digests.test)
@@ -230,7 +249,9 @@ async def test_crowded_images_come_in_small_messages(api, place, version):
     place.execute("UPDATE version_asset SET annotations = %s", many)
     entries, _ = await manifest(api.as_attempt(made.split_id, "train"), made.split_id, TRAIN)
     assert len(entries) == 54
-    request = dataset_service_pb2.ListAssetsRequest(dataset_id=version.dataset_id, include_annotations=True, page_size=1000)
+    request = dataset_service_pb2.ListAssetsRequest(
+        dataset_id=version.dataset_id, include_annotations=True, page_size=1000
+    )
     seen = []
     while True:
         page = await api.call(api.datasets.ListAssets, request)

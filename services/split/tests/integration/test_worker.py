@@ -19,13 +19,19 @@ async def test_an_import_survives_the_end_of_its_process(place, sources, serve_a
         opened = await api.open()
         await api.upload(await api.announce(opened.import_id, files), files)
         await api.start(opened.import_id)
-        await place.until(lambda: place.execute("SELECT 1 FROM import WHERE state = 'RUNNING' AND processed_count BETWEEN 1 AND 250"))
+        await place.until(
+            lambda: place.execute("SELECT 1 FROM import WHERE state = 'RUNNING' AND processed_count BETWEEN 1 AND 250")
+        )
         process.send_signal(ending)
         await asyncio.wait_for(process.wait(), 20)
     async with serve_at(place, import_workers=0) as other:
-        found = await other.call(other.imports.GetImport, import_service_pb2.GetImportRequest(import_id=opened.import_id))
+        found = await other.call(
+            other.imports.GetImport, import_service_pb2.GetImportRequest(import_id=opened.import_id)
+        )
         state = found.dataset_import.state
-        assert state == (import_pb2.IMPORT_STATE_RUNNING if ending is signal.SIGKILL else import_pb2.IMPORT_STATE_QUEUED)
+        assert state == (
+            import_pb2.IMPORT_STATE_RUNNING if ending is signal.SIGKILL else import_pb2.IMPORT_STATE_QUEUED
+        )
         assert 0 < len(place.assets()) < 300
         async with process_at(place, import_lease_seconds=3):
             ended = await other.watch(opened.import_id)
@@ -35,7 +41,9 @@ async def test_an_import_survives_the_end_of_its_process(place, sources, serve_a
     assert place.execute("SELECT count(*) FROM version_asset") == [(300,)]
 
 
-async def test_an_import_of_a_list_survives_a_kill_and_nothing_of_it_is_swept_meanwhile(place, sources, serve_at, process_at):
+async def test_an_import_of_a_list_survives_a_kill_and_nothing_of_it_is_swept_meanwhile(
+    place, sources, serve_at, process_at
+):
     pictures = [sources.picture(number) for number in range(150)]
     text = "object\n" + "".join(f"{place.put(f'{number:03}.jpg', data)}\n" for number, data in enumerate(pictures))
     wanted = {sha(data) for data in pictures}
@@ -58,7 +66,9 @@ async def test_an_import_of_a_list_survives_a_kill_and_nothing_of_it_is_swept_me
         assert (ended.state, ended.problem_count, ended.processed_count) == (import_pb2.IMPORT_STATE_SUCCEEDED, 0, 150)
         shown = await other.assets(ended.version.version_id)
     assert place.execute("SELECT number FROM version") == [(1,)]
-    assert [(one.path, one.sha256) for one in shown] == [(f"{number:03}.jpg", sha(data)) for number, data in enumerate(pictures)]
+    assert [(one.path, one.sha256) for one in shown] == [
+        (f"{number:03}.jpg", sha(data)) for number, data in enumerate(pictures)
+    ]
     assert place.assets() == place.kept() == wanted
 
 

@@ -1,4 +1,6 @@
-"""One stack for the session: real Postgres, NATS and S3; the services beside them when a test asks for them. A database of its own for each test."""
+"""One stack for the session: real Postgres, NATS and S3; the services beside them when a test asks for them. A database
+of its own for each test.
+"""
 
 import asyncio
 import hashlib
@@ -48,7 +50,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 
 @pytest.fixture(scope="session")
 def services(stack: RunningStack) -> Iterator[RunningStack]:
-    """The servers, and the three services as processes. No request, however bad, may be a defect to the trainer service."""
+    """The servers, and the three services as processes. No request, however bad, may be a defect to the trainer
+    service.
+    """
     stack.stack.up(only=[*SERVERS, "split", "trainer", "metrics"], gateway_port=0, die_with_caller=True)
     yield stack
     defects = [line for line in stack.log("trainer").splitlines() if '"defect"' in line or "Traceback" in line]
@@ -158,7 +162,9 @@ class World:
 
     async def claim_lapsed(self, worker: str = "other") -> tuple[ClaimedJob, Caller]:
         """Claims as soon as a lease has run out."""
-        claimed = await eventually(lambda: self.attempts.claim(worker, "default", list(JobKind)), "a lease has run out", 20)
+        claimed = await eventually(
+            lambda: self.attempts.claim(worker, "default", list(JobKind)), "a lease has run out", 20
+        )
         return claimed, self.verifier.verify(claimed.token)
 
     async def run(self, run_id: str) -> Run:
@@ -170,7 +176,10 @@ class World:
     async def states(self, job_id: str) -> list[str]:
         """The state events in the outbox, in order."""
         async with self.database.transaction() as transaction:
-            events = [run_event_pb2.RunEvent.FromString(event) for event in await self.stores.jobs.events(transaction, job_id, 0, 1000)]
+            events = [
+                run_event_pb2.RunEvent.FromString(event)
+                for event in await self.stores.jobs.events(transaction, job_id, 0, 1000)
+            ]
         assert [event.number for event in events] == list(range(1, len(events) + 1))
         return [event_pb2.JobState.Name(event.state.state).removeprefix("JOB_STATE_").lower() for event in events]
 
@@ -186,7 +195,9 @@ class World:
         with urllib.request.urlopen(url, timeout=20) as response:
             return response.read()
 
-    async def leave(self, caller: Caller, name: str, kind: ArtifactKind, *, epoch: int = 0, data: bytes = b"weights") -> str:
+    async def leave(
+        self, caller: Caller, name: str, kind: ArtifactKind, *, epoch: int = 0, data: bytes = b"weights"
+    ) -> str:
         """Uploads and commits a file; its key."""
         key = await self.upload(caller, name, data)
         sha256 = hashlib.sha256(data).hexdigest()

@@ -172,7 +172,7 @@ type CreateRunRequest struct {
 	Queue string `protobuf:"bytes,7,opt,name=queue,proto3" json:"queue,omitempty"`
 	// The caller's own identifier, unique among the project's runs; empty: none.
 	ExternalId string `protobuf:"bytes,8,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
-	// The caller's own bookkeeping: keys of letters, digits, '.', '_' and '-', at most 64 characters.
+	// The caller's own bookkeeping: keys of at most 128 characters.
 	Labels        map[string]string `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1131,7 +1131,7 @@ const file_splitrail_trainer_v1_run_service_proto_rawDesc = "" +
 	"\x05queue\x18\a \x01(\tBg\xf2\xe0\x18c @:\x1a[A-Za-z0-9][A-Za-z0-9._-]*JCletters, digits, '.', '_' and '-', beginning with a letter or digitR\x05queue\x12(\n" +
 	"\vexternal_id\x18\b \x01(\tB\a\xf2\xe0\x18\x03 \x80\x02R\n" +
 	"externalId\x12U\n" +
-	"\x06labels\x18\t \x03(\v22.splitrail.trainer.v1.CreateRunRequest.LabelsEntryB\t\xf2\xe0\x18\x05 \x80\x020@R\x06labels\x1aT\n" +
+	"\x06labels\x18\t \x03(\v22.splitrail.trainer.v1.CreateRunRequest.LabelsEntryB\t\xf2\xe0\x18\x05 \x80\b0@R\x06labels\x1aT\n" +
 	"\x0eArgumentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x05value:\x028\x01\x1a9\n" +

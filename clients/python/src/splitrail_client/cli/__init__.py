@@ -26,8 +26,8 @@ def cli() -> None:
     splitrail train data=cells@v1 model=yolov8n epochs=20
     splitrail eval run cells/1 --split test
 
-    Data goes to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 invalid usage (found by the command itself), 3 refused by a service,
-    4 unreachable.
+    Data goes to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 invalid usage (found by the command
+    itself), 3 refused by a service, 4 unreachable.
     """
 
 

@@ -32,19 +32,27 @@ def dataset() -> None:
 @dataset.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", help="The dataset's name. Default: the folder's, or the archive's.")
-@click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What the annotations are.")
+@click.option(
+    "--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What the annotations are."
+)
 @click.option("--strict", is_flag=True, help="Refuse the whole source if it has any problem.")
-@click.option("--dry-run", is_flag=True, help="Check and report only. The files are sent, because the service checks them.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check and report only. The files are sent, because the service checks them."
+)
 @with_flags(_IMPORT_FLAGS)
 def import_(session: Session, path: Path, *, name: str | None, task: str, strict: bool, dry_run: bool) -> None:
-    """Import the folder PATH, a .zip, .tar or .tar.gz of one, or a .csv that lists images in a bucket, as a new version.
+    """Import the folder PATH, a .zip, .tar or .tar.gz of one, or a .csv that lists images in a bucket, as a new
+    version.
 
     Annotations may be in the formats YOLO, Pascal VOC, COCO, CVAT or Label Studio.
 
-    Files that the platform already has are not sent, so running an interrupted import again resumes it (a .csv is read anew).
+    Files that the platform already has are not sent, so running an interrupted import again resumes it (a .csv is read
+    anew).
     """
 
-    async def work(client: AsyncClient) -> tuple[import_pb2.Import, list[import_pb2.Problem], ImportResult | None, ImportFailedError | None]:
+    async def work(
+        client: AsyncClient,
+    ) -> tuple[import_pb2.Import, list[import_pb2.Problem], ImportResult | None, ImportFailedError | None]:
         with shown_phases(session) as phases:
 
             def report(progress: ImportProgress) -> None:
@@ -55,7 +63,9 @@ def import_(session: Session, path: Path, *, name: str | None, task: str, strict
 
             result, failure = None, None
             try:
-                result = await client.import_dataset(path, name, task=task, strict=strict, dry_run=dry_run, progress=report)
+                result = await client.import_dataset(
+                    path, name, task=task, strict=strict, dry_run=dry_run, progress=report
+                )
                 done = result.report
             except ImportFailedError as error:
                 failure, done = error, error.report
@@ -117,15 +127,28 @@ def left_out(source: Source) -> str:
 @dataset.command("export")
 @click.argument("reference", metavar="REF")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--format", "format_", type=click.Choice(list(EXPORT_FORMATS)), default="yolo", show_default=True, help="Layout of the folder.")
-@click.option("--split", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only this part. Repeatable. Default: all.")
-@click.option("--include-unlabelled", is_flag=True, help="Also images in no part of the split, such as unlabelled ones.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(EXPORT_FORMATS)),
+    default="yolo",
+    show_default=True,
+    help="Layout of the folder.",
+)
+@click.option(
+    "--split", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only this part. Repeatable. Default: all."
+)
+@click.option(
+    "--include-unlabelled", is_flag=True, help="Also images in no part of the split, such as unlabelled ones."
+)
 @with_flags(_EXPORT_FLAGS)
-def export(session: Session, reference: str, folder: Path, *, format_: str, parts: tuple[str, ...], include_unlabelled: bool) -> None:
+def export(
+    session: Session, reference: str, folder: Path, *, format_: str, parts: tuple[str, ...], include_unlabelled: bool
+) -> None:
     """Write the version REF (cells@v1, or cells@v1#2 for that split) into the new folder FOLDER.
 
-    `yolo train data=FOLDER/data.yaml` works with it, and importing it gives the same digests. Existing files are not downloaded again, so running
-    an interrupted export again resumes it.
+    `yolo train data=FOLDER/data.yaml` works with it, and importing it gives the same digests. Existing files are not
+    downloaded again, so running an interrupted export again resumes it.
     """
 
     async def work(client: AsyncClient) -> ExportResult:
@@ -141,7 +164,9 @@ def export(session: Session, reference: str, folder: Path, *, format_: str, part
 
     result = session.run_resumable(work)
     if result.left_out:
-        session.say(f"{counted(result.left_out, 'image')} in no part of the split left out: --include-unlabelled includes them")
+        session.say(
+            f"{counted(result.left_out, 'image')} in no part of the split left out: --include-unlabelled includes them"
+        )
     if session.json:
         session.document(documents.export_report(result))
     else:
@@ -151,9 +176,13 @@ def export(session: Session, reference: str, folder: Path, *, format_: str, part
 
 @dataset.command("create")
 @click.argument("name")
-@click.option("--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What its annotations will be.")
+@click.option(
+    "--task", type=click.Choice(list(TASKS)), default="detect", show_default=True, help="What its annotations will be."
+)
 @click.option("--external-id", default="", help="Your own identifier of it.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping. Repeatable.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping. Repeatable."
+)
 @with_flags(_CREATE_FLAGS)
 def create(session: Session, name: str, *, task: str, external_id: str, labels: tuple[str, ...]) -> None:
     """Create the empty dataset NAME; `splitrail version new NAME` then starts its first version.
@@ -183,7 +212,9 @@ def list_datasets(session: Session) -> None:
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Add or change a label. Repeatable.")
 @click.option("--remove-label", "removed", multiple=True, metavar="NAME", help="Remove a label. Repeatable.")
 @with_flags(_UPDATE_FLAGS)
-def update(session: Session, name: str, *, external_id: str | None, labels: tuple[str, ...], removed: tuple[str, ...]) -> None:
+def update(
+    session: Session, name: str, *, external_id: str | None, labels: tuple[str, ...], removed: tuple[str, ...]
+) -> None:
     """Change labels and external id of the dataset NAME. Refused when somebody else changes it at the same time."""
     if external_id is None and not labels and not removed:
         raise click.UsageError("nothing to change: give --external-id, --label or --remove-label")
@@ -192,7 +223,9 @@ def update(session: Session, name: str, *, external_id: str | None, labels: tupl
     async def work(client: AsyncClient) -> dataset_pb2.Dataset:
         found = await client.dataset(name)
         kept = {key: value for key, value in found.labels.items() if key not in removed}
-        return await client.update_dataset(found, external_id=external_id, labels={**kept, **changed} if labels or removed else None)
+        return await client.update_dataset(
+            found, external_id=external_id, labels={**kept, **changed} if labels or removed else None
+        )
 
     item = session.run(work)
     if session.json:
@@ -207,4 +240,6 @@ def update(session: Session, name: str, *, external_id: str | None, labels: tupl
 @with_session
 def delete_dataset(session: Session, name: str, yes: bool) -> None:
     """Delete the dataset NAME with its versions, drafts and splits. Refused while a job uses one of them."""
-    session.delete(name, f"the dataset {name} with all of its versions", lambda client: client.delete_dataset(name), yes=yes)
+    session.delete(
+        name, f"the dataset {name} with all of its versions", lambda client: client.delete_dataset(name), yes=yes
+    )

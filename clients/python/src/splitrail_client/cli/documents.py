@@ -1,4 +1,5 @@
-"""The JSON documents of `-o json`: ProtoJSON, as the gateway's JSON API has it, so that one shape of a dataset, a run and the like exists everywhere.
+"""The JSON documents of `-o json`: ProtoJSON, as the gateway's JSON API has it, so that one shape of a dataset, a run
+and the like exists everywhere.
 
 What only the command knows stands beside a message's own fields.
 """
@@ -47,9 +48,15 @@ def draft_change(change: DraftChange) -> Document:
     }
 
 
-def import_report(report: import_pb2.Import, problems: Sequence[import_pb2.Problem], result: ImportResult | None) -> Document:
+def import_report(
+    report: import_pb2.Import, problems: Sequence[import_pb2.Problem], result: ImportResult | None
+) -> Document:
     """An import with all of its problems; one that made a version (`result`), with its `reference` and what was sent."""
-    sent = {"reference": result.reference, "uploadedFiles": result.uploaded_files, "uploadedBytes": result.uploaded_bytes} if result else {}
+    sent = (
+        {"reference": result.reference, "uploadedFiles": result.uploaded_files, "uploadedBytes": result.uploaded_bytes}
+        if result
+        else {}
+    )
     return document(report, problems=[document(item) for item in problems], **sent)
 
 

@@ -40,9 +40,17 @@ def evaluate() -> None:
 
 @evaluate.command("run")
 @click.argument("reference", metavar="RUN")
-@click.option("--split", type=click.Choice(list(PARTS)), default="test", show_default=True, help="Part of the split to evaluate on.")
+@click.option(
+    "--split",
+    type=click.Choice(list(PARTS)),
+    default="test",
+    show_default=True,
+    help="Part of the split to evaluate on.",
+)
 @click.option("--on", metavar="REF", help="Evaluate on another split, cells@v3#2. Default: the run's own.")
-@click.option("--force", is_flag=True, help="Evaluate even if the run was trained on some of these images; the result says so.")
+@click.option(
+    "--force", is_flag=True, help="Evaluate even if the run was trained on some of these images; the result says so."
+)
 @click.option("--conf", type=float, help="Minimum confidence of a prediction.")
 @click.option("--iou", type=float, help="IoU threshold of non-maximum suppression.")
 @click.option("--imgsz", type=int, help="Image size in pixels. Default: the run's.")
@@ -50,7 +58,16 @@ def evaluate() -> None:
 @click.option("--max-det", "max_det", type=int, help="Maximum number of predictions per image.")
 @click.option("--detach", is_flag=True, help="Queue the evaluation and return at once.")
 @with_flags(_FLAGS)
-def run(session: Session, reference: str, *, split: str, on: str | None, force: bool, detach: bool, **arguments: float | None) -> None:
+def run(
+    session: Session,
+    reference: str,
+    *,
+    split: str,
+    on: str | None,
+    force: bool,
+    detach: bool,
+    **arguments: float | None,
+) -> None:
     """Evaluate RUN (cells/17) and print the result, overall and per class."""
     given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
     queued = session.run(lambda client: client.evaluate(reference, split, wait=False, force=force, on=on, **given))
@@ -158,8 +175,12 @@ def _show_matrix(session: Session, item: evaluation_pb2.Evaluation) -> None:
         unbounded = session.out.options.update(width=sys.maxsize)
         for made in (tables.confusion_matrix(matrix), tables.confusion_matrix(matrix, numbered=True)):
             if session.out.measure(made, options=unbounded).maximum <= session.out.width:
-                session.answer(f"confusion matrix, confidence from {matrix.confidence:g}: rows are predicted, columns true")
+                session.answer(
+                    f"confusion matrix, confidence from {matrix.confidence:g}: rows are predicted, columns true"
+                )
                 session.out.print(made)
                 return
     name = evaluation_reference(item)
-    session.say(f"confusion matrix of {counted(len(matrix.class_names), 'class', 'classes')}: splitrail eval get {name} -o json")
+    session.say(
+        f"confusion matrix of {counted(len(matrix.class_names), 'class', 'classes')}: splitrail eval get {name} -o json"
+    )

@@ -18,8 +18,17 @@ from .options import Session
 from .view import View, result_line
 
 
-async def follow(session: Session, client: AsyncClient, job: run_pb2.Run | evaluation_pb2.Evaluation, view: View, *, lines: bool = False) -> None:
-    """Shows a feed until it ends. `lines`: each message also as a line of JSON on stdout, as the gateway's NDJSON has it."""
+async def follow(
+    session: Session,
+    client: AsyncClient,
+    job: run_pb2.Run | evaluation_pb2.Evaluation,
+    view: View,
+    *,
+    lines: bool = False,
+) -> None:
+    """Shows a feed until it ends. `lines`: each message also as a line of JSON on stdout, as the gateway's NDJSON has
+    it.
+    """
     view.names = await metric_names(client)
     display = Display(view, session.err)
     with display.showing():
@@ -55,7 +64,9 @@ def follow_run(session: Session, run: run_pb2.Run, *, lines: bool = False) -> No
         raise JobFailedError(f"{run.reference} {ending(ended.job)}")
     if not session.json:
         session.answer(result_line(view, tables.elapsed(ended.job)))
-        session.say(f"plots: splitrail run plots {run.reference}    evaluate: splitrail eval run {run.reference} --split test")
+        session.say(
+            f"plots: splitrail run plots {run.reference}    evaluate: splitrail eval run {run.reference} --split test"
+        )
 
 
 def detached(session: Session, reference: str, again: str) -> None:

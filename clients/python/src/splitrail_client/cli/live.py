@@ -96,7 +96,9 @@ def _bars(view: View) -> Table:
         grid.add_row(Text("epochs"), bar, Text(f"{view.epochs_done}/{view.epochs}"), Text(eta, style="cyan"))
     if progress is not None and progress.batches:
         bar = ProgressBar(total=progress.batches, completed=progress.batch, width=_BAR_COLUMNS)
-        shown = "  ".join(f"{plain(name.removeprefix('train/'))} {value:.3f}" for name, value in sorted(progress.losses.items()))
+        shown = "  ".join(
+            f"{plain(name.removeprefix('train/'))} {value:.3f}" for name, value in sorted(progress.losses.items())
+        )
         title = f"epoch {progress.epoch}" if progress.epoch else "batches"
         grid.add_row(Text(title), bar, Text(f"{progress.batch}/{progress.batches}"), Text(shown, style="dim"))
     return grid
@@ -110,7 +112,10 @@ def _epochs(view: View, rows: int | None) -> Table:
     made = table("epoch", *columns, right=["epoch", *columns])
     best = view.best
     for row in items if rows is None else items[-max(rows, 1) :]:
-        made.add_row(*cells(row.epoch, *_numbers(row, [*losses.values(), *headlines.values()])), style="bold" if row is best else "")
+        made.add_row(
+            *cells(row.epoch, *_numbers(row, [*losses.values(), *headlines.values()])),
+            style="bold" if row is best else "",
+        )
     return made
 
 

@@ -23,11 +23,15 @@ class MetricNames:
 
     def qualities(self, values: Mapping[str, float]) -> dict[str, str]:
         """Those metrics among `values` that rate predictions: ratios of which more is better."""
-        ratios = [item for item in self.schema if item.unit == "ratio" and item.direction == metrics_pb2.DIRECTION_HIGHER]
+        ratios = [
+            item for item in self.schema if item.unit == "ratio" and item.direction == metrics_pb2.DIRECTION_HIGHER
+        ]
         return {item.title: item.key for item in ratios if item.key in values}
 
     def losses(self, values: Mapping[str, float]) -> dict[str, str]:
-        """Training losses among `values`, titled `box` for train_box_loss. Those that the schema does not list come last."""
+        """Training losses among `values`, titled `box` for train_box_loss. Those that the schema does not list come
+        last.
+        """
         found = [key for key in values if key.startswith(TRAIN) and key.endswith(LOSS)]
         order = [item.key for item in self.schema]
         found.sort(key=lambda key: (order.index(key) if key in order else len(order), key))

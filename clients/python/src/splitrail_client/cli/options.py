@@ -45,7 +45,10 @@ class CommandError(click.ClickException):
 
     def _called(self, field: str) -> str:
         """The option that sets a field of the request or one of its parents; without one, the field itself."""
-        return next((flag for name, flag in self._flags.items() if field == name or field.startswith((f"{name}.", f"{name}["))), field)
+        return next(
+            (flag for name, flag in self._flags.items() if field == name or field.startswith((f"{name}.", f"{name}["))),
+            field,
+        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class Session:
         """One JSON document on stdout."""
         click.echo(json.dumps(value, indent=2, allow_nan=False))
 
-    def answer_list(self, items: Sequence[T], document: Callable[[T], Any], table: Callable[[Sequence[T]], Table], none: str) -> None:
+    def answer_list(
+        self, items: Sequence[T], document: Callable[[T], Any], table: Callable[[Sequence[T]], Table], none: str
+    ) -> None:
         """A list as JSON or as a table; `none` is printed on stderr instead of an empty table."""
         if self.json:
             self.document([document(item) for item in items])
@@ -123,7 +128,9 @@ class Session:
             self.say(f"... and {more} more: all of them with -o json")
 
     def delete(self, name: str, what: str, work: Callable[[AsyncClient], Awaitable[None]], *, yes: bool) -> None:
-        """Runs `work`, which deletes `what`, after asking for confirmation unless `yes`, and prints that `name` was deleted."""
+        """Runs `work`, which deletes `what`, after asking for confirmation unless `yes`, and prints that `name` was
+        deleted.
+        """
         if not yes:
             _confirm(what)
         self.run(work)
@@ -145,7 +152,9 @@ def _confirm(what: str) -> None:
         click.echo(err=True)
         if sys.stdin.isatty():
             raise
-        raise click.UsageError("deleting asks for confirmation, and there is no terminal to answer on: give --yes") from None
+        raise click.UsageError(
+            "deleting asks for confirmation, and there is no terminal to answer on: give --yes"
+        ) from None
     if not agreed:
         raise click.Abort
 
@@ -154,15 +163,28 @@ def with_session(function: Callable[..., None], flags: Mapping[str, str] | None 
     """Adds the shared options to a command and passes them to its function as a Session. `flags`: see `with_flags`."""
     known = {**_SHARED_FLAGS, **(flags or {})}
 
-    @click.option("--url", metavar="URL", help="The gateway's address. Default: SPLITRAIL_URL, or .splitrail/client.json here or in a parent folder.")
+    @click.option(
+        "--url",
+        metavar="URL",
+        help="The gateway's address. Default: SPLITRAIL_URL, or .splitrail/client.json here or in a parent folder.",
+    )
     @click.option(
         "--token-file",
         metavar="FILE",
         type=click.Path(dir_okay=False, path_type=Path),
         help="File that has the token. Default: SPLITRAIL_TOKEN, or client.json.",
     )
-    @click.option("--project", envvar="SPLITRAIL_PROJECT", default=DEFAULT_PROJECT, show_default=True, help="The project.")
-    @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="json: as the gateway has it.")
+    @click.option(
+        "--project", envvar="SPLITRAIL_PROJECT", default=DEFAULT_PROJECT, show_default=True, help="The project."
+    )
+    @click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="json: as the gateway has it.",
+    )
     @functools.wraps(function)
     def command(url: str | None, token_file: Path | None, project: str, output: str, **parameters: Any) -> None:
         try:
@@ -174,5 +196,7 @@ def with_session(function: Callable[..., None], flags: Mapping[str, str] | None 
 
 
 def with_flags(flags: Mapping[str, str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """`with_session` for a command whose error messages name its options. `flags`: field of the request -> the option that sets it."""
+    """`with_session` for a command whose error messages name its options. `flags`: field of the request -> the option
+    that sets it.
+    """
     return functools.partial(with_session, flags=flags)

@@ -19,12 +19,18 @@ def project() -> None:
 @project.command("create")
 @click.argument("project_id", metavar="PROJECT")
 @click.option("--external-id", default="", help="Your own identifier of it.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping. Repeatable.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping. Repeatable."
+)
 @with_flags(_CREATE_FLAGS)
 def create(session: Session, project_id: str, *, external_id: str, labels: tuple[str, ...]) -> None:
     """Create the project PROJECT: lower-case letters, digits and inner hyphens."""
     own = parse_assignments(labels)
-    _answer(session, session.run(lambda client: client.create_project(project_id, external_id=external_id, labels=own)), "created")
+    _answer(
+        session,
+        session.run(lambda client: client.create_project(project_id, external_id=external_id, labels=own)),
+        "created",
+    )
 
 
 @project.command("ls")

@@ -36,7 +36,9 @@ def list_runs(session: Session, state: str | None, limit: int) -> None:
 
     runs, summaries, names = session.run(work)
     if session.json:
-        session.document([document(item, summary=document(summaries.get(item.run_id, metrics_pb2.RunSummary()))) for item in runs])
+        session.document(
+            [document(item, summary=document(summaries.get(item.run_id, metrics_pb2.RunSummary()))) for item in runs]
+        )
     elif runs:
         session.out.print(tables.runs(runs, summaries, names))
     else:
@@ -62,7 +64,8 @@ def get_run(session: Session, reference: str) -> None:
         "state": state_name(item.job) + (f" ({item.job.message})" if item.job.message else ""),
         "data": f"{item.split_reference} (digest {item.split_digest})",
         "model": item.model,
-        "epochs": f"{len(metrics.epochs)} of {item.epochs}" + (f" in {human_seconds(seconds)}" if seconds is not None else ""),
+        "epochs": f"{len(metrics.epochs)} of {item.epochs}"
+        + (f" in {human_seconds(seconds)}" if seconds is not None else ""),
         "attempt": f"{item.job.attempt} on {item.job.worker}" if item.job.attempt else "none yet",
         "created": tables.local_time(item.job.create_time),
         "arguments": " ".join(f"{name}={from_value(value)}" for name, value in sorted(item.arguments.items())),
@@ -83,7 +86,9 @@ def get_run(session: Session, reference: str) -> None:
 @click.argument("reference", metavar="RUN")
 @with_session
 def watch(session: Session, reference: str) -> None:
-    """Follow a run from its first event to its end. `-o json` prints each message on a line (NDJSON). Ctrl-C stops watching, not the run."""
+    """Follow a run from its first event to its end. `-o json` prints each message on a line (NDJSON). Ctrl-C stops
+    watching, not the run.
+    """
     item = session.run(lambda client: client.run(reference))
     follow_run(session, item, lines=session.json)
 
@@ -109,7 +114,9 @@ def logs(session: Session, reference: str) -> None:
     """Lines of the training process's log. RUN may be an evaluation: cells/17/eval/2."""
 
     async def work(client: AsyncClient) -> list[metrics_pb2.FeedEvent]:
-        return await client.logs(await client.evaluation(reference) if parse_evaluation_reference(reference) else reference)
+        return await client.logs(
+            await client.evaluation(reference) if parse_evaluation_reference(reference) else reference
+        )
 
     found = session.run(work)
     if session.json:
@@ -124,7 +131,9 @@ def logs(session: Session, reference: str) -> None:
 @click.argument("reference", metavar="RUN")
 @with_session
 def plots(session: Session, reference: str) -> None:
-    """Plots of a run and of its evaluations, with URLs that work without a token and expire. RUN may be one evaluation: cells/17/eval/2."""
+    """Plots of a run and of its evaluations, with URLs that work without a token and expire. RUN may be one evaluation:
+    cells/17/eval/2.
+    """
 
     async def work(client: AsyncClient) -> list[tuple[str, metrics_pb2.Plot]]:
         if parse_evaluation_reference(reference):

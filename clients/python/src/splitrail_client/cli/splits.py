@@ -26,9 +26,27 @@ def split() -> None:
 
 @split.command("create")
 @click.argument("reference", metavar="REF")
-@click.option("--ratios", default="0.7,0.15,0.15", show_default=True, metavar="TRAIN,VAL,TEST", help="Fractions; they add up to 1.")
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="The same seed gives the same split everywhere.")
-@click.option("--stratify", "methods", flag_value="stratified", multiple=True, help="Balance the classes over the parts (the default).")
+@click.option(
+    "--ratios",
+    default="0.7,0.15,0.15",
+    show_default=True,
+    metavar="TRAIN,VAL,TEST",
+    help="Fractions; they add up to 1.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**64 - 1),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same split everywhere.",
+)
+@click.option(
+    "--stratify",
+    "methods",
+    flag_value="stratified",
+    multiple=True,
+    help="Balance the classes over the parts (the default).",
+)
 @click.option("--no-stratify", "methods", flag_value="random", multiple=True, help="Assign at random.")
 @click.option(
     "--by-hash",
@@ -37,14 +55,32 @@ def split() -> None:
     multiple=True,
     help="Assign by each image's hash: adding or removing images moves no other.",
 )
-@click.option("--group-by", multiple=True, metavar="RULE", help="Keep images in one part: folder, metadata:KEY, name:PATTERN, near:BITS. Repeatable.")
-@click.option("--base", metavar="REF#N", help="A split of an earlier version: its images keep their parts, only new images are assigned.")
+@click.option(
+    "--group-by",
+    multiple=True,
+    metavar="RULE",
+    help="Keep images in one part: folder, metadata:KEY, name:PATTERN, near:BITS. Repeatable.",
+)
+@click.option(
+    "--base",
+    metavar="REF#N",
+    help="A split of an earlier version: its images keep their parts, only new images are assigned.",
+)
 @click.option("--pin", "pins", multiple=True, metavar="PATH=PART", help="Fix an image's part. Repeatable.")
-@click.option("--folds", type=click.IntRange(2, 20), help="Cross-validation: this many splits with one held-out test set.")
+@click.option(
+    "--folds", type=click.IntRange(2, 20), help="Cross-validation: this many splits with one held-out test set."
+)
 @click.option("--preview", is_flag=True, help="Show the split without storing it.")
 @with_flags(_FLAGS)
 def create_split(
-    session: Session, reference: str, *, ratios: str, methods: tuple[str, ...], folds: int | None, preview: bool, **options: object
+    session: Session,
+    reference: str,
+    *,
+    ratios: str,
+    methods: tuple[str, ...],
+    folds: int | None,
+    preview: bool,
+    **options: object,
 ) -> None:
     """Split the version REF (cells@v1) and make it the current split (folds do not become the current split)."""
     if len(set(methods)) > 1:
@@ -124,7 +160,13 @@ def compare(session: Session, before: str, reference: str) -> None:
 
 @split.command("leaks")
 @click.argument("reference", metavar="REF")
-@click.option("--within", type=click.IntRange(0, 6), default=6, show_default=True, help="Bits of 64 in which perceptual hashes may differ.")
+@click.option(
+    "--within",
+    type=click.IntRange(0, 6),
+    default=6,
+    show_default=True,
+    help="Bits of 64 in which perceptual hashes may differ.",
+)
 @with_session
 def leaks(session: Session, reference: str, within: int) -> None:
     """Near-duplicates in different parts of a split, closest first."""
@@ -146,7 +188,9 @@ def _show(session: Session, item: split_pb2.SplitRevision) -> None:
     ratios = parameters.ratios
     fold = f", fold {parameters.folds.index + 1} of {parameters.folds.count}" if parameters.HasField("folds") else ""
     name = item.reference or "preview"
-    session.answer(f"{name} {method_name(parameters.method)}, {ratios.train:g}/{ratios.val:g}/{ratios.test:g}, seed {parameters.seed}{fold}")
+    session.answer(
+        f"{name} {method_name(parameters.method)}, {ratios.train:g}/{ratios.val:g}/{ratios.test:g}, seed {parameters.seed}{fold}"
+    )
     session.out.print(tables.split_counts(item))
     if certificate.worst_class:
         session.answer(
@@ -159,7 +203,9 @@ def _show(session: Session, item: split_pb2.SplitRevision) -> None:
     near = sum(certificate.near_duplicate_pairs)
     if near or certificate.neighbour_frame_pairs:
         frames = f", {certificate.neighbour_frame_pairs} of {certificate.frame_pairs} pairs of neighbouring frames"
-        session.answer(f"across parts: {counted(near, 'pair')} of near-duplicates{frames if certificate.frame_pairs else ''}")
+        session.answer(
+            f"across parts: {counted(near, 'pair')} of near-duplicates{frames if certificate.frame_pairs else ''}"
+        )
     for finding in certificate.findings:
         session.answer(f"note: {finding}")
     session.answer(f"digest {item.digest}")

@@ -18,7 +18,13 @@ from ..vocabulary import word
 from .metrics import MetricNames, fraction, named
 from .words import difference_name, evaluation_reference, field_name, import_state_name, state_name
 
-STATE_STYLES: Mapping[str, str] = {"queued": "yellow", "running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "magenta"}
+STATE_STYLES: Mapping[str, str] = {
+    "queued": "yellow",
+    "running": "cyan",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+}
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
@@ -83,7 +89,16 @@ def imports(items: Sequence[import_pb2.Import]) -> Table:
     for item in items:
         counts = (item.file_count, item.image_count, item.problem_count)
         version = version_reference(item.version) if item.HasField("version") else "–"
-        made.add_row(*cells(item.import_id, item.dataset_name, import_state_name(item), *counts, version, local_time(item.create_time)))
+        made.add_row(
+            *cells(
+                item.import_id,
+                item.dataset_name,
+                import_state_name(item),
+                *counts,
+                version,
+                local_time(item.create_time),
+            )
+        )
     return made
 
 
@@ -91,7 +106,10 @@ def versions(drafts: Sequence[version_pb2.Draft], committed: Sequence[dataset_pb
     """Drafts with when they were begun, then versions with when they were committed."""
     right = ["IMAGES", "OBJECTS", "UNLABELLED", "CLASSES"]
     made = table("VERSION", *right, "DIGEST", "CREATED", right=right)
-    for item, created in [*((one.version, one.create_time) for one in drafts), *((one, one.commit_time) for one in committed)]:
+    for item, created in [
+        *((one.version, one.create_time) for one in drafts),
+        *((one, one.commit_time) for one in committed),
+    ]:
         counts = (item.image_count, item.object_count, item.unlabelled_count, len(item.class_names))
         made.add_row(*cells(version_reference(item), *counts, item.digest[:12] or "draft", local_time(created)))
     return made
@@ -116,19 +134,33 @@ def split_counts(item: split_pb2.SplitRevision) -> Table:
     """Images (objects) of each class in each part."""
     parts = [part_name(part.part) for part in item.certificate.parts]
     made = table("IMAGES (OBJECTS)", *parts, "DEVIATION", right=[*parts, "DEVIATION"])
-    made.add_row(*cells("all", *(f"{part.images} ({part.objects})" for part in item.certificate.parts), ""), style="bold")
+    made.add_row(
+        *cells("all", *(f"{part.images} ({part.objects})" for part in item.certificate.parts), ""), style="bold"
+    )
     for balance in item.certificate.classes:
         counts = [f"{part.images} ({part.objects})" for part in balance.parts]
         worst = max((part.deviation for part in balance.parts if not math.isnan(part.deviation)), default=0.0)
         made.add_row(*cells(balance.class_name, *counts, f"{worst:.1%}"))
     if any(part.background_images for part in item.certificate.parts):
-        made.add_row(*cells("without objects", *(part.background_images for part in item.certificate.parts), ""), style="dim")
+        made.add_row(
+            *cells("without objects", *(part.background_images for part in item.certificate.parts), ""), style="dim"
+        )
     return made
 
 
 def splits(items: Sequence[split_pb2.SplitRevision], current: str) -> Table:
     """Revisions; `current` is the id of the current split."""
-    made = table("SPLIT", "METHOD", "TRAIN", "VAL", "TEST", "SEED", "DEVIATION", "DIGEST", right=["TRAIN", "VAL", "TEST", "SEED", "DEVIATION"])
+    made = table(
+        "SPLIT",
+        "METHOD",
+        "TRAIN",
+        "VAL",
+        "TEST",
+        "SEED",
+        "DEVIATION",
+        "DIGEST",
+        right=["TRAIN", "VAL", "TEST", "SEED", "DEVIATION"],
+    )
     for item in items:
         sizes = [part.images for part in item.certificate.parts]
         kind, off = method_name(item.parameters.method), f"{item.certificate.max_deviation:.1%}"
@@ -167,7 +199,17 @@ def runs(items: Sequence[run_pb2.Run], summaries: Mapping[str, metrics_pb2.RunSu
         first = dict(itertools.islice(names.headlines(summary.best.metrics).items(), 1))
         best = named(summary.best.metrics, first, "val") or "–"
         epochs = f"{summary.epochs_done}/{item.epochs}"
-        made.add_row(*cells(item.reference, state_text(item.job), item.model, epochs, best, item.split_reference, local_time(item.job.create_time)))
+        made.add_row(
+            *cells(
+                item.reference,
+                state_text(item.job),
+                item.model,
+                epochs,
+                best,
+                item.split_reference,
+                local_time(item.job.create_time),
+            )
+        )
     return made
 
 
@@ -178,7 +220,16 @@ def evaluations(items: Sequence[evaluation_pb2.Evaluation], names: MetricNames) 
         result = named(overall, names.headlines(overall), part) or "–"
         contaminated = " (trained on!)" if item.contaminated_images else ""
         reference = evaluation_reference(item)
-        made.add_row(*cells(reference, state_text(item.job), part + contaminated, result, item.split_reference, local_time(item.job.create_time)))
+        made.add_row(
+            *cells(
+                reference,
+                state_text(item.job),
+                part + contaminated,
+                result,
+                item.split_reference,
+                local_time(item.job.create_time),
+            )
+        )
     return made
 
 
@@ -191,14 +242,20 @@ def evaluation_result(item: evaluation_pb2.Evaluation, names: MetricNames) -> Ta
     overall = [fraction(item.result.overall.get(key)) for key in keys.values()]
     made.add_row(*cells("all", item.result.images, item.result.objects, *overall), style="bold")
     for row in item.result.classes:
-        made.add_row(*cells(row.class_name, row.images, row.objects, *(fraction(row.metrics.get(key)) for key in keys.values())))
+        made.add_row(
+            *cells(row.class_name, row.images, row.objects, *(fraction(row.metrics.get(key)) for key in keys.values()))
+        )
     return made
 
 
 def evaluation_headline(item: evaluation_pb2.Evaluation) -> str:
     """Run, part and split of an evaluation, with counts."""
     part = part_name(item.part)
-    forced = f"; forced: {counted(item.contaminated_images, 'image')} of them were trained on" if item.contaminated_images else ""
+    forced = (
+        f"; forced: {counted(item.contaminated_images, 'image')} of them were trained on"
+        if item.contaminated_images
+        else ""
+    )
     sizes = f"{counted(item.result.images, 'image')}, {counted(item.result.objects, 'object')}"
     return f"{evaluation_reference(item)}: {item.run_reference} on the part {part} of {item.split_reference} ({sizes}{forced})"
 

@@ -15,11 +15,22 @@ _FLAGS = {"queue": "--queue", "labels": "--label", "external_id": "--external-id
 @click.argument("assignments", nargs=-1, required=True, metavar="data=REF model=NAME [ARGUMENT=VALUE]...")
 @click.option("--detach", is_flag=True, help="Queue the run and return at once.")
 @click.option("--queue", default="", help="The queue to put the run in.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping. Repeatable.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for your own bookkeeping. Repeatable."
+)
 @click.option("--external-id", default="", help="Your own identifier of this run.")
 @with_flags(_FLAGS)
-def train(session: Session, assignments: tuple[str, ...], *, detach: bool, queue: str, labels: tuple[str, ...], external_id: str) -> None:
-    """Train MODEL on the split REF and follow the run. Arguments are those of Ultralytics; `splitrail schema` lists them.
+def train(
+    session: Session,
+    assignments: tuple[str, ...],
+    *,
+    detach: bool,
+    queue: str,
+    labels: tuple[str, ...],
+    external_id: str,
+) -> None:
+    """Train MODEL on the split REF and follow the run. Arguments are those of Ultralytics; `splitrail schema` lists
+    them.
 
     \b
     splitrail train data=cells@v1 model=yolov8n epochs=20 imgsz=640
@@ -35,7 +46,9 @@ def train(session: Session, assignments: tuple[str, ...], *, detach: bool, queue
     data, model = given.pop("data"), given.pop("model")
     arguments = {name: parse_value(value) for name, value in given.items()}
     made = session.run(
-        lambda client: client.create_run(data=data, model=model, arguments=arguments, queue=queue, external_id=external_id, labels=own)
+        lambda client: client.create_run(
+            data=data, model=model, arguments=arguments, queue=queue, external_id=external_id, labels=own
+        )
     )
     run = made.run
     for warning in made.warnings:

@@ -29,7 +29,8 @@ def version() -> None:
     splitrail version add cells@draft new-images/ --into images
     splitrail version commit cells@draft
 
-    DRAFT is cells@draft, when the dataset has only one, or the draft's id. `splitrail dataset create` creates an empty dataset.
+    DRAFT is cells@draft, when the dataset has only one, or the draft's id. `splitrail dataset create` creates an empty
+    dataset.
     """
 
 
@@ -75,15 +76,23 @@ def list_versions(session: Session, dataset: str) -> None:
 @version.command("add")
 @click.argument("draft")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--into", default="", metavar="FOLDER", help="Folder of the draft to put the images into. Default: its root.")
-@click.option("--annotations", "file", type=click.Path(path_type=Path), help="JSON file with annotations and other fields of images.")
+@click.option(
+    "--into", default="", metavar="FOLDER", help="Folder of the draft to put the images into. Default: its root."
+)
+@click.option(
+    "--annotations",
+    "file",
+    type=click.Path(path_type=Path),
+    help="JSON file with annotations and other fields of images.",
+)
 @with_session
 def add(session: Session, draft: str, *, path: Path | None, into: str, file: Path | None) -> None:
-    """Add the image PATH, or the images of the folder PATH, to a draft; an existing image of the same path gets the new bytes.
+    """Add the image PATH, or the images of the folder PATH, to a draft; an existing image of the same path gets the new
+    bytes.
 
-    Images that the platform already has are not sent. Label files are not read (`dataset import` does that): give annotations as JSON, as
-    UpsertAssets takes it. They replace those of the image; an empty list means that the image has no objects; without annotations, an existing
-    image keeps its own and a new one is unlabelled.
+    Images that the platform already has are not sent. Label files are not read (`dataset import` does that): give
+    annotations as JSON, as UpsertAssets takes it. They replace those of the image; an empty list means that the image
+    has no objects; without annotations, an existing image keeps its own and a new one is unlabelled.
 
     \b
     {"assets": [{"path": "images/7.jpg", "annotations": {"items": [
@@ -100,9 +109,13 @@ def add(session: Session, draft: str, *, path: Path | None, into: str, file: Pat
                 if progress.source is None:
                     phases.show(progress.phase, progress.done, progress.total)
                     return
-                session.say(plain(f"{path}: {counted(progress.source.image_count, 'image')}{left_out(progress.source)}"))
+                session.say(
+                    plain(f"{path}: {counted(progress.source.image_count, 'image')}{left_out(progress.source)}")
+                )
                 if ANNOTATION_FILES in progress.source.left_out:
-                    session.say("label files are not read: give annotations with --annotations FILE, or use splitrail dataset import")
+                    session.say(
+                        "label files are not read: give annotations with --annotations FILE, or use splitrail dataset import"
+                    )
 
             return await client.upsert_assets(draft, assets, images=path, into=into, progress=report)
 
@@ -131,7 +144,13 @@ def _assets(file: Path) -> list[version_pb2.AssetUpsert]:
 @version.command("remove")
 @click.argument("draft")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("--external-id", "external_ids", multiple=True, metavar="ID", help="Remove the image with this external id. Repeatable.")
+@click.option(
+    "--external-id",
+    "external_ids",
+    multiple=True,
+    metavar="ID",
+    help="Remove the image with this external id. Repeatable.",
+)
 @with_session
 def remove(session: Session, draft: str, paths: tuple[str, ...], external_ids: tuple[str, ...]) -> None:
     """Remove images from a draft by their paths."""
@@ -153,7 +172,9 @@ def remove(session: Session, draft: str, paths: tuple[str, ...], external_ids: t
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a class. Repeatable.")
 @click.option("--merge", multiple=True, metavar="NAME=INTO", help="Merge the class NAME into INTO. Repeatable.")
 @with_session
-def classes(session: Session, draft: str, add: tuple[str, ...], rename: tuple[str, ...], merge: tuple[str, ...]) -> None:
+def classes(
+    session: Session, draft: str, add: tuple[str, ...], rename: tuple[str, ...], merge: tuple[str, ...]
+) -> None:
     """Change the classes of a draft: first --add, then --rename, then --merge (by the new names)."""
     if not (add or rename or merge):
         raise click.UsageError("nothing to change: give --add, --rename or --merge")
@@ -164,12 +185,18 @@ def classes(session: Session, draft: str, add: tuple[str, ...], rename: tuple[st
         return
     names = {item.class_id: item.name for item in answer.classes}
     for item in answer.classes:
-        session.answer(item.name + (f" -> {names[item.merged_into_class_id]}" if item.HasField("merged_into_class_id") else ""))
+        session.answer(
+            item.name + (f" -> {names[item.merged_into_class_id]}" if item.HasField("merged_into_class_id") else "")
+        )
 
 
 @version.command("commit")
 @click.argument("draft")
-@click.option("--expected-base", metavar="REF", help="The newest version as you know it, which the draft replaces. Default: the draft's base.")
+@click.option(
+    "--expected-base",
+    metavar="REF",
+    help="The newest version as you know it, which the draft replaces. Default: the draft's base.",
+)
 @with_flags(_COMMIT_FLAGS)
 def commit(session: Session, draft: str, expected_base: str | None) -> None:
     """Commit a draft as the next version. Refused when the dataset has a newer version than the draft's base."""
@@ -211,7 +238,9 @@ def diff(session: Session, references: tuple[str, ...]) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_session
 def delete(session: Session, reference: str, yes: bool) -> None:
-    """Delete a draft, or the version REF (cells@v1) with its splits. Refused while a job uses one of them, or a draft is based on it."""
+    """Delete a draft, or the version REF (cells@v1) with its splits. Refused while a job uses one of them, or a draft
+    is based on it.
+    """
 
     async def work(client: AsyncClient) -> None:
         found = await client.version(reference)

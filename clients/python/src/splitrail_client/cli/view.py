@@ -90,7 +90,9 @@ class View:
         """Until the last epoch: the pod's estimate, else from the mean of the last epochs; None when unknown."""
         if self.progress is not None and self.progress.HasField("remaining_seconds"):
             return self.progress.remaining_seconds
-        seconds = [row.metrics["epoch_seconds"] for row in list(self.rows.values())[-5:] if "epoch_seconds" in row.metrics]
+        seconds = [
+            row.metrics["epoch_seconds"] for row in list(self.rows.values())[-5:] if "epoch_seconds" in row.metrics
+        ]
         if not seconds or not self.epochs:
             return None
         return sum(seconds) / len(seconds) * (self.epochs - self.epochs_done)

@@ -81,18 +81,44 @@ TRAINING: tuple[Hyperparameter, ...] = (
     _bool("rect", CORE, False, "Batches of images of similar shape with little padding; turns shuffling off."),
     _num("multi_scale", CORE, 0.0, 0, 0.5, "Vary the image size from batch to batch by this fraction of imgsz."),
     _int("freeze", CORE, 0, 0, 24, "Freeze the first layers of the model, this many."),
-    _enum("amp", CORE, "fp16", ("fp16", "bf16", "fp32"), "Precision of the training; fp16 and bf16 are mixed precision, on accelerators."),
-    _enum("optimizer", OPTIMIZER, "auto", _OPTIMIZERS, "Optimizer; auto chooses it, lr0 and momentum by the number of iterations."),
+    _enum(
+        "amp",
+        CORE,
+        "fp16",
+        ("fp16", "bf16", "fp32"),
+        "Precision of the training; fp16 and bf16 are mixed precision, on accelerators.",
+    ),
+    _enum(
+        "optimizer",
+        OPTIMIZER,
+        "auto",
+        _OPTIMIZERS,
+        "Optimizer; auto chooses it, lr0 and momentum by the number of iterations.",
+    ),
     _num("lr0", OPTIMIZER, 0.01, 1e-6, 0.1, "Initial learning rate; ignored with optimizer=auto."),
     _num("lrf", OPTIMIZER, 0.01, 0, 1, "Final learning rate as a fraction of lr0."),
-    _num("momentum", OPTIMIZER, 0.937, 0, 0.999, "Momentum of SGD, or beta1 of the Adam family; ignored with optimizer=auto."),
+    _num(
+        "momentum",
+        OPTIMIZER,
+        0.937,
+        0,
+        0.999,
+        "Momentum of SGD, or beta1 of the Adam family; ignored with optimizer=auto.",
+    ),
     _num("weight_decay", OPTIMIZER, 0.0005, 0, 0.1, "Weight decay (L2)."),
     _num("warmup_epochs", OPTIMIZER, 3.0, 0, 20, "Epochs of warm-up; fractions are allowed."),
     _num("warmup_momentum", OPTIMIZER, 0.8, 0, 1, "Momentum at the start of the warm-up."),
     _num("warmup_bias_lr", OPTIMIZER, 0.1, 0, 0.2, "Learning rate of the biases at the start of the warm-up."),
     _bool("cos_lr", OPTIMIZER, False, "Let the learning rate fall along a cosine instead of a line."),
     _int("nbs", OPTIMIZER, 64, 1, 1024, "Nominal batch size: gradients accumulate over about nbs / batch batches."),
-    _int("close_mosaic", OPTIMIZER, 10, 0, 1000, "Last epochs without mosaic, at most epochs; 0: mosaic to the end (the default below 10 epochs)."),
+    _int(
+        "close_mosaic",
+        OPTIMIZER,
+        10,
+        0,
+        1000,
+        "Last epochs without mosaic, at most epochs; 0: mosaic to the end (the default below 10 epochs).",
+    ),
     _num("box", LOSS, 7.5, 0, 50, "Weight of the box loss."),
     _num("cls", LOSS, 0.5, 0, 50, "Weight of the classification loss."),
     _num("dfl", LOSS, 1.5, 0, 50, "Weight of the distribution focal loss; of the L1 loss in YOLO26."),
@@ -114,7 +140,15 @@ TRAINING: tuple[Hyperparameter, ...] = (
 )
 
 EVALUATION: tuple[Hyperparameter, ...] = (
-    _int("imgsz", VALIDATION, 640, 32, 1280, "Side of the square that images are scaled to, in pixels; default: the run's.", multiple_of=32),
+    _int(
+        "imgsz",
+        VALIDATION,
+        640,
+        32,
+        1280,
+        "Side of the square that images are scaled to, in pixels; default: the run's.",
+        multiple_of=32,
+    ),
     _int("batch", VALIDATION, 16, 1, 256, "Images in a batch."),
     _num("conf", VALIDATION, 0.001, 0, 1, "Least confidence of a prediction that counts."),
     _num("iou", VALIDATION, 0.7, 0, 1, "Overlap from which non-maximum suppression drops a prediction."),
@@ -152,11 +186,23 @@ REFUSED: dict[str, str] = {
     **_PLATFORMS_OWN,
     **_because("is not offered: it would rewrite the number of epochs while training; set epochs", "time"),
     **_because("is not offered: choose the classes in the dataset, whose digest covers them", "classes"),
-    **_because("is not offered: a model of one class without a name cannot be judged on the dataset; merge its classes there", "single_cls"),
+    **_because(
+        "is not offered: a model of one class without a name cannot be judged on the dataset; merge its classes there",
+        "single_cls",
+    ),
     **_because(_EVALUATE, "conf iou max_det"),
-    **_because(_OTHER, "overlap_mask mask_ratio dropout pose kobj rle angle dlog dgrad dlam copy_paste copy_paste_mode auto_augment erasing"),
-    **_because(_PREDICT, "save_json dnn nms vid_stride stream_buffer visualize augment agnostic_nms retina_masks embed show save_frames save_txt"),
-    **_because(_PREDICT, "save_conf save_crop show_labels show_conf show_boxes line_width format optimize dynamic simplify opset workspace"),
+    **_because(
+        _OTHER,
+        "overlap_mask mask_ratio dropout pose kobj rle angle dlog dgrad dlam copy_paste copy_paste_mode auto_augment erasing",
+    ),
+    **_because(
+        _PREDICT,
+        "save_json dnn nms vid_stride stream_buffer visualize augment agnostic_nms retina_masks embed show save_frames save_txt",
+    ),
+    **_because(
+        _PREDICT,
+        "save_conf save_crop show_labels show_conf show_boxes line_width format optimize dynamic simplify opset workspace",
+    ),
 }
 """What callers may not set in a training, and why: names that Ultralytics knows and we own, or do not offer."""
 

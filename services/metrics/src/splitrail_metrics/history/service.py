@@ -93,12 +93,18 @@ class FeedService:
 
     async def plots(self, call: Call, run_id: str, after_name: str, limit: int) -> Page[SignedPlot]:
         """By name, those after `after_name`, at most `limit`."""
-        found = Page.of(await self._store.plots(run_id, after_name, limit + 1) if await self.admit(call, run_id) else [], limit)
+        found = Page.of(
+            await self._store.plots(run_id, after_name, limit + 1) if await self.admit(call, run_id) else [], limit
+        )
         return Page(await self._signed(found.items), found.more)
 
     async def _signed(self, plots: Sequence[Plot]) -> list[SignedPlot]:
         expires = datetime.now(UTC) + URL_LIFETIME
-        urls = await asyncio.to_thread(lambda: [self._objects.download_url(plot.key, URL_LIFETIME, content_type=plot.content_type) for plot in plots])
+        urls = await asyncio.to_thread(
+            lambda: [
+                self._objects.download_url(plot.key, URL_LIFETIME, content_type=plot.content_type) for plot in plots
+            ]
+        )
         return [SignedPlot(plot, url, expires) for plot, url in zip(plots, urls, strict=True)]
 
     async def plot_bytes(self, call: Call, run_id: str, name: str) -> PlotBytes:

@@ -105,15 +105,21 @@ class Store:
 
     async def events_after(self, run_id: str, after_seq: int) -> EventPage:
         """The next page of a feed."""
-        rows = await self._tables.rows("list_events", {"run_id": run_id, "after_seq": after_seq, "rows": PAGE_ROWS, "bytes": PAGE_BYTES})
+        rows = await self._tables.rows(
+            "list_events", {"run_id": run_id, "after_seq": after_seq, "rows": PAGE_ROWS, "bytes": PAGE_BYTES}
+        )
         incarnations = [row.pop("incarnation") for row in rows]
         return EventPage(incarnations[0] if incarnations else None, [CommittedEvent(**row) for row in rows])
 
     async def log_lines(self, run_id: str, after_seq: int, limit: int) -> Page[CommittedEvent]:
         """The next log lines: at most `limit`, fewer when they are long."""
-        rows = await self._tables.rows("list_log_lines", {"run_id": run_id, "after_seq": after_seq, "rows": limit + 1, "bytes": PAGE_BYTES})
+        rows = await self._tables.rows(
+            "list_log_lines", {"run_id": run_id, "after_seq": after_seq, "rows": limit + 1, "bytes": PAGE_BYTES}
+        )
         found = rows[0]["page_rows"] if rows else 0
-        lines = [CommittedEvent(**{key: value for key, value in row.items() if key != "page_rows"}) for row in rows[:limit]]
+        lines = [
+            CommittedEvent(**{key: value for key, value in row.items() if key != "page_rows"}) for row in rows[:limit]
+        ]
         return Page(lines, more=found > len(lines))
 
     async def history(self, run_id: str) -> History | None:
@@ -136,7 +142,12 @@ class Store:
 
     async def plots(self, run_id: str, after_name: str = "", limit: int | None = None) -> list[Plot]:
         """By name, those after `after_name`; at most `limit`, None: all."""
-        return [_plot(row) for row in await self._tables.rows("list_plots", {"run_id": run_id, "after_name": after_name, "limit": limit})]
+        return [
+            _plot(row)
+            for row in await self._tables.rows(
+                "list_plots", {"run_id": run_id, "after_name": after_name, "limit": limit}
+            )
+        ]
 
     async def plot(self, run_id: str, name: str) -> Plot | None:
         """One plot."""
@@ -173,5 +184,7 @@ def _summary(row: dict[str, Any]) -> Summary:
 
 
 def _part(names: Sequence[str], row: dict[str, Any], which: str, epoch: int, seq: int) -> EpochNumbers:
-    values = {"epoch": epoch, "seq": seq, "fitness": None} | {key: row[f"{which}_{key}"] for key in ("epochs", "attempt", "metric_values")}
+    values = {"epoch": epoch, "seq": seq, "fitness": None} | {
+        key: row[f"{which}_{key}"] for key in ("epochs", "attempt", "metric_values")
+    }
     return _numbers(names, values)

@@ -113,7 +113,9 @@ def _position(feed: Feed, report: Report) -> Verdict | None:
 def _check_order(feed: Feed, report: Report, project_id: str) -> None:
     """Rules that depend on what the feed holds. Raises PoisonError."""
     if report.project_id != project_id or (feed.project_id is not None and report.project_id != feed.project_id):
-        raise PoisonError("project", f"it names the project {report.project_id!r}, not {feed.project_id or project_id!r}")
+        raise PoisonError(
+            "project", f"it names the project {report.project_id!r}, not {feed.project_id or project_id!r}"
+        )
     if (report.attempt == 0) != isinstance(report.payload, StateReport):
         raise PoisonError("origin", f"{report.kind} events do not come from origin {report.attempt}")
     if isinstance(report.payload, StartReport):
@@ -133,7 +135,11 @@ def _apply(feed: Feed, report: Report, now: datetime, changes: Changes) -> None:
     feed.last_seq += 1
     seq = feed.last_seq
     changes.feeds[feed.run_id] = feed
-    changes.events.append(CommittedEvent(feed.run_id, seq, report.attempt, report.number, report.kind, report.data, report.event_time, now))
+    changes.events.append(
+        CommittedEvent(
+            feed.run_id, seq, report.attempt, report.number, report.kind, report.data, report.event_time, now
+        )
+    )
     match report.payload:
         case StateReport(state=state) if state is not None:
             feed.state, feed.closed = state.value, state.is_terminal
@@ -162,7 +168,11 @@ def _apply(feed: Feed, report: Report, now: datetime, changes: Changes) -> None:
 def _add_epoch(feed: Feed, done: EpochReport, attempt: int, seq: int, changes: Changes) -> None:
     values = positions(feed.metric_names, done.values)
     fitness = done.values.get("fitness", math.nan)
-    changes.epochs.append(EpochRow(feed.run_id, seq, done.epoch, done.epochs, attempt, values, fitness if math.isfinite(fitness) else None))
+    changes.epochs.append(
+        EpochRow(
+            feed.run_id, seq, done.epoch, done.epochs, attempt, values, fitness if math.isfinite(fitness) else None
+        )
+    )
     feed.last_epoch = done.epoch
     feed.final_seq = None
 

@@ -53,7 +53,9 @@ def _signed(message: Message, verifier: Verifier) -> SignedEvent:
         identity = f"job {report.job_id[:100]!r}, attempt {report.attempt}, number {report.number}"
         raise PoisonError("identity", f"{identity}: not a UUID, an attempt from 0 and a number from 1")
     if message.subject != event_subject(report.job_id, report.kind or "unknown"):
-        raise PoisonError("subject", f"its subject does not fit its content, a {report.kind or 'unknown'} of job {report.job_id}")
+        raise PoisonError(
+            "subject", f"its subject does not fit its content, a {report.kind or 'unknown'} of job {report.job_id}"
+        )
     return SignedEvent(report, _project(message, report, verifier), message.subject, message.data)
 
 
@@ -65,7 +67,9 @@ def _project(message: Message, report: Report, verifier: Verifier) -> str:
         raise PoisonError("token", error.message) from error
     if report.attempt == 0:
         if caller.kind is not CallerKind.SERVICE or caller.subject != TRAINER:
-            raise PoisonError("token", f"only {TRAINER} reports as origin 0, not {caller.kind.value} {caller.subject[:100]!r}")
+            raise PoisonError(
+                "token", f"only {TRAINER} reports as origin 0, not {caller.kind.value} {caller.subject[:100]!r}"
+            )
         if not is_project_id(report.project_id):
             raise PoisonError("project", f"{report.project_id[:100]!r} is not a project id")
         return report.project_id

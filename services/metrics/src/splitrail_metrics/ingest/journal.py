@@ -111,7 +111,9 @@ class Journal:
         except psycopg.Error as error:
             _log.exception("quarantined: the database refuses it", subject=message.subject)
             poison = PoisonError("database", type(error).__name__)
-            return await self._commit([replace(item, poison=poison) if isinstance(item, SignedEvent) else refuse(message, poison)])
+            return await self._commit(
+                [replace(item, poison=poison) if isinstance(item, SignedEvent) else refuse(message, poison)]
+            )
 
     async def _commit(self, items: Sequence[_Taken]) -> CommittedBatch:
         changes, batch, now = Changes(), CommittedBatch(), datetime.now(UTC)
@@ -164,7 +166,10 @@ class Journal:
             await _many(
                 cursor,
                 "save_watermark",
-                [{"run_id": run_id, "origin": origin, "number": number} for (run_id, origin), number in changes.watermarks.items()],
+                [
+                    {"run_id": run_id, "origin": origin, "number": number}
+                    for (run_id, origin), number in changes.watermarks.items()
+                ],
             )
             await _many(
                 cursor,
@@ -179,7 +184,9 @@ class Journal:
                 async with cursor.copy(QUERIES["copy_epochs"]) as copy:
                     for row in changes.epochs:
                         await copy.write_row(tuple(vars(row).values()))
-            await _many(cursor, "save_plot", [{**vars(plot), "kind": plot.kind.value} for plot in changes.plots.values()])
+            await _many(
+                cursor, "save_plot", [{**vars(plot), "kind": plot.kind.value} for plot in changes.plots.values()]
+            )
             if changes.quarantined:
                 await _many(cursor, "save_quarantined", [_storable(item) for item in changes.quarantined])
                 totals = Counter(item.reason for item in changes.quarantined)

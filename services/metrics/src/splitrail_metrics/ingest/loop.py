@@ -25,7 +25,9 @@ _PAUSE_SECONDS = 0.5
 class Ingest:
     """Runs in every replica; only the one that holds the lock takes messages."""
 
-    def __init__(self, dsn: str, connection: Client, verifier: Verifier, committed: Callable[[CommittedBatch], Awaitable[None]]) -> None:
+    def __init__(
+        self, dsn: str, connection: Client, verifier: Verifier, committed: Callable[[CommittedBatch], Awaitable[None]]
+    ) -> None:
         """`committed` is called after each commit that changed a feed, before its messages are acknowledged."""
         self._dsn = dsn
         self._nats = connection

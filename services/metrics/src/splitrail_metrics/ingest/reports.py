@@ -133,14 +133,22 @@ def _check_metrics(values: Mapping[str, float]) -> None:
         raise PoisonError("payload", f"{len(values)} metrics, more than {_MAX_METRICS}")
     for name in values:
         if not _METRIC.fullmatch(name):
-            raise PoisonError("payload", f"{name[:200]!r} is not a metric name: 1 to 120 printable ASCII characters without spaces")
+            raise PoisonError(
+                "payload", f"{name[:200]!r} is not a metric name: 1 to 120 printable ASCII characters without spaces"
+            )
 
 
 def _check_plot(report: Report, plot: PlotReport) -> None:
     if not _PLOT_NAME.fullmatch(plot.name):
-        raise PoisonError("plot", f"{plot.name[:200]!r} is not a plot name: letters, digits, '.', '_', '-', at most 128")
+        raise PoisonError(
+            "plot", f"{plot.name[:200]!r} is not a plot name: letters, digits, '.', '_', '-', at most 128"
+        )
     prefix = f"attempts/{report.project_id}/{report.job_id}/"
-    if not plot.key.startswith(prefix) or not _KEY.fullmatch(plot.key) or any(part in ("", ".", "..") for part in plot.key.split("/")):
+    if (
+        not plot.key.startswith(prefix)
+        or not _KEY.fullmatch(plot.key)
+        or any(part in ("", ".", "..") for part in plot.key.split("/"))
+    ):
         raise PoisonError("plot", f"the key {plot.key[:200]!r} does not lie under {prefix}")
     if plot.content_type not in PLOT_TYPES:
         raise PoisonError("plot", f"{plot.content_type[:100]!r} is not among {', '.join(sorted(PLOT_TYPES))}")

@@ -126,7 +126,9 @@ class EventStream:
 
 def to_message(message: Msg) -> Message:
     """The parts that matter."""
-    return Message(message.subject, message.data, (message.headers or {}).get(TOKEN_HEADER, ""), message.metadata.timestamp)
+    return Message(
+        message.subject, message.data, (message.headers or {}).get(TOKEN_HEADER, ""), message.metadata.timestamp
+    )
 
 
 def _end(headers: Mapping[str, str]) -> str:

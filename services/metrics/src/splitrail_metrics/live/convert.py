@@ -13,4 +13,6 @@ def progress(data: bytes) -> BatchProgress | None:
     except DecodeError:
         return None
     remaining = found.remaining_seconds if found.HasField("remaining_seconds") else None
-    return BatchProgress(found.attempt, found.epoch, found.epochs, found.batch, found.batches, dict(found.losses), remaining)
+    return BatchProgress(
+        found.attempt, found.epoch, found.epochs, found.batch, found.batches, dict(found.losses), remaining
+    )

@@ -145,7 +145,9 @@ class Tail(Generic[M]):
             page = await self._store.events_after(self.run_id, self.end)
             if page.incarnation != head.incarnation:
                 if page.incarnation is None:
-                    raise RuntimeError(f"the feed of run {self.run_id} has no event {self.end + 1}, though its last is {head.feed.last_seq}")
+                    raise RuntimeError(
+                        f"the feed of run {self.run_id} has no event {self.end + 1}, though its last is {head.feed.last_seq}"
+                    )
                 self._stale = True
                 return
             self._append(page.events)

@@ -57,7 +57,9 @@ class Update(Generic[M]):
 class Live(Generic[M]):
     """The tails of all runs that are being watched in this process."""
 
-    def __init__(self, store: Store, connection: Client, draining: Draining, render: Render[M], *, heartbeat_seconds: float) -> None:
+    def __init__(
+        self, store: Store, connection: Client, draining: Draining, render: Render[M], *, heartbeat_seconds: float
+    ) -> None:
         """`render` makes of an event and its incarnation what all watchers get."""
         self._store = store
         self._nats = connection
@@ -86,7 +88,9 @@ class Live(Generic[M]):
         try:
             await self._nats.publish(_WAKE_SUBJECT, "\n".join([self._replica, *batch.feeds]).encode())
         except (nats.errors.Error, OSError) as error:
-            _log.warning("other replicas not woken: their watchers look by themselves", error=str(error) or type(error).__name__)
+            _log.warning(
+                "other replicas not woken: their watchers look by themselves", error=str(error) or type(error).__name__
+            )
 
     async def watch(self, run_id: str, after_seq: int, incarnation: str = "") -> AsyncGenerator[Update[M], None]:
         """Every event after `after_seq` in order, progress and heartbeats between them, at last an `Ending`. Something
@@ -141,7 +145,9 @@ class Live(Generic[M]):
         tail = self._tails.setdefault(run_id, Tail(run_id, self._store, self._render))
         if tail.subscribing is None:
             # A task of its own: it serves every watcher, so it must not end with the one that happened to come first.
-            tail.subscribing = asyncio.create_task(self._nats.subscribe(progress_subject(run_id), cb=tail.on_progress, pending_msgs_limit=256))
+            tail.subscribing = asyncio.create_task(
+                self._nats.subscribe(progress_subject(run_id), cb=tail.on_progress, pending_msgs_limit=256)
+            )
         tail.watchers += 1
         try:
             await asyncio.shield(tail.subscribing)

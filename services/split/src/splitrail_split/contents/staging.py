@@ -43,7 +43,9 @@ class Staging:
         """Which of these contents are not staged with their size; only those of `possible` may be."""
         wanted = [sha256 for sha256 in sizes if sha256 in possible]
         if len(wanted) < _LISTED_FROM:
-            stored = await asyncio.gather(*(asyncio.to_thread(self._objects.stat, staging_key(project_id, sha256)) for sha256 in wanted))
+            stored = await asyncio.gather(
+                *(asyncio.to_thread(self._objects.stat, staging_key(project_id, sha256)) for sha256 in wanted)
+            )
             staged = {one.key: one.size_bytes for one in stored if one}
         else:
             staged = await asyncio.to_thread(self._staged, project_id)
@@ -55,7 +57,10 @@ class Staging:
 
         def signed() -> list[PresignedUpload]:
             return [
-                PresignedUpload(sha256, self._objects.upload_url(staging_key(project_id, sha256), UPLOAD_LIFETIME), expires) for sha256 in contents
+                PresignedUpload(
+                    sha256, self._objects.upload_url(staging_key(project_id, sha256), UPLOAD_LIFETIME), expires
+                )
+                for sha256 in contents
             ]
 
         return await asyncio.to_thread(signed)

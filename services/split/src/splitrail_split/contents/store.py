@@ -47,7 +47,9 @@ class ContentStore:
 
     async def hold(self, project_id: str, contents: Sequence[bytes]) -> None:
         """From the return on, for the time of a hold, what is staged or an asset of these contents stays."""
-        await self._tables.run("hold_contents", {"project_id": project_id, "contents": list(contents), "lifetime": HOLD})
+        await self._tables.run(
+            "hold_contents", {"project_id": project_id, "contents": list(contents), "lifetime": HOLD}
+        )
         await self.settled(project_id)
 
     async def settled(self, project_id: str) -> None:
@@ -121,7 +123,9 @@ class ContentStore:
         block ends. Then the holds are gone.
         """
         async with self._removing(project_id) as connection:
-            rows = await self._tables.rows_in(connection, "lock_expired_holds", {"project_id": project_id, "limit": _HOLDS_AT_ONCE})
+            rows = await self._tables.rows_in(
+                connection, "lock_expired_holds", {"project_id": project_id, "limit": _HOLDS_AT_ONCE}
+            )
             contents = [row["sha256"] for row in rows]
             yield await self._unannounced(connection, project_id, contents)
             await self._tables.run_in(connection, "delete_holds", _named(project_id, contents))
@@ -152,7 +156,9 @@ class ContentStore:
         """
         async with self._removing(project_id) as connection:
             rows = await self._tables.rows_in(connection, "unreferenced_contents", _named(project_id, contents))
-            await self._tables.run_in(connection, "delete_assets", {**_named(project_id, list(_hashes(rows))), "grace": grace})
+            await self._tables.run_in(
+                connection, "delete_assets", {**_named(project_id, list(_hashes(rows))), "grace": grace}
+            )
 
     @asynccontextmanager
     async def forgotten(self, project_id: str, contents: Sequence[bytes]) -> AsyncIterator[list[bytes]]:

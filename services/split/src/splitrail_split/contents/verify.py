@@ -62,7 +62,9 @@ class Contents:
         self._executor = executor
         self._threads = threads
 
-    async def inspect(self, project_id: str, contents: Sequence[bytes], *, keep: bool, local: Local = NOTHING) -> Inspected:
+    async def inspect(
+        self, project_id: str, contents: Sequence[bytes], *, keep: bool, local: Local = NOTHING
+    ) -> Inspected:
         """Inspects staged images, a batch at a time; with `keep`, the good ones are stored where assets lie, for the
         caller to record.
 
@@ -182,4 +184,7 @@ def _missing() -> Fault:
 
 
 def _mismatch(announced: bytes, actual: bytes) -> Fault:
-    return Fault(HASH_MISMATCH, f"the uploaded bytes have the SHA-256 {actual.hex()}, announced was {announced.hex()}: upload it again")
+    return Fault(
+        HASH_MISMATCH,
+        f"the uploaded bytes have the SHA-256 {actual.hex()}, announced was {announced.hex()}: upload it again",
+    )

@@ -90,7 +90,11 @@ class Assets:
         first_of_group = await self._first_of_group(scope, version, split_id, query)
         found = await self._found(version, query, await self._chosen(version, query, vector, first_of_group))
         page = found[: query.limit]
-        urls = await self._urls.sign(version.project_id, [asset.sha256 for asset in page], SHOWN_LIFETIME) if query.urls else [""] * len(page)
+        urls = (
+            await self._urls.sign(version.project_id, [asset.sha256 for asset in page], SHOWN_LIFETIME)
+            if query.urls
+            else [""] * len(page)
+        )
         shown = [
             ShownAsset(
                 asset,
@@ -116,29 +120,45 @@ class Assets:
                 chosen=chosen,
             )
         if chosen is None:
-            return await self._store.page_assets(version.version_id, after=query.after, limit=limit, annotations=query.annotations)
+            return await self._store.page_assets(
+                version.version_id, after=query.after, limit=limit, annotations=query.annotations
+            )
         ordinals = np.flatnonzero(chosen)
         start = int(np.searchsorted(ordinals, query.after, side="right"))
-        return await self._store.get_assets(version.version_id, ordinals[start : start + limit], annotations=query.annotations)
+        return await self._store.get_assets(
+            version.version_id, ordinals[start : start + limit], annotations=query.annotations
+        )
 
-    async def _vector(self, scope: Scope, version: Version, split_id: str, query: AssetQuery) -> npt.NDArray[np.uint8] | None:
+    async def _vector(
+        self, scope: Scope, version: Version, split_id: str, query: AssetQuery
+    ) -> npt.NDArray[np.uint8] | None:
         if split_id:
             return await self._splits.vector(scope, version, split_id)
         if query.part or query.group is not None or query.groups:
             raise split_missing(version)
         return None
 
-    async def _first_of_group(self, scope: Scope, version: Version, split_id: str, query: AssetQuery) -> arrays.Array | None:
+    async def _first_of_group(
+        self, scope: Scope, version: Version, split_id: str, query: AssetQuery
+    ) -> arrays.Array | None:
         """(N,) the first ordinal of each image's group in the revision; None when groups were not asked for."""
         field = "group" if query.group is not None else "include_groups" if query.groups else ""
         if not field:
             return None
         if query.group is not None and query.group >= version.image_count:
-            raise invalid(Violation(field, f"{version.reference} has no image {query.group}: ordinals end at {version.image_count - 1}"))
+            raise invalid(
+                Violation(
+                    field, f"{version.reference} has no image {query.group}: ordinals end at {version.image_count - 1}"
+                )
+            )
         return await self._splits.first_of_group(scope, version, split_id, field)
 
     async def _chosen(
-        self, version: Version, query: AssetQuery, vector: npt.NDArray[np.uint8] | None, first_of_group: arrays.Array | None
+        self,
+        version: Version,
+        query: AssetQuery,
+        vector: npt.NDArray[np.uint8] | None,
+        first_of_group: arrays.Array | None,
     ) -> npt.NDArray[np.bool_] | None:
         """(N,) the images that pass the filters of packed columns; None without such filters."""
         masks: list[npt.NDArray[np.bool_]] = []

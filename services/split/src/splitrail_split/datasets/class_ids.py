@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 
-def stable_ids(names: Sequence[str], earlier: Mapping[str, int], next_id: int, taken: Sequence[int] = ()) -> tuple[list[int], int]:
+def stable_ids(
+    names: Sequence[str], earlier: Mapping[str, int], next_id: int, taken: Sequence[int] = ()
+) -> tuple[list[int], int]:
     """The stable id of each class, and the next free one.
 
     earlier: the id that a name last had in the dataset. Such a class keeps it, unless two names of one renamed class

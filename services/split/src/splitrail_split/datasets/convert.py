@@ -45,7 +45,9 @@ def version(found: Version) -> dataset_pb2.DatasetVersion:
         object_count=found.object_count,
         digest=found.digest,
         commit_time=timestamp(found.commit_time),
-        class_counts=[dataset_pb2.ClassCount(class_name=name, images=images, objects=objects) for name, images, objects in counts],
+        class_counts=[
+            dataset_pb2.ClassCount(class_name=name, images=images, objects=objects) for name, images, objects in counts
+        ],
         empty_count=found.empty_count,
         unlabelled_count=found.unlabelled_count,
         problem_count=found.problem_count,
@@ -70,7 +72,9 @@ def asset(found: Asset, part: int, url: str, group: int | None = None) -> datase
         size_bytes=found.size_bytes,
         label_state=_LABEL_STATES[annotations.LabelState(found.label_state)],
         part=PARTS[part],
-        annotations=[_annotation(one) for one in annotations.unpack(found.annotations)] if found.annotations is not None else (),
+        annotations=[_annotation(one) for one in annotations.unpack(found.annotations)]
+        if found.annotations is not None
+        else (),
         url=url,
         external_id=found.external_id,
         metadata=found.metadata,
@@ -100,9 +104,15 @@ def _box(values: Sequence[int]) -> dataset_pb2.Box:
 
 
 def _points(values: Sequence[int]) -> list[dataset_pb2.Point]:
-    return [dataset_pb2.Point(x=x / annotations.SCALE, y=y / annotations.SCALE) for x, y in zip(values[0::2], values[1::2], strict=True)]
+    return [
+        dataset_pb2.Point(x=x / annotations.SCALE, y=y / annotations.SCALE)
+        for x, y in zip(values[0::2], values[1::2], strict=True)
+    ]
 
 
 def _keypoints(values: Sequence[int]) -> list[dataset_pb2.Keypoint]:
     triples = zip(values[0::3], values[1::3], values[2::3], strict=True)
-    return [dataset_pb2.Keypoint(point=_points((x, y))[0], visibility=_VISIBILITIES[visibility]) for x, y, visibility in triples]
+    return [
+        dataset_pb2.Keypoint(point=_points((x, y))[0], visibility=_VISIBILITIES[visibility])
+        for x, y, visibility in triples
+    ]

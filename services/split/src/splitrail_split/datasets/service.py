@@ -4,12 +4,28 @@ delete.
 
 from splitrail_common import ids
 from splitrail_common.access import Scope
-from splitrail_common.errors import PlatformError, Reason, Violation, already_exists, etag_mismatch, invalid, not_found, precondition
+from splitrail_common.errors import (
+    PlatformError,
+    Reason,
+    Violation,
+    already_exists,
+    etag_mismatch,
+    invalid,
+    not_found,
+    precondition,
+)
 from splitrail_common.paging import Page
 
 from splitrail_split.contents.thumbnails import Thumbnails
 from splitrail_split.datasets.splits import VersionSplits
-from splitrail_split.datasets.store import DatasetStore, DatasetUpdate, NewDataset, PinnedError, RequestKnownError, TakenError
+from splitrail_split.datasets.store import (
+    DatasetStore,
+    DatasetUpdate,
+    NewDataset,
+    PinnedError,
+    RequestKnownError,
+    TakenError,
+)
 from splitrail_split.domain.datasets import Dataset, Version, parse_reference
 from splitrail_split.projects.service import Projects
 
@@ -48,11 +64,15 @@ class Datasets:
             raise not_found("dataset", dataset_id)
         return found
 
-    async def datasets(self, scope: Scope, *, project_id: str, name: str, external_id: str, before: str | None, limit: int) -> Page[Dataset]:
+    async def datasets(
+        self, scope: Scope, *, project_id: str, name: str, external_id: str, before: str | None, limit: int
+    ) -> Page[Dataset]:
         """Newest first. Raises NOT_FOUND for a project that the caller cannot see."""
         if project_id:
             await self._projects.get(scope, project_id)
-        found = await self._store.list_datasets(scope, project_id=project_id, name=name, external_id=external_id, before=before, limit=limit + 1)
+        found = await self._store.list_datasets(
+            scope, project_id=project_id, name=name, external_id=external_id, before=before, limit=limit + 1
+        )
         return Page.of(found, limit)
 
     async def update(self, scope: Scope, dataset_id: str, update: DatasetUpdate) -> Dataset:
@@ -67,7 +87,9 @@ class Datasets:
         except TakenError as taken:
             raise already_exists("dataset", str(getattr(update, taken.field)), taken.field) from taken
         except RequestKnownError as error:
-            raise invalid(Violation("request_id", "was used for another update of this dataset: use a new one")) from error
+            raise invalid(
+                Violation("request_id", "was used for another update of this dataset: use a new one")
+            ) from error
         found = await self.dataset(scope, dataset_id)
         if not updated:
             raise etag_mismatch(found.etag)
@@ -117,7 +139,11 @@ class Datasets:
         wanted = parse_reference(reference)
         if wanted is None:
             shown = repr(reference[:100])
-            raise invalid(Violation("reference", f"{shown} is none of: name, name@v3, name@v3#2 (version 3, split 2), or a version's id"))
+            raise invalid(
+                Violation(
+                    "reference", f"{shown} is none of: name, name@v3, name@v3#2 (version 3, split 2), or a version's id"
+                )
+            )
         await self._projects.get(scope, project_id)
         dataset = await self._store.find_dataset(scope, project_id, wanted.name)
         if dataset is None:

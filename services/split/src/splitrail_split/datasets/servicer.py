@@ -33,7 +33,9 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         return pb.CreateDatasetResponse(dataset=convert.dataset(made))
 
     async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:
-        updated = await self._datasets.update(current_call().scope, request.dataset_id, validate.dataset_update(request))
+        updated = await self._datasets.update(
+            current_call().scope, request.dataset_id, validate.dataset_update(request)
+        )
         return pb.UpdateDatasetResponse(dataset=convert.dataset(updated))
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
@@ -65,12 +67,16 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
 
     async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:
         asked = paging.page(request, int)
-        found = await self._datasets.versions(current_call().scope, request.dataset_id, pages.number_before(asked), asked.size)
+        found = await self._datasets.versions(
+            current_call().scope, request.dataset_id, pages.number_before(asked), asked.size
+        )
         versions, token = paging.fit(asked, found, convert.version, lambda one: [one.number])
         return pb.ListVersionsResponse(versions=versions, next_page_token=token)
 
     async def ResolveVersion(self, request: pb.ResolveVersionRequest, context: Context) -> pb.ResolveVersionResponse:
-        version, split_id = await self._datasets.resolve(current_call().scope, fields.project(request.project_id), request.reference)
+        version, split_id = await self._datasets.resolve(
+            current_call().scope, fields.project(request.project_id), request.reference
+        )
         return pb.ResolveVersionResponse(version=convert.version(version), split_id=split_id)
 
     async def ListAssets(self, request: pb.ListAssetsRequest, context: Context) -> pb.ListAssetsResponse:

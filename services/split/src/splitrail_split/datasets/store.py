@@ -24,7 +24,11 @@ from splitrail_split.domain.datasets import Asset, Dataset, Version, VersionStat
 from splitrail_split.projects.store import ProjectStore
 
 _ASSET_TYPES = ("uuid", "int4", "bytea", "text", "int4", "int4", "int8", "text", "int2", "bytea", "text", "jsonb")
-_TAKEN = {"dataset_name_unique": "name", "dataset_external_unique": "external_id", "dataset_request_unique": "request_id"}
+_TAKEN = {
+    "dataset_name_unique": "name",
+    "dataset_external_unique": "external_id",
+    "dataset_request_unique": "request_id",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +110,17 @@ class DatasetStore:
         """
         if not key.request_id:
             return None
-        row = await self._tables.one("find_dataset_by_request", {"project_id": project_id, "request_id": key.request_id})
+        row = await self._tables.one(
+            "find_dataset_by_request", {"project_id": project_id, "request_id": key.request_id}
+        )
         if row is None:
             return None
         key.require_same(row["request_digest"])
         return str(row["dataset_id"])
 
-    async def list_datasets(self, scope: Scope, *, project_id: str, name: str, external_id: str, before: str | None, limit: int) -> list[Dataset]:
+    async def list_datasets(
+        self, scope: Scope, *, project_id: str, name: str, external_id: str, before: str | None, limit: int
+    ) -> list[Dataset]:
         """Newest first, those made before the dataset `before`; empty strings do not filter."""
         parameters = {
             "scope": scope.sql(),
@@ -164,7 +172,12 @@ class DatasetStore:
                     return True
                 if update.etag not in ("", found.etag):
                     return False
-                values = {"dataset_id": dataset_id, "external_id": external_id, "labels": Jsonb(labels), "request_id": update.request_id}
+                values = {
+                    "dataset_id": dataset_id,
+                    "external_id": external_id,
+                    "labels": Jsonb(labels),
+                    "request_id": update.request_id,
+                }
                 await self._tables.run_in(connection, "update_dataset", values)
                 return True
         except psycopg.errors.UniqueViolation as error:
@@ -212,7 +225,10 @@ class DatasetStore:
 
     async def get_versions(self, version_ids: Sequence[str]) -> dict[str, Version]:
         """By ids, those that are there."""
-        return {row["version_id"]: _version(row) for row in await self._tables.rows("get_versions", {"version_ids": list(version_ids)})}
+        return {
+            row["version_id"]: _version(row)
+            for row in await self._tables.rows("get_versions", {"version_ids": list(version_ids)})
+        }
 
     async def newest_version(self, connection: Connection, dataset_id: str) -> Version | None:
         """The newest one, within a transaction."""
@@ -226,7 +242,10 @@ class DatasetStore:
 
     async def keep_version(self, connection: Connection, dataset_id: str, version_id: str) -> None:
         """Keeps a version from being deleted until the transaction ends. Raises NOT_FOUND."""
-        if await self._tables.one_in(connection, "keep_version", {"dataset_id": dataset_id, "version_id": version_id}) is None:
+        if (
+            await self._tables.one_in(connection, "keep_version", {"dataset_id": dataset_id, "version_id": version_id})
+            is None
+        ):
             raise not_found("version", version_id)
 
     async def insert_version(self, connection: Connection, version: Row, *, next_class_id: int) -> None:
@@ -238,7 +257,9 @@ class DatasetStore:
     async def insert_columns(self, connection: Connection, version_id: str, columns: Mapping[str, bytes]) -> None:
         """Stores the columns of a version."""
         for name, data in columns.items():
-            await self._tables.run_in(connection, "insert_array", {"version_id": version_id, "name": name, "data": data})
+            await self._tables.run_in(
+                connection, "insert_array", {"version_id": version_id, "name": name, "data": data}
+            )
 
     async def insert_assets(self, connection: Connection, version_id: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Stores the images of a version, each as `version_asset`'s columns after version_id."""
@@ -278,16 +299,24 @@ class DatasetStore:
 
     async def earlier_class_ids(self, connection: Connection, dataset_id: str, names: Sequence[str]) -> dict[str, int]:
         """The stable id that each of these names last had in the dataset."""
-        rows = await self._tables.rows_in(connection, "class_ids_by_name", {"dataset_id": dataset_id, "names": list(names)})
+        rows = await self._tables.rows_in(
+            connection, "class_ids_by_name", {"dataset_id": dataset_id, "names": list(names)}
+        )
         return {row["name"]: row["class_id"] for row in rows}
 
-    async def stable_class_ids(self, connection: Connection, dataset: LockedDataset, names: Sequence[str]) -> tuple[list[int], int]:
+    async def stable_class_ids(
+        self, connection: Connection, dataset: LockedDataset, names: Sequence[str]
+    ) -> tuple[list[int], int]:
         """The stable ids of classes by their names, and the next free one."""
-        return stable_ids(names, await self.earlier_class_ids(connection, dataset.dataset_id, names), dataset.next_class_id)
+        return stable_ids(
+            names, await self.earlier_class_ids(connection, dataset.dataset_id, names), dataset.next_class_id
+        )
 
     async def set_next_class_id(self, connection: Connection, dataset_id: str, next_class_id: int) -> None:
         """After classes were added without a version."""
-        await self._tables.run_in(connection, "set_next_class_id", {"dataset_id": dataset_id, "next_class_id": next_class_id})
+        await self._tables.run_in(
+            connection, "set_next_class_id", {"dataset_id": dataset_id, "next_class_id": next_class_id}
+        )
 
     async def page_assets(self, version_id: str, *, after: int, limit: int, annotations: bool) -> list[Asset]:
         """Images with ordinals above `after`."""
@@ -344,7 +373,9 @@ class DatasetStore:
 
     async def labels(self, version_id: str) -> arrays.Labels:
         """The classes of a version's objects."""
-        return arrays.labels(await self.array(version_id, arrays.OBJECTS), await self.array(version_id, arrays.CLASS_IDS))
+        return arrays.labels(
+            await self.array(version_id, arrays.OBJECTS), await self.array(version_id, arrays.CLASS_IDS)
+        )
 
     async def paths(self, version_id: str) -> list[str]:
         """The path of every image, by ordinal."""
@@ -352,7 +383,9 @@ class DatasetStore:
 
     async def metadata(self, version_id: str, key: str) -> list[str]:
         """Every image's metadata under a key, by ordinal; empty where it has none."""
-        return [row["value"] for row in await self._tables.rows("list_metadata", {"version_id": version_id, "key": key})]
+        return [
+            row["value"] for row in await self._tables.rows("list_metadata", {"version_id": version_id, "key": key})
+        ]
 
     async def find_ordinals(self, version_id: str, by: str, values: Sequence[str]) -> list[tuple[str, int]]:
         """(value, ordinal) of the images with one of these values of sha256 (hex), external_id or path."""

@@ -18,7 +18,13 @@ class Task(IntEnum):
     CLASSIFY = 5
 
 
-KINDS = {Task.DETECT: Kind.BOX, Task.SEGMENT: Kind.POLYGON, Task.POSE: Kind.KEYPOINTS, Task.OBB: Kind.OBB, Task.CLASSIFY: Kind.CLASS}
+KINDS = {
+    Task.DETECT: Kind.BOX,
+    Task.SEGMENT: Kind.POLYGON,
+    Task.POSE: Kind.KEYPOINTS,
+    Task.OBB: Kind.OBB,
+    Task.CLASSIFY: Kind.CLASS,
+}
 """The shape of the annotations of each task."""
 
 
@@ -82,7 +88,9 @@ class Version:
     @property
     def reference(self) -> str:
         """`cells@v3`; drafts have no number."""
-        return f"{self.dataset_name}@v{self.number}" if self.number else f"{self.dataset_name} (draft {self.version_id})"
+        return (
+            f"{self.dataset_name}@v{self.number}" if self.number else f"{self.dataset_name} (draft {self.version_id})"
+        )
 
 
 @dataclass(frozen=True, slots=True)

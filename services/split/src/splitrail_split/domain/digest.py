@@ -31,7 +31,9 @@ def revision_digest(train: str, val: str, test: str, class_names: Sequence[str])
     return hashlib.sha256(_REVISION + parts + _names(class_names)).hexdigest()
 
 
-def version_digest(asset_sha256: Hashes, annotation_sha256: Hashes, label_states: npt.NDArray[np.uint8], class_names: Sequence[str]) -> str:
+def version_digest(
+    asset_sha256: Hashes, annotation_sha256: Hashes, label_states: npt.NDArray[np.uint8], class_names: Sequence[str]
+) -> str:
     """Digest of a dataset version: its images, annotations and label states (N,) and the class names in the order of
     their ids.
     """

@@ -41,12 +41,16 @@ class Document:
 
     def start(self) -> bytes:
         """Everything before the images."""
-        categories = [{"id": number, "name": name, "supercategory": ""} for number, name in enumerate(self.class_names, start=1)]
+        categories = [
+            {"id": number, "name": name, "supercategory": ""} for number, name in enumerate(self.class_names, start=1)
+        ]
         return f'{{"info": {_dumped({"description": self.description})},\n"licenses": [],\n"categories": {_dumped(categories)},\n"images": ['.encode()
 
     def images(self, images: Iterable[Image]) -> bytes:
         """More images; one without annotations later is a reviewed one without objects."""
-        return self._listed({"id": one.image_id, "file_name": one.file_name, "width": one.width, "height": one.height} for one in images)
+        return self._listed(
+            {"id": one.image_id, "file_name": one.file_name, "width": one.width, "height": one.height} for one in images
+        )
 
     def turn(self) -> bytes:
         """Between images and annotations."""
@@ -56,7 +60,13 @@ class Document:
     def annotations(self, image: Image, packed: bytes) -> bytes:
         """The annotations of one image. Raises UnwritableError."""
         return self._listed(
-            {"id": number, "image_id": image.image_id, "category_id": one.class_id + 1, "iscrowd": 0, **_SHAPES[one.kind](one, image)}
+            {
+                "id": number,
+                "image_id": image.image_id,
+                "category_id": one.class_id + 1,
+                "iscrowd": 0,
+                **_SHAPES[one.kind](one, image),
+            }
             for number, one in enumerate(unpack(packed), start=self._count + 1)
         )
 
@@ -94,7 +104,11 @@ def _polygon(one: Annotation, image: Image) -> Fields:
     points = _pixels(one.values, image)
     xs, ys = points[0::2], points[1::2]
     twice = sum(xs[i - 1] * ys[i] - xs[i] * ys[i - 1] for i in range(len(xs)))
-    return {"bbox": [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)], "area": abs(twice) / 2, "segmentation": [points]}
+    return {
+        "bbox": [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)],
+        "area": abs(twice) / 2,
+        "segmentation": [points],
+    }
 
 
 def _keypoints(one: Annotation, image: Image) -> Fields:

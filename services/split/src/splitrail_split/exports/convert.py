@@ -66,7 +66,9 @@ class Messages:
 
 
 def _start(found: ExportStart) -> pb.ExportStart:
-    return pb.ExportStart(reference=found.reference, version_id=found.version_id, split_id=found.split_id, image_count=found.image_count)
+    return pb.ExportStart(
+        reference=found.reference, version_id=found.version_id, split_id=found.split_id, image_count=found.image_count
+    )
 
 
 def _file(found: File) -> pb.ExportFile:

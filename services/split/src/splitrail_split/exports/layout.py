@@ -50,7 +50,9 @@ WRITERS: Mapping[Layout, Writer] = {
     Layout.YOLO: Writer(label_files=True),
     Layout.COCO: Writer(
         label_files=False,
-        refused={Kind.CLASS: "COCO does not hold classes of whole images: export them as YOLO, a folder for each class"},
+        refused={
+            Kind.CLASS: "COCO does not hold classes of whole images: export them as YOLO, a folder for each class"
+        },
     ),
 }
 
@@ -164,7 +166,11 @@ class Plan:
 
     def label_path(self, asset: Asset, stem: str) -> str | None:
         """Where its label file goes; None for none."""
-        return f"labels/{FOLDERS[int(self.folder_of[asset.ordinal])]}/{stem}.txt" if self._has_label_file(asset.ordinal) else None
+        return (
+            f"labels/{FOLDERS[int(self.folder_of[asset.ordinal])]}/{stem}.txt"
+            if self._has_label_file(asset.ordinal)
+            else None
+        )
 
     def placeholders(self) -> list[str]:
         """Empty files that make folders of classes without image, so that classes have the same numbers in every part.
@@ -175,9 +181,13 @@ class Plan:
             return []
         held = {
             (_TREE_FOLDERS[folder], class_id)
-            for folder, class_id in zip(self.folder_of[self.chosen].tolist(), self.class_tree.class_of[self.chosen].tolist(), strict=True)
+            for folder, class_id in zip(
+                self.folder_of[self.chosen].tolist(), self.class_tree.class_of[self.chosen].tolist(), strict=True
+            )
         }
-        parts = {"train": None, "val": None} | dict.fromkeys(name for name, number in PARTS.items() if number in self.counts)
+        parts = {"train": None, "val": None} | dict.fromkeys(
+            name for name, number in PARTS.items() if number in self.counts
+        )
         return [
             f"{part}/{folder}/{PLACEHOLDER}"
             for part in parts

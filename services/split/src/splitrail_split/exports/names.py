@@ -59,7 +59,11 @@ def key(base: str) -> int:
     """64 bits that are the same for stems which some file system takes for one: those that differ in case or in how
     letters are composed.
     """
-    folded = base.lower() if base.isascii() else unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", base).casefold())
+    folded = (
+        base.lower()
+        if base.isascii()
+        else unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", base).casefold())
+    )
     return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=8).digest(), "little")
 
 
@@ -83,7 +87,10 @@ def class_folders(class_names: Sequence[str]) -> list[str]:
     plain = [_unlike_a_file(_segment(_NUMBERS.sub("", _writable(name, _MAX_CLASS_BYTES)))) for name in class_names]
     of_all = keys(plain)
     several = np.isin(of_all, repeated(of_all)).tolist()
-    return [numbered(one, class_id) if again else one for class_id, (one, again) in enumerate(zip(plain, several, strict=True))]
+    return [
+        numbered(one, class_id) if again else one
+        for class_id, (one, again) in enumerate(zip(plain, several, strict=True))
+    ]
 
 
 @functools.lru_cache(maxsize=4096)  # millions of images lie in few folders

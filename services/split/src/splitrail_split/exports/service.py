@@ -32,7 +32,9 @@ _CACHE_BYTES = 16 * 1024 * 1024
 class Exports:
     """What callers take out of the platform."""
 
-    def __init__(self, store: DatasetStore, *, datasets: Datasets, split_store: SplitStore, splits: Splits, urls: AssetUrls) -> None:
+    def __init__(
+        self, store: DatasetStore, *, datasets: Datasets, split_store: SplitStore, splits: Splits, urls: AssetUrls
+    ) -> None:
         self._store = store
         self._datasets = datasets
         self._split_store = split_store
@@ -78,19 +80,30 @@ class Exports:
             raise split_missing(version)
         vector = await self._split_store.vector(revision.split_id) if revision else None
         states = await self._store.array(version.version_id, arrays.LABEL_STATE)
-        tree = layout.tree_of(version.class_names, await self._store.labels(version.version_id)) if kind is Kind.CLASS else None
+        tree = (
+            layout.tree_of(version.class_names, await self._store.labels(version.version_id))
+            if kind is Kind.CLASS
+            else None
+        )
         plan = await asyncio.to_thread(layout.plan, version, revision, vector, states, request, class_tree=tree)
         if missing := [PART_NAMES[part - 1] for part in request.parts if part not in plan.counts]:
             raise _empty(f"{plan.reference} has no {' and no '.join(missing)} images", "parts", missing[0])
         if not len(plan.chosen):
-            raise _empty(f"no image of {version.reference} has been annotated: without include_unlabelled there is nothing to export", "version_id")
+            raise _empty(
+                f"no image of {version.reference} has been annotated: without include_unlabelled there is nothing to export",
+                "version_id",
+            )
         return plan
 
     async def _found(self, scope: Scope, request: ExportRequest) -> tuple[Version, Revision | None]:
         if not request.split_id:
             version = await self._datasets.version(scope, request.dataset_id, request.version_id)
-            return version, await self._splits.get(scope, version.current_split_id) if version.current_split_id else None
-        revision = await self._splits.get(scope, request.split_id, dataset_id=request.dataset_id, version_id=request.version_id)
+            return version, await self._splits.get(
+                scope, version.current_split_id
+            ) if version.current_split_id else None
+        revision = await self._splits.get(
+            scope, request.split_id, dataset_id=request.dataset_id, version_id=request.version_id
+        )
         return await self._datasets.version(scope, revision.dataset_id, revision.version_id), revision
 
     async def _repeated_names(self, plan: Plan) -> npt.NDArray[np.uint64]:
@@ -100,9 +113,13 @@ class Exports:
         paths = await self._store.paths(plan.version.version_id)
         return await asyncio.to_thread(lambda: names.repeated(names.keys(plan.stems(paths))))
 
-    async def _pages(self, plan: Plan, ordinals: npt.NDArray[np.intp], *, annotations: bool) -> AsyncIterator[list[Asset]]:
+    async def _pages(
+        self, plan: Plan, ordinals: npt.NDArray[np.intp], *, annotations: bool
+    ) -> AsyncIterator[list[Asset]]:
         for start in range(0, len(ordinals), _ROWS):
-            yield await self._store.get_assets(plan.version.version_id, ordinals[start : start + _ROWS], annotations=annotations)
+            yield await self._store.get_assets(
+                plan.version.version_id, ordinals[start : start + _ROWS], annotations=annotations
+            )
 
     def _images(self, plan: Plan, repeated: arrays.Array, assets: Sequence[Asset]) -> list[ImageFiles]:
         """Blocking: images with signed addresses, each with its label file if it has one."""
@@ -110,7 +127,9 @@ class Exports:
         for asset in assets:
             stem = _stem(plan, asset, repeated)
             url = self._urls.sign_one(plan.version.project_id, asset.sha256, COPIED_LIFETIME)
-            files = [File(plan.image_path(asset, stem), sha256=asset.sha256.hex(), size_bytes=asset.size_bytes, url=url)]
+            files = [
+                File(plan.image_path(asset, stem), sha256=asset.sha256.hex(), size_bytes=asset.size_bytes, url=url)
+            ]
             if label_path := plan.label_path(asset, stem):
                 files += whole(label_path, yolo.rows(asset.annotations or b"").encode())
             made.append(ImageFiles(asset.ordinal, files))
@@ -123,21 +142,31 @@ class Exports:
         first = labelled[objects[labelled] > 0][:1]
         shown = await self._store.get_assets(plan.version.version_id, first, annotations=True)
         keypoints = yolo.keypoint_shape(shown[0].annotations or b"") if shown else None
-        return yolo.data_yaml(plan.reference, plan.image_folders, plan.version.class_names, keypoints, plan.version.flip_idx)
+        return yolo.data_yaml(
+            plan.reference, plan.image_folders, plan.version.class_names, keypoints, plan.version.flip_idx
+        )
 
-    async def _document(self, plan: Plan, repeated: arrays.Array, path: str, ordinals: npt.NDArray[np.intp]) -> AsyncIterator[Sequence[File]]:
+    async def _document(
+        self, plan: Plan, repeated: arrays.Array, path: str, ordinals: npt.NDArray[np.intp]
+    ) -> AsyncIterator[Sequence[File]]:
         """One COCO file, in two passes over its images: all of them come before the first annotation."""
         document = coco.Document(plan.version.class_names, plan.reference)
         pieces = Pieces(path)
 
         def entry(asset: Asset) -> coco.Image:
-            return coco.Image(asset.ordinal + 1, plan.image_path(asset, _stem(plan, asset, repeated)), asset.width, asset.height)
+            return coco.Image(
+                asset.ordinal + 1, plan.image_path(asset, _stem(plan, asset, repeated)), asset.width, asset.height
+            )
 
         def images(assets: Sequence[Asset]) -> list[File]:
             return list(pieces.feed(document.images(map(entry, assets))))
 
         def annotations(assets: Sequence[Asset]) -> list[File]:
-            return [file for asset in assets for file in pieces.feed(document.annotations(entry(asset), asset.annotations or b""))]
+            return [
+                file
+                for asset in assets
+                for file in pieces.feed(document.annotations(entry(asset), asset.annotations or b""))
+            ]
 
         yield list(pieces.feed(document.start()))
         async for assets in self._pages(plan, ordinals, annotations=False):
@@ -157,7 +186,9 @@ def _stem(plan: Plan, asset: Asset, repeated: arrays.Array) -> str:
 
 def _start(plan: Plan) -> ExportStart:
     split_id = plan.revision.split_id if plan.revision else ""
-    return ExportStart(reference=plan.reference, version_id=plan.version.version_id, split_id=split_id, image_count=len(plan.chosen))
+    return ExportStart(
+        reference=plan.reference, version_id=plan.version.version_id, split_id=split_id, image_count=len(plan.chosen)
+    )
 
 
 def _end(plan: Plan) -> ExportEnd:
@@ -171,4 +202,6 @@ def _end(plan: Plan) -> ExportEnd:
 
 
 def _empty(message: str, field: str, part: str = "") -> PlatformError:
-    return precondition(Reason.ERROR_REASON_SPLIT_EMPTY, message, metadata={"part": part} if part else None, field=field)
+    return precondition(
+        Reason.ERROR_REASON_SPLIT_EMPTY, message, metadata={"part": part} if part else None, field=field
+    )

@@ -19,7 +19,9 @@ class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
     def __init__(self, exports: Exports) -> None:
         self._exports = exports
 
-    async def ExportVersion(self, request: pb.ExportVersionRequest, context: Context) -> AsyncIterator[pb.ExportVersionResponse]:
+    async def ExportVersion(
+        self, request: pb.ExportVersionRequest, context: Context
+    ) -> AsyncIterator[pb.ExportVersionResponse]:
         messages = Messages()
         async for items in self._exports.stream(current_call().scope, validate.export_request(request)):
             for message in await asyncio.to_thread(messages.take, items):

@@ -21,7 +21,9 @@ def export_request(request: export_service_pb2.ExportVersionRequest) -> ExportRe
         dataset_id=request.dataset_id,
         version_id=request.version_id,
         split_id=request.split_id,
-        parts=tuple(sorted({fields.required_part(f"parts[{index}]", part) for index, part in enumerate(request.parts)})),
+        parts=tuple(
+            sorted({fields.required_part(f"parts[{index}]", part) for index, part in enumerate(request.parts)})
+        ),
         layout=_LAYOUTS[request.format],
         include_unlabelled=request.include_unlabelled,
         after=request.after_ordinal if request.HasField("after_ordinal") else -1,

@@ -48,7 +48,9 @@ def data_yaml(
     train = folders.get("train", "")
     keys = {"train": train, "val": folders.get("val", train), **folders}
     if "train" in folders and "val" not in folders:
-        lines.append("# There are no val images: val is train, and what is measured on it says nothing about unseen images.")
+        lines.append(
+            "# There are no val images: val is train, and what is measured on it says nothing about unseen images."
+        )
     lines += [f"{key}: {folder}".rstrip() for key, folder in keys.items()]
     if keypoints:
         lines.append(f"kpt_shape: [{keypoints[0]}, {keypoints[1]}]")

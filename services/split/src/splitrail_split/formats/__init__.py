@@ -10,7 +10,19 @@ from collections.abc import Collection, Mapping, Sequence
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import keypoints
-from splitrail_split.formats.model import Code, Format, Loader, ParsedDataset, ParsedImage, Problem, Problems, Severity, Source, SourceSplit, spot
+from splitrail_split.formats.model import (
+    Code,
+    Format,
+    Loader,
+    ParsedDataset,
+    ParsedImage,
+    Problem,
+    Problems,
+    Severity,
+    Source,
+    SourceSplit,
+    spot,
+)
 from splitrail_split.formats.registry import READERS
 
 __all__ = [

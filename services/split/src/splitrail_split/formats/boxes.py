@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
 
-from splitrail_common.annotations import MAX_CLASS_ID, Annotation, AnnotationError, Kind, LabelState, box_from_yolo, overhang, pack
+from splitrail_common.annotations import (
+    MAX_CLASS_ID,
+    Annotation,
+    AnnotationError,
+    Kind,
+    LabelState,
+    box_from_yolo,
+    overhang,
+    pack,
+)
 
 from splitrail_split.formats import shapes
 from splitrail_split.formats.image_names import folder_split
@@ -63,7 +72,11 @@ class ImageLabels:
     """
 
     def __init__(
-        self, problems: Problems, kind: Kind = Kind.BOX, size: tuple[float, float] = (1.0, 1.0), changes: ConvertedShapes | None = None
+        self,
+        problems: Problems,
+        kind: Kind = Kind.BOX,
+        size: tuple[float, float] = (1.0, 1.0),
+        changes: ConvertedShapes | None = None,
     ) -> None:
         self._problems = problems
         self._kind = kind
@@ -79,14 +92,19 @@ class ImageLabels:
         if self._kind is Kind.BOX:
             made, change = partial(box_from_yolo, class_id, *cxcywh), None
         elif self._kind is Kind.KEYPOINTS:
-            made, change = partial(shapes.keypoints, class_id, cxcywh, ()), None  # that it has none is told once all images are known
+            made, change = (
+                partial(shapes.keypoints, class_id, cxcywh, ()),
+                None,
+            )  # that it has none is told once all images are known
         elif self._kind is Kind.CLASS:
             return self._whole(at, class_id)
         else:
             # Cut first: what is left of an upright box is upright.
             def made() -> Annotation:
                 x, y, w, h = (value / 1e6 for value in box_from_yolo(class_id, *cxcywh).values)
-                return (shapes.polygon if self._kind is Kind.POLYGON else shapes.oriented)(class_id, shapes.rectangle((x, y, w, h)))
+                return (shapes.polygon if self._kind is Kind.POLYGON else shapes.oriented)(
+                    class_id, shapes.rectangle((x, y, w, h))
+                )
 
             change = Code.BOX_TO_POLYGON if self._kind is Kind.POLYGON else Code.SHAPE_CONVERTED
         return self._add(at, made, overhang(*cxcywh), change)
@@ -159,7 +177,9 @@ class ImageLabels:
         if beyond > CLIP_TOLERANCE:
             self._problems.add_at(at, Code.CLIPPED, f"{what} reaches {beyond:.2%} beyond the image: cut to it")
         if annotation in self._found:
-            self._problems.add_at(at, Code.DUPLICATE_BOX, f"the same {what} of the same class occurs before: counted once")
+            self._problems.add_at(
+                at, Code.DUPLICATE_BOX, f"the same {what} of the same class occurs before: counted once"
+            )
         self._found[annotation] = None
         if change is not None:
             self.changes.add(change, at)
@@ -194,7 +214,9 @@ class ImageLabels:
             found = {annotation._replace(class_id=classes[annotation.class_id]): None for annotation in found}
         if self._kind is Kind.CLASS and (several := len({annotation.class_id for annotation in found})) > 1:
             self.dropped += len(self._found)
-            self._problems.add(path, None, Code.SEVERAL_CLASSES, f"the source gives it {several} classes: an image has one")
+            self._problems.add(
+                path, None, Code.SEVERAL_CLASSES, f"the source gives it {several} classes: an image has one"
+            )
             return None
         return ParsedImage(path, pack(found), LabelState.LABELLED if self._found else LabelState.EMPTY)
 

@@ -15,7 +15,16 @@ from pathlib import PurePosixPath
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import masks, shapes
-from splitrail_split.formats.boxes import MAX_CLASSES, ClassNames, ConvertedShapes, Four, ImageLabels, SourceSplits, frame, unlabelled
+from splitrail_split.formats.boxes import (
+    MAX_CLASSES,
+    ClassNames,
+    ConvertedShapes,
+    Four,
+    ImageLabels,
+    SourceSplits,
+    frame,
+    unlabelled,
+)
 from splitrail_split.formats.image_names import ImagesByName, folder_split, split_of_word
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
 from splitrail_split.formats.reading import number, read_json, shown
@@ -63,7 +72,11 @@ def claims(paths: Sequence[str]) -> int:
     files = [PurePosixPath(path) for path in paths if path.lower().endswith(".json")]
     for path in files:
         name = path.name.lower()
-        if name.startswith("instances") or name.endswith(".coco.json") or "annotations" in (part.lower() for part in path.parts[:-1]):
+        if (
+            name.startswith("instances")
+            or name.endswith(".coco.json")
+            or "annotations" in (part.lower() for part in path.parts[:-1])
+        ):
             return 3
     return 1 if files else 0
 
@@ -80,7 +93,11 @@ def parse(source: Source) -> ParsedDataset:
     last = ""
     for path in paths:
         if (keypoints or instances) and PurePosixPath(path).name.lower().startswith(others):
-            what = "person_keypoints files hold the keypoints" if keypoints else "instances files hold the boxes and outlines"
+            what = (
+                "person_keypoints files hold the keypoints"
+                if keypoints
+                else "instances files hold the boxes and outlines"
+            )
             problems.add(path, None, Code.FILE_IGNORED, f"not read: the {what}")
             continue
         data = read_json(source, path, problems)
@@ -100,7 +117,9 @@ def parse(source: Source) -> ParsedDataset:
         elif (item := state.labels[image].image(image)) is not None:
             items.append(item)
         else:
-            problems.add(image, None, Code.BAD_IMAGE, f"left out: none of its {state.labels[image].dropped} objects can be used")
+            problems.add(
+                image, None, Code.BAD_IMAGE, f"left out: none of its {state.labels[image].dropped} objects can be used"
+            )
     state.splits.or_folders(source.image_sizes)
     state.splits.report(last, problems)
     return ParsedDataset(state.classes.names, items, problems.kept, dict(problems.counts), state.splits.of)
@@ -116,10 +135,20 @@ def _file(state: _State, path: str, data: dict[str, object]) -> None:
         message = f"{len(file.polygons)} objects without a bbox are kept as the bounding boxes of their outlines"
         state.problems.add(path, None, Code.POLYGON_TO_BOX, message, file.polygons[0])
     if file.extras:
-        state.problems.add(path, None, Code.ATTRIBUTES_DROPPED, f"masks and keypoints of {file.extras} objects are not kept, their boxes are")
+        state.problems.add(
+            path,
+            None,
+            Code.ATTRIBUTES_DROPPED,
+            f"masks and keypoints of {file.extras} objects are not kept, their boxes are",
+        )
     file.changes.report(state.problems)
     if file.crowds:
-        state.problems.add(path, None, Code.ATTRIBUTES_DROPPED, f"{file.crowds} crowd regions (iscrowd) are left out: they are not single objects")
+        state.problems.add(
+            path,
+            None,
+            Code.ATTRIBUTES_DROPPED,
+            f"{file.crowds} crowd regions (iscrowd) are left out: they are not single objects",
+        )
 
 
 def _entries(state: _State, path: str, data: dict[str, object], key: str) -> list[tuple[int, dict[str, object]]]:
@@ -152,13 +181,17 @@ def _categories(state: _State, file: _File, entries: list[tuple[int, dict[str, o
         else:
             usable.append((id_, name.strip()))
     seen: set[str] = set()
-    for id_, name in sorted(usable, key=lambda one: (isinstance(one[0], str), one[0] if isinstance(one[0], int) else 0, str(one[0]))):
+    for id_, name in sorted(
+        usable, key=lambda one: (isinstance(one[0], str), one[0] if isinstance(one[0], int) else 0, str(one[0]))
+    ):
         if name in seen or id_ in file.class_of:
             message = f"category {shown(id_)} {shown(name)} repeats an id or a name: equal names are one class, of equal ids the first counts"
             state.problems.add(file.path, None, Code.DUPLICATE_CLASS, message)
         seen.add(name)
         if name not in state.classes and len(state.classes) >= MAX_CLASSES:
-            state.problems.add(file.path, None, Code.CLASS_RANGE, f"class {shown(name)} is beyond the first {MAX_CLASSES}")
+            state.problems.add(
+                file.path, None, Code.CLASS_RANGE, f"class {shown(name)} is beyond the first {MAX_CLASSES}"
+            )
         else:
             file.class_of.setdefault(id_, state.classes.id_of(name))
 
@@ -166,7 +199,9 @@ def _categories(state: _State, file: _File, entries: list[tuple[int, dict[str, o
 def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, object]]]) -> None:
     paths: set[str] = set()
     state.images.learn(
-        [name.strip() for _, entry in entries if isinstance(name := entry.get("file_name"), str) and name.strip()], [file.path], state.problems
+        [name.strip() for _, entry in entries if isinstance(name := entry.get("file_name"), str) and name.strip()],
+        [file.path],
+        state.problems,
     )
     for index, entry in entries:
         id_, name = _id(entry.get("id")), entry.get("file_name")
@@ -175,7 +210,9 @@ def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, objec
             state.problems.add(file.path, None, Code.IMAGE_ABSENT, message)
             continue
         if id_ in file.images:
-            state.problems.add(file.path, None, Code.DUPLICATE_IMAGE, f"image id {shown(id_)} occurs before: the first one counts")
+            state.problems.add(
+                file.path, None, Code.DUPLICATE_IMAGE, f"image id {shown(id_)} occurs before: the first one counts"
+            )
             continue
         file.images[id_] = None
         path = state.images.by_file_name(name.strip(), file.path, file.split)
@@ -185,10 +222,14 @@ def _images(state: _State, file: _File, entries: list[tuple[int, dict[str, objec
         if path is None or path in state.source.bad_images:
             continue
         if path in paths:
-            state.problems.add(file.path, None, Code.DUPLICATE_IMAGE, f"{path} is listed twice: its annotations are put together")
+            state.problems.add(
+                file.path, None, Code.DUPLICATE_IMAGE, f"{path} is listed twice: its annotations are put together"
+            )
         paths.add(path)
         width, height = number(entry.get("width")), number(entry.get("height"))
-        pixels, odd = frame((width, height) if width is not None and height is not None else None, state.source.image_sizes[path])
+        pixels, odd = frame(
+            (width, height) if width is not None and height is not None else None, state.source.image_sizes[path]
+        )
         if odd:
             state.problems.add(file.path, None, Code.SIZE_MISMATCH, f"image {shown(name)} {odd}")
         file.images[id_] = (path, pixels)
@@ -219,7 +260,12 @@ def _annotation(state: _State, file: _File, index: int, entry: dict[str, object]
         message = f"category id {shown(entry.get('category_id'))} is not declared"
         labels.drop(at, Code.CLASS_UNKNOWN, message)
         return
-    _object(state, file, _Entry(at, index, file.class_of[category], entry, (width, height), state.source.image_sizes[path]), labels)
+    _object(
+        state,
+        file,
+        _Entry(at, index, file.class_of[category], entry, (width, height), state.source.image_sizes[path]),
+        labels,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +338,9 @@ def _rings(segmentation: object, one: _Entry) -> list[list[shapes.Point]] | str:
             return str(error)
     rings: list[list[shapes.Point]] = []
     for ring in segmentation if isinstance(segmentation, list) else [None]:
-        values = [number(value) if not isinstance(value, str) else None for value in ring] if isinstance(ring, list) else []
+        values = (
+            [number(value) if not isinstance(value, str) else None for value in ring] if isinstance(ring, list) else []
+        )
         numbers = [value for value in values if value is not None]
         if len(values) < 6 or len(values) % 2 or len(numbers) != len(values):
             return "its segmentation is neither a list of polygons [x1, y1, x2, y2, x3, y3, ...] nor a run-length mask"
@@ -302,7 +350,9 @@ def _rings(segmentation: object, one: _Entry) -> list[list[shapes.Point]] | str:
 
 def _keypoints(listed: object, size: tuple[float, float]) -> list[shapes.Keypoint] | None:
     """Keypoints [x1, y1, visibility1, ...] in fractions of the image; None for anything else."""
-    values = [number(value) if not isinstance(value, str) else None for value in listed] if isinstance(listed, list) else []
+    values = (
+        [number(value) if not isinstance(value, str) else None for value in listed] if isinstance(listed, list) else []
+    )
     numbers = [value for value in values if value is not None]
     if len(numbers) != len(values) or len(numbers) % 3 or not numbers:
         return None

@@ -14,7 +14,15 @@ from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element
 
 from splitrail_split.formats import masks, shapes
-from splitrail_split.formats.boxes import MAX_CLASSES, ClassNames, ConvertedShapes, ImageLabels, SourceSplits, frame, unlabelled
+from splitrail_split.formats.boxes import (
+    MAX_CLASSES,
+    ClassNames,
+    ConvertedShapes,
+    ImageLabels,
+    SourceSplits,
+    frame,
+    unlabelled,
+)
 from splitrail_split.formats.image_names import ImagesByName, split_of_word
 from splitrail_split.formats.images import MAX_PIXELS
 from splitrail_split.formats.model import SEQUENCE, Code, ParsedDataset, Place, Problems, Source
@@ -89,10 +97,19 @@ def parse(source: Source) -> ParsedDataset:
         if document is None:
             continue
         if document.root.tag != "annotations":
-            problems.add(path, None, Code.FILE_IGNORED, f"not read: its root is {shown(document.root.tag)}, CVAT's is 'annotations'")
+            problems.add(
+                path,
+                None,
+                Code.FILE_IGNORED,
+                f"not read: its root is {shown(document.root.tag)}, CVAT's is 'annotations'",
+            )
             continue
         last = path
-        state.images.learn([name for one in document.root.iterfind("image") if (name := (one.get("name") or "").strip())], [path], problems)
+        state.images.learn(
+            [name for one in document.root.iterfind("image") if (name := (one.get("name") or "").strip())],
+            [path],
+            problems,
+        )
         _file(state, path, document)
     if not len(state.classes):
         problems.add(last, None, Code.NO_CLASSES, "no file declares labels")
@@ -104,7 +121,9 @@ def parse(source: Source) -> ParsedDataset:
             sequence = state.sequences.get(image)
             items.append(replace(item, metadata={SEQUENCE: sequence}) if sequence else item)
         elif labels is not None:
-            problems.add(image, None, Code.BAD_IMAGE, f"left out: none of its {labels.dropped} objects and tags can be used")
+            problems.add(
+                image, None, Code.BAD_IMAGE, f"left out: none of its {labels.dropped} objects and tags can be used"
+            )
     state.splits.or_folders(source.image_sizes)
     state.splits.report(last, problems)
     return ParsedDataset(state.classes.names, items, problems.kept, dict(problems.counts), state.splits.of)
@@ -113,7 +132,10 @@ def parse(source: Source) -> ParsedDataset:
 def _file(state: _State, path: str, document: XmlDocument) -> None:
     root = document.root
     meta = root.find("meta")
-    task = next((found for tag in ("task", "job", "project") if meta is not None and (found := meta.find(tag)) is not None), None)
+    task = next(
+        (found for tag in ("task", "job", "project") if meta is not None and (found := meta.find(tag)) is not None),
+        None,
+    )
     name = (_said(task, "name") or _said(task, "source") or PurePosixPath(path).stem)[:_METADATA_CHARACTERS]
     tracks = root.findall("track")
     file = _File(path, document, name, bool(tracks) or _said(task, "mode") == "interpolation", [])
@@ -149,12 +171,19 @@ def _image(state: _State, file: _File, element: Element) -> None:
     if image is None and name and not PurePosixPath(name).suffix:  # a video's frames are listed without extension
         image = state.images.by_stem(name, file.path)
     if image is None:
-        state.problems.add(file.path, line, Code.IMAGE_ABSENT, f"names the image {shown(name)}, {state.images.why_none(name, file.path)}")
+        state.problems.add(
+            file.path,
+            line,
+            Code.IMAGE_ABSENT,
+            f"names the image {shown(name)}, {state.images.why_none(name, file.path)}",
+        )
         return
     if image in state.source.bad_images:
         return
     if image in state.labels:
-        state.problems.add(file.path, line, Code.DUPLICATE_IMAGE, f"{image} is listed twice: its annotations are put together")
+        state.problems.add(
+            file.path, line, Code.DUPLICATE_IMAGE, f"{image} is listed twice: its annotations are put together"
+        )
     size = _size(element.get("width"), element.get("height"))
     pixels, odd = frame(size, state.source.image_sizes[image])
     if odd:
@@ -227,7 +256,13 @@ def _size(width: str | None, height: str | None) -> tuple[float, float] | None:
     return (w, h) if w is not None and h is not None else None
 
 
-def _add(state: _State, file: _File, element: Element, label: str, onto: tuple[ImageLabels, tuple[float, float], tuple[int, int]]) -> None:
+def _add(
+    state: _State,
+    file: _File,
+    element: Element,
+    label: str,
+    onto: tuple[ImageLabels, tuple[float, float], tuple[int, int]],
+) -> None:
     """Adds what an element describes to the labels of an image; `onto`: these, its frame in pixels, its own size."""
     labels, size, image_size = onto
     at = Place(file.path, file.document.lines[element])
@@ -261,7 +296,12 @@ def _box(one: _Object) -> None:
     w, h = one.size
     corners = (x1 / w, y1 / h, x2 / w, y2 / h)
     if rotation := number(one.element.get("rotation", "0")):
-        box = ((corners[0] + corners[2]) / 2, (corners[1] + corners[3]) / 2, corners[2] - corners[0], corners[3] - corners[1])
+        box = (
+            (corners[0] + corners[2]) / 2,
+            (corners[1] + corners[3]) / 2,
+            corners[2] - corners[0],
+            corners[3] - corners[1],
+        )
         if box[2] > 0 and box[3] > 0 and abs(rotation) <= 360:
             one.labels.oriented(one.at, one.class_id, shapes.turned(box, rotation, one.size))
             return

@@ -18,7 +18,19 @@ _SPLIT_NAMES: dict[str, SourceSplit] = {
 }  # fmt: skip
 _PLAIN_FOLDERS = frozenset(
     {
-        *("images", "image", "imgs", "img", "jpegimages", "jpg", "jpgs", "data", "obj_train_data", "obj_valid_data", "obj_test_data"),
+        *(
+            "images",
+            "image",
+            "imgs",
+            "img",
+            "jpegimages",
+            "jpg",
+            "jpgs",
+            "data",
+            "obj_train_data",
+            "obj_valid_data",
+            "obj_test_data",
+        ),
         *("annotations", "annotation", "labels", "xml", "xmls"),
     }
 )
@@ -50,7 +62,9 @@ def _plain(folder: str) -> tuple[bool, SourceSplit | None]:
     if name in _PLAIN_FOLDERS:
         return True, None
     words = [word for word in re.split(r"[\W_]+", _YEAR.sub("", name)) if word]
-    if not words or any(word not in _PLAIN_FOLDERS and word not in _SPLIT_NAMES and word != "trainval" for word in words):
+    if not words or any(
+        word not in _PLAIN_FOLDERS and word not in _SPLIT_NAMES and word != "trainval" for word in words
+    ):
         return False, None
     splits = {_SPLIT_NAMES[word] for word in words if word in _SPLIT_NAMES}
     return True, splits.pop() if len(splits) == 1 else None
@@ -88,7 +102,9 @@ class ImagesByName:
         if folder in ("", "."):
             return self._in_order
         prefix = folder.rstrip("/")
-        return self._in_order[bisect_left(self._in_order, f"{prefix}/") : bisect_left(self._in_order, f"{prefix}0")]  # 0 follows /
+        return self._in_order[
+            bisect_left(self._in_order, f"{prefix}/") : bisect_left(self._in_order, f"{prefix}0")
+        ]  # 0 follows /
 
     def learn(self, names: Sequence[str], nears: Sequence[str], problems: Problems, *, stems: bool = False) -> None:
         """Looks at all names that the files `nears` will ask for. When none is found with its folders, and no image
@@ -104,7 +120,9 @@ class ImagesByName:
             self._seen.clear()
             if any(find(name, nears[0]) is not None for name in names):
                 folders = shown("/".join(common))
-                message = f"all names begin with {folders}, which no folder here is called: images are taken by what follows"
+                message = (
+                    f"all names begin with {folders}, which no folder here is called: images are taken by what follows"
+                )
                 problems.add(nears[0], None, Code.NAME_MISMATCH, message)
 
     def by_file_name(self, name: str, near: str, split: SourceSplit | None = None) -> str | None:
@@ -133,7 +151,11 @@ class ImagesByName:
         if len(meant := self._meant(known, name, near, None)) > 1:
             return f"which may be any of {len(meant)} images, such as {meant[0]} and {meant[1]}"
         others = known.of.get(PurePosixPath(name).name)
-        return f"which is not among the files: {others[0]} lies in another folder" if others else "which is not among the files"
+        return (
+            f"which is not among the files: {others[0]} lies in another folder"
+            if others
+            else "which is not among the files"
+        )
 
     def _meant(self, known: _Index, name: str, near: str, split: SourceSplit | None) -> list[str]:
         """The images whose folders agree best with a name's, then the closest to `near`; several when nothing tells
@@ -153,7 +175,9 @@ class ImagesByName:
         for path in known.sharing(PurePosixPath(name).name, given.telling, root):
             own = _folders_of(path)
             contradicts = given.split is not None and own.split is not None and given.split != own.split
-            if contradicts or not (_end_alike(given.telling, own.telling) or _end_alike(given.telling, own.telling[len(root) :])):
+            if contradicts or not (
+                _end_alike(given.telling, own.telling) or _end_alike(given.telling, own.telling[len(root) :])
+            ):
                 continue
             alike = (_alike(given.telling[::-1], own.telling[::-1]), _alike(given.parts[::-1], own.parts[::-1]))
             rank = (-alike[0], -alike[1], split not in (None, own.split), -_alike(here, own.parts), len(own.telling))

@@ -21,7 +21,13 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff
 MIN_SIDE = 10
 """Pixels. Ultralytics leaves out what has fewer, images of a test split too."""
 
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # Pillow opens MPO, what phones write as .jpg with further frames, as part of JPEG
+_FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "WEBP",
+    "TIFF",
+)  # Pillow opens MPO, what phones write as .jpg with further frames, as part of JPEG
 _ORIENTATION = 0x0112
 _HASHED_PIXELS = 64
 _TURNED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
@@ -73,7 +79,8 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
                     raise ImageError("too_many_pixels", f"{width} x {height} pixels exceed the limit of {max_pixels}")
                 if min(width, height) < MIN_SIDE:
                     raise ImageError(
-                        "too_few_pixels", f"{width} x {height} pixels: nothing is trained on images with fewer than {MIN_SIDE} on a side"
+                        "too_few_pixels",
+                        f"{width} x {height} pixels: nothing is trained on images with fewer than {MIN_SIDE} on a side",
                     )
                 name = image.format or ""
                 decoded = _decoded(image, data)
@@ -85,7 +92,9 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
         raise ImageError("too_many_pixels", str(error)) from error
     except UnidentifiedImageError as error:
         raise ImageError("not_an_image", "the bytes are not a JPEG, PNG, BMP, WebP or TIFF image") from error
-    except Exception as error:  # Pillow's decoders raise what they please on hostile bytes: OSError, SyntaxError, struct.error, ...
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise what they please on hostile bytes: OSError, SyntaxError, struct.error, ...
         raise ImageError("truncated", f"the image does not decode: {type(error).__name__}: {error}") from error
     if orientation in _TURNED:
         width, height = height, width
@@ -117,7 +126,9 @@ def _has_whole_sampling(image: Image.Image) -> bool:
     not their brightness.
     """
     layers = getattr(image, "layer", [])
-    return bool(layers) and all(max(column) % factor == 0 for column in list(zip(*layers, strict=True))[1:3] for factor in column)
+    return bool(layers) and all(
+        max(column) % factor == 0 for column in list(zip(*layers, strict=True))[1:3] for factor in column
+    )
 
 
 def _perceptual_hash(image: Image.Image, orientation: int | None) -> int:

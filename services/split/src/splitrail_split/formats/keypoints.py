@@ -21,7 +21,9 @@ def completed(parsed: ParsedDataset) -> ParsedDataset:
     problems = list(parsed.problems)
     lacking = 0
     if wanted == _BOX_VALUES and any(unpack(item.annotations) for item in parsed.items):
-        problems.append(Problem("", None, Code.KEYPOINTS_ABSENT, "no object has keypoints, which a dataset of poses is made of"))
+        problems.append(
+            Problem("", None, Code.KEYPOINTS_ABSENT, "no object has keypoints, which a dataset of poses is made of")
+        )
         lacking = 1
     for item in parsed.items:
         objects = unpack(item.annotations)

@@ -100,7 +100,12 @@ def parse(source: Source) -> ParsedDataset:
         if item is not None:
             items.append(item)
         else:
-            problems.add(image, None, Code.BAD_IMAGE, f"left out: none of its {described.labels.dropped} objects and choices can be used")
+            problems.add(
+                image,
+                None,
+                Code.BAD_IMAGE,
+                f"left out: none of its {described.labels.dropped} objects and choices can be used",
+            )
     for one in changes:
         one.report(problems)
     splits = SourceSplits()
@@ -127,11 +132,19 @@ def _file(source: Source, file: _File, tasks: Sequence[object], found: dict[str,
         name = _image_name(data)
         image = _image(file, name)
         if image is None:
-            file.problems.add_at(at, Code.IMAGE_ABSENT, f"names the image {shown(name.strip('/'))}, {file.images.why_none(name, file.path)}")
+            file.problems.add_at(
+                at,
+                Code.IMAGE_ABSENT,
+                f"names the image {shown(name.strip('/'))}, {file.images.why_none(name, file.path)}",
+            )
             continue
         if image in source.bad_images:
             continue
-        annotations = [one for one in _list(task.get("annotations")) if isinstance(one, dict) and one.get("was_cancelled") is not True]
+        annotations = [
+            one
+            for one in _list(task.get("annotations"))
+            if isinstance(one, dict) and one.get("was_cancelled") is not True
+        ]
         if not annotations:
             continue
         several += len(annotations) > 1
@@ -140,7 +153,9 @@ def _file(source: Source, file: _File, tasks: Sequence[object], found: dict[str,
             file.problems.add_at(at, Code.DUPLICATE_IMAGE, f"{image} occurs before: its annotations are put together")
         width, height = source.image_sizes[image]
         size = (float(width), float(height))
-        described = found.setdefault(image, _Described(ImageLabels(file.problems, source.kind, size, file.changes), size))
+        described = found.setdefault(
+            image, _Described(ImageLabels(file.problems, source.kind, size, file.changes), size)
+        )
         for one in _list(chosen.get("result")):
             _region(at, one, described)
     if several:
@@ -184,7 +199,9 @@ def _image(file: _File, name: str) -> str | None:
         return None
     uploaded = _UPLOADED.fullmatch(PurePosixPath(name).name)
     image = file.images.by_file_name(name, file.path)
-    return image or (file.images.by_file_name(str(PurePosixPath(name).with_name(uploaded[1])), file.path) if uploaded else None)
+    return image or (
+        file.images.by_file_name(str(PurePosixPath(name).with_name(uploaded[1])), file.path) if uploaded else None
+    )
 
 
 def _region(task: Place, one: object, described: _Described) -> None:
@@ -204,7 +221,14 @@ def _region(task: Place, one: object, described: _Described) -> None:
             return
         parent = fields.get("parentID")
         described.regions.append(
-            _Region(at, type_, own_id if isinstance(own_id, str) else "", parent if isinstance(parent, str) else "", value, names)
+            _Region(
+                at,
+                type_,
+                own_id if isinstance(own_id, str) else "",
+                parent if isinstance(parent, str) else "",
+                value,
+                names,
+            )
         )
 
 
@@ -215,7 +239,9 @@ def _names(kind: Kind, found: Mapping[str, _Described]) -> tuple[list[str], list
     points: set[str] = set()
     for described in found.values():
         for region in described.regions:
-            (points if region.type == "keypointlabels" else chosen if region.type == "choices" else shaped).update(region.names)
+            (points if region.type == "keypointlabels" else chosen if region.type == "choices" else shaped).update(
+                region.names
+            )
     # Choices say something of an image that has shapes as well: only where classes of images are wanted are they
     # classes.
     classes = (chosen or shaped) if kind is Kind.CLASS else shaped
@@ -282,7 +308,11 @@ def _pair(point: object) -> shapes.Point | None:
 
 def _keypoints(described: _Described, names: Sequence[str]) -> dict[int, list[shapes.Keypoint]]:
     """Keypoints in the order of their names, by the position of the rectangle that they belong to."""
-    boxes = {index: box for index, region in enumerate(described.regions) if region.type == "rectanglelabels" and (box := _box(region)) is not None}
+    boxes = {
+        index: box
+        for index, region in enumerate(described.regions)
+        if region.type == "rectanglelabels" and (box := _box(region)) is not None
+    }
     by_id = {described.regions[index].id: index for index in boxes}
     found: dict[int, dict[str, shapes.Keypoint]] = {}
     for region in described.regions:
@@ -293,10 +323,18 @@ def _keypoints(described: _Described, names: Sequence[str]) -> dict[int, list[sh
             described.labels.drop(region.at, Code.NOT_A_NUMBER, "x and y of a keypoint are not both numbers")
             continue
         point = (x / 100, y / 100)
-        around = [index for index, (cx, cy, w, h) in boxes.items() if abs(point[0] - cx) <= w / 2 and abs(point[1] - cy) <= h / 2]
+        around = [
+            index
+            for index, (cx, cy, w, h) in boxes.items()
+            if abs(point[0] - cx) <= w / 2 and abs(point[1] - cy) <= h / 2
+        ]
         owner = by_id.get(region.parent) if region.parent else around[0] if len(around) == 1 else None
         if owner is None:
-            described.labels.drop(region.at, Code.SHAPE_UNKNOWN, "left out: a keypoint without a parent, and not within exactly one rectangle")
+            described.labels.drop(
+                region.at,
+                Code.SHAPE_UNKNOWN,
+                "left out: a keypoint without a parent, and not within exactly one rectangle",
+            )
         else:
             found.setdefault(owner, {})[region.names[0]] = (*point, 2)
     return {index: [points.get(name, (0.0, 0.0, 0)) for name in names] for index, points in found.items()}

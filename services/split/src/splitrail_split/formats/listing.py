@@ -84,7 +84,9 @@ def read(path: str, data: bytes, locate: Callable[[str, str], tuple[L, str]]) ->
         if not any(cells):
             continue
         if len(cells) != len(columns):
-            listing.problems.add(path, line, Code.COLUMNS, f"has {len(cells)} columns, the first row names {len(columns)}")
+            listing.problems.add(
+                path, line, Code.COLUMNS, f"has {len(cells)} columns, the first row names {len(columns)}"
+            )
             continue
         values = dict(zip(columns, cells, strict=True))
         try:
@@ -92,11 +94,20 @@ def read(path: str, data: bytes, locate: Callable[[str, str], tuple[L, str]]) ->
         except ValueError as error:
             listing.problems.add(path, line, Code.OBJECT_REFUSED, f"{shown(values[OBJECT])} {error}")
             continue
-        if named.setdefault(location, name) != name or (name in listing.images and listing.images[name].location != location):
-            listing.problems.add(path, line, Code.DUPLICATE_IMAGE, f"{shown(values[OBJECT])} and {shown(name)} belong to other rows already")
+        if named.setdefault(location, name) != name or (
+            name in listing.images and listing.images[name].location != location
+        ):
+            listing.problems.add(
+                path,
+                line,
+                Code.DUPLICATE_IMAGE,
+                f"{shown(values[OBJECT])} and {shown(name)} belong to other rows already",
+            )
             continue
         metadata = {column: values[column] for column in metadata_columns if values[column]}
-        row = Row(line, values.get(CLASS, ""), tuple(values.get(corner, "") for corner in CORNERS), values.get(SPLIT, ""))
+        row = Row(
+            line, values.get(CLASS, ""), tuple(values.get(corner, "") for corner in CORNERS), values.get(SPLIT, "")
+        )
         if name not in listing.images:
             listing.images[name] = Listed(location, {}, [])
         listing.images[name].rows.append(row)
@@ -104,7 +115,9 @@ def read(path: str, data: bytes, locate: Callable[[str, str], tuple[L, str]]) ->
     return listing
 
 
-def parse(listing: Listing[L], image_sizes: Mapping[str, tuple[int, int]], absent: Mapping[str, str], kind: Kind) -> ParsedDataset:
+def parse(
+    listing: Listing[L], image_sizes: Mapping[str, tuple[int, int]], absent: Mapping[str, str], kind: Kind
+) -> ParsedDataset:
     """See `formats.parse`. absent: why the bytes of an image cannot be had, by its path. Images in neither are bad,
     which is told elsewhere.
     """
@@ -133,7 +146,12 @@ def _put_metadata(listing: Listing[L], listed: Listed[L], line: int, metadata: M
     """The first value that any row of an image has counts."""
     for column, value in metadata.items():
         if len(value) > MAX_METADATA_CHARACTERS:
-            listing.problems.add(listing.path, line, Code.METADATA, f"{shown(column)} has more than {MAX_METADATA_CHARACTERS} characters: left out")
+            listing.problems.add(
+                listing.path,
+                line,
+                Code.METADATA,
+                f"{shown(column)} has more than {MAX_METADATA_CHARACTERS} characters: left out",
+            )
         elif listed.metadata.setdefault(column, value) != value:
             message = f"{shown(column)} is {shown(value)}, an earlier row of the image says {shown(listed.metadata[column])}: that is kept"
             listing.problems.add(listing.path, line, Code.METADATA, message)
@@ -167,7 +185,9 @@ def _checked_columns(columns: list[str]) -> list[str]:
     """The columns that are metadata."""
     where = "the first row"
     if OBJECT not in columns:
-        raise ListingError(1, f"{where} must name the columns, and {OBJECT!r} among them: the bucket's object that an image is")
+        raise ListingError(
+            1, f"{where} must name the columns, and {OBJECT!r} among them: the bucket's object that an image is"
+        )
     if len(set(columns)) != len(columns) or "" in columns:
         raise ListingError(1, f"{where} names a column twice, or not at all")
     corners = [corner for corner in CORNERS if corner in columns]
@@ -232,6 +252,11 @@ def _put_split(listing: Listing[L], path: str, listed: Listed[L], splits: Source
             continue
         split = split_of_word(row.split)
         if split is None:
-            listing.problems.add(listing.path, row.line, Code.SPLIT_UNKNOWN, f"{shown(row.split)} is not a split: expected train, val or test")
+            listing.problems.add(
+                listing.path,
+                row.line,
+                Code.SPLIT_UNKNOWN,
+                f"{shown(row.split)} is not a split: expected train, val or test",
+            )
         else:
             splits.put(path, split)

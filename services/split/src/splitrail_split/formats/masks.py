@@ -35,7 +35,9 @@ def most_pixels(image_size: tuple[int, int]) -> int:
     return min(MAX_PIXELS, _RESIZED * image_size[0] * image_size[1])
 
 
-def from_coco(segmentation: dict[str, object], sizes: Sequence[tuple[float, float]] = (), most: int = MAX_PIXELS) -> Mask:
+def from_coco(
+    segmentation: dict[str, object], sizes: Sequence[tuple[float, float]] = (), most: int = MAX_PIXELS
+) -> Mask:
     """(height, width) from COCO's {"size": [height, width], "counts": [...] or "..."}: runs of 0 and 1 by turns, column
     by column.
 
@@ -43,7 +45,11 @@ def from_coco(segmentation: dict[str, object], sizes: Sequence[tuple[float, floa
     MaskError: when the size is at fault, before anything is decoded.
     """
     size, counts = segmentation.get("size"), segmentation.get("counts")
-    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(one, int) and not isinstance(one, bool) for one in size):
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(isinstance(one, int) and not isinstance(one, bool) for one in size)
+    ):
         raise MaskError("the mask's size is not [height, width]")
     height, width = size
     if sizes and (width, height) not in sizes:
@@ -80,7 +86,9 @@ def outlines(mask: Mask) -> list[list[Point]]:
     if sum(np.count_nonzero(one) for one in edges) > MAX_EDGES:
         raise MaskError(f"the mask has more than {MAX_EDGES} edges")
     outgoing: dict[tuple[int, int], list[int]] = {}
-    order: Literal["C", "F"] = "F" if mask.flags.f_contiguous else "C"  # as they lie in memory: argwhere takes longer than all the rest
+    order: Literal["C", "F"] = (
+        "F" if mask.flags.f_contiguous else "C"
+    )  # as they lie in memory: argwhere takes longer than all the rest
     for direction, (found, (_, right, down)) in enumerate(zip(edges, around, strict=True)):
         ys, xs = np.unravel_index(np.flatnonzero(found.ravel(order)), found.shape, order=order)
         for y, x in zip(ys.tolist(), xs.tolist(), strict=True):

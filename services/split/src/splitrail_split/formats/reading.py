@@ -42,7 +42,9 @@ class _PlainLoader(yaml.SafeLoader):
         if aliased and isinstance(node, yaml.ScalarNode):
             self._repeated += len(node.value)
             if self._repeated > MAX_YAML_BYTES:
-                raise ComposerError(None, None, f"aliases repeat more than {MAX_YAML_BYTES} characters", node.start_mark)
+                raise ComposerError(
+                    None, None, f"aliases repeat more than {MAX_YAML_BYTES} characters", node.start_mark
+                )
         return node
 
 
@@ -76,7 +78,12 @@ def read_yaml(source: Source, path: str, problems: Problems) -> dict[str, object
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark is not None else None
-        problems.add(path, line, Code.UNREADABLE, f"not readable as plain YAML: {getattr(error, 'problem', None) or type(error).__name__}")
+        problems.add(
+            path,
+            line,
+            Code.UNREADABLE,
+            f"not readable as plain YAML: {getattr(error, 'problem', None) or type(error).__name__}",
+        )
         return None
     if not isinstance(value, dict):
         problems.add(path, None, Code.UNREADABLE, "holds no YAML mapping")
@@ -132,7 +139,9 @@ def read_xml(source: Source, path: str, problems: Problems, cap: int = MAX_XML_B
     except ParseError as error:
         problems.add(path, error.position[0], Code.UNREADABLE, f"not readable as XML: {error}")
     except DefusedXmlException as error:
-        problems.add(path, None, Code.UNREADABLE, f"XML with entities or external references is refused: {type(error).__name__}")
+        problems.add(
+            path, None, Code.UNREADABLE, f"XML with entities or external references is refused: {type(error).__name__}"
+        )
     except (LookupError, ValueError) as error:  # an encoding that does not exist or does not fit the bytes
         problems.add(path, None, Code.NOT_UTF8, f"XML in an encoding that cannot be read: {error}")
     else:

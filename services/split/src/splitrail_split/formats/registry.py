@@ -47,7 +47,9 @@ def _yolo_claims(paths: Sequence[str], kind: Kind) -> int:
 
 
 def _yolo_expected(kind: Kind) -> str:
-    return "a folder of images for each class" if kind is Kind.CLASS else "a data.yaml, classes.txt or labels/*.txt (YOLO)"
+    return (
+        "a folder of images for each class" if kind is Kind.CLASS else "a data.yaml, classes.txt or labels/*.txt (YOLO)"
+    )
 
 
 READERS: Mapping[Format, Reader] = {

@@ -113,7 +113,10 @@ def turned(box: Box, degrees: float, size: tuple[float, float], *, about: Point 
     cos, sin = math.cos(turn), math.sin(turn)
     at = about or box[:2]
     return [
-        (at[0] + ((x - at[0]) * w * cos - (y - at[1]) * h * sin) / w, at[1] + ((x - at[0]) * w * sin + (y - at[1]) * h * cos) / h)
+        (
+            at[0] + ((x - at[0]) * w * cos - (y - at[1]) * h * sin) / w,
+            at[1] + ((x - at[0]) * w * sin + (y - at[1]) * h * cos) / h,
+        )
         for x, y in rectangle(box)
     ]
 
@@ -150,7 +153,9 @@ def joined(rings: Sequence[Sequence[Point]]) -> list[Point]:
     _finite([point for ring in rings for point in ring], "polygon")
     _countable(sum(map(len, rings)))
     if len(rings) > _JOINED:
-        raise AnnotationError("too_many_points", f"an object in {len(rings)} pieces: at most {_JOINED} are joined to one")
+        raise AnnotationError(
+            "too_many_points", f"an object in {len(rings)} pieces: at most {_JOINED} are joined to one"
+        )
     path = list(rings[0])
     for ring in rings[1:]:
         distances, nearest = cKDTree(np.array(path)).query(np.array(ring))
@@ -165,7 +170,9 @@ def beyond(points: Sequence[Point]) -> float:
     return max((max(-x, x - 1, -y, y - 1, 0.0) for x, y in points), default=0.0)
 
 
-def _extents(hull: npt.NDArray[np.float64], along: npt.NDArray[np.float64], across: npt.NDArray[np.float64]) -> tuple[Any, Any, Any, Any]:
+def _extents(
+    hull: npt.NDArray[np.float64], along: npt.NDArray[np.float64], across: npt.NDArray[np.float64]
+) -> tuple[Any, Any, Any, Any]:
     """The hull's extent in each direction, piece by piece: a hull can have thousands of points."""
     found: list[list[npt.NDArray[np.float64]]] = [[], [], [], []]
     for start in range(0, len(hull), 256):

@@ -66,9 +66,16 @@ def parse(source: Source) -> ParsedDataset:
         elif not spot.name:
             items.append(unlabelled(image))
         elif spot.name in class_of:
-            items.append(ParsedImage(image, pack([Annotation(class_of[spot.name], Kind.CLASS, ())]), LabelState.LABELLED))
+            items.append(
+                ParsedImage(image, pack([Annotation(class_of[spot.name], Kind.CLASS, ())]), LabelState.LABELLED)
+            )
         else:
-            problems.add(image, None, Code.CLASS_RANGE, f"left out: its class {shown(spot.name)} is beyond the first {MAX_CLASSES}")
+            problems.add(
+                image,
+                None,
+                Code.CLASS_RANGE,
+                f"left out: its class {shown(spot.name)} is beyond the first {MAX_CLASSES}",
+            )
     for path in sorted(source.files):
         if path not in read and PurePosixPath(path).suffix.lower() not in EXTENSIONS:
             problems.add(path, None, Code.FILE_IGNORED, "not read: folders tell the classes")
@@ -111,12 +118,20 @@ class _Declared:
         folders = inner.parts[:-1]
         if folders and folders[0] == "images":
             return _Spot(split_of_word(folders[1]) if len(folders) > 1 else None, "", label_path(image) in source.files)
-        spot = _Spot(None, folders[1] if len(folders) > 1 else "") if folders and folders[0] == "unassigned" else _place(str(inner))
+        spot = (
+            _Spot(None, folders[1] if len(folders) > 1 else "")
+            if folders and folders[0] == "unassigned"
+            else _place(str(inner))
+        )
         return spot._replace(name=self.name_of.get(spot.name, spot.name))
 
 
 def _declared(source: Source, problems: Problems) -> _Declared:
-    path = min((one for one in source.files if PurePosixPath(one).name == CLASSES_FILE), key=lambda one: (one.count("/"), one), default="")
+    path = min(
+        (one for one in source.files if PurePosixPath(one).name == CLASSES_FILE),
+        key=lambda one: (one.count("/"), one),
+        default="",
+    )
     data = read_json(source, path, problems) if path else None
     if data is None:
         return _Declared()

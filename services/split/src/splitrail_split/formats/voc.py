@@ -64,13 +64,20 @@ def parse(source: Source) -> ParsedDataset:
         if image is None or image in source.bad_images:
             continue
         if image in found:
-            problems.add(path, None, Code.DUPLICATE_IMAGE, f"is for {image}, which {found[image].path} describes already: this file is left out")
+            problems.add(
+                path,
+                None,
+                Code.DUPLICATE_IMAGE,
+                f"is for {image}, which {found[image].path} describes already: this file is left out",
+            )
             continue
         pixels, odd = _frame(document.root, source.image_sizes[image])
         if odd:
             problems.add(path, None, Code.SIZE_MISMATCH, odd)
         labels = ImageLabels(problems, source.kind, pixels)
-        found[image] = _File(path, labels, _objects(document, path, pixels, labels, boxed=source.kind is not Kind.CLASS))
+        found[image] = _File(
+            path, labels, _objects(document, path, pixels, labels, boxed=source.kind is not Kind.CLASS)
+        )
     names = sorted({one.name for file in found.values() for one in file.objects})
     if len(names) > MAX_CLASSES:
         problems.add("", None, Code.CLASS_RANGE, f"{len(names)} classes: the first {MAX_CLASSES} are kept")
@@ -97,7 +104,12 @@ def _item(image: str, file: _File, class_of: dict[str, int], problems: Problems)
     file.labels.changes.report(problems)
     item = file.labels.image(image)
     if item is None:
-        problems.add(image, None, Code.BAD_IMAGE, f"left out: none of the {file.labels.dropped} objects in {file.path} can be used")
+        problems.add(
+            image,
+            None,
+            Code.BAD_IMAGE,
+            f"left out: none of the {file.labels.dropped} objects in {file.path} can be used",
+        )
     return item
 
 
@@ -112,12 +124,21 @@ def _image_of(root: Element, path: str, place: PurePosixPath, images: ImagesByNa
     if image is None and named:
         image = images.by_file_name(str(place.parent / named), path)
         if image is not None:
-            problems.add(path, None, Code.NAME_MISMATCH, f"has another name than its image {shown(named)}: taken by <filename>")
+            problems.add(
+                path, None, Code.NAME_MISMATCH, f"has another name than its image {shown(named)}: taken by <filename>"
+            )
     elif image is not None and named and PurePosixPath(named).name != PurePosixPath(image).name:
-        problems.add(path, None, Code.NAME_MISMATCH, f"<filename> is {shown(named)}, but this file's own name is that of {image}: that is taken")
+        problems.add(
+            path,
+            None,
+            Code.NAME_MISMATCH,
+            f"<filename> is {shown(named)}, but this file's own name is that of {image}: that is taken",
+        )
     if image is None:
         said = f" or {shown(named)}" if named else ""
-        problems.add(path, None, Code.IMAGE_ABSENT, f"is for the image {place.name}.*{said}, {images.why_none(str(place), path)}")
+        problems.add(
+            path, None, Code.IMAGE_ABSENT, f"is for the image {place.name}.*{said}, {images.why_none(str(place), path)}"
+        )
     return image
 
 
@@ -128,7 +149,9 @@ def _frame(root: Element, actual: tuple[int, int]) -> tuple[tuple[float, float],
     return frame((width, height) if width is not None and height is not None else None, actual)
 
 
-def _objects(document: XmlDocument, path: str, pixels: tuple[float, float], labels: ImageLabels, *, boxed: bool) -> list[_Object]:
+def _objects(
+    document: XmlDocument, path: str, pixels: tuple[float, float], labels: ImageLabels, *, boxed: bool
+) -> list[_Object]:
     """Objects with corners in fractions of the image; boxed: whether those are wanted."""
     w, h = pixels
     objects = []
@@ -156,12 +179,18 @@ def _objects(document: XmlDocument, path: str, pixels: tuple[float, float], labe
     return objects
 
 
-def _image_sets(source: Source, images: tuple[ImagesByName, ImagesByName], problems: Problems) -> dict[str, SourceSplit]:
+def _image_sets(
+    source: Source, images: tuple[ImagesByName, ImagesByName], problems: Problems
+) -> dict[str, SourceSplit]:
     """Splits of ImageSets/Main; trainval counts as train for what neither train nor val lists. images: those that are
     described, then all.
     """
     splits = SourceSplits()
-    listings = [path for path in source.files if path.endswith(".txt") and PurePosixPath(path).parts[:-1][-2:] == ("ImageSets", "Main")]
+    listings = [
+        path
+        for path in source.files
+        if path.endswith(".txt") and PurePosixPath(path).parts[:-1][-2:] == ("ImageSets", "Main")
+    ]
     listings = [path for path in listings if PurePosixPath(path).stem in _SETS]
     last = ""
     for path in sorted(listings, key=lambda path: (PurePosixPath(path).stem == "trainval", path)):
@@ -177,7 +206,9 @@ def _image_sets(source: Source, images: tuple[ImagesByName, ImagesByName], probl
             names = [str(beside / name) for name in (row.strip(), row.split()[0])]
             image = next((image for name in names for known in images if (image := known.by_stem(name, path))), None)
             if image is None:
-                problems.add(path, line, Code.IMAGE_ABSENT, f"names {shown(row.strip())}, {images[1].why_none(names[1], path)}")
+                problems.add(
+                    path, line, Code.IMAGE_ABSENT, f"names {shown(row.strip())}, {images[1].why_none(names[1], path)}"
+                )
             elif image in source.image_sizes and not (stem == "trainval" and image in splits.of):
                 splits.put(image, _SETS[stem])
     splits.or_folders(source.image_sizes)

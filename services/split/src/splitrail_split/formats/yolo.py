@@ -15,7 +15,16 @@ from pathlib import PurePosixPath
 from splitrail_common.annotations import Kind
 
 from splitrail_split.formats import tree
-from splitrail_split.formats.boxes import MAX_CLASSES, ClassNames, ConvertedShapes, Four, ImageLabels, SourceSplits, label_path, unlabelled
+from splitrail_split.formats.boxes import (
+    MAX_CLASSES,
+    ClassNames,
+    ConvertedShapes,
+    Four,
+    ImageLabels,
+    SourceSplits,
+    label_path,
+    unlabelled,
+)
 from splitrail_split.formats.image_names import ImagesByName, split_of_word
 from splitrail_split.formats.images import EXTENSIONS
 from splitrail_split.formats.model import Code, ParsedDataset, Place, Problems, Source, SourceSplit
@@ -61,12 +70,21 @@ def parse(source: Source) -> ParsedDataset:
         if item is not None:
             items.append(item)
         elif labels is not None:
-            problems.add(image, None, Code.BAD_IMAGE, f"left out: none of the {labels.dropped} objects in {path} can be used")
+            problems.add(
+                image, None, Code.BAD_IMAGE, f"left out: none of the {labels.dropped} objects in {path} can be used"
+            )
     bad = {label_path(image) for image in source.bad_images}
     for path in sorted(source.files):
-        if path.endswith(".txt") and "labels" in PurePosixPath(path).parts[:-1] and path not in seen and path not in bad:
+        if (
+            path.endswith(".txt")
+            and "labels" in PurePosixPath(path).parts[:-1]
+            and path not in seen
+            and path not in bad
+        ):
             problems.add(path, None, Code.IMAGE_ABSENT, "there is no image for this label file")
-    return ParsedDataset(declared.classes.names, items, problems.kept, dict(problems.counts), declared.splits, declared.flip_idx)
+    return ParsedDataset(
+        declared.classes.names, items, problems.kept, dict(problems.counts), declared.splits, declared.flip_idx
+    )
 
 
 @dataclass(slots=True)
@@ -98,14 +116,20 @@ def _declarations(source: Source, problems: Problems) -> _Declared:
         _name_ids(declared, path, _yaml_names(path, data, problems), problems)
         shape = data.get("kpt_shape")
         sizes = [number(size) for size in shape] if isinstance(shape, list) else []
-        if len(sizes) == 2 and all(size is not None and 0 < size <= MAX_KEYPOINTS for size in sizes) and sizes[1] in (2, 3):
+        if (
+            len(sizes) == 2
+            and all(size is not None and 0 < size <= MAX_KEYPOINTS for size in sizes)
+            and sizes[1] in (2, 3)
+        ):
             declared.keypoints = (int(sizes[0] or 0), int(sizes[1] or 0))
         if data.get("flip_idx") and source.kind is Kind.KEYPOINTS:
             _flip_idx(source, path, data["flip_idx"], declared, problems)
     else:
         _names_from_text(source, declared, problems)
     if data is not None and "download" in data:
-        problems.add(path, None, Code.DOWNLOAD_IGNORED, "`download` is never run: only the files that are here are imported")
+        problems.add(
+            path, None, Code.DOWNLOAD_IGNORED, "`download` is never run: only the files that are here are imported"
+        )
     _source_splits(source, declared, path, data or {}, problems)
     return declared
 
@@ -158,7 +182,12 @@ def _yaml_names(path: str, data: dict[str, object], problems: Problems) -> list[
             if isinstance(key, str) and key.isascii() and key.isdigit() and int(key[:9]) < MAX_CLASSES and len(key) < 9:
                 listed[int(key)] = name
             else:
-                problems.add(path, None, Code.CLASS_UNKNOWN, f"names has the id {shown(key)}: ids are whole numbers below {MAX_CLASSES}")
+                problems.add(
+                    path,
+                    None,
+                    Code.CLASS_UNKNOWN,
+                    f"names has the id {shown(key)}: ids are whole numbers below {MAX_CLASSES}",
+                )
     else:
         problems.add(path, None, Code.UNREADABLE, "names is neither a list nor a mapping of ids to names")
     if len(listed) > MAX_CLASSES:
@@ -173,28 +202,48 @@ def _yaml_names(path: str, data: dict[str, object], problems: Problems) -> list[
             result.append(f"class{class_id}")
     count = number(data.get("nc"))
     if count is not None and count != len(result):
-        problems.add(path, None, Code.CLASS_RANGE, f"nc is {shown(data['nc'])}, but there are {len(result)} names: the names count")
+        problems.add(
+            path,
+            None,
+            Code.CLASS_RANGE,
+            f"nc is {shown(data['nc'])}, but there are {len(result)} names: the names count",
+        )
     return result
 
 
 def _names_from_text(source: Source, declared: _Declared, problems: Problems) -> None:
-    files = sorted((path for path in source.files if PurePosixPath(path).name.lower() in _NAME_FILES), key=lambda path: (path.count("/"), path))
+    files = sorted(
+        (path for path in source.files if PurePosixPath(path).name.lower() in _NAME_FILES),
+        key=lambda path: (path.count("/"), path),
+    )
     for path in files:
         text = read_text(source, path, problems)
         if text is not None:
             names = [line.strip() for line in text.splitlines()]
             while names and not names[-1]:
                 names.pop()
-            _name_ids(declared, path, [name or f"class{index}" for index, name in enumerate(names[:MAX_CLASSES])], problems)
+            _name_ids(
+                declared, path, [name or f"class{index}" for index, name in enumerate(names[:MAX_CLASSES])], problems
+            )
             return
     declared.open_ended = True
-    problems.add("data.yaml", None, Code.NO_CLASSES, "no data.yaml or classes.txt names the classes: they are called class0, class1, ...")
+    problems.add(
+        "data.yaml",
+        None,
+        Code.NO_CLASSES,
+        "no data.yaml or classes.txt names the classes: they are called class0, class1, ...",
+    )
 
 
 def _name_ids(declared: _Declared, path: str, names: Sequence[str], problems: Problems) -> None:
     for class_id, name in enumerate(names):
         if name in declared.classes:
-            problems.add(path, None, Code.DUPLICATE_CLASS, f"class {class_id} has the name {shown(name)} of an earlier class: taken as one class")
+            problems.add(
+                path,
+                None,
+                Code.DUPLICATE_CLASS,
+                f"class {class_id} has the name {shown(name)} of an earlier class: taken as one class",
+            )
         declared.class_of.append(declared.classes.id_of(name))
 
 
@@ -226,7 +275,9 @@ def _label_file(source: Source, path: str, image: str, declared: _Declared, prob
     return labels
 
 
-def _object(labels: ImageLabels, at: Place, class_id: int, numbers: Sequence[float], declared: _Declared, *, pose: bool) -> None:
+def _object(
+    labels: ImageLabels, at: Place, class_id: int, numbers: Sequence[float], declared: _Declared, *, pose: bool
+) -> None:
     """The object of one row. The columns tell its shape; where keypoints are wanted, only `kpt_shape` does."""
     count, columns = declared.keypoints or (0, 0)
     if len(numbers) == _BOX_COLUMNS:
@@ -234,7 +285,9 @@ def _object(labels: ImageLabels, at: Place, class_id: int, numbers: Sequence[flo
     elif declared.keypoints and len(numbers) == _BOX_COLUMNS + count * columns:
         labels.keypoints(at, class_id, _four(numbers), _keypoints(numbers[_BOX_COLUMNS:], columns))
     elif pose and not declared.keypoints:
-        labels.drop(at, Code.COLUMNS, f"{len(numbers)} columns, and no kpt_shape in data.yaml says what those after the box are")
+        labels.drop(
+            at, Code.COLUMNS, f"{len(numbers)} columns, and no kpt_shape in data.yaml says what those after the box are"
+        )
     elif not pose and len(numbers) >= 7 and len(numbers) % 2 == 1:
         labels.polygon(at, class_id, [list(zip(numbers[1::2], numbers[2::2], strict=True))])
     else:
@@ -324,7 +377,12 @@ def _images_of(source: Source, target: str, data: _Data, images: ImagesByName, p
                 continue
             image = images.by_file_name(row.strip(), listing)
             if image is None:
-                problems.add(listing, line, Code.IMAGE_ABSENT, f"names {shown(row.strip())}, {images.why_none(row.strip(), listing)}")
+                problems.add(
+                    listing,
+                    line,
+                    Code.IMAGE_ABSENT,
+                    f"names {shown(row.strip())}, {images.why_none(row.strip(), listing)}",
+                )
             else:
                 found.append(image)
         return found
@@ -336,4 +394,6 @@ def _images_of(source: Source, target: str, data: _Data, images: ImagesByName, p
 
 def _inside(path: str) -> str:
     """A path without its root, drive and dots."""
-    return "/".join(part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..") and not part.endswith(":"))
+    return "/".join(
+        part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..") and not part.endswith(":")
+    )

@@ -130,7 +130,9 @@ class _Checks:
         if self._total > limits.total_bytes:
             raise ArchiveError([_whole(ARCHIVE_LIMIT, f"expands to more than {limits.total_bytes} bytes")])
         if self._total > max(limits.free_bytes, limits.ratio * self.archive_bytes):
-            raise ArchiveError([_whole(ARCHIVE_LIMIT, f"expands to more than {limits.ratio} times its {self.archive_bytes} bytes")])
+            raise ArchiveError(
+                [_whole(ARCHIVE_LIMIT, f"expands to more than {limits.ratio} times its {self.archive_bytes} bytes")]
+            )
         if any(part == _HIDDEN or part.startswith(".") for part in path.split("/")):
             self._hidden += 1
             return None
@@ -208,8 +210,23 @@ def expand(path: Path, name: str, limits: Limits = Limits()) -> Expanded:
                 sha256.update(piece)
             if packed and _may_list(member, folder) and listed.search(_bytes(member)):
                 packed = False
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-            finding = Finding(_shown(member.path), None, BAD_ARCHIVE, f"cannot be read from the archive: {_reason(error)}", False, note=False)
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            OSError,
+            EOFError,
+            ValueError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            finding = Finding(
+                _shown(member.path),
+                None,
+                BAD_ARCHIVE,
+                f"cannot be read from the archive: {_reason(error)}",
+                False,
+                note=False,
+            )
             raise ArchiveError([finding]) from error
         files.append(SourceFile(member.path, sha256.digest(), member.size, is_image(member.path)))
         read[sha256.digest()] = partial(_bytes, member)

@@ -44,7 +44,9 @@ def printable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
-def check(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected, notes: Sequence[Finding] = ()) -> CheckedSource:
+def check(
+    parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected, notes: Sequence[Finding] = ()
+) -> CheckedSource:
     """What is kept, and the report of what is not. notes: what is to be told besides.
 
     Equal bytes under several paths are one image: the first by path that somebody has annotated is kept, or the first.
@@ -54,12 +56,22 @@ def check(parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspect
     kept_paths = {item.path for item in kept}
     notes = [*notes, *_parts(kept, parsed.source_splits)]
     stems = {PurePosixPath(path).stem for path in images if path not in kept_paths}
-    bad = [fault_finding(path, inspected.bad[sha256], excluded=True) for path, sha256 in images.items() if sha256 in inspected.bad]
+    bad = [
+        fault_finding(path, inspected.bad[sha256], excluded=True)
+        for path, sha256 in images.items()
+        if sha256 in inspected.bad
+    ]
     found = [_finding(problem, images, kept_paths, stems) for problem in parsed.problems]
-    findings = sorted([*notes, *bad, *repeated, *found], key=lambda one: (one.note, one.path, one.line or 0, one.object or 0))
-    note_count = sum(count for code, count in parsed.problem_counts.items() if Problem("", None, code, "").severity is Severity.NOTE)
+    findings = sorted(
+        [*notes, *bad, *repeated, *found], key=lambda one: (one.note, one.path, one.line or 0, one.object or 0)
+    )
+    note_count = sum(
+        count for code, count in parsed.problem_counts.items() if Problem("", None, code, "").severity is Severity.NOTE
+    )
     problems = sum(parsed.problem_counts.values()) - note_count + len(bad) + len(repeated)
-    return CheckedSource(kept, Report(findings[:MAX_FINDINGS], problems, note_count + len(notes), len(images) - len(kept)))
+    return CheckedSource(
+        kept, Report(findings[:MAX_FINDINGS], problems, note_count + len(notes), len(images) - len(kept))
+    )
 
 
 def fault_finding(path: str, fault: Fault, *, excluded: bool) -> Finding:
@@ -69,9 +81,19 @@ def fault_finding(path: str, fault: Fault, *, excluded: bool) -> Finding:
 
 def _finding(problem: Problem, images: Mapping[str, bytes], kept: set[str], excluded_stems: set[str]) -> Finding:
     path = PurePosixPath(problem.path)
-    excluded = (problem.path in images and problem.path not in kept) or (problem.code in WHOLE_FILE and path.stem in excluded_stems)
+    excluded = (problem.path in images and problem.path not in kept) or (
+        problem.code in WHOLE_FILE and path.stem in excluded_stems
+    )
     note = problem.severity is Severity.NOTE
-    return Finding(printable(problem.path), problem.line, problem.code, printable(problem.message), excluded and not note, note, problem.object)
+    return Finding(
+        printable(problem.path),
+        problem.line,
+        problem.code,
+        printable(problem.message),
+        excluded and not note,
+        note,
+        problem.object,
+    )
 
 
 def _parts(items: Sequence[ParsedImage], source_splits: Mapping[str, str]) -> list[Finding]:
@@ -84,7 +106,9 @@ def _parts(items: Sequence[ParsedImage], source_splits: Mapping[str, str]) -> li
     return [Finding("", None, Code.SPLIT_FOUND, message, image_excluded=False, note=True)]
 
 
-def _without_repeats(items: Sequence[ParsedImage], contents: Mapping[str, bytes]) -> tuple[list[ParsedImage], list[Finding]]:
+def _without_repeats(
+    items: Sequence[ParsedImage], contents: Mapping[str, bytes]
+) -> tuple[list[ParsedImage], list[Finding]]:
     first: dict[bytes, ParsedImage] = {}
     for item in sorted(items, key=lambda item: (item.label_state is LabelState.UNLABELLED, item.path)):
         first.setdefault(contents[item.path], item)
@@ -96,12 +120,21 @@ def _without_repeats(items: Sequence[ParsedImage], contents: Mapping[str, bytes]
             same = (item.annotations, item.label_state) == (winner.annotations, winner.label_state)
             why = "left out" if same else "left out, though its annotations differ"
             findings.append(
-                Finding(item.path, None, Code.DUPLICATE_IMAGE, f"holds the same bytes as {winner.path}, which is kept: {why}", True, note=False)
+                Finding(
+                    item.path,
+                    None,
+                    Code.DUPLICATE_IMAGE,
+                    f"holds the same bytes as {winner.path}, which is kept: {why}",
+                    True,
+                    note=False,
+                )
             )
     return kept, findings
 
 
-def assemble(claim: Claim, checked: CheckedSource, parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected) -> NewVersion:
+def assemble(
+    claim: Claim, checked: CheckedSource, parsed: ParsedDataset, files: Sequence[SourceFile], inspected: Inspected
+) -> NewVersion:
     """The version that the source makes, ordinals in the order of paths. Costs seconds for a million images: run it on
     a thread.
     """
@@ -115,7 +148,9 @@ def assemble(claim: Claim, checked: CheckedSource, parsed: ParsedDataset, files:
         [asset.perceptual_hash for asset in assets],
     )
     stored = columns.of_version(images, [item.path for item in items], [item.metadata for item in items])
-    parts = np.fromiter((PARTS.get(parsed.source_splits.get(item.path, ""), 0) for item in items), dtype=np.uint8, count=len(items))
+    parts = np.fromiter(
+        (PARTS.get(parsed.source_splits.get(item.path, ""), 0) for item in items), dtype=np.uint8, count=len(items)
+    )
     return NewVersion(
         class_names=parsed.class_names,
         **images.counts(len(parsed.class_names)),
@@ -140,7 +175,10 @@ def assemble(claim: Claim, checked: CheckedSource, parsed: ParsedDataset, files:
 
 
 def imported(
-    stored: Mapping[str, npt.NDArray[Any]], labels: arrays.Labels, class_names: Sequence[str], parts: npt.NDArray[np.uint8]
+    stored: Mapping[str, npt.NDArray[Any]],
+    labels: arrays.Labels,
+    class_names: Sequence[str],
+    parts: npt.NDArray[np.uint8],
 ) -> MadeRevision | None:
     """The parts (N,) in which the source had the images, as a revision; None when all annotated images are in one part:
     the source is not split.

@@ -33,13 +33,17 @@ class Collected:
 class ImportFiles:
     """Access to the bytes of an import's files."""
 
-    def __init__(self, store: ImportStore, content_store: ContentStore, contents: Contents, objects: ObjectStore) -> None:
+    def __init__(
+        self, store: ImportStore, content_store: ContentStore, contents: Contents, objects: ObjectStore
+    ) -> None:
         self._store = store
         self._content_store = content_store
         self._contents = contents
         self._objects = objects
 
-    async def images(self, claim: Claim, files: Sequence[SourceFile], local: Local = NOTHING, done: int = 0) -> Inspected:
+    async def images(
+        self, claim: Claim, files: Sequence[SourceFile], local: Local = NOTHING, done: int = 0
+    ) -> Inspected:
         """Inspects every image content once; `local` are those that need not be fetched. done: images of the import
         that were inspected before.
 
@@ -85,7 +89,9 @@ class ImportFiles:
             collected.inspected.bad.update(inspected.bad)
         return collected
 
-    async def spool(self, claim: Claim, files: Sequence[SourceFile], folder: Path) -> tuple[dict[str, Path], dict[str, Fault]]:
+    async def spool(
+        self, claim: Claim, files: Sequence[SourceFile], folder: Path
+    ) -> tuple[dict[str, Path], dict[str, Fault]]:
         """Annotation files, verified, as local files: parsing reads them one by one, and they need not fit into memory.
 
         Returns the local file by path, and what is wrong with the others.

@@ -66,13 +66,17 @@ class Importer:
         except PlatformError as error:
             if error.reason != Reason.ERROR_REASON_PROJECT_ARCHIVED:
                 raise
-            await self._refuse(claim, Report(), f"the project {claim.project_id!r} was archived before the import had ended")
+            await self._refuse(
+                claim, Report(), f"the project {claim.project_id!r} was archived before the import had ended"
+            )
 
     async def clean_up(self) -> bool:
         """Removes what one ended or forgotten import has left in the staging area; False when there is nothing. Errors
         of the stores pass through.
         """
-        if count := await self._store.abandon(_ABANDONED_AFTER, f"abandoned: not started within {_ABANDONED_AFTER.days} days"):
+        if count := await self._store.abandon(
+            _ABANDONED_AFTER, f"abandoned: not started within {_ABANDONED_AFTER.days} days"
+        ):
             _log.info("imports abandoned", count=count)
         return await self._files.unstage()
 
@@ -92,9 +96,15 @@ class Importer:
         if faults:
             # Without its label file an image would pass for unlabelled: no part of the source can be trusted.
             findings = [fault_finding(path, fault, excluded=False) for path, fault in faults.items()]
-            await self._refuse(claim, Report(findings, len(findings), 0, 0), f"{len(findings)} annotation files are not as announced; {findings[0]}")
+            await self._refuse(
+                claim,
+                Report(findings, len(findings), 0, 0),
+                f"{len(findings)} annotation files are not as announced; {findings[0]}",
+            )
             return
-        sizes = {file.path: inspected.good[file.sha256] for file in files if file.is_image and file.sha256 in inspected.good}
+        sizes = {
+            file.path: inspected.good[file.sha256] for file in files if file.is_image and file.sha256 in inspected.good
+        }
         named = claim.format or formats.detect([file.path for file in files], KINDS[Task(claim.task)])
         format_ = await self._contents.run(partial(formats.recognize, named, annotations))
         if format_ != claim.format:
@@ -129,16 +139,22 @@ class Importer:
             return
         claim = replace(claim, image_count=len(found.images))
         await self._store.set_source(claim, 1)
-        collected = await self._files.collect(claim, {path: listed.location for path, listed in found.images.items()}, folder)
+        collected = await self._files.collect(
+            claim, {path: listed.location for path, listed in found.images.items()}, folder
+        )
         files, inspected = collected.files, collected.inspected
         good = {one.path: inspected.good[one.sha256] for one in files if one.sha256 in inspected.good}
         sizes = {path: (asset.width, asset.height) for path, asset in good.items()}
-        parsed = await self._contents.run(partial(listing.parse, found, sizes, collected.absent, KINDS[Task(claim.task)]))
+        parsed = await self._contents.run(
+            partial(listing.parse, found, sizes, collected.absent, KINDS[Task(claim.task)])
+        )
         checked = await self._contents.run(partial(_check, claim, parsed, Expanded(files, {}, []), inspected))
         report = replace(checked.report, excluded_count=checked.report.excluded_count + len(collected.absent))
         await self._conclude(claim, replace(checked, report=report), parsed, files, inspected)
 
-    async def _conclude(self, claim: Claim, checked: CheckedSource, parsed: ParsedDataset, files: list[SourceFile], inspected: Inspected) -> None:
+    async def _conclude(
+        self, claim: Claim, checked: CheckedSource, parsed: ParsedDataset, files: list[SourceFile], inspected: Inspected
+    ) -> None:
         """Ends the import with a version, with its report alone, or with why there is none."""
         failure = refusal(claim, checked, parsed)
         if failure:
@@ -148,11 +164,23 @@ class Importer:
         else:
             new = await self._contents.run(partial(assemble, claim, checked, parsed, files, inspected))
             try:
-                version_id = await self._store.commit(claim, new, checked.report, unchanged=_UNCHANGED, dropped=_DROPPED)
+                version_id = await self._store.commit(
+                    claim, new, checked.report, unchanged=_UNCHANGED, dropped=_DROPPED
+                )
             except TaskMismatchError:
-                await self._refuse(claim, checked.report, f"the dataset {claim.dataset_name!r} describes something else: import into another one")
+                await self._refuse(
+                    claim,
+                    checked.report,
+                    f"the dataset {claim.dataset_name!r} describes something else: import into another one",
+                )
             else:
-                _log.info("imported", import_id=claim.import_id, version_id=version_id, images=new.image_count, problems=checked.report.problem_count)
+                _log.info(
+                    "imported",
+                    import_id=claim.import_id,
+                    version_id=version_id,
+                    images=new.image_count,
+                    problems=checked.report.problem_count,
+                )
 
     async def _expand(self, claim: Claim, archive: SourceFile, target: Path) -> tuple[Claim, Expanded] | str:
         """What the archive holds, recorded as the import's source; or why the import was refused."""
@@ -164,12 +192,18 @@ class Importer:
             source = await self._contents.run(partial(expand, target, archive.path))
             paths = [file.path for file in source.files]
             if not any(file.is_image for file in source.files):
-                return await self._refuse(claim, _report(source.notes), f"{archive.path!r} holds no image: nothing can be imported")
+                return await self._refuse(
+                    claim, _report(source.notes), f"{archive.path!r} holds no image: nothing can be imported"
+                )
             format_ = claim.format or formats.detect(paths, KINDS[Task(claim.task)])
         except ArchiveError as error:
             count = len(error.findings)
             report = Report(error.findings, count, 0, 0)
-            return await self._refuse(claim, report, f"{archive.path!r} is refused for {count} {'reason' if count == 1 else 'reasons'}; {error}")
+            return await self._refuse(
+                claim,
+                report,
+                f"{archive.path!r} is refused for {count} {'reason' if count == 1 else 'reasons'}; {error}",
+            )
         except formats.UnknownFormatError as error:
             return await self._refuse(claim, _report(source.notes), str(error))
         claim = replace(claim, format=format_, image_count=image_count(source.files))
@@ -177,12 +211,19 @@ class Importer:
         await self._store.put_members(claim, [file.sha256 for file in source.files if file.is_image])
         return claim, source
 
-    async def _annotations(self, claim: Claim, source: Expanded, folder: Path) -> tuple[dict[str, formats.Loader], dict[str, Fault]]:
+    async def _annotations(
+        self, claim: Claim, source: Expanded, folder: Path
+    ) -> tuple[dict[str, formats.Loader], dict[str, Fault]]:
         """How to read each annotation file, by path, and what is wrong with the others."""
         files = [file for file in source.files if not file.is_image]
-        fetched, faults = await self._files.spool(claim, [file for file in files if file.sha256 not in source.read], folder)
+        fetched, faults = await self._files.spool(
+            claim, [file for file in files if file.sha256 not in source.read], folder
+        )
         loaders: dict[str, formats.Loader] = {path: local.read_bytes for path, local in fetched.items()}
-        return {**loaders, **{file.path: source.read[file.sha256] for file in files if file.sha256 in source.read}}, faults
+        return {
+            **loaders,
+            **{file.path: source.read[file.sha256] for file in files if file.sha256 in source.read},
+        }, faults
 
     async def _refuse(self, claim: Claim, report: Report, failure: str) -> str:
         """Ends the import. Its report has at least one problem, which tells a source that was refused from an import
@@ -227,7 +268,9 @@ def _missed(claim: Claim, checked: CheckedSource, problems: Sequence[Finding]) -
     """
     unlabelled = sum(item.label_state is LabelState.UNLABELLED for item in checked.items)
     nothing = bool(checked.items) and unlabelled == len(checked.items)
-    reader = READERS.get(claim.format) if claim.format else None  # a list of objects has none: it is one file, which was read
+    reader = (
+        READERS.get(claim.format) if claim.format else None
+    )  # a list of objects has none: it is one file, which was read
     for problem in problems:
         shared = problem.code in WHOLE_FILE and not problem.image_excluded
         of_many = bool(unlabelled) and reader is not None and reader.one_file_of_many

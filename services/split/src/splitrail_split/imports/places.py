@@ -31,7 +31,9 @@ class Places:
             if not prefix.endswith("/") or _PROJECT in bucket:
                 raise ValueError(f"the import prefix {prefix!r} must end in '/', and name a bucket without {_PROJECT}")
             if bucket == own_bucket and (not key or key.startswith(_OWN)):
-                raise ValueError(f"the import prefix {prefix!r} opens what the platform itself keeps in its bucket: {', '.join(_OWN)}")
+                raise ValueError(
+                    f"the import prefix {prefix!r} opens what the platform itself keeps in its bucket: {', '.join(_OWN)}"
+                )
 
     def locate(self, project_id: str, name: str, path: str) -> tuple[Location, str]:
         """The object that a list names, and the path that its image gets: `path`, or what follows the prefix.
@@ -41,7 +43,11 @@ class Places:
         bucket, key = self._location(name)
         if (problem := name_problem(key)) is not None:  # a store may take `..` for the folder above
             raise ValueError(problem)
-        inside = [prefix for of, raw in self._prefixes if of == bucket and key.startswith(prefix := raw.replace(_PROJECT, project_id))]
+        inside = [
+            prefix
+            for of, raw in self._prefixes
+            if of == bucket and key.startswith(prefix := raw.replace(_PROJECT, project_id))
+        ]
         # Checked for the key itself too: a project's id can make of a prefix what the prefix alone does not show.
         if not inside or (bucket == self._own_bucket and key.startswith(_OWN)):
             allowed = ", ".join(self._shown(one, project_id) for one in self._prefixes) or "nothing"

@@ -78,7 +78,9 @@ class Imports:
         numbered = await self._store.findings(import_id, after=0, limit=SHOWN_FINDINGS) if found.state.ended else []
         return ImportView(found, version, [finding for _, finding in numbered])
 
-    async def add_files(self, scope: Scope, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]) -> list[PresignedUpload]:
+    async def add_files(
+        self, scope: Scope, import_id: str, files: Sequence[SourceFile], contents: Mapping[bytes, bytes]
+    ) -> list[PresignedUpload]:
         """Announces files, with the bytes of some by hash; says which contents are not here yet.
 
         Raises NOT_FOUND, FAILED_PRECONDITION (IMPORT_STARTED, IMPORT_ENDED, PROJECT_ARCHIVED).
@@ -89,7 +91,9 @@ class Imports:
         await self._projects.require_active(scope, found.project_id)
         if not files:
             return []
-        possible = await self._staging.possible(found.project_id, list({file.sha256 for file in files} - contents.keys()))
+        possible = await self._staging.possible(
+            found.project_id, list({file.sha256 for file in files} - contents.keys())
+        )
         if not await self._store.put_files(found, files, contents):
             raise _not_open((await self.get(scope, import_id)).found, "open another one to add files")
         await self._contents.settled(found.project_id)
@@ -124,12 +128,21 @@ class Imports:
         return view
 
     async def imports(
-        self, scope: Scope, *, project_id: str, dataset_name: str, state: ImportState | None, before: str | None, limit: int
+        self,
+        scope: Scope,
+        *,
+        project_id: str,
+        dataset_name: str,
+        state: ImportState | None,
+        before: str | None,
+        limit: int,
     ) -> Page[ImportView]:
         """Newest first, without findings. Raises NOT_FOUND for a project that the caller cannot see."""
         if project_id:
             await self._projects.get(scope, project_id)
-        found = await self._store.list_imports(scope, project_id=project_id, dataset_name=dataset_name, state=state, before=before, limit=limit + 1)
+        found = await self._store.list_imports(
+            scope, project_id=project_id, dataset_name=dataset_name, state=state, before=before, limit=limit + 1
+        )
         page = Page.of(found, limit)
         versions = await self._dataset_store.get_versions([one.version_id for one in page.items if one.version_id])
         return Page([ImportView(one, versions.get(one.version_id or ""), ()) for one in page.items], page.more)
@@ -181,7 +194,11 @@ class Imports:
         """
         known = await self._contents.known(opened.project_id, [file.sha256 for file in files if file.is_image])
         inline = await self._store.have_inline(opened.import_id, [file.sha256 for file in files if not file.is_image])
-        sizes = {file.sha256: file.size_bytes for file in files if not (file.sha256 in known if file.is_image else file.sha256 in inline)}
+        sizes = {
+            file.sha256: file.size_bytes
+            for file in files
+            if not (file.sha256 in known if file.is_image else file.sha256 in inline)
+        }
         return await self._staging.missing(opened.project_id, sizes, possible)
 
 
@@ -191,7 +208,12 @@ def _format(files: Sequence[SourceFile], wanted: Format | None, task: int) -> Fo
     """
     whole = next((file.path for file in files if is_archive(file.path) or is_listing(file.path)), None)
     if whole is not None and len(files) > 1:
-        raise invalid(Violation("import_id", f"{whole!r} is one of {len(files)} announced files: an archive or a list must be all of a source"))
+        raise invalid(
+            Violation(
+                "import_id",
+                f"{whole!r} is one of {len(files)} announced files: an archive or a list must be all of a source",
+            )
+        )
     if whole is None and not any(file.is_image for file in files):
         count = f"none of the {len(files)} announced files is an image" if files else "no file was announced"
         raise invalid(Violation("import_id", f"{count}: nothing can be imported"))
@@ -201,7 +223,9 @@ def _format(files: Sequence[SourceFile], wanted: Format | None, task: int) -> Fo
     if listed:
         return Format.CSV
     try:
-        return wanted if wanted or whole is not None else formats.detect([file.path for file in files], KINDS[Task(task)])
+        return (
+            wanted if wanted or whole is not None else formats.detect([file.path for file in files], KINDS[Task(task)])
+        )
     except formats.UnknownFormatError as error:
         raise invalid(Violation("format", str(error))) from error
 
@@ -227,7 +251,11 @@ def _not_open(found: Import, remedy: str) -> PlatformError:
     """FAILED_PRECONDITION: the import has been started, or has ended."""
     if found.state.ended:
         return _ended(found, remedy)
-    return precondition(Reason.ERROR_REASON_IMPORT_STARTED, f"the import {found.import_id} has been started: {remedy}", field="import_id")
+    return precondition(
+        Reason.ERROR_REASON_IMPORT_STARTED,
+        f"the import {found.import_id} has been started: {remedy}",
+        field="import_id",
+    )
 
 
 def _ended(found: Import, remedy: str) -> PlatformError:

@@ -24,13 +24,20 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
         self._imports = imports
 
     async def CreateImport(self, request: pb.CreateImportRequest, context: Context) -> pb.CreateImportResponse:
-        new = NewImport(fields.project(request.project_id), request.dataset_name, request.task or Task.DETECT, RequestKey.of(request))
+        new = NewImport(
+            fields.project(request.project_id),
+            request.dataset_name,
+            request.task or Task.DETECT,
+            RequestKey.of(request),
+        )
         view = await self._imports.create(current_call().scope, new)
         return pb.CreateImportResponse(dataset_import=convert.dataset_import(view))
 
     async def AddFiles(self, request: pb.AddFilesRequest, context: Context) -> pb.AddFilesResponse:
         import_id, files = request.import_id, validate.source_files(request.files)
-        uploads = await self._imports.add_files(current_call().scope, import_id, files, validate.contents(request.files))
+        uploads = await self._imports.add_files(
+            current_call().scope, import_id, files, validate.contents(request.files)
+        )
         return pb.AddFilesResponse(uploads=[upload(one) for one in uploads])
 
     async def StartImport(self, request: pb.StartImportRequest, context: Context) -> pb.StartImportResponse:
@@ -59,12 +66,16 @@ class ImportServicer(import_service_pb2_grpc.ImportServiceServicer):
         view = await self._imports.cancel(current_call().scope, request.import_id)
         return pb.CancelImportResponse(dataset_import=convert.dataset_import(view))
 
-    async def WatchImport(self, request: pb.WatchImportRequest, context: Context) -> AsyncIterator[pb.WatchImportResponse]:
+    async def WatchImport(
+        self, request: pb.WatchImportRequest, context: Context
+    ) -> AsyncIterator[pb.WatchImportResponse]:
         async for view in self._imports.watch(current_call().scope, request.import_id):
             yield pb.WatchImportResponse(dataset_import=convert.dataset_import(view))
 
     async def ListProblems(self, request: pb.ListProblemsRequest, context: Context) -> pb.ListProblemsResponse:
         asked = paging.page(request, int)
-        found = await self._imports.problems(current_call().scope, request.import_id, pages.number_after(asked, first=0), asked.size)
+        found = await self._imports.problems(
+            current_call().scope, request.import_id, pages.number_after(asked, first=0), asked.size
+        )
         problems, token = paging.fit(asked, found, lambda one: convert.problem(one[1]), lambda one: [one[0]])
         return pb.ListProblemsResponse(problems=problems, next_page_token=token)

@@ -15,7 +15,20 @@ LISTING_EXTENSION = ".csv"
 """What may be announced as the one file of a source that lists objects of a bucket; beside other files it is ignored.
 """
 IGNORED_EXTENSIONS = frozenset({".md", ".rst", ".html"})
-IGNORED_NAMES = frozenset({"split.lock.json", "license", "licence", "readme", "notice", "copying", "citation", ".gitignore", ".gitkeep", ".ds_store"})
+IGNORED_NAMES = frozenset(
+    {
+        "split.lock.json",
+        "license",
+        "licence",
+        "readme",
+        "notice",
+        "copying",
+        "citation",
+        ".gitignore",
+        ".gitkeep",
+        ".ds_store",
+    }
+)
 
 MAX_ANNOTATION_BYTES = 512 * 1024 * 1024
 MAX_LISTING_BYTES = 64 * 1024 * 1024
@@ -28,7 +41,9 @@ def path_problem(path: str) -> str | None:
     if (problem := name_problem(path)) is not None:
         return problem
     if not (is_archive(path) or is_listing(path) or is_wanted(path) or is_ignored(path)):
-        return f"{kind_of(path)!r} is not a kind of file that a dataset of images and annotations is made of: leave it out"
+        return (
+            f"{kind_of(path)!r} is not a kind of file that a dataset of images and annotations is made of: leave it out"
+        )
     return None
 
 

@@ -18,7 +18,16 @@ from splitrail_split.contents.store import ContentStore, KnownAsset
 from splitrail_split.datasets.store import DatasetStore, LockedDataset
 from splitrail_split.domain.datasets import Version
 from splitrail_split.formats import Format
-from splitrail_split.imports.domain import Claim, Finding, Import, ImportState, NewImport, Report, SourceFile, StartOptions
+from splitrail_split.imports.domain import (
+    Claim,
+    Finding,
+    Import,
+    ImportState,
+    NewImport,
+    Report,
+    SourceFile,
+    StartOptions,
+)
 from splitrail_split.projects.store import ProjectStore
 from splitrail_split.splits.domain import MadeRevision
 from splitrail_split.splits.store import SplitStore
@@ -61,7 +70,9 @@ class TaskMismatchError(Exception):
 class ImportStore:
     """What is stored of imports."""
 
-    def __init__(self, pool: Pool, projects: ProjectStore, contents: ContentStore, datasets: DatasetStore, splits: SplitStore) -> None:
+    def __init__(
+        self, pool: Pool, projects: ProjectStore, contents: ContentStore, datasets: DatasetStore, splits: SplitStore
+    ) -> None:
         self._tables = Tables(pool, "splitrail_split.imports")
         self._projects = projects
         self._contents = contents
@@ -102,7 +113,14 @@ class ImportStore:
         return _import(row) if row else None
 
     async def list_imports(
-        self, scope: Scope, *, project_id: str, dataset_name: str, state: ImportState | None, before: str | None, limit: int
+        self,
+        scope: Scope,
+        *,
+        project_id: str,
+        dataset_name: str,
+        state: ImportState | None,
+        before: str | None,
+        limit: int,
     ) -> list[Import]:
         """Newest first, those opened before the import `before`; empty texts and None do not filter."""
         values = {
@@ -146,7 +164,12 @@ class ImportStore:
 
     async def have_inline(self, import_id: str, contents: Sequence[bytes]) -> set[bytes]:
         """Which of these contents came with their announcement."""
-        return {row["sha256"] for row in await self._tables.rows("find_inline_contents", {"import_id": import_id, "contents": list(contents)})}
+        return {
+            row["sha256"]
+            for row in await self._tables.rows(
+                "find_inline_contents", {"import_id": import_id, "contents": list(contents)}
+            )
+        }
 
     async def inline_contents(self, import_id: str, contents: Sequence[bytes]) -> dict[bytes, bytes]:
         """The bytes of those of these contents that came with their announcement, by hash."""
@@ -179,7 +202,10 @@ class ImportStore:
 
     async def renew(self, claim: Claim, lease: timedelta) -> bool:
         """Extends the lease; False when it is lost."""
-        return await self._tables.one("renew_lease", {"import_id": claim.import_id, "owner": claim.owner, "lease": lease}) is not None
+        return (
+            await self._tables.one("renew_lease", {"import_id": claim.import_id, "owner": claim.owner, "lease": lease})
+            is not None
+        )
 
     async def release(self, claim: Claim, *, delay: timedelta, counted: bool) -> None:
         """Gives a claim back to the queue, not to be taken before `delay` has passed. What was lost already does not
@@ -216,7 +242,9 @@ class ImportStore:
         if await self._tables.run("set_source", values) == 0:
             raise LeaseLostError(claim.import_id)
 
-    async def commit(self, claim: Claim, new: NewVersion, report: Report, *, unchanged: Finding, dropped: Finding) -> str:
+    async def commit(
+        self, claim: Claim, new: NewVersion, report: Report, *, unchanged: Finding, dropped: Finding
+    ) -> str:
         """Ends the import with a version of its dataset, in one transaction; returns the version's id.
 
         When the newest version holds the same, that one is the result, and `unchanged` joins the findings with its
@@ -240,7 +268,9 @@ class ImportStore:
             await self._end(connection, claim, ImportState.SUCCEEDED, report, version_id=version_id)
             return version_id
 
-    async def _insert(self, connection: Connection, claim: Claim, dataset: LockedDataset, new: NewVersion, report: Report) -> str:
+    async def _insert(
+        self, connection: Connection, claim: Claim, dataset: LockedDataset, new: NewVersion, report: Report
+    ) -> str:
         """Stores a new version with the split that the source had; its id."""
         version_id = ids.new_id()
         class_ids, next_class_id = await self._datasets.stable_class_ids(connection, dataset, new.class_names)
@@ -321,16 +351,36 @@ class ImportStore:
         return images
 
     async def _lock_own(self, connection: Connection, claim: Claim) -> None:
-        if await self._tables.one_in(connection, "lock_own_import", {"import_id": claim.import_id, "owner": claim.owner}) is None:
+        if (
+            await self._tables.one_in(
+                connection, "lock_own_import", {"import_id": claim.import_id, "owner": claim.owner}
+            )
+            is None
+        ):
             raise LeaseLostError(claim.import_id)
 
     async def _end(
-        self, connection: Connection, claim: Claim, state: ImportState, report: Report, *, failure: str = "", version_id: str | None = None
+        self,
+        connection: Connection,
+        claim: Claim,
+        state: ImportState,
+        report: Report,
+        *,
+        failure: str = "",
+        version_id: str | None = None,
     ) -> None:
         async with connection.cursor() as cursor, cursor.copy(self._tables.sql["copy_problems"]) as copy:
             copy.set_types(_PROBLEM_TYPES)
             for number, found in enumerate(report.findings, start=1):
-                fields = (found.path, found.line, found.object, found.code, found.message, found.image_excluded, found.note)
+                fields = (
+                    found.path,
+                    found.line,
+                    found.object,
+                    found.code,
+                    found.message,
+                    found.image_excluded,
+                    found.note,
+                )
                 await copy.write_row((UUID(claim.import_id), number, *fields))
         values = {
             "import_id": claim.import_id,

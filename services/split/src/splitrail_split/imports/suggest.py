@@ -31,7 +31,11 @@ def groups(items: Sequence[ParsedImage], *, folders: bool = True) -> Finding | N
     stems = [PurePosixPath(item.path).stem for item in items]
     named = [("name:" + pattern, _matches(pattern, stems)) for pattern in PATTERNS]
     by_folder = [_folder(item.path) for item in items] if folders else []
-    candidates = [(f"metadata:{SEQUENCE}", [item.metadata.get(SEQUENCE, "") for item in items]), *named, ("folder", by_folder)]
+    candidates = [
+        (f"metadata:{SEQUENCE}", [item.metadata.get(SEQUENCE, "") for item in items]),
+        *named,
+        ("folder", by_folder),
+    ]
     for rule, values in candidates:
         counts = Counter(value for value in values if value)
         several = [count for count in counts.values() if count > 1]

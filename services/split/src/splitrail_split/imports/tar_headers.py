@@ -47,7 +47,9 @@ def headers(path: Path, members: int) -> Iterator[tuple[tarfile.TarInfo, int]]:
             if info.type in _EXTENDED_TYPES:
                 left -= _BLOCK + _padded(info.size)
                 if info.size > _MAX_EXTENDED_BYTES or left < 0:
-                    raise ExtendedHeadersError("has extended headers (pax, or GNU's long names) that are too long, or too many")
+                    raise ExtendedHeadersError(
+                        "has extended headers (pax, or GNU's long names) that are too long, or too many"
+                    )
                 more = _extension(info.type, file.read(_padded(info.size))[: info.size])
                 if more.keys() & said.keys():
                     raise tarfile.ReadError("a member is described twice")

@@ -26,7 +26,14 @@ class ImportWorkers:
     """A number of imports worked on at once."""
 
     def __init__(
-        self, store: ImportStore, importer: Importer, queued: asyncio.Event, draining: Draining, *, workers: int, lease_seconds: float
+        self,
+        store: ImportStore,
+        importer: Importer,
+        queued: asyncio.Event,
+        draining: Draining,
+        *,
+        workers: int,
+        lease_seconds: float,
     ) -> None:
         """queued: set when something was queued in this process; others queue and die too, so workers also look by
         themselves.
@@ -46,7 +53,14 @@ class ImportWorkers:
     async def _work(self) -> None:
         # RuntimeError: staged files that the object store does not remove.
         retried = (*STORES_FAILED, RuntimeError)
-        await keep_going(self._step, name="imports", seconds=_POLL_SECONDS, wake=self._queued, draining=self._draining, retried=retried)
+        await keep_going(
+            self._step,
+            name="imports",
+            seconds=_POLL_SECONDS,
+            wake=self._queued,
+            draining=self._draining,
+            retried=retried,
+        )
 
     async def _step(self) -> bool:
         """Works on one import, or cleans up after one that has ended; False when there is nothing to do."""
@@ -61,7 +75,11 @@ class ImportWorkers:
         """Works on an import while the lease is renewed; whichever ends first decides."""
         _log.info("import claimed", import_id=claim.import_id, project_id=claim.project_id, claims=claim.claims)
         try:
-            await hold_lease(self._attempt(claim), lambda: self._store.renew(claim, self._lease), lease_seconds=self._lease.total_seconds())
+            await hold_lease(
+                self._attempt(claim),
+                lambda: self._store.renew(claim, self._lease),
+                lease_seconds=self._lease.total_seconds(),
+            )
         except LeaseLostError:
             _log.warning("import cancelled, or taken over by another process: work dropped", import_id=claim.import_id)
         except asyncio.CancelledError:

@@ -45,9 +45,13 @@ class Projects:
             raise not_found("project", project_id)
         return found
 
-    async def projects(self, scope: Scope, *, external_id: str, include_archived: bool, after: str | None, limit: int) -> Page[Project]:
+    async def projects(
+        self, scope: Scope, *, external_id: str, include_archived: bool, after: str | None, limit: int
+    ) -> Page[Project]:
         """By id; an empty external_id does not filter."""
-        found = await self._store.list_projects(scope, external_id=external_id, include_archived=include_archived, after=after, limit=limit + 1)
+        found = await self._store.list_projects(
+            scope, external_id=external_id, include_archived=include_archived, after=after, limit=limit + 1
+        )
         return Page.of(found, limit)
 
     async def archive(self, scope: Scope, project_id: str) -> Project:

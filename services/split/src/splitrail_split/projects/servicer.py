@@ -41,6 +41,8 @@ class ProjectServicer(project_service_pb2_grpc.ProjectServiceServicer):
         found = await self._projects.archive(current_call().scope, request.project_id)
         return pb.ArchiveProjectResponse(project=convert.project(found))
 
-    async def UnarchiveProject(self, request: pb.UnarchiveProjectRequest, context: Context) -> pb.UnarchiveProjectResponse:
+    async def UnarchiveProject(
+        self, request: pb.UnarchiveProjectRequest, context: Context
+    ) -> pb.UnarchiveProjectResponse:
         found = await self._projects.unarchive(current_call().scope, request.project_id)
         return pb.UnarchiveProjectResponse(project=convert.project(found))

@@ -12,7 +12,11 @@ from splitrail_common.repeats import RequestKey
 
 from splitrail_split.projects.domain import NewProject, Project
 
-_TAKEN = {"project_pkey": "project_id", "project_external_unique": "external_id", "project_request_unique": "request_id"}
+_TAKEN = {
+    "project_pkey": "project_id",
+    "project_external_unique": "external_id",
+    "project_request_unique": "request_id",
+}
 
 
 class ProjectTakenError(Exception):
@@ -60,7 +64,9 @@ class ProjectStore:
         key.require_same(row["request_digest"])
         return str(row["project_id"])
 
-    async def list_projects(self, scope: Scope, *, external_id: str, include_archived: bool, after: str | None, limit: int) -> list[Project]:
+    async def list_projects(
+        self, scope: Scope, *, external_id: str, include_archived: bool, after: str | None, limit: int
+    ) -> list[Project]:
         """By id, those behind `after`; an empty external_id does not filter."""
         values = {
             "scope": scope.sql(),

@@ -122,7 +122,9 @@ def _three(values: Sequence[int] | npt.NDArray[np.integer]) -> tuple[int, int, i
     return train, val, test
 
 
-def _drawn(keys: npt.NDArray[np.uint64], kept: npt.NDArray[np.bool_], sizes: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+def _drawn(
+    keys: npt.NDArray[np.uint64], kept: npt.NDArray[np.bool_], sizes: npt.NDArray[np.integer]
+) -> npt.NDArray[np.int64]:
     """(N,) a column by chance, -1 for what is not kept: those with the smallest keys are in the first, and so on, as
     many as `sizes` says.
     """
@@ -148,7 +150,9 @@ def _distinct_labels(
     return image, pairs - image * n_classes
 
 
-def _count(column: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], n_classes: int, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def _count(
+    column: npt.NDArray[np.int64], classes: npt.NDArray[np.int64], n_classes: int, kept: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
     cells = (classes * SPLITS + column)[kept]
     return np.bincount(cells, minlength=n_classes * SPLITS).reshape(n_classes, SPLITS).astype(np.int64, copy=False)
 
@@ -202,7 +206,9 @@ def _unmet(
     for class_id, split in _empty_cells(images, ratio):
         absent.setdefault(class_id, []).append(PART_NAMES[split - TRAIN])
     for class_id, where in absent.items():
-        sentences.append(f"{name(class_id)} has {counted(int(totals[class_id]), 'image')} in all and none in {' and '.join(where)}")
+        sentences.append(
+            f"{name(class_id)} has {counted(int(totals[class_id]), 'image')} in all and none in {' and '.join(where)}"
+        )
     ideal = totals[:, None] * ratio
     off = images - ideal
     for class_id, s in zip(*np.nonzero((np.abs(off) > 1 + 1e-9) & (images > 0)), strict=True):

@@ -32,14 +32,18 @@ class Placement:
     findings: Sequence[str]
 
 
-def certificate(made: Balance, class_names: Sequence[str], ratios: Sequence[float], leaks: Leaks, placement: Placement) -> Certificate:
+def certificate(
+    made: Balance, class_names: Sequence[str], ratios: Sequence[float], leaks: Leaks, placement: Placement
+) -> Certificate:
     """What a split achieves."""
     objects = made.boxes.sum(axis=0)
     grouped, parted = parted_units(placement.units, placement.vector)
     fixed = placement.fixed
     return Certificate(
         parts=tuple(
-            PartSummary(part, made.sizes[column], int(objects[column]), made.background[column], made.wanted_sizes[column])
+            PartSummary(
+                part, made.sizes[column], int(objects[column]), made.background[column], made.wanted_sizes[column]
+            )
             for column, part in enumerate(PARTS.values())
         ),
         classes=tuple(ClassBalance(name, _class_parts(made, row, ratios)) for row, name in enumerate(class_names)),
@@ -96,7 +100,9 @@ def _findings(placement: Placement, parted: npt.NDArray[np.int64], leaks: Leaks)
         found.append(f"of these, the base or a pin gave a part that they do not have now: {counted(lost, 'image')}")
     for unit in parted[:_NAMED]:
         ordinals = np.flatnonzero(placement.units == unit)
-        found.append(f"a group of {len(ordinals)} images (ordinal {ordinals[0]} among them) is in several parts, because its fixed images are")
+        found.append(
+            f"a group of {len(ordinals)} images (ordinal {ordinals[0]} among them) is in several parts, because its fixed images are"
+        )
     if len(parted) > _NAMED:
         found.append(f"in several parts too: {counted(len(parted) - _NAMED, 'group')} more")
     sizes = np.bincount(vector, minlength=len(PARTS) + 1)[1:]
@@ -107,5 +113,7 @@ def _findings(placement: Placement, parted: npt.NDArray[np.int64], leaks: Leaks)
             " what need not be alike, so look at it before grouping by near-duplicates"
         )
     if leaks.duplicate_pairs:
-        found.append(f"in different parts, because they were fixed there: {counted(leaks.duplicate_pairs, 'pair')} of equal images")
+        found.append(
+            f"in different parts, because they were fixed there: {counted(leaks.duplicate_pairs, 'pair')} of equal images"
+        )
     return found

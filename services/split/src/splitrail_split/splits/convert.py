@@ -114,7 +114,10 @@ def certificate(made: Certificate) -> split_pb2.SplitCertificate:
             )
             for one in made.parts
         ],
-        classes=[split_pb2.ClassBalance(class_name=one.class_name, parts=[_class_part(cell) for cell in one.parts]) for one in made.classes],
+        classes=[
+            split_pb2.ClassBalance(class_name=one.class_name, parts=[_class_part(cell) for cell in one.parts])
+            for one in made.classes
+        ],
         worst_class=made.worst_class,
         max_deviation=made.max_deviation,
         random_max_deviation=made.random_max_deviation,
@@ -154,8 +157,13 @@ def unpack_certificate(stored: bytes) -> Certificate:
     """A stored certificate."""
     found = split_pb2.SplitCertificate.FromString(stored)
     return Certificate(
-        parts=tuple(PartSummary(one.part, one.images, one.objects, one.background_images, one.ideal_images) for one in found.parts),
-        classes=tuple(ClassBalance(one.class_name, tuple(_stored_class_part(cell) for cell in one.parts)) for one in found.classes),
+        parts=tuple(
+            PartSummary(one.part, one.images, one.objects, one.background_images, one.ideal_images)
+            for one in found.parts
+        ),
+        classes=tuple(
+            ClassBalance(one.class_name, tuple(_stored_class_part(cell) for cell in one.parts)) for one in found.classes
+        ),
         worst_class=found.worst_class,
         max_deviation=found.max_deviation,
         random_max_deviation=found.random_max_deviation,
@@ -179,7 +187,10 @@ def _stored_class_part(cell: split_pb2.ClassPart) -> ClassPart:
 
 def moves(found: SplitComparison) -> list[split_service_pb2.Move]:
     """Images by their parts before and now."""
-    return [split_service_pb2.Move(before=PARTS[before], now=PARTS[now], images=images) for (before, now), images in sorted(found.moves.items())]
+    return [
+        split_service_pb2.Move(before=PARTS[before], now=PARTS[now], images=images)
+        for (before, now), images in sorted(found.moves.items())
+    ]
 
 
 def moved_asset(found: MovedAsset) -> split_service_pb2.MovedAsset:
@@ -226,4 +237,6 @@ def _manifest_entry(found: ManifestEntry) -> staging_service_pb2.ManifestEntry:
 def manifest_end(found: ManifestEnd) -> staging_service_pb2.ManifestEnd:
     """What tells a pod that it has everything."""
     digests = part_digests(found.part_digests)
-    return staging_service_pb2.ManifestEnd(class_names=found.class_names, image_count=found.image_count, part_digests=digests)
+    return staging_service_pb2.ManifestEnd(
+        class_names=found.class_names, image_count=found.image_count, part_digests=digests
+    )

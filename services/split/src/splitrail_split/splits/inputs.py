@@ -75,7 +75,9 @@ class SplitInputs:
 
         async def load() -> arrays.Array:
             columns = await self._groups(version, revision.parameters, await self.links(version.version_id))
-            return await asyncio.to_thread(lambda: groups.first_of_unit(groups.join(version.image_count, columns)).astype(np.int32))
+            return await asyncio.to_thread(
+                lambda: groups.first_of_unit(groups.join(version.image_count, columns)).astype(np.int32)
+            )
 
         return await self._cache.get(revision.split_id, "first_of_group", load)
 
@@ -97,7 +99,12 @@ class SplitInputs:
         if by.kind is GroupKind.METADATA:
             values = await self._columns.metadata(version.version_id, str(by.value))
             if not any(values):
-                raise invalid(Violation(f"parameters.group_by[{index}].metadata_key", f"no image of {version.reference} has metadata {by.value!r}"))
+                raise invalid(
+                    Violation(
+                        f"parameters.group_by[{index}].metadata_key",
+                        f"no image of {version.reference} has metadata {by.value!r}",
+                    )
+                )
         else:
             paths = await self._columns.paths(version.version_id)
             if by.kind is GroupKind.FOLDER:
@@ -106,22 +113,35 @@ class SplitInputs:
                 field = f"parameters.group_by[{index}].filename_pattern"
                 values = await asyncio.to_thread(_matches, str(by.value), paths, field)
                 if not any(values):
-                    raise invalid(Violation(field, f"{by.value!r} finds nothing in the file names of {version.reference}"))
+                    raise invalid(
+                        Violation(field, f"{by.value!r} finds nothing in the file names of {version.reference}")
+                    )
         return await asyncio.to_thread(numbered, values)
 
-    async def _base(self, scope: Scope, version: Version, base_split_id: str, content: arrays.Array) -> tuple[npt.NDArray[np.uint8], int]:
+    async def _base(
+        self, scope: Scope, version: Version, base_split_id: str, content: arrays.Array
+    ) -> tuple[npt.NDArray[np.uint8], int]:
         """(N,) the part of each image in the base (0: it does not know it), and how many images of the base are gone."""
         base = await self._store.get(scope, base_split_id)
         if base is None:
             raise not_found("split", base_split_id)
         if base.dataset_id != version.dataset_id:
-            raise invalid(Violation("parameters.base_split_id", f"{base.reference} is a split of another dataset than {version.reference}"))
+            raise invalid(
+                Violation(
+                    "parameters.base_split_id",
+                    f"{base.reference} is a split of another dataset than {version.reference}",
+                )
+            )
         vector = await self._store.vector(base_split_id)
         theirs = await self._columns.array(base.version_id, arrays.CONTENT)
 
         def match() -> tuple[npt.NDArray[np.uint8], int]:
             row = arrays.find(content, theirs)
-            fixed = np.where(row >= 0, vector[row], 0).astype(np.uint8) if len(vector) else np.zeros(len(content), dtype=np.uint8)
+            fixed = (
+                np.where(row >= 0, vector[row], 0).astype(np.uint8)
+                if len(vector)
+                else np.zeros(len(content), dtype=np.uint8)
+            )
             return fixed, int(np.count_nonzero(vector)) - int(np.count_nonzero(vector[row[row >= 0]]))
 
         return await asyncio.to_thread(match)
@@ -138,7 +158,10 @@ class SplitInputs:
             pins = parameters.pins
             raise invalid(
                 *(
-                    Violation(f"parameters.pins[{index}].{pins[index].by}", f"{version.reference} has no image {pins[index].value[:100]!r}")
+                    Violation(
+                        f"parameters.pins[{index}].{pins[index].by}",
+                        f"{version.reference} has no image {pins[index].value[:100]!r}",
+                    )
                     for index in absent[:_SHOWN]
                 )
             )
@@ -146,14 +169,23 @@ class SplitInputs:
         for index, pin in enumerate(parameters.pins):
             for ordinal in by_name[pin.by, pin.value]:
                 if given.setdefault(ordinal, pin.part) != pin.part:
-                    raise invalid(Violation(f"parameters.pins[{index}]", f"the image {pin.value[:100]!r} is pinned to another part before"))
+                    raise invalid(
+                        Violation(
+                            f"parameters.pins[{index}]",
+                            f"the image {pin.value[:100]!r} is pinned to another part before",
+                        )
+                    )
                 fixed[ordinal] = pin.part
 
 
 def numbered(values: Sequence[str]) -> npt.NDArray[np.int64]:
     """(N,) a number for each distinct text; -1 for empty ones."""
     numbers: dict[str, int] = {}
-    return np.fromiter((numbers.setdefault(value, len(numbers)) if value else -1 for value in values), dtype=np.int64, count=len(values))
+    return np.fromiter(
+        (numbers.setdefault(value, len(numbers)) if value else -1 for value in values),
+        dtype=np.int64,
+        count=len(values),
+    )
 
 
 def _matches(pattern: str, paths: Sequence[str], field: str) -> list[str]:

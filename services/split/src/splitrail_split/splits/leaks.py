@@ -24,7 +24,9 @@ class Leaks:
     parted_frame_pairs: int
 
 
-def crossing(vector: npt.NDArray[np.uint8], first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+def crossing(
+    vector: npt.NDArray[np.uint8], first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]
+) -> npt.NDArray[np.bool_]:
     """Which pairs lie in two different parts; images in no part do not leak."""
     one, other = vector[first], vector[second]
     crosses: npt.NDArray[np.bool_] = (one != other) & (one > 0) & (other > 0)

@@ -35,7 +35,9 @@ class SplitLookup:
         """
         revision = await self._of_version(scope, version, split_id)
         if not revision.parameters.group_by:
-            raise invalid(Violation(field, f"{revision.reference} was made without group_by: its images are in no groups"))
+            raise invalid(
+                Violation(field, f"{revision.reference} was made without group_by: its images are in no groups")
+            )
         return await self._inputs.first_of_group(version, revision)
 
     async def _of_version(self, scope: Scope, version: Version, split_id: str) -> Revision:

@@ -22,7 +22,9 @@ _ROWS = 500
 class Manifests:
     """Manifests of split revisions."""
 
-    def __init__(self, splits: Splits, store: SplitStore, datasets: Datasets, dataset_store: DatasetStore, urls: AssetUrls) -> None:
+    def __init__(
+        self, splits: Splits, store: SplitStore, datasets: Datasets, dataset_store: DatasetStore, urls: AssetUrls
+    ) -> None:
         self._splits = splits
         self._store = store
         self._datasets = datasets
@@ -43,10 +45,16 @@ class Manifests:
         wanted = np.flatnonzero(np.isin(vector, parts))
         rest = wanted[np.searchsorted(wanted, after, side="right") :]
         for start in range(0, len(rest), _ROWS):
-            assets = await self._dataset_store.get_assets(version.version_id, rest[start : start + _ROWS], annotations=True)
+            assets = await self._dataset_store.get_assets(
+                version.version_id, rest[start : start + _ROWS], annotations=True
+            )
             urls = await self._urls.sign(revision.project_id, [asset.sha256 for asset in assets], COPIED_LIFETIME)
-            yield [ManifestEntry(asset, int(vector[asset.ordinal]), url) for asset, url in zip(assets, urls, strict=True)]
-        digests = [one if PARTS[name] in parts else "" for name, one in zip(PART_NAMES, revision.part_digests, strict=True)]
+            yield [
+                ManifestEntry(asset, int(vector[asset.ordinal]), url) for asset, url in zip(assets, urls, strict=True)
+            ]
+        digests = [
+            one if PARTS[name] in parts else "" for name, one in zip(PART_NAMES, revision.part_digests, strict=True)
+        ]
         yield ManifestEnd(version.class_names, len(wanted), digests)
 
 
@@ -56,7 +64,11 @@ def _allow(caller: Caller, split_id: str, parts: Sequence[int]) -> None:
     refused = [name for name in names if name not in caller.parts]
     if caller.split_id == split_id and not refused:
         return
-    message = f"this attempt may not read {' and '.join(refused)}" if caller.split_id == split_id else "this attempt may read another split only"
+    message = (
+        f"this attempt may not read {' and '.join(refused)}"
+        if caller.split_id == split_id
+        else "this attempt may read another split only"
+    )
     raise PlatformError(
         grpc.StatusCode.PERMISSION_DENIED,
         Reason.ERROR_REASON_ROLE_MISSING,

@@ -54,14 +54,20 @@ def assign(inputs: Inputs, parameters: SplitParameters) -> npt.NDArray[np.uint8]
     mode: stratify.Mode = {Method.RANDOM: "random", Method.HASH: "hash"}.get(parameters.method, "stratified")  # type: ignore[assignment]  # of the literals
     if parameters.folds is not None:
         count, index = parameters.folds.count, parameters.folds.index
-        vector[looked_at] = stratify.folds(images, count=count, index=index, test_ratio=parameters.ratios[2], seed=parameters.seed, mode=mode)
+        vector[looked_at] = stratify.folds(
+            images, count=count, index=index, test_ratio=parameters.ratios[2], seed=parameters.seed, mode=mode
+        )
     else:
         fixed = None if inputs.fixed is None else groups.follow(units, inputs.fixed)[0][looked_at]
-        vector[looked_at] = stratify.assign(images, ratios=parameters.ratios, seed=parameters.seed, mode=mode, fixed=fixed)
+        vector[looked_at] = stratify.assign(
+            images, ratios=parameters.ratios, seed=parameters.seed, mode=mode, fixed=fixed
+        )
     return vector
 
 
-def make_revision(inputs: Inputs, parameters: SplitParameters, vector: npt.NDArray[np.uint8] | None = None) -> MadeRevision:
+def make_revision(
+    inputs: Inputs, parameters: SplitParameters, vector: npt.NDArray[np.uint8] | None = None
+) -> MadeRevision:
     """Assigns (or takes the given vector), certifies and digests."""
     if vector is None:
         vector = assign(inputs, parameters)
@@ -70,9 +76,19 @@ def make_revision(inputs: Inputs, parameters: SplitParameters, vector: npt.NDArr
     with ThreadPoolExecutor(len(PARTS)) as pool:
         digests = [pool.submit(_part_digest, inputs, vector == number) for number in PARTS.values()]
         keys = stratify.seeded_keys(inputs.content.astype(np.uint8, copy=False), parameters.seed)
-        balance = measure(vector, labels.indptr, labels.class_ids, n_classes=len(names), ratios=parameters.ratios, class_names=names, keys=keys)
+        balance = measure(
+            vector,
+            labels.indptr,
+            labels.class_ids,
+            n_classes=len(names),
+            ratios=parameters.ratios,
+            class_names=names,
+            keys=keys,
+        )
         leaks = find_leaks(vector, inputs.content, inputs.links, inputs.next_frame)
-        placement = Placement(vector, inputs.label_state, groups.join(len(vector), inputs.groups), inputs.fixed, inputs.findings)
+        placement = Placement(
+            vector, inputs.label_state, groups.join(len(vector), inputs.groups), inputs.fixed, inputs.findings
+        )
         certified = certificate(balance, names, parameters.ratios, leaks, placement)
         train, val, test = (one.result() for one in digests)
     return MadeRevision(
@@ -86,4 +102,6 @@ def make_revision(inputs: Inputs, parameters: SplitParameters, vector: npt.NDArr
 
 
 def _part_digest(inputs: Inputs, mask: npt.NDArray[np.bool_]) -> str:
-    return digest.part_digest(inputs.content[mask].astype(np.uint8, copy=False), inputs.annotation[mask].astype(np.uint8, copy=False))
+    return digest.part_digest(
+        inputs.content[mask].astype(np.uint8, copy=False), inputs.annotation[mask].astype(np.uint8, copy=False)
+    )

@@ -19,7 +19,16 @@ from splitrail_split.domain.parts import PARTS
 from splitrail_split.projects.service import Projects
 from splitrail_split.splits import leaks
 from splitrail_split.splits.algorithm.stratify import SPLITS
-from splitrail_split.splits.domain import Leak, LeakedAsset, MadeRevision, MovedAsset, Overlap, Revision, SplitComparison, SplitParameters
+from splitrail_split.splits.domain import (
+    Leak,
+    LeakedAsset,
+    MadeRevision,
+    MovedAsset,
+    Overlap,
+    Revision,
+    SplitComparison,
+    SplitParameters,
+)
 from splitrail_split.splits.inputs import SplitInputs
 from splitrail_split.splits.revision import make_revision
 from splitrail_split.splits.store import RequestKnownError, SplitStore
@@ -29,7 +38,14 @@ class Splits:
     """What callers do with split revisions."""
 
     def __init__(
-        self, store: SplitStore, *, dataset_store: DatasetStore, projects: Projects, datasets: Datasets, inputs: SplitInputs, urls: AssetUrls
+        self,
+        store: SplitStore,
+        *,
+        dataset_store: DatasetStore,
+        projects: Projects,
+        datasets: Datasets,
+        inputs: SplitInputs,
+        urls: AssetUrls,
     ) -> None:
         self._store = store
         self._projects = projects
@@ -39,7 +55,14 @@ class Splits:
         self._urls = urls
 
     async def create(
-        self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters, key: RequestKey, *, keep_current: bool
+        self,
+        scope: Scope,
+        dataset_id: str,
+        version_id: str,
+        parameters: SplitParameters,
+        key: RequestKey,
+        *,
+        keep_current: bool,
     ) -> Revision:
         """Splits a version and makes the revision the current one, unless that is to be kept; the same request gives
         the same revision.
@@ -61,7 +84,9 @@ class Splits:
             split_id = earlier
         return await self.get(scope, split_id)
 
-    async def preview(self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters) -> tuple[Version, MadeRevision]:
+    async def preview(
+        self, scope: Scope, dataset_id: str, version_id: str, parameters: SplitParameters
+    ) -> tuple[Version, MadeRevision]:
         """What `create` would store. Raises as it does."""
         version = await self._datasets.version(scope, dataset_id, version_id)
         return version, await self._make(scope, version, parameters)
@@ -70,7 +95,9 @@ class Splits:
         require_committed(version)
         if version.unlabelled_count == version.image_count:
             raise precondition(
-                Reason.ERROR_REASON_SPLIT_EMPTY, f"no image of {version.reference} has been annotated: there is nothing to split", field="version_id"
+                Reason.ERROR_REASON_SPLIT_EMPTY,
+                f"no image of {version.reference} has been annotated: there is nothing to split",
+                field="version_id",
             )
         inputs = await self._inputs.load(scope, version, parameters)
         return await asyncio.to_thread(make_revision, inputs, parameters)
@@ -89,7 +116,9 @@ class Splits:
             raise split_missing(version)
         return await self.get(scope, version.current_split_id)
 
-    async def of_version(self, scope: Scope, dataset_id: str, version_id: str, before: int | None, limit: int) -> Page[Revision]:
+    async def of_version(
+        self, scope: Scope, dataset_id: str, version_id: str, before: int | None, limit: int
+    ) -> Page[Revision]:
         """Newest first. Raises NOT_FOUND for the version."""
         await self._datasets.version(scope, dataset_id, version_id)
         return Page.of(await self._store.of_version(version_id, before=before, limit=limit + 1), limit)
@@ -129,7 +158,9 @@ class Splits:
 
         return await asyncio.to_thread(count)
 
-    async def compare(self, scope: Scope, split_id: str, before_split_id: str, after: int, limit: int) -> SplitComparison:
+    async def compare(
+        self, scope: Scope, split_id: str, before_split_id: str, after: int, limit: int
+    ) -> SplitComparison:
         """What of `before_split_id` is elsewhere in `split_id`, by content; images from ordinal `after` on, up to
         `limit`. Raises NOT_FOUND.
         """
@@ -140,7 +171,11 @@ class Splits:
 
         def match() -> tuple[npt.NDArray[np.uint8], dict[tuple[int, int], int]]:
             row = arrays.find(content, content_before)
-            was = np.where(row >= 0, earlier[row], 0).astype(np.uint8) if len(earlier) else np.zeros(len(content), dtype=np.uint8)
+            was = (
+                np.where(row >= 0, earlier[row], 0).astype(np.uint8)
+                if len(earlier)
+                else np.zeros(len(content), dtype=np.uint8)
+            )
             cells = np.bincount(was * (SPLITS + 1) + vector, minlength=(SPLITS + 1) ** 2)
             gone = np.ones(len(earlier), dtype=np.bool_)
             gone[row[row >= 0]] = False
@@ -168,7 +203,13 @@ class Splits:
         ordinals = np.unique(np.concatenate([links.first[page], links.second[page]]))
         found_assets = await self._columns.get_assets(found.version_id, ordinals, annotations=False)
         urls = await self._urls.sign(found.project_id, [asset.sha256 for asset in found_assets], SHOWN_LIFETIME)
-        shown = {asset.ordinal: LeakedAsset(asset, int(vector[asset.ordinal]), url) for asset, url in zip(found_assets, urls, strict=True)}
+        shown = {
+            asset.ordinal: LeakedAsset(asset, int(vector[asset.ordinal]), url)
+            for asset, url in zip(found_assets, urls, strict=True)
+        }
         rows = zip(links.first[page].tolist(), links.second[page].tolist(), links.distance[page].tolist(), strict=True)
-        found_leaks = [Leak(number, shown[first], shown[second], distance) for number, (first, second, distance) in enumerate(rows, start=after + 1)]
+        found_leaks = [
+            Leak(number, shown[first], shown[second], distance)
+            for number, (first, second, distance) in enumerate(rows, start=after + 1)
+        ]
         return Page(found_leaks, len(crossing) > after + limit)

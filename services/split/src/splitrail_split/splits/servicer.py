@@ -52,14 +52,18 @@ class SplitServicer(split_service_pb2_grpc.SplitServiceServicer):
     async def CompareSplits(self, request: pb.CompareSplitsRequest, context: Context) -> pb.CompareSplitsResponse:
         asked = paging.page(request, int)
         after = pages.number_after(asked, first=-1)
-        found = await self._splits.compare(current_call().scope, request.split_id, request.before_split_id, after, asked.size)
+        found = await self._splits.compare(
+            current_call().scope, request.split_id, request.before_split_id, after, asked.size
+        )
         assets, token = paging.fit(asked, found.assets, convert.moved_asset, lambda one: [one.asset.ordinal])
         return pb.CompareSplitsResponse(moves=convert.moves(found), assets=assets, next_page_token=token)
 
     async def FindLeaks(self, request: pb.FindLeaksRequest, context: Context) -> pb.FindLeaksResponse:
         asked = paging.page(request, int)
         distance = request.max_distance if request.HasField("max_distance") else MAX_DISTANCE
-        found = await self._splits.leaks(current_call().scope, request.split_id, distance, pages.number_after(asked, first=0), asked.size)
+        found = await self._splits.leaks(
+            current_call().scope, request.split_id, distance, pages.number_after(asked, first=0), asked.size
+        )
         leaks, token = paging.fit(asked, found, convert.leak, lambda one: [one.number])
         return pb.FindLeaksResponse(leaks=leaks, next_page_token=token)
 
@@ -68,13 +72,17 @@ class SplitServicer(split_service_pb2_grpc.SplitServiceServicer):
             ids = {"dataset_id": request.dataset_id, "version_id": request.version_id}
             revision = await self._splits.get(current_call().scope, request.split_id, **ids)
         else:
-            revision = await self._splits.current(current_call().scope, request.dataset_id, validate.version_id(request))
+            revision = await self._splits.current(
+                current_call().scope, request.dataset_id, validate.version_id(request)
+            )
         return pb.GetSplitResponse(split=convert.revision(revision))
 
     async def ListSplits(self, request: pb.ListSplitsRequest, context: Context) -> pb.ListSplitsResponse:
         asked = paging.page(request, int)
         before = pages.number_before(asked)
-        found = await self._splits.of_version(current_call().scope, request.dataset_id, request.version_id, before, asked.size)
+        found = await self._splits.of_version(
+            current_call().scope, request.dataset_id, request.version_id, before, asked.size
+        )
         splits, token = paging.fit(asked, found, convert.revision, lambda one: [one.number])
         return pb.ListSplitsResponse(splits=splits, next_page_token=token)
 
@@ -83,7 +91,9 @@ class SplitServicer(split_service_pb2_grpc.SplitServiceServicer):
             await self._splits.delete(current_call().scope, request.split_id)
         return pb.DeleteSplitResponse()
 
-    async def CheckContamination(self, request: pb.CheckContaminationRequest, context: Context) -> pb.CheckContaminationResponse:
+    async def CheckContamination(
+        self, request: pb.CheckContaminationRequest, context: Context
+    ) -> pb.CheckContaminationResponse:
         found = await self._splits.contamination(
             current_call().scope,
             request.split_id,
@@ -104,7 +114,9 @@ class StagingServicer(staging_service_pb2_grpc.StagingServiceServicer):
         await self._splits.pin(current_call().scope, request.split_id, request.job_id)
         return staging_pb.PinSplitResponse()
 
-    async def StreamManifest(self, request: staging_pb.StreamManifestRequest, context: Context) -> AsyncIterator[staging_pb.StreamManifestResponse]:
+    async def StreamManifest(
+        self, request: staging_pb.StreamManifestRequest, context: Context
+    ) -> AsyncIterator[staging_pb.StreamManifestResponse]:
         parts = sorted({fields.required_part(f"parts[{index}]", part) for index, part in enumerate(request.parts)})
         after = request.after_ordinal if request.HasField("after_ordinal") else -1
         call = current_call()

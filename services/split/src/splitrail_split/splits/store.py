@@ -86,7 +86,15 @@ class SplitStore:
                 raise RequestKnownError from error
             raise
 
-    async def add_in(self, connection: Connection, version_id: str, made: MadeRevision, key: RequestKey | None = None, *, keep_current: bool) -> str:
+    async def add_in(
+        self,
+        connection: Connection,
+        version_id: str,
+        made: MadeRevision,
+        key: RequestKey | None = None,
+        *,
+        keep_current: bool,
+    ) -> str:
         """As `add`, within a transaction that holds the project. key None: no request asked for it."""
         vector = await asyncio.to_thread(arrays.encode_vector, made.vector)
         numbered = await self._tables.one_in(connection, "next_split_number", {"version_id": version_id})
@@ -116,7 +124,12 @@ class SplitStore:
     async def pin(self, scope: Scope, revision: Revision, job_id: str) -> bool:
         """Marks a revision as used by a job; False when it was deleted. Raises FAILED_PRECONDITION (PROJECT_ARCHIVED)."""
         async with self._projects.writing(revision.project_id) as connection:
-            if await self._tables.one_in(connection, "lock_split", {"split_id": revision.split_id, "scope": scope.sql()}) is None:
+            if (
+                await self._tables.one_in(
+                    connection, "lock_split", {"split_id": revision.split_id, "scope": scope.sql()}
+                )
+                is None
+            ):
                 return False
             await self._tables.run_in(connection, "insert_pin", {"split_id": revision.split_id, "job_id": job_id})
             return True
@@ -136,7 +149,9 @@ class SplitStore:
             if pinned is not None:
                 return str(pinned["job_id"])
             version_id = locked["version_id"]
-            await self._tables.run_in(connection, "repoint_current_split", {"version_id": version_id, "split_id": split_id})
+            await self._tables.run_in(
+                connection, "repoint_current_split", {"version_id": version_id, "split_id": split_id}
+            )
             await self._tables.run_in(connection, "delete_split", {"split_id": split_id})
             await self._datasets.forget_requests(connection, [version_id])
             return None

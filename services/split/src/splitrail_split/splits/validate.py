@@ -24,21 +24,30 @@ def split_parameters(parameters: split_pb2.SplitParameters) -> SplitParameters:
     folds makes of them.
     """
     if not parameters.HasField("ratios"):
-        raise invalid(Violation("parameters.ratios", "is needed: fractions of train, val and test, for example 0.7, 0.15, 0.15"))
+        raise invalid(
+            Violation("parameters.ratios", "is needed: fractions of train, val and test, for example 0.7, 0.15, 0.15")
+        )
     given = parameters.ratios
     ratios = (given.train, given.val, given.test)
     total = math.fsum(ratios)
     if abs(total - 1) > TOLERANCE:
         raise invalid(Violation("parameters.ratios", f"must add up to 1, these add up to {total:g}"))
     if parameters.method not in METHODS:
-        raise invalid(Violation("parameters.method", f"{split_pb2.SplitMethod.Name(parameters.method)} is not a way to split"))
+        raise invalid(
+            Violation("parameters.method", f"{split_pb2.SplitMethod.Name(parameters.method)} is not a way to split")
+        )
     method = METHODS[parameters.method]
     group_by = tuple(_group_by(index, one) for index, one in enumerate(parameters.group_by))
     base_split_id = parameters.base_split_id
     pins = tuple(_pin(index, one) for index, one in enumerate(parameters.pins))
     folds = _folds(parameters.folds) if parameters.HasField("folds") else None
     if method is Method.HASH and group_by:
-        raise invalid(Violation("parameters.group_by", "the method hash places each image by itself: leave groups out, or use another method"))
+        raise invalid(
+            Violation(
+                "parameters.group_by",
+                "the method hash places each image by itself: leave groups out, or use another method",
+            )
+        )
     if folds:
         if base_split_id or pins or method is Method.HASH:
             raise invalid(Violation("parameters.folds", "cannot be combined with a base, pins or the method hash"))

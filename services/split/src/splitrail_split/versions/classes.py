@@ -72,7 +72,9 @@ class ChangeError(ValueError):
         self.field = field
 
 
-def changed(classes: DraftClasses, changes: Sequence[Change], earlier: Mapping[str, int], next_id: int) -> tuple[DraftClasses, int]:
+def changed(
+    classes: DraftClasses, changes: Sequence[Change], earlier: Mapping[str, int], next_id: int
+) -> tuple[DraftClasses, int]:
     """The classes after all changes in order, and the next free id. Raises ChangeError; changes that were made before
     are harmless.
     """
@@ -93,7 +95,9 @@ def _add(classes: DraftClasses, index: int, name: str, earlier: Mapping[str, int
         at = classes.names.index(name)
         if classes.targets[at] != at:
             into = classes.names[classes.targets[at]]
-            raise ChangeError(index, "add.name", f"{name!r} is merged into {into!r} in this draft: its name is free after the commit")
+            raise ChangeError(
+                index, "add.name", f"{name!r} is merged into {into!r} in this draft: its name is free after the commit"
+            )
         return next_id
     if len(classes.names) >= MAX_CLASSES:
         raise ChangeError(index, "add.name", f"a version has at most {MAX_CLASSES} classes")
@@ -107,7 +111,9 @@ def _add(classes: DraftClasses, index: int, name: str, earlier: Mapping[str, int
 def _rename(classes: DraftClasses, index: int, class_id: int, name: str) -> None:
     at = _staying(classes, index, "rename.class_id", class_id)
     if name in classes.names and classes.names.index(name) != at:
-        raise ChangeError(index, "rename.name", f"another class of the draft is called {name!r}: merge the two to make them one")
+        raise ChangeError(
+            index, "rename.name", f"another class of the draft is called {name!r}: merge the two to make them one"
+        )
     classes.names[at] = name
 
 
@@ -129,7 +135,11 @@ def _staying(classes: DraftClasses, index: int, field: str, class_id: int) -> in
     if at is None:
         raise ChangeError(index, field, f"the draft has no class with the id {class_id}")
     if classes.targets[at] != at:
-        raise ChangeError(index, field, f"the class {classes.names[at]!r} is merged into {classes.names[classes.targets[at]]!r} already")
+        raise ChangeError(
+            index,
+            field,
+            f"the class {classes.names[at]!r} is merged into {classes.names[classes.targets[at]]!r} already",
+        )
     return at
 
 
@@ -153,7 +163,9 @@ def moved_positions(ours: Sequence[int], theirs: Sequence[int]) -> npt.NDArray[n
     return np.array([at.get(class_id, -1) for class_id in theirs], dtype=np.int64)
 
 
-def differing(ours: Sequence[bytes], theirs: Sequence[bytes], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def differing(
+    ours: Sequence[bytes], theirs: Sequence[bytes], positions: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
     """(N,) which images have other annotations, when class c of theirs is class positions[c] of ours, or -1: none of
     them.
     """
@@ -162,7 +174,9 @@ def differing(ours: Sequence[bytes], theirs: Sequence[bytes], positions: npt.NDA
     gone = np.zeros(len(theirs), dtype=np.bool_)
     gone[image[positions[_class_ids(data, starts)] < 0]] = True
     there = recoded(theirs, np.maximum(positions, 0).astype(np.uint16))
-    return gone | np.fromiter((one != other for one, other in zip(ours, there, strict=True)), dtype=np.bool_, count=len(ours))
+    return gone | np.fromiter(
+        (one != other for one, other in zip(ours, there, strict=True)), dtype=np.bool_, count=len(ours)
+    )
 
 
 def recoded(packed: Sequence[bytes], positions: npt.NDArray[np.uint16]) -> list[bytes]:
@@ -196,7 +210,9 @@ def _parted(data: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> list
     return [whole[start:end] for start, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
 
 
-def _objects(data: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _objects(
+    data: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(objects,) where the record of each one starts, and its image. Goes from object to object in all images at once."""
     ends = np.cumsum(lengths)
     at, image = ends - lengths + 1, np.arange(len(lengths))
@@ -222,7 +238,9 @@ def _canonical(packed: Sequence[bytes]) -> list[bytes]:
     count = int(data[starts[0] + 3]) | int(data[starts[0] + 4]) << 8 if len(starts) else 0
     size = _HEADER_SIZE + 4 * count
     # Objects of one size lie in a row, each image's behind its version byte.
-    if len(data) != len(packed) + len(starts) * size or not np.array_equal(starts, np.arange(len(starts)) * size + image + 1):
+    if len(data) != len(packed) + len(starts) * size or not np.array_equal(
+        starts, np.arange(len(starts)) * size + image + 1
+    ):
         return [pack(set(unpack(one))) for one in packed]
     rows = data[starts[:, None] + np.arange(size)]
     values = np.ascontiguousarray(rows[:, _HEADER_SIZE:]).view("<u4")
@@ -230,4 +248,6 @@ def _canonical(packed: Sequence[bytes]) -> list[bytes]:
     rows, image = rows[order], image[order]
     first = np.ones(len(rows), dtype=np.bool_)
     first[1:] = (rows[1:] != rows[:-1]).any(axis=1) | (image[1:] != image[:-1])
-    return [_VERSION + one for one in _parted(rows[first].ravel(), np.bincount(image[first], minlength=len(packed)) * size)]
+    return [
+        _VERSION + one for one in _parted(rows[first].ravel(), np.bincount(image[first], minlength=len(packed)) * size)
+    ]

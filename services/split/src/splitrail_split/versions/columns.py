@@ -54,7 +54,9 @@ class Columns:
 
     def digest(self, class_names: Sequence[str]) -> str:
         """Of the version."""
-        content, annotation, state = (one.astype(np.uint8, copy=False) for one in (self.content, self.annotation, self.label_state))
+        content, annotation, state = (
+            one.astype(np.uint8, copy=False) for one in (self.content, self.annotation, self.label_state)
+        )
         return digest.version_digest(content, annotation, state, class_names)
 
     def counts(self, n_classes: int) -> dict[str, Any]:
@@ -70,7 +72,9 @@ class Columns:
         }
 
 
-def of_images(contents: Sequence[bytes], annotations: Sequence[bytes], states: Sequence[int], hashes: Sequence[int]) -> Columns:
+def of_images(
+    contents: Sequence[bytes], annotations: Sequence[bytes], states: Sequence[int], hashes: Sequence[int]
+) -> Columns:
     """Columns of some images. `hashes` are signed, as Postgres has them."""
     return Columns(
         content=digest.hashes_from_bytes(contents),
@@ -102,7 +106,9 @@ def joined(parts: Sequence[Columns]) -> Columns:
     )
 
 
-def of_version(images: Columns, paths: Sequence[str], metadata: Sequence[Mapping[str, str]]) -> dict[str, npt.NDArray[Any]]:
+def of_version(
+    images: Columns, paths: Sequence[str], metadata: Sequence[Mapping[str, str]]
+) -> dict[str, npt.NDArray[Any]]:
     """All columns of a version by their names, with what images have to do with each other."""
     return {**by_name(images), **linked(images), arrays.NEXT_FRAME: next_frames(paths, metadata)}
 

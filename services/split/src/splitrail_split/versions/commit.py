@@ -108,7 +108,9 @@ class Commits:
             else:
                 version_id = draft.version_id
                 await self._insert(connection, dataset, draft, base, made)
-            await self._tables.run_in(connection, "end_draft", {"version_id": draft.version_id, "committed_version_id": version_id})
+            await self._tables.run_in(
+                connection, "end_draft", {"version_id": draft.version_id, "committed_version_id": version_id}
+            )
             return version_id
 
     async def _base(self, version_id: str | None) -> _Base:
@@ -161,11 +163,15 @@ class Commits:
         if made.digest != newest.digest or made.class_ids != newest.class_ids:
             return False
         within_base = draft.base_version_id == newest.version_id
-        found = await self._store.differences(connection, draft.version_id, draft.base_version_id, newest.version_id, within_base=within_base)
+        found = await self._store.differences(
+            connection, draft.version_id, draft.base_version_id, newest.version_id, within_base=within_base
+        )
         # By the digest, annotations are equal; the draft's may not have been rewritten yet.
         return bool((found.common & (found.rows[:, 2] == AssetField.ANNOTATIONS.bit)).all())
 
-    async def _insert(self, connection: Connection, dataset: LockedDataset, draft: Draft, base: _Base, made: _Made) -> None:
+    async def _insert(
+        self, connection: Connection, dataset: LockedDataset, draft: Draft, base: _Base, made: _Made
+    ) -> None:
         version = {
             "version_id": draft.version_id,
             "dataset_id": draft.dataset_id,
@@ -186,9 +192,13 @@ class Commits:
         try:
             removed = np.sort(made.changes.removed).tolist()
             kept = base.images.size - len(removed)
-            inserted = await self._tables.run_in(connection, "insert_own_assets", {**_named(draft), "removed": removed, "kept": kept})
+            inserted = await self._tables.run_in(
+                connection, "insert_own_assets", {**_named(draft), "removed": removed, "kept": kept}
+            )
             await self._tables.run_in(connection, "expect_many", {})
-            inserted += await self._tables.run_in(connection, "insert_kept_assets", {**_named(draft), "removed": removed})
+            inserted += await self._tables.run_in(
+                connection, "insert_kept_assets", {**_named(draft), "removed": removed}
+            )
             if inserted != made.images.size:
                 raise RuntimeError(f"draft {draft.version_id}: {inserted} rows for {made.images.size} images")
             await self._datasets.insert_columns(connection, draft.version_id, await stored)
@@ -196,7 +206,12 @@ class Commits:
             await ended(stored)
 
     async def _frames(self, connection: Connection, draft: Draft, base: _Base, made: _Made) -> _Frames:
-        found = await self._tables.one_in(connection, "list_frames", {"version_id": draft.base_version_id, "sequence": SEQUENCE}) or {}
+        found = (
+            await self._tables.one_in(
+                connection, "list_frames", {"version_id": draft.base_version_id, "sequence": SEQUENCE}
+            )
+            or {}
+        )
         kept = [row for row in made.rows if not row["removed"]]
         paths = found["paths"] + [row["path"] for row in kept]
         sequences = found["sequences"] + [row["sequence"] for row in kept]
@@ -224,7 +239,9 @@ def _made(draft: Draft, base: Columns, rows: Sequence[Row]) -> _Made:
     images = drafts.committed(base, changes)
     staying = draft.classes.staying
     names = [draft.class_names[position] for position in staying]
-    return _Made(rows, changes, images, images.digest(names), names, [draft.class_ids[position] for position in staying])
+    return _Made(
+        rows, changes, images, images.digest(names), names, [draft.class_ids[position] for position in staying]
+    )
 
 
 def _stored(images: Columns, base: _Base, frames: _Frames | None) -> dict[str, bytes]:
@@ -232,11 +249,15 @@ def _stored(images: Columns, base: _Base, frames: _Frames | None) -> dict[str, b
     of is. frames None: it is.
     """
     made = columns.by_name(images)
-    same = np.array_equal(images.perceptual_hash, base.images.perceptual_hash) and np.array_equal(images.placed, base.images.placed)
+    same = np.array_equal(images.perceptual_hash, base.images.perceptual_hash) and np.array_equal(
+        images.placed, base.images.placed
+    )
     made.update(base.linked if same else columns.linked(images))
     if frames is None:
         made[arrays.NEXT_FRAME] = base.next_frame
     else:
         nothing: dict[str, str] = {}
-        made[arrays.NEXT_FRAME] = next_frames(frames.paths, [{SEQUENCE: one} if one else nothing for one in frames.sequences])
+        made[arrays.NEXT_FRAME] = next_frames(
+            frames.paths, [{SEQUENCE: one} if one else nothing for one in frames.sequences]
+        )
     return {name: arrays.encode(name, values) for name, values in made.items()}

@@ -15,7 +15,15 @@ from splitrail_split.datasets.store import DatasetStore
 from splitrail_split.domain import arrays
 from splitrail_split.domain.datasets import Asset, Version, VersionState
 from splitrail_split.versions import classes, differences
-from splitrail_split.versions.differences import ABSENT, AssetDifference, AssetField, ClassDifference, Counts, DifferenceKind, Differences
+from splitrail_split.versions.differences import (
+    ABSENT,
+    AssetDifference,
+    AssetField,
+    ClassDifference,
+    Counts,
+    DifferenceKind,
+    Differences,
+)
 from splitrail_split.versions.drafts import Draft
 from splitrail_split.versions.store import DraftStore
 
@@ -103,7 +111,12 @@ class Comparisons:
                 )
                 if positions is not None:
                     found = await self._by_class(
-                        connection, found, positions, draft_id=draft.version_id if draft else None, images_of=images_of, other_id=other_id
+                        connection,
+                        found,
+                        positions,
+                        draft_id=draft.version_id if draft else None,
+                        images_of=images_of,
+                        other_id=other_id,
                     )
             return (await asyncio.to_thread(differences.ordered, found.rows)).rows
 
@@ -134,14 +147,25 @@ class Comparisons:
         return Differences(rows[~found.common | (rows[:, 2] != 0)])
 
     async def _shown(
-        self, rows: npt.NDArray[np.int32], ours: Version, draft: Draft | None, theirs: Version | None, *, annotations: bool
+        self,
+        rows: npt.NDArray[np.int32],
+        ours: Version,
+        draft: Draft | None,
+        theirs: Version | None,
+        *,
+        annotations: bool,
     ) -> list[AssetDifference]:
         """What the rows stand for; of a draft that was changed meanwhile, what is still there."""
         own = {int(place): -1 - int(place) for place in rows[:, 0] if ABSENT < place < 0}
         here: dict[int, Asset] = {}
         if draft is not None and own:
-            found = {one.ordinal: one for one in await self._store.draft_assets(draft, list(own.values()), annotations=annotations)}
-            here.update((place, replace(found[position], ordinal=0)) for place, position in own.items() if position in found)
+            found = {
+                one.ordinal: one
+                for one in await self._store.draft_assets(draft, list(own.values()), annotations=annotations)
+            }
+            here.update(
+                (place, replace(found[position], ordinal=0)) for place, position in own.items() if position in found
+            )
         images_of = draft.base_version_id if draft else ours.version_id
         here.update(await self._of_version(images_of, rows[:, 0], annotations=annotations))
         there = await self._of_version(theirs.version_id if theirs else None, rows[:, 1], annotations=annotations)
@@ -153,8 +177,12 @@ class Comparisons:
                 shown.append(AssetDifference(DifferenceKind(kind), asset, before, differences.fields(bits)))
         return shown
 
-    async def _of_version(self, version_id: str | None, places: npt.NDArray[np.int32], *, annotations: bool) -> dict[int, Asset]:
+    async def _of_version(
+        self, version_id: str | None, places: npt.NDArray[np.int32], *, annotations: bool
+    ) -> dict[int, Asset]:
         ordinals = places[places >= 0]
         if version_id is None or not ordinals.size:
             return {}
-        return {one.ordinal: one for one in await self._assets.get_assets(version_id, ordinals, annotations=annotations)}
+        return {
+            one.ordinal: one for one in await self._assets.get_assets(version_id, ordinals, annotations=annotations)
+        }

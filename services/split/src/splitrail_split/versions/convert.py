@@ -15,15 +15,21 @@ from splitrail_split.versions.drafts import Draft
 def draft(found: Draft) -> version_pb2.Draft:
     """A draft with its classes."""
     return version_pb2.Draft(
-        version=convert.version(found.as_version()), classes=draft_classes(found.classes), create_time=timestamp(found.create_time)
+        version=convert.version(found.as_version()),
+        classes=draft_classes(found.classes),
+        create_time=timestamp(found.create_time),
     )
 
 
 def draft_classes(classes: DraftClasses) -> list[version_pb2.DraftClass]:
     """Classes by position."""
     return [
-        version_pb2.DraftClass(class_id=class_id, name=name, merged_into_class_id=None if target == position else classes.ids[target])
-        for position, (class_id, name, target) in enumerate(zip(classes.ids, classes.names, classes.targets, strict=True))
+        version_pb2.DraftClass(
+            class_id=class_id, name=name, merged_into_class_id=None if target == position else classes.ids[target]
+        )
+        for position, (class_id, name, target) in enumerate(
+            zip(classes.ids, classes.names, classes.targets, strict=True)
+        )
     ]
 
 

@@ -87,7 +87,9 @@ class Differences:
     def kinds(self) -> npt.NDArray[np.int32]:
         """(n,) the DifferenceKind of each row."""
         return np.where(
-            self.rows[:, 1] == ABSENT, DifferenceKind.ADDED, np.where(self.rows[:, 0] == ABSENT, DifferenceKind.REMOVED, DifferenceKind.CHANGED)
+            self.rows[:, 1] == ABSENT,
+            DifferenceKind.ADDED,
+            np.where(self.rows[:, 0] == ABSENT, DifferenceKind.REMOVED, DifferenceKind.CHANGED),
         ).astype(np.int32)
 
     @property
@@ -138,6 +140,12 @@ def of_classes(ours: Version, theirs: Version | None, targets: Sequence[int] | N
     for class_id in sorted(here.keys() | there.keys()):
         name, other = here.get(class_id), there.get(class_id)
         if name != other:
-            kind = DifferenceKind.ADDED if other is None else DifferenceKind.REMOVED if name is None else DifferenceKind.CHANGED
+            kind = (
+                DifferenceKind.ADDED
+                if other is None
+                else DifferenceKind.REMOVED
+                if name is None
+                else DifferenceKind.CHANGED
+            )
             found.append(ClassDifference(kind, class_id, name, other))
     return found

@@ -153,7 +153,13 @@ def upserted(found: Sequence[DraftAsset], upserts: Sequence[Upsert]) -> Batch:
         if before is not None:
             key = (before.base_ordinal, before.position)
             if (first := touched.setdefault(key, index)) != index:
-                batch.wrong.append(Wrong(index, "external_id" if upsert.external_id else "path", f"is the same image as that of assets[{first}]"))
+                batch.wrong.append(
+                    Wrong(
+                        index,
+                        "external_id" if upsert.external_id else "path",
+                        f"is the same image as that of assets[{first}]",
+                    )
+                )
                 continue
         after, wrong = _after(index, upsert, before)
         batch.wrong += wrong
@@ -181,10 +187,14 @@ def _named(upsert: Upsert, by_id: Mapping[str, DraftAsset], by_path: Mapping[str
 
 def _after(index: int, upsert: Upsert, before: DraftAsset | None) -> tuple[DraftAsset | None, list[Wrong]]:
     if before is None and upsert.sha256 is None:
-        return None, [Wrong(index, "sha256", "is needed to add an image: the draft has none with this external_id or path")]
+        return None, [
+            Wrong(index, "sha256", "is needed to add an image: the draft has none with this external_id or path")
+        ]
     if before is None:
         path = upsert.path or upsert.default_path
-        before = DraftAsset(None, None, upsert.external_id, path, upsert.sha256 or b"", LabelState.UNLABELLED, UNANNOTATED, {})
+        before = DraftAsset(
+            None, None, upsert.external_id, path, upsert.sha256 or b"", LabelState.UNLABELLED, UNANNOTATED, {}
+        )
     if upsert.annotations is None and upsert.label_state == LabelState.LABELLED != before.label_state:
         return None, [Wrong(index, "annotations", "are needed: the image has no objects, so it cannot be LABELLED")]
     after = replace(
@@ -208,7 +218,9 @@ def _clashes(standing: Sequence[DraftAsset], made: Mapping[int, DraftAsset]) -> 
         for index, one in made.items():
             value = getattr(one, name)
             if value and (holder := holders.setdefault(value, f"assets[{index}]")) != f"assets[{index}]":
-                wrong.setdefault(index, Wrong(index, name, f"is that of {holder} too: no two images of a version share it"))
+                wrong.setdefault(
+                    index, Wrong(index, name, f"is that of {holder} too: no two images of a version share it")
+                )
     return list(wrong.values())
 
 

@@ -32,7 +32,9 @@ class Incoming:
         possible = await self._staging.possible(project_id, list(sizes))
         await self._store.hold(project_id, list(sizes))
         known = await self._store.known(project_id, list(sizes))
-        missing = await self._staging.missing(project_id, {sha256: size for sha256, size in sizes.items() if sha256 not in known}, possible)
+        missing = await self._staging.missing(
+            project_id, {sha256: size for sha256, size in sizes.items() if sha256 not in known}, possible
+        )
         return await self._staging.uploads(project_id, missing)
 
     async def take(self, project_id: str, contents: Sequence[bytes]) -> Inspected:

@@ -63,7 +63,9 @@ def _links(hashes: npt.NDArray[np.uint64]) -> Links:
     """See `links`, of all images alike."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
-    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(ordered)), dtype=np.bool_), ordered[1:] != ordered[:-1]]))
+    starts = np.flatnonzero(
+        np.concatenate([np.ones(min(1, len(ordered)), dtype=np.bool_), ordered[1:] != ordered[:-1]])
+    )
     chained = np.setdiff1d(np.arange(len(order)), starts)
     one, other = order[chained - 1], order[chained]
     first, second, distance = _search(ordered[starts], _LINKS_PER_IMAGE * max(1, len(starts)))
@@ -78,7 +80,9 @@ def _links(hashes: npt.NDArray[np.uint64]) -> Links:
 
 def _search(hashes: npt.NDArray[np.uint64], complete: int) -> tuple[Ordinals, Ordinals, npt.NDArray[np.uint8]]:
     """Pairs of distinct hashes by position; `complete`: how many are all kept before only joining ones are."""
-    blocks = np.stack([(hashes >> np.uint64(_BITS * block)) & np.uint64(0xFFFF) for block in range(_BLOCKS)]).astype(np.int64)
+    blocks = np.stack([(hashes >> np.uint64(_BITS * block)) & np.uint64(0xFFFF) for block in range(_BLOCKS)]).astype(
+        np.int64
+    )
     members = np.argsort(blocks, axis=1, kind="stable")
     bounds = np.stack([np.concatenate([[0], np.cumsum(np.bincount(block, minlength=1 << _BITS))]) for block in blocks])
     found: npt.NDArray[np.int64] = _pairs(hashes, blocks, members, bounds, complete)
@@ -104,7 +108,9 @@ def _root(parent: npt.NDArray[np.int32], node: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _pairs(hashes: npt.NDArray[np.uint64], blocks: Ordinals, members: Ordinals, bounds: Ordinals, complete: int) -> Ordinals:
+def _pairs(
+    hashes: npt.NDArray[np.uint64], blocks: Ordinals, members: Ordinals, bounds: Ordinals, complete: int
+) -> Ordinals:
     """Rows (first, second, distance). A pair that several blocks find is taken from the first of them.
 
     parent[d] joins what links up to the distance d do: each level has all clusters that all pairs up to it would make,

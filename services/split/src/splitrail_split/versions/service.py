@@ -37,7 +37,14 @@ class Versions:
     """What callers do with drafts, and with the versions they become."""
 
     def __init__(
-        self, store: DraftStore, *, dataset_store: DatasetStore, datasets: Datasets, incoming: Incoming, commits: Commits, comparisons: Comparisons
+        self,
+        store: DraftStore,
+        *,
+        dataset_store: DatasetStore,
+        datasets: Datasets,
+        incoming: Incoming,
+        commits: Commits,
+        comparisons: Comparisons,
     ) -> None:
         self._store = store
         self._dataset_store = dataset_store
@@ -46,7 +53,9 @@ class Versions:
         self._commits = commits
         self._comparisons = comparisons
 
-    async def begin(self, scope: Scope, dataset_id: str, base_version_id: str, class_names: Sequence[str], key: RequestKey) -> Version:
+    async def begin(
+        self, scope: Scope, dataset_id: str, base_version_id: str, class_names: Sequence[str], key: RequestKey
+    ) -> Version:
         """A new draft, or what the draft that the same request has begun is by now.
 
         Raises NOT_FOUND, FAILED_PRECONDITION (VERSION_STATE) for a base that is a draft, (PROJECT_ARCHIVED),
@@ -54,19 +63,24 @@ class Versions:
         """
         dataset = await self._datasets.dataset(scope, dataset_id)
         version_id = None
-        # Another call with this request_id may begin one meanwhile, and that one may be deleted before it is looked for.
+        # Another call with this request_id may begin one meanwhile, and that one may be deleted before it is looked
+        # for.
         while version_id is None:
             earlier = await self._store.made_by(dataset.project_id, key)
             version_id = earlier or await self._begin(scope, dataset, base_version_id, class_names, key)
         return await self._datasets.version(scope, dataset_id, version_id)
 
-    async def _begin(self, scope: Scope, dataset: Dataset, base_version_id: str, class_names: Sequence[str], key: RequestKey) -> str | None:
+    async def _begin(
+        self, scope: Scope, dataset: Dataset, base_version_id: str, class_names: Sequence[str], key: RequestKey
+    ) -> str | None:
         """The id of a new draft; None when its request_id is that of another one."""
         await self._datasets.require_active(scope, dataset.dataset_id)
         base = await self._datasets.version(scope, dataset.dataset_id, base_version_id) if base_version_id else None
         if base is not None:
             require_committed(base, field="base_version_id")
-        return await self._store.begin(scope, NewDraft(dataset, base, base.class_names if base else list(class_names), key))
+        return await self._store.begin(
+            scope, NewDraft(dataset, base, base.class_names if base else list(class_names), key)
+        )
 
     async def drafts(self, scope: Scope, dataset_id: str, before: str | None, limit: int) -> Page[Draft]:
         """Newest first. Raises NOT_FOUND for the dataset."""
@@ -92,7 +106,10 @@ class Versions:
         inspected = await self._incoming.take(draft.project_id, contents) if contents else Inspected()
         _require_contents(upserts, inspected)
         extensions = {sha256: EXTENSIONS[asset.format] for sha256, asset in inspected.good.items()}
-        named = [replace(one, default_path=one.sha256.hex() + extensions[one.sha256]) if one.sha256 else one for one in upserts]
+        named = [
+            replace(one, default_path=one.sha256.hex() + extensions[one.sha256]) if one.sha256 else one
+            for one in upserts
+        ]
         async with self._store.changing(scope, draft) as change:
             _require_open(change.draft)
             if contents and len(await change.known(contents)) < len(contents):
@@ -112,7 +129,9 @@ class Versions:
                 await change.put(batch.changes, drafts.tally([one for _, one in batch.changes], n_classes) - before)
             return Upserted(batch.added, len(batch.changes) - batch.added, batch.unchanged, change.draft)
 
-    async def remove(self, scope: Scope, draft: Draft, external_ids: Sequence[str], paths: Sequence[str]) -> tuple[int, Draft]:
+    async def remove(
+        self, scope: Scope, draft: Draft, external_ids: Sequence[str], paths: Sequence[str]
+    ) -> tuple[int, Draft]:
         """Removes images; how many the draft held, and the draft after that. Raises FAILED_PRECONDITION
         (VERSION_STATE).
         """
@@ -157,7 +176,9 @@ class Versions:
     async def _moved(self, scope: Scope, draft: Draft, moved: BaseMovedError) -> PlatformError:
         """ABORTED, with what has changed since."""
         expected = await self._dataset_store.get_version(scope, moved.expected) if moved.expected else None
-        if expected is not None and (expected.dataset_id != draft.dataset_id or expected.state != VersionState.COMMITTED):
+        if expected is not None and (
+            expected.dataset_id != draft.dataset_id or expected.state != VersionState.COMMITTED
+        ):
             expected = None
         newest = moved.newest
         found = await self._comparisons.counts(newest, expected)
@@ -241,7 +262,12 @@ async def _require_keypoints(change: DraftChange, upserts: Sequence[Upsert]) -> 
             wanted = wanted or len(annotation.values)
             if len(annotation.values) != wanted:
                 count, others = (len(annotation.values) - 4) // 3, (wanted - 4) // 3
-                wrong.append(Violation(f"assets[{index}].annotations", f"an object has {count} keypoints, others of the draft have {others}"))
+                wrong.append(
+                    Violation(
+                        f"assets[{index}].annotations",
+                        f"an object has {count} keypoints, others of the draft have {others}",
+                    )
+                )
                 break
     if wrong:
         raise invalid(*wrong)

@@ -40,12 +40,16 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
     async def CreateVersion(self, request: pb.CreateVersionRequest, context: Context) -> pb.CreateVersionResponse:
         names = validate.class_names(request.class_names, has_base=bool(request.base_version_id))
         key = RequestKey.of(request)
-        version = await self._versions.begin(current_call().scope, request.dataset_id, request.base_version_id, names, key)
+        version = await self._versions.begin(
+            current_call().scope, request.dataset_id, request.base_version_id, names, key
+        )
         return pb.CreateVersionResponse(version=version_proto(version))
 
     async def ListDrafts(self, request: pb.ListDraftsRequest, context: Context) -> pb.ListDraftsResponse:
         asked = paging.page(request, str)
-        found = await self._versions.drafts(current_call().scope, request.dataset_id, pages.id_before(asked), asked.size)
+        found = await self._versions.drafts(
+            current_call().scope, request.dataset_id, pages.id_before(asked), asked.size
+        )
         drafts, token = paging.fit(asked, found, convert.draft, lambda one: [one.version_id])
         return pb.ListDraftsResponse(drafts=drafts, next_page_token=token)
 
@@ -68,8 +72,12 @@ class VersionServicer(version_service_pb2_grpc.VersionServiceServicer):
 
     async def UpdateClasses(self, request: pb.UpdateClassesRequest, context: Context) -> pb.UpdateClassesResponse:
         changes = validate.class_changes(request.changes)
-        draft = await self._versions.update_classes(current_call().scope, await self._draft(request.dataset_id, request.version_id), changes)
-        return pb.UpdateClassesResponse(version=version_proto(draft.as_version()), classes=convert.draft_classes(draft.classes))
+        draft = await self._versions.update_classes(
+            current_call().scope, await self._draft(request.dataset_id, request.version_id), changes
+        )
+        return pb.UpdateClassesResponse(
+            version=version_proto(draft.as_version()), classes=convert.draft_classes(draft.classes)
+        )
 
     async def CommitVersion(self, request: pb.CommitVersionRequest, context: Context) -> pb.CommitVersionResponse:
         version = await self._versions.commit(

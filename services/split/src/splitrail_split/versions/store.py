@@ -81,8 +81,8 @@ class DraftStore:
             return str(row["version_id"]) if row else None
 
     async def made_by(self, project_id: str, key: RequestKey) -> str | None:
-        """The id of the draft that an earlier call with this key has begun, or of the version that it has become. Raises
-        INVALID_ARGUMENT when that was another request.
+        """The id of the draft that an earlier call with this key has begun, or of the version that it has become.
+        Raises INVALID_ARGUMENT when that was another request.
         """
         if not key.request_id:
             return None
@@ -108,7 +108,9 @@ class DraftStore:
         FAILED_PRECONDITION (PROJECT_ARCHIVED).
         """
         async with self._projects.writing(draft.project_id) as connection:
-            yield DraftChange(self._tables, self._contents, connection, await self.lock(connection, scope, draft.version_id))
+            yield DraftChange(
+                self._tables, self._contents, connection, await self.lock(connection, scope, draft.version_id)
+            )
 
     @asynccontextmanager
     async def changing_classes(self, scope: Scope, draft: Draft) -> AsyncIterator["ClassesChange"]:
@@ -130,7 +132,12 @@ class DraftStore:
 
     async def draft_assets(self, draft: Draft, positions: Sequence[int], *, annotations: bool) -> list[Asset]:
         """What a draft has itself, with positions in place of ordinals."""
-        values = {"version_id": draft.version_id, "project_id": draft.project_id, "positions": list(positions), "annotations": annotations}
+        values = {
+            "version_id": draft.version_id,
+            "project_id": draft.project_id,
+            "positions": list(positions),
+            "annotations": annotations,
+        }
         return [Asset(**row) for row in await self._tables.rows("get_draft_assets", values)]
 
     def snapshot(self) -> AbstractAsyncContextManager[Connection]:
@@ -138,7 +145,14 @@ class DraftStore:
         return self._tables.snapshot()
 
     async def differences(
-        self, connection: Connection, version_id: str, images_of: str | None, other_version_id: str | None, *, within_base: bool, every: bool = False
+        self,
+        connection: Connection,
+        version_id: str,
+        images_of: str | None,
+        other_version_id: str | None,
+        *,
+        within_base: bool,
+        every: bool = False,
     ) -> Differences:
         """See the query `diff_images`; in no order."""
         values = {
@@ -154,7 +168,12 @@ class DraftStore:
         return Differences(np.frombuffer(rows[0]["packed"], dtype=">i4").reshape(-1, 3).astype(np.int32))
 
     async def annotations(
-        self, connection: Connection, places: npt.NDArray[np.integer], *, images_of: str | None, draft_id: str | None = None
+        self,
+        connection: Connection,
+        places: npt.NDArray[np.integer],
+        *,
+        images_of: str | None,
+        draft_id: str | None = None,
     ) -> list[bytes]:
         """Of images that are there: see the query `get_annotations`."""
         values = {"places": places.tolist(), "images_of": images_of, "draft_id": draft_id}
@@ -193,7 +212,9 @@ class DraftChange:
         """Which of these contents are assets, and stay until the change is kept."""
         return await self._contents.known_in(self._connection, self.draft.project_id, contents)
 
-    async def find(self, *, external_ids: Sequence[str], paths: Sequence[str], contents: Sequence[bytes]) -> list[DraftAsset]:
+    async def find(
+        self, *, external_ids: Sequence[str], paths: Sequence[str], contents: Sequence[bytes]
+    ) -> list[DraftAsset]:
         """The images that have one of these, as they stand."""
         values = {
             "version_id": self.draft.version_id,
@@ -218,11 +239,15 @@ class DraftChange:
         """Keeps that images are gone: a row says so of those of the base."""
         await self._replace(assets, [(one, True) for one in assets if one.base_ordinal is not None], difference)
 
-    async def _replace(self, before: Sequence[DraftAsset | None], after: Sequence[tuple[DraftAsset, bool]], difference: Tally) -> None:
+    async def _replace(
+        self, before: Sequence[DraftAsset | None], after: Sequence[tuple[DraftAsset, bool]], difference: Tally
+    ) -> None:
         draft = self.draft
         # First all old rows go: two images may exchange their paths.
         positions = [one.position for one in before if one is not None and one.position is not None]
-        await self._tables.run_in(self._connection, "delete_draft_assets", {"version_id": draft.version_id, "positions": positions})
+        await self._tables.run_in(
+            self._connection, "delete_draft_assets", {"version_id": draft.version_id, "positions": positions}
+        )
         next_position = draft.next_position
         async with self._connection.cursor() as cursor, cursor.copy(self._tables.sql["copy_draft_assets"]) as copy:
             copy.set_types(_ROW_TYPES)
@@ -249,7 +274,9 @@ class DraftChange:
 class ClassesChange:
     """A draft within the transaction that changes its classes."""
 
-    def __init__(self, tables: Tables, datasets: DatasetStore, connection: Connection, draft: Draft, *, next_class_id: int) -> None:
+    def __init__(
+        self, tables: Tables, datasets: DatasetStore, connection: Connection, draft: Draft, *, next_class_id: int
+    ) -> None:
         self.draft = draft
         self.next_class_id = next_class_id
         self._tables = tables

@@ -21,7 +21,13 @@ from splitrail_split.versions.drafts import UNANNOTATED, Draft, Upsert
 
 MAX_ASSETS = 1000
 
-_SHAPES = {"box": Kind.BOX, "polygon": Kind.POLYGON, "keypoints": Kind.KEYPOINTS, "oriented_box": Kind.OBB, None: Kind.CLASS}
+_SHAPES = {
+    "box": Kind.BOX,
+    "polygon": Kind.POLYGON,
+    "keypoints": Kind.KEYPOINTS,
+    "oriented_box": Kind.OBB,
+    None: Kind.CLASS,
+}
 _SHAPE_NAMES = {kind: name or "no shape" for name, kind in _SHAPES.items()}
 _VISIBILITIES = {
     dataset_pb2.VISIBILITY_NOT_LABELLED: 0,
@@ -42,7 +48,9 @@ def contents(given: Sequence[version_pb2.AssetContent]) -> dict[bytes, int]:
         if sizes.setdefault(bytes.fromhex(one.sha256), one.size_bytes) != one.size_bytes:
             wrong.append(Violation(f"contents[{index}].size_bytes", "differs from an earlier entry of the same hash"))
         if one.size_bytes > MAX_IMAGE_BYTES:
-            wrong.append(Violation(f"contents[{index}].size_bytes", f"must be at most {MAX_IMAGE_BYTES}, not {one.size_bytes}"))
+            wrong.append(
+                Violation(f"contents[{index}].size_bytes", f"must be at most {MAX_IMAGE_BYTES}, not {one.size_bytes}")
+            )
     if wrong:
         raise invalid(*wrong)
     return sizes
@@ -93,7 +101,14 @@ def deletions(request: version_service_pb2.DeleteAssetsRequest) -> tuple[list[st
     """External_ids and paths."""
     count = len(request.external_ids) + len(request.paths)
     if not 0 < count <= MAX_ASSETS:
-        raise invalid(Violation("paths", f"at most {MAX_ASSETS} together with external_ids, not {count}" if count else "or external_ids are needed"))
+        raise invalid(
+            Violation(
+                "paths",
+                f"at most {MAX_ASSETS} together with external_ids, not {count}"
+                if count
+                else "or external_ids are needed",
+            )
+        )
     return [one for one in request.external_ids if one], list(request.paths)
 
 
@@ -173,13 +188,19 @@ def _annotations(one: version_pb2.AssetUpsert, draft: Draft) -> tuple[bytes | No
             problems.append((f"annotations.items[{index}]{field and '.'}{field}", why))
     if items:
         return pack(found), problems
-    given = one.HasField("annotations") or one.label_state in (dataset_pb2.LABEL_STATE_EMPTY, dataset_pb2.LABEL_STATE_UNLABELLED)
+    given = one.HasField("annotations") or one.label_state in (
+        dataset_pb2.LABEL_STATE_EMPTY,
+        dataset_pb2.LABEL_STATE_UNLABELLED,
+    )
     return (UNANNOTATED if given else None), problems
 
 
 def _annotation(item: dataset_pb2.Annotation, draft: Draft) -> tuple[Annotation | None, FieldProblem | None]:
     if not 0 <= item.class_id < len(draft.class_names):
-        return None, ("class_id", f"{item.class_id} is not a position in the draft's {len(draft.class_names)} class_names")
+        return None, (
+            "class_id",
+            f"{item.class_id} is not a position in the draft's {len(draft.class_names)} class_names",
+        )
     shape = item.WhichOneof("shape")
     wanted = KINDS[Task(draft.task)]
     if _SHAPES[shape] is not wanted:

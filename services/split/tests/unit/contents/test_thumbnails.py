@@ -85,7 +85,9 @@ def test_transparency_is_put_on_white_once_the_image_is_small(monkeypatch, mode)
 
     sizes = []
     composite = Image.alpha_composite
-    monkeypatch.setattr(Image, "alpha_composite", lambda below, above: sizes.append(above.size) or composite(below, above))
+    monkeypatch.setattr(
+        Image, "alpha_composite", lambda below, above: sizes.append(above.size) or composite(below, above)
+    )
     found = made(thumbnails.make(data))
     assert sizes == [(256, 256)]
     assert abs(found - expected).mean() < 1

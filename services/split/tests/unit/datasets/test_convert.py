@@ -12,4 +12,6 @@ def test_split_vectors_have_the_numbers_of_the_contract():
 
 
 def test_every_task_of_the_contract_is_known():
-    assert {task.name: task.value for task in Task} == {name.removeprefix("TASK_"): value for name, value in dataset_pb2.Task.items() if value}
+    assert {task.name: task.value for task in Task} == {
+        name.removeprefix("TASK_"): value for name, value in dataset_pb2.Task.items() if value
+    }

@@ -36,7 +36,12 @@ def test_a_vector_comes_back(values):
 
 def test_columns_come_back():
     generator = np.random.default_rng(1)
-    for name, shape in [(arrays.CONTENT, (5, 32)), (arrays.LABEL_STATE, (5,)), (arrays.OBJECTS, (5,)), (arrays.CLASS_IDS, (9,))]:
+    for name, shape in [
+        (arrays.CONTENT, (5, 32)),
+        (arrays.LABEL_STATE, (5,)),
+        (arrays.OBJECTS, (5,)),
+        (arrays.CLASS_IDS, (9,)),
+    ]:
         values = generator.integers(0, 200, shape)
         assert arrays.decode(name, arrays.encode(name, values)).tolist() == values.tolist()
 

@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from splitrail_split.domain.digest import annotation_sha256, hashes_from_bytes, part_digest, revision_digest, version_digest
+from splitrail_split.domain.digest import (
+    annotation_sha256,
+    hashes_from_bytes,
+    part_digest,
+    revision_digest,
+    version_digest,
+)
 
-rows = st.lists(st.tuples(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.integers(1, 3)), max_size=12)
+rows = st.lists(
+    st.tuples(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.integers(1, 3)), max_size=12
+)
 
 
 def arrays(found):
@@ -57,7 +65,11 @@ def test_every_ingredient_counts():
         version_digest(a, b, np.array([1], np.uint8), ["ab", "c"]),
     }
     one, two = part_digest(a, b), part_digest(empty, empty)
-    digests |= {revision_digest(one, two, two, ["x"]), revision_digest(two, one, two, ["x"]), revision_digest(one, two, two, ["y"])}
+    digests |= {
+        revision_digest(one, two, two, ["x"]),
+        revision_digest(two, one, two, ["x"]),
+        revision_digest(one, two, two, ["y"]),
+    }
     assert len(digests) == 9
 
 

@@ -13,7 +13,16 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
-from splitrail_common.annotations import SCALE, Annotation, AnnotationError, Kind, LabelState, box_from_yolo, pack, unpack
+from splitrail_common.annotations import (
+    SCALE,
+    Annotation,
+    AnnotationError,
+    Kind,
+    LabelState,
+    box_from_yolo,
+    pack,
+    unpack,
+)
 from splitrail_split import formats
 from splitrail_split.contents import thumbnails
 from splitrail_split.domain import arrays
@@ -36,20 +45,33 @@ def boxes(draw: st.DrawFn) -> Annotation:
     """Boxes as an import leaves them, those of one unit and those of the whole image among them."""
     while True:
         try:
-            return box_from_yolo(draw(st.integers(0, CLASSES - 1)), draw(fractions), draw(fractions), draw(fractions), draw(fractions))
+            return box_from_yolo(
+                draw(st.integers(0, CLASSES - 1)), draw(fractions), draw(fractions), draw(fractions), draw(fractions)
+            )
         except AnnotationError:
             continue
 
 
 def parsed_yolo(packed, class_names):
-    files = {"labels/train/a.txt": yolo.rows(packed).encode(), "data.yaml": yolo.data_yaml("c@v1", {"train": "images/train"}, class_names).encode()}
+    files = {
+        "labels/train/a.txt": yolo.rows(packed).encode(),
+        "data.yaml": yolo.data_yaml("c@v1", {"train": "images/train"}, class_names).encode(),
+    }
     return formats.parse(formats.Format.YOLO, files, {"images/train/a.jpg": (640, 480)})
 
 
 def parsed_coco(packed, class_names, size=(640, 480), path="images/train/a.jpg", kind=Kind.BOX):
     document = coco.Document(class_names, "c@v1")
     image = coco.Image(1, path, *size)
-    data = b"".join([document.start(), document.images([image]), document.turn(), document.annotations(image, packed), document.end()])
+    data = b"".join(
+        [
+            document.start(),
+            document.images([image]),
+            document.turn(),
+            document.annotations(image, packed),
+            document.end(),
+        ]
+    )
     return formats.parse(formats.Format.COCO, {"annotations/instances_train.json": data}, {path: size}, kind=kind)
 
 
@@ -94,7 +116,9 @@ corners = st.tuples(fractions, fractions)
 
 
 @given(st.lists(st.tuples(corners, corners, corners, corners), max_size=6), sides, sides)
-@example([((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)), ((0.0, 0.0), (0.0, 0.0), (1e-6, 0.0), (0.0, 1e-6))], 4096, 7)
+@example(
+    [((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)), ((0.0, 0.0), (0.0, 0.0), (1e-6, 0.0), (0.0, 1e-6))], 4096, 7
+)
 def test_oriented_boxes_survive_a_coco_file_of_any_image_size(drawn, width, height):
     annotations = set()
     for class_id, one in enumerate(drawn):
@@ -133,23 +157,41 @@ def test_class_names_stay_data(given_names):
 
 def test_data_yaml_never_offers_test_images_for_training():
     test = {"test": "images/test"}
-    assert yaml.safe_load(yolo.data_yaml("c@v1#1", test, ["a"])) == {"train": None, "val": None, **test, "names": {0: "a"}}
+    assert yaml.safe_load(yolo.data_yaml("c@v1#1", test, ["a"])) == {
+        "train": None,
+        "val": None,
+        **test,
+        "names": {0: "a"},
+    }
     assert yaml.safe_load(yolo.data_yaml("c@v1#1", {"val": "images/val", **test}, ["a"]))["train"] is None
     whole = yolo.data_yaml("c@v1#1", {"train": "images/train", **test}, ["a"], (17, 3), (1, 0))
-    assert yaml.safe_load(whole) == {"train": "images/train", "val": "images/train", **test, "kpt_shape": [17, 3], "names": {0: "a"}}
+    assert yaml.safe_load(whole) == {
+        "train": "images/train",
+        "val": "images/train",
+        **test,
+        "kpt_shape": [17, 3],
+        "names": {0: "a"},
+    }
     assert "val is train" in whole
     assert yaml.safe_load(yolo.data_yaml("c@v1", {"train": "images/all"}, []))["names"] == {}
 
 
 def test_data_yaml_says_which_keypoints_a_mirrored_image_exchanges():
-    assert yaml.safe_load(yolo.data_yaml("c@v1", {"train": "images/all"}, ["a"], (3, 3), [1, 0, 2]))["flip_idx"] == [1, 0, 2]
+    assert yaml.safe_load(yolo.data_yaml("c@v1", {"train": "images/all"}, ["a"], (3, 3), [1, 0, 2]))["flip_idx"] == [
+        1,
+        0,
+        2,
+    ]
 
 
 def test_rows_of_every_kind():
     kinds = {
         Kind.BOX: ((500_000, 250_000, 1, SCALE), "3 0.500000 0.250000 0.000001 1.000000\n"),
         Kind.POLYGON: ((0, 0, 1, 0, 500_000, SCALE), "3 0.000000 0.000000 0.000001 0.000000 0.500000 1.000000\n"),
-        Kind.OBB: ((1, 2, 3, 4, 5, 6, 7, 8), "3 0.000001 0.000002 0.000003 0.000004 0.000005 0.000006 0.000007 0.000008\n"),
+        Kind.OBB: (
+            (1, 2, 3, 4, 5, 6, 7, 8),
+            "3 0.000001 0.000002 0.000003 0.000004 0.000005 0.000006 0.000007 0.000008\n",
+        ),
     }
     for kind, (values, row) in kinds.items():
         packed = pack([Annotation(3, kind, values)])
@@ -175,11 +217,27 @@ def test_coco_shapes_of_every_kind():
         Annotation(1, Kind.POLYGON, (0, 0, 500_000, 0, 500_000, SCALE)),
         Annotation(2, Kind.KEYPOINTS, (500_000, 500_000, 250_000, 500_000, 100_000, 200_000, 2, 0, 0, 0)),
     )
-    assert box == {"id": 1, "image_id": 7, "category_id": 1, "iscrowd": 0, "bbox": [75, 25, 50, 50], "area": 2500, "segmentation": []}
-    assert (polygon["segmentation"], polygon["bbox"], polygon["area"]) == ([[0, 0, 100, 0, 100, 100]], [0, 0, 100, 100], 5000)
+    assert box == {
+        "id": 1,
+        "image_id": 7,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [75, 25, 50, 50],
+        "area": 2500,
+        "segmentation": [],
+    }
+    assert (polygon["segmentation"], polygon["bbox"], polygon["area"]) == (
+        [[0, 0, 100, 0, 100, 100]],
+        [0, 0, 100, 100],
+        5000,
+    )
     assert (points["keypoints"], points["num_keypoints"], points["bbox"]) == ([20, 20, 2, 0, 0, 0], 1, [75, 25, 50, 50])
     (turned,) = coco_annotations(Annotation(0, Kind.OBB, (500_000, 0, SCALE, 500_000, 500_000, SCALE, 0, 500_000)))
-    assert (turned["segmentation"], turned["bbox"], turned["area"]) == ([[100, 0, 200, 50, 100, 100, 0, 50]], [0, 0, 200, 100], 10_000)
+    assert (turned["segmentation"], turned["bbox"], turned["area"]) == (
+        [[100, 0, 200, 50, 100, 100, 0, 50]],
+        [0, 0, 200, 100],
+        10_000,
+    )
     with pytest.raises(yolo.UnwritableError, match="CLASS"):
         coco_annotations(Annotation(0, Kind.CLASS, ()))
 
@@ -188,7 +246,24 @@ any_path = st.lists(
     st.one_of(
         st.text(max_size=12),
         st.sampled_from(
-            ["images", "train", "..", ".", "", "CON", "a.jpg", "a~1", "A.JPG", "é", "e\u0301", " a ", "a.", "labels", "nul.txt", "x" * 250]
+            [
+                "images",
+                "train",
+                "..",
+                ".",
+                "",
+                "CON",
+                "a.jpg",
+                "a~1",
+                "A.JPG",
+                "é",
+                "e\u0301",
+                " a ",
+                "a.",
+                "labels",
+                "nul.txt",
+                "x" * 250,
+            ]
         ),
     ),
     min_size=1,
@@ -219,15 +294,21 @@ def test_names_are_safe_and_unique_for_every_file_system(paths):
         assert not set(stem) & set('<>:"\\|?*')
         assert stem.isprintable() or any(unicodedata.category(one) == "Zs" for one in stem)
         written = PurePosixPath(f"images/train/{stem}.jpg")
-        assert written.with_suffix(".txt") == PurePosixPath(f"images/train/{stem}.txt")  # as an import looks for the label file
+        assert written.with_suffix(".txt") == PurePosixPath(
+            f"images/train/{stem}.txt"
+        )  # as an import looks for the label file
     assert len({is_one_file(stem) for stem in made}) == len(paths)
     folders = {is_one_file(str(parent)) for stem in made for parent in PurePosixPath(stem).parents}
-    assert folders.isdisjoint(is_one_file(f"{stem}{extension}") for stem in made for extension in (".jpg", ".png", ".txt"))
+    assert folders.isdisjoint(
+        is_one_file(f"{stem}{extension}") for stem in made for extension in (".jpg", ".png", ".txt")
+    )
 
 
 @given(class_names)
 @example(HOSTILE)
-@example(["images", "train", "all", "a~1", "a", "A", "a.jpg", "con", ".hidden", "x" * 300, "y/z", "y_z", "é", "e\u0301"])
+@example(
+    ["images", "train", "all", "a~1", "a", "A", "a.jpg", "con", ".hidden", "x" * 300, "y/z", "y_z", "é", "e\u0301"]
+)
 def test_folders_of_classes_are_safe_and_stay_what_they_are(given_names):
     folders = names.class_folders(given_names)
     assert len({is_one_file(folder) for folder in folders}) == len(given_names)
@@ -238,13 +319,19 @@ def test_folders_of_classes_are_safe_and_stay_what_they_are(given_names):
     # An image that lies in the folder of its class already does not get another one.
     labels = arrays.Labels(np.arange(len(given_names) + 1), np.arange(len(given_names), dtype=np.uint16))
     states = np.full(len(given_names), LabelState.LABELLED)
-    made = layout.plan(version_of(given_names), None, None, states, EVERYTHING, class_tree=layout.tree_of(given_names, labels))
+    made = layout.plan(
+        version_of(given_names), None, None, states, EVERYTHING, class_tree=layout.tree_of(given_names, labels)
+    )
     assert list(made.stems([f"train/{folder}/1.jpg" for folder in folders])) == [f"{folder}/1" for folder in folders]
     listed = layout.class_list(made.class_tree, given_names).encode()
     images = [f"train/{folder}/1.jpg" for folder in folders]
-    parsed = formats.parse(formats.Format.YOLO, {"class_folders.json": listed}, dict.fromkeys(images, (9, 9)), kind=Kind.CLASS)
+    parsed = formats.parse(
+        formats.Format.YOLO, {"class_folders.json": listed}, dict.fromkeys(images, (9, 9)), kind=Kind.CLASS
+    )
     assert (parsed.class_names, parsed.problems) == (given_names, [])
-    assert {item.path: unpack(item.annotations)[0].class_id for item in parsed.items} == dict(zip(images, range(len(images)), strict=True))
+    assert {item.path: unpack(item.annotations)[0].class_id for item in parsed.items} == dict(
+        zip(images, range(len(images)), strict=True)
+    )
 
 
 def test_a_tree_of_classes_has_every_class_in_every_part():
@@ -254,7 +341,9 @@ def test_a_tree_of_classes_has_every_class_in_every_part():
     labels = arrays.labels(np.array([1, 1, 1, 0, 0, 1]), np.array([0, 1, 0, 1], dtype=np.uint16))
     vector = np.array([1, 1, 3, 3, 0, 0], dtype=np.uint8)
     made = layout.plan(version_of(names_), None, vector, states, EVERYTHING, class_tree=layout.tree_of(names_, labels))
-    assert made.placeholders() == [f"{one}/.gitkeep" for one in ("train/unused", "val/b", "val/a", "val/unused", "test/a", "test/unused")]
+    assert made.placeholders() == [
+        f"{one}/.gitkeep" for one in ("train/unused", "val/b", "val/a", "val/unused", "test/a", "test/unused")
+    ]
     shown = [asset_at(ordinal) for ordinal in range(6)]
     assert [made.image_path(one, made.stem(one.ordinal, one.path)) for one in shown] == [
         "train/b/x0.jpg", "train/a/x1.jpg", "test/b/x2.jpg", "images/test/x3.jpg", "images/unassigned/x4.jpg", "unassigned/a/x5.jpg",
@@ -289,7 +378,9 @@ def test_a_long_path_keeps_its_name():
 
 @given(st.lists(st.binary(max_size=700_000), max_size=4))
 def test_files_come_whole_in_messages_of_bounded_size(contents):
-    sent = Messages().take([*(ImageFiles(ordinal, whole(f"{ordinal}.txt", data)) for ordinal, data in enumerate(contents)), Flush()])
+    sent = Messages().take(
+        [*(ImageFiles(ordinal, whole(f"{ordinal}.txt", data)) for ordinal, data in enumerate(contents)), Flush()]
+    )
     assert all(message.ByteSize() < 2 * MESSAGE_BYTES for message in sent)
     received: dict[str, bytes] = {}
     done = -1
@@ -319,15 +410,20 @@ def test_documents_of_a_plan_list_what_somebody_has_looked_at():
     order = dataclasses.replace(EVERYTHING, layout=layout.Layout.COCO)
     plan = layout.plan(version, None, None, states, order)
     assert plan.counts == {0: 1, 4: 4}
-    assert [(path, ordinals.tolist()) for path, ordinals in plan.documents()] == [("annotations/instances_all.json", [0, 1, 3, 4])]
+    assert [(path, ordinals.tolist()) for path, ordinals in plan.documents()] == [
+        ("annotations/instances_all.json", [0, 1, 3, 4])
+    ]
     assert (plan.file_count, plan.image_folders) == (1 + 5 + 1, {"train": "images/all"})
     unlabelled = layout.plan(version, None, None, np.ones(5, np.uint8), order)
-    assert [(path, len(ordinals)) for path, ordinals in unlabelled.documents()] == [("annotations/instances_all.json", 0)]
+    assert [(path, len(ordinals)) for path, ordinals in unlabelled.documents()] == [
+        ("annotations/instances_all.json", 0)
+    ]
     assert json.loads(layout.lock(plan))["split"] is None
 
 
 @pytest.mark.parametrize(
-    ("mode", "format_"), [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("I;16", "TIFF"), ("1", "BMP")]
+    ("mode", "format_"),
+    [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("I;16", "TIFF"), ("1", "BMP")],
 )
 def test_thumbnails_of_every_kind_of_image(mode, format_):
     source = io.BytesIO()

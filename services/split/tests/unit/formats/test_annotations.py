@@ -63,7 +63,9 @@ def test_yolo_text_round_trips_to_identical_bytes(annotations):
     packed = pack(set(annotations))
     text = to_yolo_rows(packed)
     names = "names: [" + ", ".join(f"c{i}" for i in range(301)) + "]"
-    parsed = formats.parse(formats.Format.YOLO, {"labels/a.txt": text.encode(), "data.yaml": names.encode()}, {"images/a.jpg": (640, 480)})
+    parsed = formats.parse(
+        formats.Format.YOLO, {"labels/a.txt": text.encode(), "data.yaml": names.encode()}, {"images/a.jpg": (640, 480)}
+    )
     assert parsed.problems == []
     assert parsed.items[0].annotations == packed
 

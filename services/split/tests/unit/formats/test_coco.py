@@ -15,7 +15,9 @@ CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
 def coco(*annotations, images=None, categories=None):
     listed = [{"id": 1, "file_name": "a.jpg", "width": 200, "height": 100}] if images is None else images
     numbered = [{"id": i, "image_id": 1, "category_id": 3, **annotation} for i, annotation in enumerate(annotations)]
-    return json.dumps({"images": listed, "annotations": numbered, "categories": CATEGORIES if categories is None else categories}).encode()
+    return json.dumps(
+        {"images": listed, "annotations": numbered, "categories": CATEGORIES if categories is None else categories}
+    ).encode()
 
 
 def one(data, images=IMAGES, path="annotations/instances_train2017.json"):
@@ -33,7 +35,10 @@ BOX = {"bbox": [20, 10, 100, 50]}
 def test_boxes_classes_states_and_splits():
     parsed = one(coco(BOX, {**BOX, "category_id": 7}))
     assert parsed.class_names == ["cat", "dog"]
-    assert [(item.path, item.label_state) for item in parsed.items] == [("train/a.jpg", LabelState.LABELLED), ("train/b.jpg", LabelState.UNLABELLED)]
+    assert [(item.path, item.label_state) for item in parsed.items] == [
+        ("train/a.jpg", LabelState.LABELLED),
+        ("train/b.jpg", LabelState.UNLABELLED),
+    ]
     values = (350_000, 350_000, 500_000, 500_000)
     assert [(box.class_id, box.values) for box in unpack(parsed.items[0].annotations)] == [(0, values), (1, values)]
     assert parsed.source_splits == {"train/a.jpg": "train"}
@@ -137,7 +142,13 @@ def test_roboflow_folders():
 
 
 def test_masks_crowds_and_polygons_without_boxes_are_notes():
-    parsed = one(coco({**BOX, "segmentation": [[1, 1, 2, 2, 3, 1]]}, {**BOX, "iscrowd": 1}, {"segmentation": [[10, 10, 30, 10, 30, 40]]}))
+    parsed = one(
+        coco(
+            {**BOX, "segmentation": [[1, 1, 2, 2, 3, 1]]},
+            {**BOX, "iscrowd": 1},
+            {"segmentation": [[10, 10, 30, 10, 30, 40]]},
+        )
+    )
     assert {problem.severity for problem in parsed.problems} == {Severity.NOTE}
     assert sorted(parsed.problem_counts) == [Code.ATTRIBUTES_DROPPED, Code.POLYGON_TO_BOX]
     assert len(unpack(parsed.items[0].annotations)) == 2
@@ -193,5 +204,11 @@ def test_images_of_a_file_without_annotations_are_unlabelled():
 def test_a_file_of_a_split_counts_more_than_folders():
     images = {"train/a.jpg": (200, 100), "val/b.jpg": (200, 100)}
     listed = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}]
-    assert one(coco(BOX, images=listed), images, "all.json").source_splits == {"train/a.jpg": "train", "val/b.jpg": "val"}
-    assert one(coco(BOX, images=listed), images, "instances_val.json").source_splits == {"train/a.jpg": "val", "val/b.jpg": "val"}
+    assert one(coco(BOX, images=listed), images, "all.json").source_splits == {
+        "train/a.jpg": "train",
+        "val/b.jpg": "val",
+    }
+    assert one(coco(BOX, images=listed), images, "instances_val.json").source_splits == {
+        "train/a.jpg": "val",
+        "val/b.jpg": "val",
+    }

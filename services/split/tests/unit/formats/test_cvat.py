@@ -48,13 +48,16 @@ def test_images_with_subsets():
 
 def test_tracks_give_frames_their_sequence():
     track = '<track id="0" label="car">' + "".join(
-        f'<box frame="{frame}" outside="{int(frame == 1)}" xtl="{10 + frame}" ytl="10" xbr="30" ybr="20"/>' for frame in range(3)
+        f'<box frame="{frame}" outside="{int(frame == 1)}" xtl="{10 + frame}" ytl="10" xbr="30" ybr="20"/>'
+        for frame in range(3)
     )
     parsed = one(track + "</track>")
     assert [item.label_state for item in parsed.items] == [LabelState.LABELLED, LabelState.EMPTY, LabelState.LABELLED]
     assert [dict(item.metadata) for item in parsed.items] == [{"sequence": "street"}] * 3
     assert len(objects(parsed)) == 2
-    assert one('<track label="car"><box frame="7" xtl="1" ytl="1" xbr="3" ybr="2"/></track>').problem_counts == {Code.IMAGE_ABSENT: 1}
+    assert one('<track label="car"><box frame="7" xtl="1" ytl="1" xbr="3" ybr="2"/></track>').problem_counts == {
+        Code.IMAGE_ABSENT: 1
+    }
 
 
 def test_images_of_a_video_have_no_extension_in_their_names():
@@ -65,7 +68,11 @@ def test_images_of_a_video_have_no_extension_in_their_names():
 @pytest.mark.parametrize(
     ("shape", "kind", "values"),
     [
-        ('<polygon label="car" points="10,10;30,10;30,20"/>', Kind.POLYGON, (100_000, 200_000, 300_000, 200_000, 300_000, 400_000)),
+        (
+            '<polygon label="car" points="10,10;30,10;30,20"/>',
+            Kind.POLYGON,
+            (100_000, 200_000, 300_000, 200_000, 300_000, 400_000),
+        ),
         (
             '<mask label="car" rle="0,4" left="10" top="10" width="2" height="2"/>',
             Kind.POLYGON,
@@ -119,15 +126,24 @@ def test_a_bad_shape_is_named_with_its_line_and_the_good_one_stays(shape, code):
 
 def test_hostile_files():
     bomb = b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotations>&x;</annotations>'
-    for content, code in ((bomb, Code.UNREADABLE), (b"<annotation/>", Code.FILE_IGNORED), (b"<" * 5000, Code.UNREADABLE)):
+    for content, code in (
+        (bomb, Code.UNREADABLE),
+        (b"<annotation/>", Code.FILE_IGNORED),
+        (b"<" * 5000, Code.UNREADABLE),
+    ):
         assert code in parse(Format.CVAT, {"annotations.xml": content}, SIZES).problem_counts
     assert one(image(BOX, "../../etc/passwd")).problem_counts == {Code.IMAGE_ABSENT: 1}
 
 
-@pytest.mark.parametrize("shapes", ['<cuboid label="car" xtl1="1"/>', '<tag label="car"/><polyline label="man" points="1,1;2,2"/>'])
+@pytest.mark.parametrize(
+    "shapes", ['<cuboid label="car" xtl1="1"/>', '<tag label="car"/><polyline label="man" points="1,1;2,2"/>']
+)
 def test_an_image_of_which_nothing_is_kept_is_no_background(shapes):
     parsed = one(image(shapes) + image("", "frame_000001.png"))
-    assert [(item.path[-5], item.label_state) for item in parsed.items] == [("1", LabelState.EMPTY), ("2", LabelState.UNLABELLED)]
+    assert [(item.path[-5], item.label_state) for item in parsed.items] == [
+        ("1", LabelState.EMPTY),
+        ("2", LabelState.UNLABELLED),
+    ]
     assert ("images/frame_000000.png", Code.BAD_IMAGE) in [(problem.path, problem.code) for problem in parsed.problems]
     assert len(objects(one(image(BOX + shapes)))) == 1
 

@@ -47,17 +47,30 @@ junk = st.one_of(
 )
 
 
-PATHS = ["data.yaml", "classes.txt", "labels/a.txt", "labels/b.txt", "Annotations/a.xml", "x.json", "class_folders.json", "ImageSets/Main/val.txt"]
+PATHS = [
+    "data.yaml",
+    "classes.txt",
+    "labels/a.txt",
+    "labels/b.txt",
+    "Annotations/a.xml",
+    "x.json",
+    "class_folders.json",
+    "ImageSets/Main/val.txt",
+]
 
 
 def test_every_format_is_declared_and_has_a_number_in_the_contract():
     assert set(READERS) == set(Format) - {Format.CSV}  # a list of objects is told by its name alone
     assert set(FORMATS) == set(Format)
-    assert sorted(FORMATS.values()) == sorted(set(import_pb2.SourceFormat.values()) - {import_pb2.SOURCE_FORMAT_UNSPECIFIED})
+    assert sorted(FORMATS.values()) == sorted(
+        set(import_pb2.SourceFormat.values()) - {import_pb2.SOURCE_FORMAT_UNSPECIFIED}
+    )
     assert all(READERS[reader.passes_for].passes_for is None for reader in READERS.values() if reader.passes_for)
 
 
-@pytest.mark.parametrize("format_", sorted(set(Format) - {Format.CSV}))  # a list of objects is no set of files: test_listing.py
+@pytest.mark.parametrize(
+    "format_", sorted(set(Format) - {Format.CSV})
+)  # a list of objects is no set of files: test_listing.py
 @given(st.dictionaries(st.sampled_from(PATHS), junk), st.sampled_from(Kind))
 def test_no_content_makes_a_parser_raise(format_, files, kind):
     parsed = parse(format_, files, IMAGES, kind=kind)
@@ -69,7 +82,9 @@ def test_no_content_makes_a_parser_raise(format_, files, kind):
     assert sum(parsed.problem_counts.values()) == len(parsed.problems)
 
 
-@pytest.mark.parametrize("value", ["!!timestamp x", "!!bool x", "!!int ''", "!!float ''", "!!python/object:os.system x"])
+@pytest.mark.parametrize(
+    "value", ["!!timestamp x", "!!bool x", "!!int ''", "!!float ''", "!!python/object:os.system x"]
+)
 def test_a_tag_of_yaml_is_a_problem_of_its_file(value):
     parsed = parse(Format.YOLO, {"data.yaml": f"names: [cat]\nodd: {value}\n".encode()}, IMAGES)
     assert (parsed.problems[0].path, parsed.problems[0].code) == ("data.yaml", Code.UNREADABLE)
@@ -95,7 +110,9 @@ def test_problems_are_counted_beyond_those_kept():
 
 
 def test_a_problem_reads_like_a_compiler_message():
-    parsed = parse(Format.YOLO, {"labels/a.txt": b"\n0 nan 0.5 0.1 0.1", "classes.txt": b"cat"}, {"images/a.jpg": (10, 10)})
+    parsed = parse(
+        Format.YOLO, {"labels/a.txt": b"\n0 nan 0.5 0.1 0.1", "classes.txt": b"cat"}, {"images/a.jpg": (10, 10)}
+    )
     first = parsed.problems[0]
     assert str(first).startswith("labels/a.txt:2: ")
     assert first.severity is Severity.PROBLEM
@@ -199,9 +216,14 @@ def test_names_of_one_file_that_are_found_leave_no_doubt_of_its_folders():
 def test_folders_of_years_tell_the_splits_of_equal_names():
     files = {}
     for number, split in enumerate(("train", "val")):
-        images, boxes = [{"id": 1, "file_name": "1.jpg"}], [{"id": 1, "image_id": 1, "category_id": number, "bbox": [1, 1, 3, 3]}]
+        images, boxes = (
+            [{"id": 1, "file_name": "1.jpg"}],
+            [{"id": 1, "image_id": 1, "category_id": number, "bbox": [1, 1, 3, 3]}],
+        )
         classes = [{"id": 0, "name": "car"}, {"id": 1, "name": "van"}]
-        files[f"annotations/instances_{split}2017.json"] = json.dumps({"images": images, "categories": classes, "annotations": boxes}).encode()
+        files[f"annotations/instances_{split}2017.json"] = json.dumps(
+            {"images": images, "categories": classes, "annotations": boxes}
+        ).encode()
     parsed = parse(Format.COCO, files, dict.fromkeys(["train2017/1.jpg", "val2017/1.jpg"], (10, 10)))
     assert [[one.class_id for one in unpack(item.annotations)] for item in parsed.items] == [[0], [1]]
     assert parsed.source_splits == {"train2017/1.jpg": "train", "val2017/1.jpg": "val"}
@@ -209,11 +231,17 @@ def test_folders_of_years_tell_the_splits_of_equal_names():
 
 def test_why_a_name_means_no_image():
     def why(*images):
-        return next(one.message for one in labelled(Format.COCO, "cam1/1.jpg", *images)[1].problems if one.code is Code.IMAGE_ABSENT)
+        return next(
+            one.message
+            for one in labelled(Format.COCO, "cam1/1.jpg", *images)[1].problems
+            if one.code is Code.IMAGE_ABSENT
+        )
 
     assert why("2.jpg").endswith("which is not among the files")
     assert why("cam2/1.jpg", "cam1/2.jpg").endswith("which is not among the files: cam2/1.jpg lies in another folder")
-    assert why("a/cam1/1.jpg", "b/cam1/1.jpg").endswith("which may be any of 2 images, such as a/cam1/1.jpg and b/cam1/1.jpg")
+    assert why("a/cam1/1.jpg", "b/cam1/1.jpg").endswith(
+        "which may be any of 2 images, such as a/cam1/1.jpg and b/cam1/1.jpg"
+    )
 
 
 @pytest.mark.parametrize("format_", NAMING)

@@ -24,7 +24,9 @@ def test_merge_keys_do_not_copy_mappings(key):
 
 
 def test_lists_that_aliases_repeat_are_one_object():
-    value, problems = yaml("\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 40))]))
+    value, problems = yaml(
+        "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 40))])
+    )
     assert not problems
     assert all(one is value["a38"] for one in value["a39"])
 
@@ -38,7 +40,9 @@ def coco(declared, size, counts):
     images = [{"id": 1, "file_name": "a.jpg", "width": declared[0], "height": declared[1]}]
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": {"size": size, "counts": counts}}
     data = {"images": images, "categories": [{"id": 1, "name": "c"}], "annotations": [annotation]}
-    return parse(Format.COCO, {"annotations/instances.json": json.dumps(data).encode()}, {"a.jpg": (10, 8)}, kind=Kind.POLYGON)
+    return parse(
+        Format.COCO, {"annotations/instances.json": json.dumps(data).encode()}, {"a.jpg": (10, 8)}, kind=Kind.POLYGON
+    )
 
 
 def cvat(declared, place, rle):

@@ -18,7 +18,9 @@ def test_size_and_format(format_):
     assert inspect(encoded(format_))[:3] == (31, 17, format_)
 
 
-@pytest.mark.parametrize(("orientation", "size"), [(1, (31, 17)), (3, (31, 17)), (6, (17, 31)), (8, (17, 31)), (99, (31, 17))])
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(1, (31, 17)), (3, (31, 17)), (6, (17, 31)), (8, (17, 31)), (99, (31, 17))]
+)
 def test_exif_orientation_turns_the_size(orientation, size):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -42,7 +44,15 @@ def jpeg(frame, components, scan, entropy):
     listed = b"".join(bytes([name, sampling, 0]) for name, sampling in components)
     start = segment(frame, b"\x08\x00\x10\x00\x18\x03" + listed)  # 24 x 16 pixels of 8 bits, three components
     selected = b"".join(bytes([name, 0]) for name, _ in components)
-    return b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 64) + start + tables + segment(0xDA, b"\x03" + selected + scan) + entropy + b"\xff\xd9"
+    return (
+        b"\xff\xd8"
+        + segment(0xDB, b"\0" + b"\1" * 64)
+        + start
+        + tables
+        + segment(0xDA, b"\x03" + selected + scan)
+        + entropy
+        + b"\xff\xd9"
+    )
 
 
 def test_jpegs_are_judged_as_in_colour_though_their_brightness_alone_is_decoded():

@@ -97,7 +97,12 @@ def test_voc_gives_an_image_the_class_of_all_its_objects():
 
 @pytest.mark.parametrize(
     ("point", "code"),
-    [((1e308, 0.5), Code.OUTSIDE), ((0.5, -1e303), Code.OUTSIDE), ((float("inf"), 0.5), Code.NOT_FINITE), ((1.5, 0.5), Code.CLIPPED)],
+    [
+        ((1e308, 0.5), Code.OUTSIDE),
+        ((0.5, -1e303), Code.OUTSIDE),
+        ((float("inf"), 0.5), Code.NOT_FINITE),
+        ((1.5, 0.5), Code.CLIPPED),
+    ],
 )
 def test_a_keypoint_beyond_all_numbers_is_named(point, code):
     x, y = point
@@ -107,12 +112,16 @@ def test_a_keypoint_beyond_all_numbers_is_named(point, code):
     good = {"bbox": [10, 10, 20, 20], "keypoints": [20, 20, 2]}
     parsed = coco(Kind.KEYPOINTS, good, {"bbox": [10, 10, 30, 20], "keypoints": [x * 100, y * 50, 2]})
     # In pixels the largest is no number any more.
-    assert [(problem.object, problem.code) for problem in parsed.problems] == [(2, Code.NOT_FINITE if x == 1e308 else code)]
+    assert [(problem.object, problem.code) for problem in parsed.problems] == [
+        (2, Code.NOT_FINITE if x == 1e308 else code)
+    ]
 
 
 def test_keypoints_are_kept_with_their_visibility():
     parsed = yolo(b"0 0.5 0.5 0.2 0.2 0.5 0.5 2 0.6 0.6 1\n", Kind.KEYPOINTS, b"names: [cat]\nkpt_shape: [2, 3]")
-    assert objects(parsed) == [(Kind.KEYPOINTS, (500_000, 500_000, 200_000, 200_000, 500_000, 500_000, 2, 600_000, 600_000, 1))]
+    assert objects(parsed) == [
+        (Kind.KEYPOINTS, (500_000, 500_000, 200_000, 200_000, 500_000, 500_000, 2, 600_000, 600_000, 1))
+    ]
     parsed = yolo(b"0 0.5 0.5 0.2 0.2 0.5 0.5 0 0\n", Kind.KEYPOINTS, b"names: [cat]\nkpt_shape: [2, 2]")
     assert objects(parsed)[0][1][4:] == (500_000, 500_000, 2, 0, 0, 0)
 
@@ -148,7 +157,9 @@ def test_which_keypoints_a_mirrored_image_exchanges(given, why):
 
 
 def test_objects_without_keypoints_get_as_many_as_the_others():
-    parsed = yolo(b"0 0.5 0.5 0.2 0.2 0.5 0.5 2\n0 0.2 0.2 0.1 0.1\n", Kind.KEYPOINTS, b"names: [cat]\nkpt_shape: [1, 3]")
+    parsed = yolo(
+        b"0 0.5 0.5 0.2 0.2 0.5 0.5 2\n0 0.2 0.2 0.1 0.1\n", Kind.KEYPOINTS, b"names: [cat]\nkpt_shape: [1, 3]"
+    )
     assert {len(values) for _, values in objects(parsed)} == {7}
     assert parsed.problem_counts == {Code.KEYPOINTS_ABSENT: 1}
     assert Code.KEYPOINTS_ABSENT in yolo(b"0 0.5 0.5 0.2 0.2\n", Kind.KEYPOINTS, b"names: [cat]").problem_counts
@@ -161,7 +172,9 @@ def test_columns_without_kpt_shape_are_not_guessed():
 
 
 def test_oriented_boxes_keep_their_corners():
-    parsed = yolo(b"0 0.1 0.2 0.3 0.1 0.4 0.3 0.2 0.4\n1 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.9 0.5 0.9 0.9 0.7 0.9 0.5 0.9\n", Kind.OBB)
+    parsed = yolo(
+        b"0 0.1 0.2 0.3 0.1 0.4 0.3 0.2 0.4\n1 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.9 0.5 0.9 0.9 0.7 0.9 0.5 0.9\n", Kind.OBB
+    )
     assert [len(values) for _, values in objects(parsed)] == [8, 8, 8]
     assert objects(parsed)[0][1] == (100_000, 200_000, 300_000, 100_000, 400_000, 300_000, 200_000, 400_000)
     assert found(parsed) == [(2, Code.SHAPE_CONVERTED)]
@@ -186,7 +199,9 @@ def test_folders_are_classes(paths, names, splits):
 
 
 def test_an_image_in_no_folder_of_a_class_is_unlabelled_and_a_bad_one_names_its_class_still():
-    parsed = parse(Format.YOLO, {"data.yaml": b""}, {"train/1.jpg": (9, 9), "train/b/2.jpg": (9, 9)}, {"train/a/3.jpg"}, Kind.CLASS)
+    parsed = parse(
+        Format.YOLO, {"data.yaml": b""}, {"train/1.jpg": (9, 9), "train/b/2.jpg": (9, 9)}, {"train/a/3.jpg"}, Kind.CLASS
+    )
     assert [item.label_state for item in parsed.items] == [LabelState.UNLABELLED, LabelState.LABELLED]
     assert parsed.class_names == ["a", "b"]
     assert parsed.problem_counts == {Code.FILE_IGNORED: 1}
@@ -204,11 +219,22 @@ def test_coco_outlines_of_several_pieces_and_masks():
     kept = dict.fromkeys(values for _, values in objects(parsed))
     assert (100_000, 200_000, 200_000, 200_000, 200_000, 400_000) in kept
     assert (0, 0, 20_000, 0, 20_000, 100_000, 0, 100_000) in kept
-    assert {(problem.object, problem.code) for problem in parsed.problems} == {(2, Code.RINGS_JOINED), (4, Code.BOX_TO_POLYGON)}
+    assert {(problem.object, problem.code) for problem in parsed.problems} == {
+        (2, Code.RINGS_JOINED),
+        (4, Code.BOX_TO_POLYGON),
+    }
 
 
 @pytest.mark.parametrize(
-    "segmentation", [{"size": [50, 100], "counts": [1]}, {"size": [10**6, 10**6], "counts": []}, [["a"] * 6], "x", [[0, 0, 1, 1]], [[]]]
+    "segmentation",
+    [
+        {"size": [50, 100], "counts": [1]},
+        {"size": [10**6, 10**6], "counts": []},
+        [["a"] * 6],
+        "x",
+        [[0, 0, 1, 1]],
+        [[]],
+    ],
 )
 def test_coco_outlines_that_are_none(segmentation):
     parsed = coco(Kind.POLYGON, {"segmentation": segmentation}, {"segmentation": [[10, 10, 20, 10, 20, 20]]})
@@ -245,16 +271,36 @@ def tree(listed, images, **files):
 
 
 def test_an_exported_tree_says_what_its_classes_are_called():
-    listed = {"classes": [{"folder": "y_z", "name": "y/z"}, {"folder": "a", "name": "train"}, {"folder": "unused", "name": "unused"}]}
-    images = ["train/a/1.jpg", "test/y_z/clip/2.jpg", "unassigned/y_z/clip/3.jpg", "images/val/4.jpg", "images/unassigned/5.jpg", "train/more/6.jpg"]
+    listed = {
+        "classes": [
+            {"folder": "y_z", "name": "y/z"},
+            {"folder": "a", "name": "train"},
+            {"folder": "unused", "name": "unused"},
+        ]
+    }
+    images = [
+        "train/a/1.jpg",
+        "test/y_z/clip/2.jpg",
+        "unassigned/y_z/clip/3.jpg",
+        "images/val/4.jpg",
+        "images/unassigned/5.jpg",
+        "train/more/6.jpg",
+    ]
     assert detect(["export/class_folders.json", "export/images/unassigned/1.jpg"], Kind.CLASS) is Format.YOLO
     parsed = tree(listed, images, **{"export/labels/val/4.txt": b""})
     assert (parsed.class_names, parsed.problems) == (["y/z", "train", "unused", "more"], [])
-    shown = {item.path.removeprefix("export/"): [one.class_id for one in unpack(item.annotations)] for item in parsed.items}
+    shown = {
+        item.path.removeprefix("export/"): [one.class_id for one in unpack(item.annotations)] for item in parsed.items
+    }
     assert shown == dict(zip(images, [[1], [0], [0], [], [], [3]], strict=True))
     states = {item.path[-5]: item.label_state for item in parsed.items}
     assert (states["4"], states["5"]) == (LabelState.EMPTY, LabelState.UNLABELLED)
-    assert {path[-5]: part for path, part in parsed.source_splits.items()} == {"1": "train", "2": "test", "4": "val", "6": "train"}
+    assert {path[-5]: part for path, part in parsed.source_splits.items()} == {
+        "1": "train",
+        "2": "test",
+        "4": "val",
+        "6": "train",
+    }
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,14 @@ def test_it_is_told_from_coco():
 
 
 @pytest.mark.parametrize(
-    "image", ["/data/upload/1/0123abcd-a.jpg", "s3://bucket/x/a.jpg", "/data/local-files/?d=images/a.jpg", "https://host/a.jpg?token=x", "a.jpg"]
+    "image",
+    [
+        "/data/upload/1/0123abcd-a.jpg",
+        "s3://bucket/x/a.jpg",
+        "/data/local-files/?d=images/a.jpg",
+        "https://host/a.jpg?token=x",
+        "a.jpg",
+    ],
 )
 def test_images_are_found_by_their_names(image):
     assert objects(one(task(RECTANGLE, image=image))) == [(0, (250_000, 400_000, 300_000, 400_000))]
@@ -46,8 +53,14 @@ def test_images_are_found_by_their_names(image):
 
 def test_states_and_the_annotation_that_counts():
     several = task(RECTANGLE)
-    several["annotations"] = [{"result": [], "was_cancelled": True}, {"result": []}, {"result": [RECTANGLE], "ground_truth": True}]
-    parsed = one(several, task(image="b.jpg"), task(image="c.jpg", annotations=[], predictions=[{"result": [RECTANGLE]}]))
+    several["annotations"] = [
+        {"result": [], "was_cancelled": True},
+        {"result": []},
+        {"result": [RECTANGLE], "ground_truth": True},
+    ]
+    parsed = one(
+        several, task(image="b.jpg"), task(image="c.jpg", annotations=[], predictions=[{"result": [RECTANGLE]}])
+    )
     assert [item.label_state for item in parsed.items] == [LabelState.LABELLED, LabelState.EMPTY, LabelState.UNLABELLED]
     assert parsed.problem_counts == {Code.ATTRIBUTES_DROPPED: 1}
 
@@ -59,7 +72,9 @@ def test_polygons_rotation_and_choices():
     assert (1, (100_000, 100_000, 200_000, 100_000, 200_000, 200_000)) in objects(parsed)
     turned = result("rectanglelabels", ["car"], x=50, y=20, width=10, height=10, rotation=90)
     # About its top left corner: 20 pixels wide and 10 high before, so 10 wide and 20 high to the left of it.
-    assert objects(one(task(turned), kind=Kind.OBB)) == [(0, (500_000, 200_000, 500_000, 400_000, 450_000, 400_000, 450_000, 200_000))]
+    assert objects(one(task(turned), kind=Kind.OBB)) == [
+        (0, (500_000, 200_000, 500_000, 400_000, 450_000, 400_000, 450_000, 200_000))
+    ]
     choice = result("choices", ["night"])
     parsed = one(task(choice, RECTANGLE), kind=Kind.CLASS)
     assert (parsed.class_names, objects(parsed)) == (["night"], [(0, ())])
@@ -109,7 +124,10 @@ def test_a_bad_result_is_named_with_its_task(bad, code):
 )
 def test_hostile_files(text, code):
     assert code in parse(Format.LABEL_STUDIO, {"x.json": text}, SIZES).problem_counts
-    names = [{"data": {"image": name}, "annotations": [{"result": []}]} for name in ("http://[", "../../etc/passwd", 3, None, "x" * 10**5)]
+    names = [
+        {"data": {"image": name}, "annotations": [{"result": []}]}
+        for name in ("http://[", "../../etc/passwd", 3, None, "x" * 10**5)
+    ]
     assert one(*names).problem_counts[Code.IMAGE_ABSENT] == 5
 
 
@@ -127,7 +145,10 @@ def test_an_image_that_has_a_choice_alone_was_looked_at():
 )
 def test_an_image_of_which_nothing_is_kept_is_no_background(kind, only, other):
     parsed = one(task(only), task(other, image="b.jpg"), task(image="c.jpg"), kind=kind)
-    assert [(item.path, item.label_state) for item in parsed.items] == [("images/b.jpg", LabelState.LABELLED), ("images/c.jpg", LabelState.EMPTY)]
+    assert [(item.path, item.label_state) for item in parsed.items] == [
+        ("images/b.jpg", LabelState.LABELLED),
+        ("images/c.jpg", LabelState.EMPTY),
+    ]
     assert ("images/a.jpg", Code.BAD_IMAGE) in [(problem.path, problem.code) for problem in parsed.problems]
 
 

@@ -34,8 +34,16 @@ def test_boxes_splits_and_metadata():
     )
     assert (found.class_names, found.problems) == (["cat, small", "dog"], [])
     first, second = found.items
-    assert (first.path, first.label_state, dict(first.metadata)) == ("a.jpg", LabelState.EMPTY, {"camera": "front", "site": "south"})
-    assert (second.path, second.label_state, dict(second.metadata)) == ("b.jpg", LabelState.LABELLED, {"camera": "front", "site": "north"})
+    assert (first.path, first.label_state, dict(first.metadata)) == (
+        "a.jpg",
+        LabelState.EMPTY,
+        {"camera": "front", "site": "south"},
+    )
+    assert (second.path, second.label_state, dict(second.metadata)) == (
+        "b.jpg",
+        LabelState.LABELLED,
+        {"camera": "front", "site": "north"},
+    )
     assert [(one.class_id, one.values) for one in unpack(second.annotations)] == [
         (0, (750_000, 750_000, 500_000, 500_000)),
         (1, (250_000, 250_000, 500_000, 500_000)),
@@ -45,12 +53,19 @@ def test_boxes_splits_and_metadata():
 
 def test_without_classes_nobody_has_looked():
     found = parsed("object\nin/a.jpg\n")
-    assert ([one.label_state for one in found.items], found.class_names, found.problems) == ([LabelState.UNLABELLED], [], [])
+    assert ([one.label_state for one in found.items], found.class_names, found.problems) == (
+        [LabelState.UNLABELLED],
+        [],
+        [],
+    )
 
 
 def test_classes_of_whole_images():
     found = parsed("object,class\nin/a.jpg,dog\nin/b.jpg,cat\nin/c.jpg,cat\nin/c.jpg,dog\n", kind=Kind.CLASS)
-    assert [(one.path, [a.class_id for a in unpack(one.annotations)]) for one in found.items] == [("a.jpg", [1]), ("b.jpg", [0])]
+    assert [(one.path, [a.class_id for a in unpack(one.annotations)]) for one in found.items] == [
+        ("a.jpg", [1]),
+        ("b.jpg", [0]),
+    ]
     assert Code.SEVERAL_CLASSES in {code for _, code in told(found)}
 
 
@@ -118,7 +133,9 @@ def test_other_encodings_are_refused():
 
 
 def test_metadata_of_several_rows():
-    text = f"object,class,cam,note\nin/a.jpg,,,{'é' * (MAX_METADATA_CHARACTERS + 1)}\nin/a.jpg,,north,\nin/a.jpg,,south,\n"
+    text = (
+        f"object,class,cam,note\nin/a.jpg,,,{'é' * (MAX_METADATA_CHARACTERS + 1)}\nin/a.jpg,,north,\nin/a.jpg,,south,\n"
+    )
     found = parsed(text)
     assert dict(found.items[0].metadata) == {"cam": "north"}
     assert told(found)[:2] == [(2, Code.METADATA), (4, Code.METADATA)]
@@ -127,7 +144,9 @@ def test_metadata_of_several_rows():
 @given(st.binary(max_size=200), st.sampled_from(list(Kind)))
 def test_any_bytes_end_in_a_report_or_a_refusal(tail, kind):
     try:
-        listing = read("list.csv", b"object,split,class,xmin,ymin,xmax,ymax\nin/a.jpg,train,x,0,0,1,1\nin/" + tail, locate)
+        listing = read(
+            "list.csv", b"object,split,class,xmin,ymin,xmax,ymax\nin/a.jpg,train,x,0,0,1,1\nin/" + tail, locate
+        )
     except ListingError:
         return
     found = parse(listing, dict.fromkeys(listing.images, (10, 10)), {}, kind)

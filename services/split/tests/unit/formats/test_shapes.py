@@ -49,7 +49,9 @@ def test_what_is_quantized_passes_unchanged(points):
         once = shapes.polygon(3, points)
     except AnnotationError:
         return
-    again = shapes.polygon(3, [(x / SCALE, y / SCALE) for x, y in zip(once.values[0::2], once.values[1::2], strict=True)])
+    again = shapes.polygon(
+        3, [(x / SCALE, y / SCALE) for x, y in zip(once.values[0::2], once.values[1::2], strict=True)]
+    )
     assert again == once
 
 
@@ -61,7 +63,11 @@ def test_a_triangle_is_cut_like_a_sum_over_a_grid(points):
         return
     (ax, ay), (bx, by), (cx, cy) = points
     x, y = np.meshgrid((np.arange(200) + 0.5) / 200, (np.arange(200) + 0.5) / 200)
-    sides = [(bx - ax) * (y - ay) - (by - ay) * (x - ax), (cx - bx) * (y - by) - (cy - by) * (x - bx), (ax - cx) * (y - cy) - (ay - cy) * (x - cx)]
+    sides = [
+        (bx - ax) * (y - ay) - (by - ay) * (x - ax),
+        (cx - bx) * (y - by) - (cy - by) * (x - bx),
+        (ax - cx) * (y - cy) - (ay - cy) * (x - cx),
+    ]
     covered = (np.all([side >= 0 for side in sides], axis=0) | np.all([side <= 0 for side in sides], axis=0)).mean()
     assert cut == pytest.approx(covered, abs=0.02)
 
@@ -103,7 +109,9 @@ def test_a_turned_box_is_its_own_smallest_rectangle(degrees, width, height):
     pixels = [value * side for point in corners for value, side in zip(point, size, strict=True)]
     assert area(pixels) == pytest.approx(width * 200 * height * 100)
     around = shapes.smallest_rectangle([*corners, (0.5, 0.5)], size)
-    assert area([value * side for point in around for value, side in zip(point, size, strict=True)]) == pytest.approx(area(pixels))
+    assert area([value * side for point in around for value, side in zip(point, size, strict=True)]) == pytest.approx(
+        area(pixels)
+    )
 
 
 @given(st.tuples(anything, anything))
@@ -179,7 +187,9 @@ kinds = st.one_of(
         st.integers(0, 2),
         st.lists(corner, min_size=6, max_size=12).filter(lambda v: len(v) % 2 == 0),
     ),
-    st.builds(lambda c, v: Annotation(c, Kind.OBB, tuple(v)), st.integers(0, 2), st.lists(corner, min_size=8, max_size=8)),
+    st.builds(
+        lambda c, v: Annotation(c, Kind.OBB, tuple(v)), st.integers(0, 2), st.lists(corner, min_size=8, max_size=8)
+    ),
     st.builds(
         lambda c, v, p: Annotation(c, Kind.KEYPOINTS, (*v, *(x for one in p for x in one))),
         st.integers(0, 2),
@@ -196,13 +206,18 @@ def test_every_kind_survives_packing_and_has_a_message(annotations):
     assert unpack(packed) == sorted(annotations)
     for one in annotations:
         message = convert._annotation(one)
-        shape = {Kind.POLYGON: "polygon", Kind.OBB: "oriented_box", Kind.KEYPOINTS: "keypoints", Kind.CLASS: None}[one.kind]
+        shape = {Kind.POLYGON: "polygon", Kind.OBB: "oriented_box", Kind.KEYPOINTS: "keypoints", Kind.CLASS: None}[
+            one.kind
+        ]
         assert (message.class_id, message.WhichOneof("shape")) == (one.class_id, shape)
 
 
 @given(st.lists(inside, min_size=3, max_size=8), st.lists(inside, min_size=4, max_size=4))
 def test_what_is_exported_reads_back_as_the_same_bytes(ring, corners):
-    for kind, make in ((Kind.POLYGON, lambda: shapes.polygon(0, ring)), (Kind.OBB, lambda: shapes.oriented(0, corners))):
+    for kind, make in (
+        (Kind.POLYGON, lambda: shapes.polygon(0, ring)),
+        (Kind.OBB, lambda: shapes.oriented(0, corners)),
+    ):
         try:
             packed = pack([make()])
         except AnnotationError:

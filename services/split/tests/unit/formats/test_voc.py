@@ -12,7 +12,9 @@ IMAGES = {"JPEGImages/a.jpg": (200, 100)}
 
 
 def an_object(name="cat", box=("20", "10", "120", "60")):
-    corners = "".join(f"<{tag}>{value}</{tag}>" for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+    corners = "".join(
+        f"<{tag}>{value}</{tag}>" for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    )
     return f"<object><name>{name}</name><bndbox>{corners}</bndbox></object>"
 
 
@@ -32,7 +34,10 @@ def found(parsed):
 def test_pixel_corners_are_plain_coordinates():
     parsed = one(xml(an_object("dog"), an_object("cat", ("0", "0", "200", "100"))))
     assert parsed.class_names == ["cat", "dog"]
-    assert [box.values for box in unpack(parsed.items[0].annotations)] == [(500_000, 500_000, 10**6, 10**6), (350_000, 350_000, 500_000, 500_000)]
+    assert [box.values for box in unpack(parsed.items[0].annotations)] == [
+        (500_000, 500_000, 10**6, 10**6),
+        (350_000, 350_000, 500_000, 500_000),
+    ]
     assert parsed.problems == []
 
 
@@ -73,7 +78,9 @@ def test_a_problem_names_the_line_on_which_its_object_starts(newline, encoding):
         "  <object><name><![CDATA[<object>]]></name></object>",
         "</annotation>",
     ]
-    assert found(one(newline.join(lines).encode(encoding)))[:2] == [("Annotations/a.xml", line, Code.COLUMNS) for line in (3, 6)]
+    assert found(one(newline.join(lines).encode(encoding)))[:2] == [
+        ("Annotations/a.xml", line, Code.COLUMNS) for line in (3, 6)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +167,9 @@ def test_of_equal_names_the_one_that_the_file_names_counts():
     sets = {"ImageSets/Main/val.txt": b"a\n"}
     for named in ("a.png", "a.jpg"):
         parsed = one(xml(an_object(), filename=named), images, **sets)
-        assert [item.path for item in parsed.items if item.label_state is LabelState.LABELLED] == [f"JPEGImages/{named}"]
+        assert [item.path for item in parsed.items if item.label_state is LabelState.LABELLED] == [
+            f"JPEGImages/{named}"
+        ]
         assert (parsed.problems, parsed.source_splits) == ([], {f"JPEGImages/{named}": "val"})
     parsed = one(xml(an_object(), filename=""), images)
     assert found(parsed) == [("Annotations/a.xml", None, Code.IMAGE_ABSENT)]
@@ -184,7 +193,9 @@ def test_of_equal_names_the_one_that_the_file_names_counts():
 def test_an_image_of_the_same_name_elsewhere_is_another_one(path, images, expected):
     files = {path: xml(an_object()), f"{PurePosixPath(path).parent.parent}/cam9/z.xml": b"<"}
     parsed = parse(Format.VOC, files if "cam" in path else {path: xml(an_object())}, dict.fromkeys(images, (200, 100)))
-    assert [item.path for item in parsed.items if item.label_state is LabelState.LABELLED] == ([expected] if expected else [])
+    assert [item.path for item in parsed.items if item.label_state is LabelState.LABELLED] == (
+        [expected] if expected else []
+    )
     assert (Code.IMAGE_ABSENT in parsed.problem_counts) == (expected is None)
 
 
@@ -194,11 +205,17 @@ def test_folders_tell_the_splits_where_image_sets_do_not():
     sizes = dict.fromkeys(splits, (200, 100))
     parsed = parse(Format.VOC, files, sizes)
     assert (parsed.source_splits, parsed.problems) == (splits, [])
-    assert parse(Format.VOC, {**files, "ImageSets/Main/test.txt": b"a\n"}, sizes).source_splits == {"train/a.jpg": "test"}
+    assert parse(Format.VOC, {**files, "ImageSets/Main/test.txt": b"a\n"}, sizes).source_splits == {
+        "train/a.jpg": "test"
+    }
 
 
 def test_image_sets_are_those_of_their_own_devkit():
-    images = {"VOC2007/JPEGImages/a.jpg": (200, 100), "VOC2012/JPEGImages/a.jpg": (200, 100), "VOC2012/JPEGImages/b.jpg": (200, 100)}
+    images = {
+        "VOC2007/JPEGImages/a.jpg": (200, 100),
+        "VOC2012/JPEGImages/a.jpg": (200, 100),
+        "VOC2012/JPEGImages/b.jpg": (200, 100),
+    }
     sets = {"VOC2007/ImageSets/Main/train.txt": b"a\nb\n", "VOC2012/ImageSets/Main/val.txt": b"a\nb\n"}
     parsed = parse(Format.VOC, sets, images)
     assert parsed.source_splits == dict(zip(images, ("train", "val", "val"), strict=True))

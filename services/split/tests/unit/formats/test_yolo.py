@@ -111,7 +111,10 @@ def test_a_byte_order_mark_and_windows_lines_are_fine():
 
 def test_labels_without_an_image():
     parsed = one(GOOD, **{"labels/gone.txt": GOOD, "labels/broken.txt": GOOD})
-    assert found(parsed) == [("labels/broken.txt", None, Code.IMAGE_ABSENT), ("labels/gone.txt", None, Code.IMAGE_ABSENT)]
+    assert found(parsed) == [
+        ("labels/broken.txt", None, Code.IMAGE_ABSENT),
+        ("labels/gone.txt", None, Code.IMAGE_ABSENT),
+    ]
     files = {"labels/a.txt": GOOD, "labels/broken.txt": GOOD, "data.yaml": b"names: [cat]"}
     assert parse(Format.YOLO, files, A, bad_images={"images/broken.jpg"}).problems == []
 
@@ -143,7 +146,9 @@ def test_yaml_that_is_not_plain_is_refused(text):
 
 
 def test_nested_aliases_stay_small():
-    laughs = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(b"%c: &%c [%s]\n" % (97 + i, 97 + i, b",".join([b"*%c" % (96 + i)] * 9)) for i in range(1, 12))
+    laughs = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
+        b"%c: &%c [%s]\n" % (97 + i, 97 + i, b",".join([b"*%c" % (96 + i)] * 9)) for i in range(1, 12)
+    )
     assert Code.CLASS_UNKNOWN in one(GOOD, laughs + b"names: *l\n").problem_counts
 
 
@@ -182,7 +187,10 @@ def test_classes_txt_and_no_names_at_all():
 
 
 def test_splits_of_data_yaml():
-    images = {f"{folder}/images/{name}.jpg": (10, 10) for folder, name in [("one", "a"), ("two", "b"), ("three", "c"), ("rest", "d")]}
+    images = {
+        f"{folder}/images/{name}.jpg": (10, 10)
+        for folder, name in [("one", "a"), ("two", "b"), ("three", "c"), ("rest", "d")]
+    }
     text = b"path: ../datasets/cells\nnames: [cat]\ntrain: ../one/images\nvalid: [/abs/two/images]\ntest: ./lists/test.txt\n"
     listing = b"./three/images/c.jpg\n/home/me/gone.jpg\n"
     parsed = parse(Format.YOLO, {"data.yaml": text, "lists/test.txt": listing}, images)
@@ -205,7 +213,11 @@ def test_a_val_that_is_train_itself_is_no_split():
 
 
 def test_a_list_does_not_take_an_image_of_another_folder():
-    files = {"train.txt": b"cam1/0001.jpg\n", "val.txt": b"cam2/0001.jpg\n", "data.yaml": b"names: [cat]\ntrain: train.txt\nval: val.txt\n"}
+    files = {
+        "train.txt": b"cam1/0001.jpg\n",
+        "val.txt": b"cam2/0001.jpg\n",
+        "data.yaml": b"names: [cat]\ntrain: train.txt\nval: val.txt\n",
+    }
     parsed = parse(Format.YOLO, files, {"images/cam2/0001.jpg": (10, 10)})
     assert parsed.source_splits == {"images/cam2/0001.jpg": "val"}
     assert found(parsed) == [("train.txt", 1, Code.IMAGE_ABSENT)]

@@ -44,7 +44,9 @@ def gzipped(members):
     return gzip.compress(tarred(members), mtime=0)
 
 
-PACKS = pytest.mark.parametrize(("name", "pack"), [("A.ZIP", zipped), ("a.tar", tarred), ("A.tar.gz", gzipped), ("a.tgz", gzipped)])
+PACKS = pytest.mark.parametrize(
+    ("name", "pack"), [("A.ZIP", zipped), ("a.tar", tarred), ("A.tar.gz", gzipped), ("a.tgz", gzipped)]
+)
 
 
 def headed(*headers):
@@ -69,7 +71,8 @@ def pax(**records):
 
 A_MEMBER = (tarfile.REGTYPE, "images/a.jpg", b"jpeg", None)
 EXTENDED = pytest.mark.parametrize(
-    "type_", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK]
+    "type_",
+    [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK],
 )
 
 
@@ -104,7 +107,18 @@ def refused(opened, data, name="a.zip", limits=LIMITS):
 
 @PACKS
 def test_members_become_files_that_can_be_read(opened, name, pack):
-    found = opened(pack([("README.md", b"x"), ("labels.cache", b"evil"), ("m/best.pt", b"evil"), (".git/a.jpg", b"x"), *GOOD.items()]), name)
+    found = opened(
+        pack(
+            [
+                ("README.md", b"x"),
+                ("labels.cache", b"evil"),
+                ("m/best.pt", b"evil"),
+                (".git/a.jpg", b"x"),
+                *GOOD.items(),
+            ]
+        ),
+        name,
+    )
     assert {file.path: found.read[file.sha256]() for file in found.files} == GOOD
     assert [(file.path, file.size_bytes, file.is_image) for file in found.files] == [
         ("data.yaml", 10, False),
@@ -122,11 +136,14 @@ def test_members_become_files_that_can_be_read(opened, name, pack):
 def test_the_folder_that_an_archive_is_named_after_is_the_source(opened, name, pack):
     stem = name.split(".")[0]
     beside = [(".git/a.jpg", b"x"), ("README.md", b"x"), ("best.pt", b"x")]
-    assert {file.path for file in opened(pack([(f"{stem}/{path}", data) for path, data in GOOD.items()] + beside), name).files} == GOOD.keys()
+    assert {
+        file.path
+        for file in opened(pack([(f"{stem}/{path}", data) for path, data in GOOD.items()] + beside), name).files
+    } == GOOD.keys()
     for other in ("b/", f"{stem}b/", f"{stem}.zip/"):
-        assert {file.path for file in opened(pack([(other + path, data) for path, data in GOOD.items()]), name).files} == {
-            other + one for one in GOOD
-        }
+        assert {
+            file.path for file in opened(pack([(other + path, data) for path, data in GOOD.items()]), name).files
+        } == {other + one for one in GOOD}
     split = {f"{stem}/data.yaml": b"names: [a]", "images/a.jpg": b"jpeg"}
     assert {file.path for file in opened(pack(split.items()), name).files} == split.keys()
 
@@ -153,7 +170,9 @@ def test_that_folder_stays_when_a_list_in_it_names_it(opened, name, pack, listed
         (f"deep/{listed}", text),
         ("big.txt", text.ljust(2**20 + 1)),
     ):
-        found = opened(pack([(f"cells/{one}", content) for one, content in {**GOOD, path: data}.items()]), f"cells{ending}").files
+        found = opened(
+            pack([(f"cells/{one}", content) for one, content in {**GOOD, path: data}.items()]), f"cells{ending}"
+        ).files
         assert {file.path for file in found} == {*GOOD, path}
 
 
@@ -181,12 +200,18 @@ def test_members_that_refuse_all(opened, name, pack, member, code):
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK])
 def test_special_files_in_a_zip(opened, kind):
-    assert refused(opened, zipped([*GOOD.items(), (zip_entry("images/b.jpg", kind | 0o777), b"/etc/passwd")])) == [("images/b.jpg", archives.LINK)]
+    assert refused(opened, zipped([*GOOD.items(), (zip_entry("images/b.jpg", kind | 0o777), b"/etc/passwd")])) == [
+        ("images/b.jpg", archives.LINK)
+    ]
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE]
+)
 def test_special_files_in_a_tar(opened, kind):
-    assert refused(opened, tarred([*GOOD.items(), (linked("images/b.jpg", kind), b"")]), "a.tar") == [("images/b.jpg", archives.LINK)]
+    assert refused(opened, tarred([*GOOD.items(), (linked("images/b.jpg", kind), b"")]), "a.tar") == [
+        ("images/b.jpg", archives.LINK)
+    ]
 
 
 def test_names_that_are_not_utf8(opened):
@@ -194,18 +219,31 @@ def test_names_that_are_not_utf8(opened):
     assert refused(opened, data) == [("", "not_utf8")]
     unflagged = zipped([("images/xx.jpg", b"x")]).replace(b"xx.jpg", b"\xff\xfe.jpg")
     assert [code for _, code in refused(opened, unflagged)] == ["not_utf8"]
-    assert opened(zipped([("images/xx.jpg", b"x")]).replace(b"xx.jpg", "\u00e9".encode() + b".jpg")).files[0].path == "images/\u00e9.jpg"
-    assert [code for _, code in refused(opened, tarred([(os.fsdecode(b"images/\xff.jpg"), b"x")]), "a.tar")] == ["not_utf8"]
+    assert (
+        opened(zipped([("images/xx.jpg", b"x")]).replace(b"xx.jpg", "\u00e9".encode() + b".jpg")).files[0].path
+        == "images/\u00e9.jpg"
+    )
+    assert [code for _, code in refused(opened, tarred([(os.fsdecode(b"images/\xff.jpg"), b"x")]), "a.tar")] == [
+        "not_utf8"
+    ]
 
 
 def test_bombs(opened):
     assert refused(opened, zipped([("a.txt", b"0" * 70_000_000)])) == [("", archives.ARCHIVE_LIMIT)]
     assert opened(zipped([("a.txt", b"0" * 1_000_000)])).files[0].size_bytes == 1_000_000
     assert refused(opened, gzip.compress(bytes(70_000_000)), "a.tar.gz") == [("", archives.ARCHIVE_LIMIT)]
-    assert refused(opened, gzipped([("a.txt", b"x" * 9000)]), "a.tgz", Limits(tar_bytes=9000)) == [("", archives.ARCHIVE_LIMIT)]
-    assert refused(opened, zipped([(f"{n}.txt", b"") for n in range(20)]), limits=Limits(members=19)) == [("", archives.ARCHIVE_LIMIT)]
-    assert refused(opened, tarred([(f"{n}.txt", b"") for n in range(20)]), "a.tar", Limits(members=19)) == [("", archives.ARCHIVE_LIMIT)]
-    assert refused(opened, tarred([("a.txt", b"0" * 2000)]), "a.tar", Limits(total_bytes=1000)) == [("", archives.ARCHIVE_LIMIT)]
+    assert refused(opened, gzipped([("a.txt", b"x" * 9000)]), "a.tgz", Limits(tar_bytes=9000)) == [
+        ("", archives.ARCHIVE_LIMIT)
+    ]
+    assert refused(opened, zipped([(f"{n}.txt", b"") for n in range(20)]), limits=Limits(members=19)) == [
+        ("", archives.ARCHIVE_LIMIT)
+    ]
+    assert refused(opened, tarred([(f"{n}.txt", b"") for n in range(20)]), "a.tar", Limits(members=19)) == [
+        ("", archives.ARCHIVE_LIMIT)
+    ]
+    assert refused(opened, tarred([("a.txt", b"0" * 2000)]), "a.tar", Limits(total_bytes=1000)) == [
+        ("", archives.ARCHIVE_LIMIT)
+    ]
 
 
 def test_a_directory_that_claims_to_be_huge_is_not_read(opened):
@@ -284,7 +322,9 @@ def test_tars_of_every_format(opened, format_):
     found = opened(data, "a.tar")
     assert {file.path: found.read[file.sha256]() for file in found.files} == {**files, "images/b.jpg": b"4"}
     target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "a commit"}) as archive:
+    with tarfile.open(
+        fileobj=target, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "a commit"}
+    ) as archive:
         archive.addfile(tarfile.TarInfo("a.jpg"))
     assert [file.path for file in opened(target.getvalue(), "a.tar").files] == ["a.jpg"]
 
@@ -304,7 +344,11 @@ def test_extended_headers_are_not_read_whatever_they_claim(opened, type_):
 @EXTENDED
 def test_extended_headers_are_limited_in_all(opened, type_):
     data = b"" if type_ == tarfile.GNUTYPE_LONGNAME else pax(comment="c")
-    headers = [one for n in range(30) for one in ((type_, "x", data or b"%d.txt" % n, None), (tarfile.REGTYPE, f"{n}.txt", b"", None))]
+    headers = [
+        one
+        for n in range(30)
+        for one in ((type_, "x", data or b"%d.txt" % n, None), (tarfile.REGTYPE, f"{n}.txt", b"", None))
+    ]
     assert len(opened(headed(*headers), "a.tar", Limits(members=30)).files) == 30
     assert refused(opened, headed(*[(type_, "x", data, None)] * 700, A_MEMBER), "a.tar", Limits(members=500)) in (
         [("", archives.ARCHIVE_LIMIT)],
@@ -328,7 +372,10 @@ def test_headers_upon_headers_are_no_recursion(opened):
         ([(tarfile.XHDTYPE, "x", pax(size="1" * 5000), None)], archives.BAD_ARCHIVE),
         ([(tarfile.XHDTYPE, "x", pax(size="1" * 60), None)], archives.ARCHIVE_LIMIT),
         ([(tarfile.XGLTYPE, "x", pax(path="b.jpg"), None)], archives.BAD_ARCHIVE),
-        ([(tarfile.XHDTYPE, "x", pax(path="b.jpg"), None), (tarfile.GNUTYPE_LONGNAME, "x", b"c.jpg\0", None)], archives.BAD_ARCHIVE),
+        (
+            [(tarfile.XHDTYPE, "x", pax(path="b.jpg"), None), (tarfile.GNUTYPE_LONGNAME, "x", b"c.jpg\0", None)],
+            archives.BAD_ARCHIVE,
+        ),
         ([(tarfile.XHDTYPE, "x", pax(path="../b.jpg"), None)], archives.UNSAFE_PATH),
         ([(tarfile.XHDTYPE, "x", pax(GNU__sparse__major="1", GNU__sparse__minor="0"), None)], archives.LINK),
         ([(b"V", "label", b"", None)], archives.LINK),
@@ -339,4 +386,6 @@ def test_headers_that_refuse_a_tar(opened, headers, code):
 
 
 def test_a_description_needs_its_member(opened):
-    assert refused(opened, headed(A_MEMBER, (tarfile.XHDTYPE, "x", pax(path="b.jpg"), None)), "a.tar") == [("", archives.BAD_ARCHIVE)]
+    assert refused(opened, headed(A_MEMBER, (tarfile.XHDTYPE, "x", pax(path="b.jpg"), None)), "a.tar") == [
+        ("", archives.BAD_ARCHIVE)
+    ]

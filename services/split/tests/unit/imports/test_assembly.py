@@ -12,7 +12,9 @@ from splitrail_split.imports.assembly import assemble, check, printable
 from splitrail_split.imports.domain import Claim, SourceFile
 from splitrail_split.imports.job import refusal
 
-CLAIM = Claim("i", "default", "cells", 1, formats.Format.YOLO, strict=False, dry_run=False, image_count=0, claims=1, owner="o")
+CLAIM = Claim(
+    "i", "default", "cells", 1, formats.Format.YOLO, strict=False, dry_run=False, image_count=0, claims=1, owner="o"
+)
 
 
 def source(contents: dict[str, str], labels: dict[str, bytes]):
@@ -31,10 +33,15 @@ def source(contents: dict[str, str], labels: dict[str, bytes]):
 
 def test_an_annotated_copy_wins_over_an_unlabelled_one_and_the_first_over_later_ones():
     labels = {"labels/b.txt": b"0 0.5 0.5 0.1 0.1\n", "labels/c.txt": b"1 0.5 0.5 0.1 0.1\n"}
-    parsed, files, inspected = source({"images/a.jpg": "x", "images/b.jpg": "x", "images/c.jpg": "x", "images/d.jpg": "y"}, labels)
+    parsed, files, inspected = source(
+        {"images/a.jpg": "x", "images/b.jpg": "x", "images/c.jpg": "x", "images/d.jpg": "y"}, labels
+    )
     checked = check(parsed, files, inspected)
     assert [item.path for item in checked.items] == ["images/b.jpg", "images/d.jpg"]
-    assert [(one.path, one.image_excluded) for one in checked.report.findings] == [("images/a.jpg", True), ("images/c.jpg", True)]
+    assert [(one.path, one.image_excluded) for one in checked.report.findings] == [
+        ("images/a.jpg", True),
+        ("images/c.jpg", True),
+    ]
     assert all("images/b.jpg" in one.message and "differ" in one.message for one in checked.report.findings)
     assert (checked.report.problem_count, checked.report.excluded_count) == (2, 2)
 
@@ -46,7 +53,8 @@ def test_columns_and_rows_agree():
         "labels/c.txt": b"7 0.5 0.5 0.1 0.1\n0 0.1 0.1 0.1 0.1\n",
     }
     parsed, files, inspected = source(
-        {"images/c.jpg": "c", "images/a.jpg": "a", "images/b.jpg": "b", "images/d.jpg": "d", "images/e.jpg": "bad"}, labels
+        {"images/c.jpg": "c", "images/a.jpg": "a", "images/b.jpg": "b", "images/d.jpg": "d", "images/e.jpg": "bad"},
+        labels,
     )
     checked = check(parsed, files, inspected)
     new = assemble(CLAIM, checked, parsed, files, inspected)
@@ -68,14 +76,19 @@ def test_the_digest_does_not_depend_on_names():
     labels = {"labels/a.txt": b"1 0.5 0.5 0.1 0.1\n"}
     renamed = {"labels/z.txt": labels["labels/a.txt"]}
     digests = set()
-    for contents, rows in [({"images/a.jpg": "x", "images/b.jpg": "y"}, labels), ({"images/z.jpg": "x", "images/c.jpg": "y"}, renamed)]:
+    for contents, rows in [
+        ({"images/a.jpg": "x", "images/b.jpg": "y"}, labels),
+        ({"images/z.jpg": "x", "images/c.jpg": "y"}, renamed),
+    ]:
         parsed, files, inspected = source(contents, rows)
         digests.add(assemble(CLAIM, check(parsed, files, inspected), parsed, files, inspected).digest)
     assert len(digests) == 1
 
 
 def test_notes_do_not_make_strict_refuse():
-    strict = Claim("i", "default", "cells", 1, formats.Format.YOLO, strict=True, dry_run=False, image_count=1, claims=1, owner="o")
+    strict = Claim(
+        "i", "default", "cells", 1, formats.Format.YOLO, strict=True, dry_run=False, image_count=1, claims=1, owner="o"
+    )
     parsed, files, inspected = source({"images/a.jpg": "x"}, {"labels/a.txt": b"0 0.1 0.1 0.5 0.1 0.5 0.5\n"})
     checked = check(parsed, files, inspected)
     assert [one.note for one in checked.report.findings] == [True]

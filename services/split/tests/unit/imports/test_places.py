@@ -12,7 +12,11 @@ PLACES = Places(("incoming/{project}/", "s3://raw/", "s3://raw/{project}/site/")
         ("incoming/cells/cam1/a.jpg", "", (Location("ours", "incoming/cells/cam1/a.jpg"), "cam1/a.jpg")),
         ("s3://ours/incoming/cells/a.jpg", "", (Location("ours", "incoming/cells/a.jpg"), "a.jpg")),
         ("s3://raw/x/a.PNG", "renamed.png", (Location("raw", "x/a.PNG"), "renamed.png")),
-        ("s3://raw/cells/site/7/a.jpg", "", (Location("raw", "cells/site/7/a.jpg"), "7/a.jpg")),  # the longest prefix names it
+        (
+            "s3://raw/cells/site/7/a.jpg",
+            "",
+            (Location("raw", "cells/site/7/a.jpg"), "7/a.jpg"),
+        ),  # the longest prefix names it
     ],
 )
 def test_what_may_be_imported(name, path, expected):
@@ -47,7 +51,17 @@ def test_a_projects_id_opens_nothing_of_the_platforms():
 
 
 @pytest.mark.parametrize(
-    "prefix", ["", "incoming", "projects/", "staging/x/", "s3://ours/", "s3://ours/attempts/", "s3://raw/half", "s3://{project}/"]
+    "prefix",
+    [
+        "",
+        "incoming",
+        "projects/",
+        "staging/x/",
+        "s3://ours/",
+        "s3://ours/attempts/",
+        "s3://raw/half",
+        "s3://{project}/",
+    ],
 )
 def test_prefixes_that_would_open_too_much(prefix):
     with pytest.raises(ValueError, match="prefix"):

@@ -9,7 +9,17 @@ from splitrail_split.imports import sources
 
 @pytest.mark.parametrize(
     "path",
-    ["a.jpg", "images/train/ä b.JPEG", "labels/x.txt", "data.yaml", "_darknet.labels", "obj.names", "LICENSE", "docs/README.md", "x/..jpg/y.png"],
+    [
+        "a.jpg",
+        "images/train/ä b.JPEG",
+        "labels/x.txt",
+        "data.yaml",
+        "_darknet.labels",
+        "obj.names",
+        "LICENSE",
+        "docs/README.md",
+        "x/..jpg/y.png",
+    ],
 )
 def test_names_that_may_be_announced(path):
     assert sources.path_problem(path) is None

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from splitrail_split.splits.algorithm.groups import first_of_unit, follow, join
 from splitrail_split.splits.algorithm.shares import ONE
-from splitrail_split.splits.algorithm.stratify import TEST, TRAIN, VAL, Images, _by_hash, assign, fold_ratios, folds, split_sizes
+from splitrail_split.splits.algorithm.stratify import (
+    TEST,
+    TRAIN,
+    VAL,
+    Images,
+    _by_hash,
+    assign,
+    fold_ratios,
+    folds,
+    split_sizes,
+)
 
 ALL_RATIOS = [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15), (1, 0, 0), (0, 0, 1), (0.5, 0, 0.5), (0.98, 0.01, 0.01)]
 
@@ -20,7 +30,10 @@ def sets(draw, columns=2):
     n = draw(st.integers(1, 60))
     classes = draw(st.integers(1, 6))
     labels = draw(st.lists(st.lists(st.integers(0, classes - 1), max_size=4), min_size=n, max_size=n))
-    groups = [np.array(draw(st.lists(st.integers(-1, 8), min_size=n, max_size=n))) for _ in range(draw(st.integers(0, columns)))]
+    groups = [
+        np.array(draw(st.lists(st.integers(-1, 8), min_size=n, max_size=n)))
+        for _ in range(draw(st.integers(0, columns)))
+    ]
     content = np.random.default_rng(draw(st.integers(0, 1000))).integers(0, 256, (n, 32), dtype=np.uint8)
     indptr = np.cumsum([0, *map(len, labels)])
     return Images(content, indptr, np.array([one for row in labels for one in row], dtype=np.int64), classes, groups)
@@ -86,7 +99,9 @@ def test_order_does_not_matter(images, ratios, seed, mode, random):
 @given(sets(), ratios_drawn, st.integers(0, 9), modes, st.data())
 def test_fixed_images_keep_their_split_and_newcomers_linked_to_test_are_test(images, ratios, seed, mode, data):
     n = len(images.content)
-    fixed = np.array(data.draw(st.lists(st.sampled_from([0, 0, TRAIN, VAL, TEST]), min_size=n, max_size=n)), dtype=np.uint8)
+    fixed = np.array(
+        data.draw(st.lists(st.sampled_from([0, 0, TRAIN, VAL, TEST]), min_size=n, max_size=n)), dtype=np.uint8
+    )
     splits = assign(images, ratios=ratios, seed=seed, mode=mode, fixed=fixed)
     assert splits[fixed > 0].tolist() == fixed[fixed > 0].tolist()
     unit_of = join(n, images.groups)
@@ -107,7 +122,9 @@ def test_fixed_images_keep_their_split_and_newcomers_linked_to_test_are_test(ima
 def test_new_images_bring_the_total_to_the_ratios(images, ratios, seed, data):
     """Without groups, sizes of the whole are exact wherever what is fixed leaves room."""
     n = len(images.content)
-    fixed = np.array(data.draw(st.lists(st.sampled_from([0, 0, 0, TRAIN, VAL, TEST]), min_size=n, max_size=n)), dtype=np.uint8)
+    fixed = np.array(
+        data.draw(st.lists(st.sampled_from([0, 0, 0, TRAIN, VAL, TEST]), min_size=n, max_size=n)), dtype=np.uint8
+    )
     sizes = np.bincount(assign(images, ratios=ratios, seed=seed, fixed=fixed), minlength=4)[1:]
     held = np.bincount(fixed, minlength=4)[1:]
     wanted = np.array(split_sizes(n, ratios))
@@ -177,7 +194,9 @@ def test_three_clips_are_a_clip_for_each_part():
 
 @given(sets(columns=1), st.integers(2, 5), st.sampled_from([0.0, 0.2]), st.integers(0, 9), modes)
 def test_folds_judge_every_image_once_on_one_test_set(images, count, test_ratio, seed, mode):
-    made = [folds(images, count=count, index=index, test_ratio=test_ratio, seed=seed, mode=mode) for index in range(count)]
+    made = [
+        folds(images, count=count, index=index, test_ratio=test_ratio, seed=seed, mode=mode) for index in range(count)
+    ]
     held_out = made[0] == TEST
     assert all((one == TEST).tolist() == held_out.tolist() for one in made)
     judged = sum((one == VAL).astype(int) for one in made)
@@ -215,7 +234,9 @@ def test_the_hash_meets_the_ratios_on_average():
 
 def test_known_answer_with_groups():
     """The answer is part of the contract of ALGORITHM_VERSION: raise the version when this changes."""
-    content = np.arange(24 * 32, dtype=np.uint32).astype(np.uint8).reshape(24, 32) ^ np.arange(24, dtype=np.uint8)[:, None]
+    content = (
+        np.arange(24 * 32, dtype=np.uint32).astype(np.uint8).reshape(24, 32) ^ np.arange(24, dtype=np.uint8)[:, None]
+    )
     images = Images(content, np.arange(25), np.arange(24) % 4, 4, [np.arange(24) // 3])
     assert "".join(map(str, assign(images, ratios=(0.5, 0.25, 0.25), seed=42))) == "111222111222333111333111"
 

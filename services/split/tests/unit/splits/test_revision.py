@@ -69,7 +69,10 @@ def test_pairs_of_equal_content_in_different_parts_are_all_counted():
     content[4:, 0] = [1, 2]
     vector = np.array([TRAIN, TRAIN, TEST, 0, VAL, TEST], dtype=np.uint8)
     found = find_leaks(
-        vector, content, Links(np.array([0, 2, 1]), np.array([1, 3, 5]), np.array([0, 2, 4], dtype=np.uint8)), np.array([1, 4, -1, 4, -1, -1])
+        vector,
+        content,
+        Links(np.array([0, 2, 1]), np.array([1, 3, 5]), np.array([0, 2, 4], dtype=np.uint8)),
+        np.array([1, 4, -1, 4, -1, -1]),
     )
     assert found.duplicate_pairs == 2
     assert found.near_pairs == [0, 0, 0, 0, 1, 0, 0]

@@ -13,15 +13,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from splitrail_split.splits.algorithm.shares import ONE, apportion
-from splitrail_split.splits.algorithm.stratify import TEST, TRAIN, VAL, Images, assign, ratio_shares, seeded_keys, split_sizes
+from splitrail_split.splits.algorithm.stratify import (
+    TEST,
+    TRAIN,
+    VAL,
+    Images,
+    assign,
+    ratio_shares,
+    seeded_keys,
+    split_sizes,
+)
 from splitrail_split.splits.balance import measure
 
-ALL_RATIOS = [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15), (1, 0, 0), (0, 0, 1), (0.5, 0, 0.5), (0.0, 0.9, 0.1), (1 / 3, 1 / 3, 1 / 3), (0.98, 0.01, 0.01)]
+ALL_RATIOS = [
+    (0.8, 0.1, 0.1),
+    (0.7, 0.15, 0.15),
+    (1, 0, 0),
+    (0, 0, 1),
+    (0.5, 0, 0.5),
+    (0.0, 0.9, 0.1),
+    (1 / 3, 1 / 3, 1 / 3),
+    (0.98, 0.01, 0.01),
+]
 
 
 def content_of(names):
     """(N, 32) content hashes from whole numbers: equal numbers are equal content."""
-    return np.array([list(hashlib.sha256(str(name).encode()).digest()) for name in names], dtype=np.uint8).reshape(-1, 32)
+    return np.array([list(hashlib.sha256(str(name).encode()).digest()) for name in names], dtype=np.uint8).reshape(
+        -1, 32
+    )
 
 
 def csr(labels):
@@ -61,7 +81,9 @@ def test_order_of_rows_and_of_objects_does_not_matter(drawn, ratios, seed, mode,
     order = list(range(len(names)))
     random.shuffle(order)
     mixed = [random.sample(labels[i], len(labels[i])) for i in order]
-    splits = assign(Images(content_of([names[i] for i in order]), *csr(mixed), classes), ratios=ratios, seed=seed, mode=mode)
+    splits = assign(
+        Images(content_of([names[i] for i in order]), *csr(mixed), classes), ratios=ratios, seed=seed, mode=mode
+    )
     assert splits.tolist() == first[order].tolist()
 
 
@@ -78,7 +100,9 @@ def test_equal_content_stays_together_and_sizes_are_as_close_as_it_allows(drawn,
     heaviest = max(weights, default=0)
     if sum(1 for weight in weights if weight == 1) >= 2 * heaviest * len(wanted):
         assert sizes == wanted
-    assert all(abs(got - want) <= heaviest for got, want in zip(sizes, wanted, strict=True)) or heaviest > min(w for w in wanted if w)
+    assert all(abs(got - want) <= heaviest for got, want in zip(sizes, wanted, strict=True)) or heaviest > min(
+        w for w in wanted if w
+    )
     assert all(got == 0 for got, ratio in zip(sizes, ratios, strict=True) if ratio == 0)
 
 
@@ -86,7 +110,9 @@ def test_equal_content_stays_together_and_sizes_are_as_close_as_it_allows(drawn,
 def test_certificate_equals_a_naive_recount(drawn, ratios, seed, mode):
     names, labels, classes = drawn
     splits = assign(Images(content_of(names), *csr(labels), classes), ratios=ratios, seed=seed, mode=mode)
-    certificate = measure(splits, *csr(labels), n_classes=classes, ratios=ratios, keys=seeded_keys(content_of(names), 0))
+    certificate = measure(
+        splits, *csr(labels), n_classes=classes, ratios=ratios, keys=seeded_keys(content_of(names), 0)
+    )
     images, objects = np.zeros((classes, 3), int), np.zeros((classes, 3), int)
     background, sizes = [0, 0, 0], [0, 0, 0]
     for row, split in zip(labels, splits.tolist(), strict=True):
@@ -141,7 +167,9 @@ def test_the_random_split_to_compare_with_is_of_the_content_and_not_of_the_rows(
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("ratios", [(0.5, 0.5), (0.5, 0.5, 0.5), (-0.1, 0.6, 0.5), (float("nan"), 0.5, 0.5), (0.8, 0.1, 0.2)])
+@pytest.mark.parametrize(
+    "ratios", [(0.5, 0.5), (0.5, 0.5, 0.5), (-0.1, 0.6, 0.5), (float("nan"), 0.5, 0.5), (0.8, 0.1, 0.2)]
+)
 def test_bad_ratios_are_refused(ratios):
     with pytest.raises(ValueError, match="ratios"):
         ratio_shares(ratios)
@@ -182,7 +210,9 @@ def generated(kind, n=4000):
     return matrix
 
 
-@pytest.mark.parametrize("kind", ["long tail", "uniform", "correlated", "beside rarer", "everywhere", "three images each"])
+@pytest.mark.parametrize(
+    "kind", ["long tail", "uniform", "correlated", "beside rarer", "everywhere", "three images each"]
+)
 @pytest.mark.parametrize("ratios", [(0.8, 0.1, 0.1), (0.7, 0.15, 0.15)])
 def test_every_class_is_within_about_an_image_of_its_share(kind, ratios):
     matrix = generated(kind)
@@ -200,13 +230,17 @@ def test_objects_are_spread_among_images_with_equal_classes():
     rng = np.random.default_rng(0)
     labels = [[0] * int(rng.integers(1, 12)) for _ in range(1000)]
     splits = assign(Images(content_of(range(1000)), *csr(labels), 1), ratios=(0.8, 0.1, 0.1), seed=1)
-    boxes = measure(splits, *csr(labels), n_classes=1, ratios=(0.8, 0.1, 0.1), keys=seeded_keys(content_of(range(1000)), 0)).boxes[0]
+    boxes = measure(
+        splits, *csr(labels), n_classes=1, ratios=(0.8, 0.1, 0.1), keys=seeded_keys(content_of(range(1000)), 0)
+    ).boxes[0]
     assert np.abs(boxes / boxes.sum() - (0.8, 0.1, 0.1)).max() < 0.002
 
 
 def test_the_seed_matters():
     content, labels = content_of(range(50)), csr([[i % 3] for i in range(50)])
-    results = {tuple(assign(Images(content, *labels, 3), ratios=(0.6, 0.2, 0.2), seed=seed).tolist()) for seed in range(8)}
+    results = {
+        tuple(assign(Images(content, *labels, 3), ratios=(0.6, 0.2, 0.2), seed=seed).tolist()) for seed in range(8)
+    }
     assert len(results) == 8
 
 
@@ -221,7 +255,9 @@ def test_known_answer_in_another_process(hash_seed):
         "print(''.join(map(str, assign(Images(content, indptr, ids, 4), ratios=(0.5, 0.25, 0.25), seed=42))))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
-    answer = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    answer = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
     assert answer.stdout.strip() == "211113123211313311212123"
 
 
@@ -232,10 +268,16 @@ def test_sizes_of_heavy_groups_are_near_the_best_possible(weights, ratios):
     names = [group for group, weight in enumerate(weights) for _ in range(weight)]
     splits = assign(Images(content_of(names), *csr([[] for _ in names]), 1), ratios=ratios, seed=0)
     wanted = split_sizes(len(names), ratios)
-    got = sum(abs(size - want) for size, want in zip(np.bincount(splits, minlength=4)[1:].tolist(), wanted, strict=True))
+    got = sum(
+        abs(size - want) for size, want in zip(np.bincount(splits, minlength=4)[1:].tolist(), wanted, strict=True)
+    )
     reachable = {(0, 0, 0)}
     for weight in weights:
-        reachable = {tuple(size + weight * (s == split) for s, size in enumerate(sizes)) for sizes in reachable for split in range(3)}
+        reachable = {
+            tuple(size + weight * (s == split) for s, size in enumerate(sizes))
+            for sizes in reachable
+            for split in range(3)
+        }
     filled = {sizes: sum(size > 0 < want for size, want in zip(sizes, wanted, strict=True)) for sizes in reachable}
     reachable = {sizes for sizes in reachable if filled[sizes] == max(filled.values())}
     best = min(sum(abs(size - want) for size, want in zip(sizes, wanted, strict=True)) for sizes in reachable)
@@ -290,7 +332,9 @@ def test_a_pair_among_single_images_costs_classes_nothing(seed):
     part = assign(replace(images, groups=[pair]), ratios=ratios, seed=2)
     assert part[0] == part[1]
     assert np.bincount(part, minlength=4)[1:].tolist() == split_sizes(len(part), ratios)
-    assert worst_class(matrix, part, ratios) <= max(1.2, worst_class(matrix, assign(images, ratios=ratios, seed=2), ratios))
+    assert worst_class(matrix, part, ratios) <= max(
+        1.2, worst_class(matrix, assign(images, ratios=ratios, seed=2), ratios)
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 108, 314])
@@ -299,7 +343,9 @@ def test_groups_of_images_whose_part_is_given_cost_the_others_nothing(seed):
     n, half = len(matrix), len(matrix) // 2
     ratios = (0.7, 0.15, 0.15)
     fixed = np.zeros(n, np.uint8)
-    known = Images(images.content[:half], images.indptr[: half + 1], images.class_ids[: images.indptr[half]], images.n_classes)
+    known = Images(
+        images.content[:half], images.indptr[: half + 1], images.class_ids[: images.indptr[half]], images.n_classes
+    )
     fixed[:half] = assign(known, ratios=ratios, seed=1)
     pairs = np.full(n, -1)
     pairs[:half] = np.arange(half) // 2

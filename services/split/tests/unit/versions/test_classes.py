@@ -23,7 +23,9 @@ THREE = DraftClasses(["cat", "dog", "cow"], [0, 1, 7], [0, 1, 2])
 
 small = st.integers(0, 3)
 boxes = st.builds(lambda c, v: Annotation(c, Kind.BOX, v), st.integers(0, 4), st.tuples(small, small, small, small))
-polygons = st.builds(lambda c, v: Annotation(c, Kind.POLYGON, tuple(v)), st.integers(0, 4), st.lists(small, min_size=6, max_size=8))
+polygons = st.builds(
+    lambda c, v: Annotation(c, Kind.POLYGON, tuple(v)), st.integers(0, 4), st.lists(small, min_size=6, max_size=8)
+)
 whole = st.builds(lambda c: Annotation(c, Kind.CLASS, ()), st.integers(0, 4))
 kinds = st.sampled_from([boxes, polygons, whole, boxes | polygons])
 images = kinds.flatmap(lambda kind: st.lists(st.sets(kind, max_size=6), max_size=6))
@@ -39,7 +41,12 @@ def test_names_keep_their_ids_and_others_get_new_ones():
 def test_changes_are_made_in_order_and_can_be_repeated():
     changes = [Add("pig"), Rename(1, "hound"), Merge(0, 1), Merge(1, 7), Rename(7, "animal")]
     made, next_id = changed(THREE, changes, {"pig": 4}, 8)
-    assert (made.names, made.ids, made.targets, next_id) == (["cat", "hound", "animal", "pig"], [0, 1, 7, 4], [2, 2, 2, 3], 8)
+    assert (made.names, made.ids, made.targets, next_id) == (
+        ["cat", "hound", "animal", "pig"],
+        [0, 1, 7, 4],
+        [2, 2, 2, 3],
+        8,
+    )
     assert committed_positions(made).tolist() == [0, 0, 0, 1]
     repeatable = [Add("pig"), Merge(1, 7), Rename(7, "animal")]
     assert changed(made, repeatable, {"pig": 4}, 8) == (made, 8)
@@ -86,14 +93,23 @@ class_lists = st.lists(st.integers(0, 7), min_size=5, max_size=7, unique=True)
 
 
 @given(
-    st.lists(st.tuples(st.sets(boxes | polygons, max_size=4), st.sets(boxes | polygons, max_size=4) | st.none()), max_size=6),
+    st.lists(
+        st.tuples(st.sets(boxes | polygons, max_size=4), st.sets(boxes | polygons, max_size=4) | st.none()), max_size=6
+    ),
     class_lists,
     class_lists,
 )
 def test_images_differ_when_their_objects_do_by_stable_class(pairs, our_ids, their_ids):
     # None: what the first version has, said in the positions of the second, as far as it has the classes.
     said = [
-        (ours, {one._replace(class_id=their_ids.index(our_ids[one.class_id])) for one in ours if our_ids[one.class_id] in their_ids})
+        (
+            ours,
+            {
+                one._replace(class_id=their_ids.index(our_ids[one.class_id]))
+                for one in ours
+                if our_ids[one.class_id] in their_ids
+            },
+        )
         if theirs is None
         else (ours, theirs)
         for ours, theirs in pairs
@@ -111,18 +127,28 @@ def test_images_differ_when_their_objects_do_by_stable_class(pairs, our_ids, the
         assert differing(*packed, positions).tolist() == wanted
 
 
-@given(st.lists(st.sets(boxes, max_size=6), max_size=6), st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=3))
+@given(
+    st.lists(st.sets(boxes, max_size=6), max_size=6),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=3),
+)
 def test_after_a_merge_those_images_differ_that_had_a_merged_class(sets, merges):
     classes = DraftClasses([str(n) for n in range(5)], [3, 9, 4, 0, 7], list(range(5)))
     for one, into in merges:
         if one != into and one in classes.staying and into in classes.staying:
-            classes = changed(classes, [Rename(classes.ids[into], f"{into}, renamed"), Merge(classes.ids[one], classes.ids[into])], {}, 10)[0]
+            classes = changed(
+                classes,
+                [Rename(classes.ids[into], f"{into}, renamed"), Merge(classes.ids[one], classes.ids[into])],
+                {},
+                10,
+            )[0]
     before = [pack(one) for one in sets]
     after = recoded(before, committed_positions(classes))
     positions = moved_positions([classes.ids[position] for position in classes.staying], classes.ids)
     wanted = [any(one.class_id not in classes.staying for one in image) for image in sets]
     assert (
-        [one != other for one, other in zip(after, before, strict=True)] if positions is None else differing(after, before, positions).tolist()
+        [one != other for one, other in zip(after, before, strict=True)]
+        if positions is None
+        else differing(after, before, positions).tolist()
     ) == wanted
 
 

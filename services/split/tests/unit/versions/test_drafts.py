@@ -29,16 +29,25 @@ said = st.one_of(
     st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=3).map(lambda ids: (boxes(*ids), SEEN)),
 )
 upserts = st.builds(
-    lambda name, path, content, words, metadata: Upsert(name, path, content, *words, metadata, content.hex() + ".jpg" if content else ""),
+    lambda name, path, content, words, metadata: Upsert(
+        name, path, content, *words, metadata, content.hex() + ".jpg" if content else ""
+    ),
     st.sampled_from(NAMES),
     st.sampled_from(PATHS),
     st.sampled_from(CONTENTS),
     said,
     st.sampled_from([None, {}, {"site": "x"}]),
 ).filter(lambda one: one.external_id or one.path)
-batches = st.lists(st.lists(upserts, min_size=1, max_size=4) | st.lists(st.sampled_from(NAMES[1:] + PATHS[1:]), max_size=3), max_size=6)
+batches = st.lists(
+    st.lists(upserts, min_size=1, max_size=4) | st.lists(st.sampled_from(NAMES[1:] + PATHS[1:]), max_size=3), max_size=6
+)
 bases = st.lists(
-    st.tuples(st.sampled_from(NAMES), st.sampled_from(PATHS[1:]), st.sampled_from(CONTENTS[1:]), st.lists(st.integers(0, CLASSES - 1), max_size=2)),
+    st.tuples(
+        st.sampled_from(NAMES),
+        st.sampled_from(PATHS[1:]),
+        st.sampled_from(CONTENTS[1:]),
+        st.lists(st.integers(0, CLASSES - 1), max_size=2),
+    ),
     max_size=4,
     unique_by=(lambda one: one[1], lambda one: one[2]),
 ).filter(lambda rows: len({row[0] for row in rows if row[0]}) == sum(bool(row[0]) for row in rows))
@@ -63,7 +72,9 @@ class Recorded:
     @property
     def images(self) -> list[DraftAsset]:
         touched = {one.base_ordinal for one, _ in self.rows.values()}
-        return [one for one in self.base if one.base_ordinal not in touched] + [one for one, removed in self.rows.values() if not removed]
+        return [one for one in self.base if one.base_ordinal not in touched] + [
+            one for one, removed in self.rows.values() if not removed
+        ]
 
     def _put(self, before, after, removed) -> None:
         if before is not None and before.position is not None:
@@ -82,7 +93,9 @@ class Recorded:
         done = upserted(found, batch)
         if done.wrong:
             return False
-        difference = tally([after for _, after in done.changes], CLASSES) - tally([one for one, _ in done.changes if one], CLASSES)
+        difference = tally([after for _, after in done.changes], CLASSES) - tally(
+            [one for one, _ in done.changes if one], CLASSES
+        )
         self.counts = self.counts - (tally([], CLASSES) - difference)
         for before, after in done.changes:
             self._put(before, after, removed=False)
@@ -99,14 +112,23 @@ def naive(images: list[dict], batch: list[Upsert]) -> list[dict] | None:
     """The same in the plainest way: a list of dictionaries. None: refused."""
     result, touched = [dict(one) for one in images], set()
     for one in batch:
-        index = next((n for n, image in enumerate(images) if one.external_id and image["external_id"] == one.external_id), None)
+        index = next(
+            (n for n, image in enumerate(images) if one.external_id and image["external_id"] == one.external_id), None
+        )
         if index is None:
             at_path = (n for n, image in enumerate(images) if image["path"] == one.path)
             index = next((n for n in at_path if not (one.external_id and images[n]["external_id"])), None)
         if index is None:
             if one.sha256 is None:
                 return None
-            image = {"external_id": "", "path": one.default_path, "sha256": b"", "label_state": 1, "annotations": boxes(), "metadata": {}}
+            image = {
+                "external_id": "",
+                "path": one.default_path,
+                "sha256": b"",
+                "label_state": 1,
+                "annotations": boxes(),
+                "metadata": {},
+            }
             result.append(image)
         elif index in touched:
             return None
@@ -128,7 +150,9 @@ def naive(images: list[dict], batch: list[Upsert]) -> list[dict] | None:
 
 
 def plain(one: DraftAsset) -> dict:
-    return {name: getattr(one, name) for name in ("external_id", "path", "sha256", "label_state", "annotations", "metadata")}
+    return {
+        name: getattr(one, name) for name in ("external_id", "path", "sha256", "label_state", "annotations", "metadata")
+    }
 
 
 def columns_of(images: list[DraftAsset]) -> columns.Columns:
@@ -177,7 +201,9 @@ def test_the_columns_of_a_commit_equal_those_of_its_images(rows, steps):
     draft = Recorded(base_of(rows))
     for step in steps:
         (draft.upsert if step and isinstance(step[0], Upsert) else draft.delete)(step)
-    touched = {one.base_ordinal: one for one, removed in draft.rows.values() if one.base_ordinal is not None and not removed}
+    touched = {
+        one.base_ordinal: one for one, removed in draft.rows.values() if one.base_ordinal is not None and not removed
+    }
     removed = [one.base_ordinal for one, gone in draft.rows.values() if gone]
     new = sorted((one for one, _ in draft.rows.values() if one.base_ordinal is None), key=lambda one: one.path)
     replaced = sorted(touched)

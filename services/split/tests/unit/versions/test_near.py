@@ -31,7 +31,10 @@ def cluster(n, found):
 
 
 def same_clusters(n, found, pairs):
-    made, wanted = cluster(n, zip(found.first.tolist(), found.second.tolist(), strict=True)).tolist(), cluster(n, pairs).tolist()
+    made, wanted = (
+        cluster(n, zip(found.first.tolist(), found.second.tolist(), strict=True)).tolist(),
+        cluster(n, pairs).tolist(),
+    )
     return len(set(zip(made, wanted, strict=True))) == len(set(made)) == len(set(wanted))
 
 
@@ -41,7 +44,9 @@ def test_crowded_clips_have_true_clusters_at_every_distance(unrelated):
     rng = np.random.default_rng(unrelated)
     values = rng.integers(0, 2**63, 3 + unrelated, dtype=np.uint64)
     flips = [
-        np.bitwise_or.reduce(np.uint64(1) << rng.choice(8, rng.integers(0, 4), replace=False).astype(np.uint64), initial=np.uint64(0))
+        np.bitwise_or.reduce(
+            np.uint64(1) << rng.choice(8, rng.integers(0, 4), replace=False).astype(np.uint64), initial=np.uint64(0)
+        )
         for _ in range(60)
     ]
     values = np.unique(np.concatenate([values, values[np.arange(60) % 3] ^ np.array(flips, dtype=np.uint64)]))
@@ -68,7 +73,9 @@ def test_images_in_no_part_hide_no_pair_of_others(values, data):
         pairs = list(zip(where[found.first[close]].tolist(), where[found.second[close]].tolist(), strict=True))
         assert same_clusters(int(placed.sum()), wanted, pairs)
         assert same_clusters(
-            n, links(values).within(bits), zip(*(column[found.distance <= bits].tolist() for column in (found.first, found.second)), strict=True)
+            n,
+            links(values).within(bits),
+            zip(*(column[found.distance <= bits].tolist() for column in (found.first, found.second)), strict=True),
         )
 
 
@@ -77,7 +84,11 @@ def test_pairs_are_those_of_comparing_all_with_all(values):
     found = links(values)
     rows = list(zip(found.first.tolist(), found.second.tolist(), found.distance.tolist(), strict=True))
     assert len(set(rows)) == len(rows)
-    distance = {(a, b): (int(values[a]) ^ int(values[b])).bit_count() for a in range(len(values)) for b in range(a + 1, len(values))}
+    distance = {
+        (a, b): (int(values[a]) ^ int(values[b])).bit_count()
+        for a in range(len(values))
+        for b in range(a + 1, len(values))
+    }
     assert all(distance[a, b] == bits for a, b, bits in rows)
     assert rows == sorted(rows, key=lambda row: (row[2], row[0], row[1]))
     close = [pair for pair, bits in distance.items() if bits <= MAX_DISTANCE]

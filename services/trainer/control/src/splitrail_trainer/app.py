@@ -4,7 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from splitrail.internal.trainer.v1 import job_service_pb2, job_service_pb2_grpc
-from splitrail.trainer.v1 import evaluation_service_pb2, evaluation_service_pb2_grpc, run_service_pb2, run_service_pb2_grpc
+from splitrail.trainer.v1 import (
+    evaluation_service_pb2,
+    evaluation_service_pb2_grpc,
+    run_service_pb2,
+    run_service_pb2_grpc,
+)
 from splitrail_common import messaging, peers
 from splitrail_common.database import Pool, open_pool
 from splitrail_common.objects import ObjectStore
@@ -47,15 +52,21 @@ def open_stores(pool: Pool, *, lease_seconds: float) -> Stores:
 
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[App]:
-    """The service with its connections open. Waits for Postgres, S3 and NATS as long as the settings say, then raises what they last said."""
+    """The service with its connections open. Waits for Postgres, S3 and NATS as long as the settings say, then raises
+    what they last said.
+    """
     verifier = Verifier.from_file(settings.jwks_file)
     signer = Signer.from_file(TRAINER, settings.signing_key_file)
     dsn, deadline = settings.database_dsn.get_secret_value(), settings.start_deadline_seconds
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(dsn, size=settings.database_pool_size, deadline_seconds=deadline, package=__package__))
+        pool = await stack.enter_async_context(
+            open_pool(dsn, size=settings.database_pool_size, deadline_seconds=deadline, package=__package__)
+        )
         objects = ObjectStore(settings)
         await objects.wait(deadline)
-        nats = await messaging.connect(settings.nats_url.get_secret_value(), name="splitrail-trainer", deadline_seconds=deadline)
+        nats = await messaging.connect(
+            settings.nats_url.get_secret_value(), name="splitrail-trainer", deadline_seconds=deadline
+        )
         stack.push_async_callback(nats.close)
         jetstream = nats.jetstream()
         await messaging.wait_for_stream(jetstream, deadline)
@@ -66,13 +77,25 @@ async def build(settings: Settings) -> AsyncIterator[App]:
         guard, splits = LapseGuard(settings.lease_seconds), SplitPeer(split_channel, signer)
         jobs = Jobs(database, stores.jobs, splits, max_attempts=settings.max_attempts)
         runs = Runs(database, stores.runs, jobs, splits, objects)
-        evaluations = Evaluations(database, stores.evaluations, artifacts=stores.artifacts, jobs=jobs, runs=runs, splits=splits)
+        evaluations = Evaluations(
+            database, stores.evaluations, artifacts=stores.artifacts, jobs=jobs, runs=runs, splits=splits
+        )
         attempts = Attempts(database, stores, objects, signer, guard, token_seconds=settings.attempt_token_seconds)
         yield App(
             [
                 Servicer.of(run_service_pb2, run_service_pb2_grpc, RunServicer(runs), "RunService"),
-                Servicer.of(evaluation_service_pb2, evaluation_service_pb2_grpc, EvaluationServicer(evaluations), "EvaluationService"),
-                Servicer.of(job_service_pb2, job_service_pb2_grpc, JobServicer(attempts, lease_seconds=settings.lease_seconds), "JobService"),
+                Servicer.of(
+                    evaluation_service_pb2,
+                    evaluation_service_pb2_grpc,
+                    EvaluationServicer(evaluations),
+                    "EvaluationService",
+                ),
+                Servicer.of(
+                    job_service_pb2,
+                    job_service_pb2_grpc,
+                    JobServicer(attempts, lease_seconds=settings.lease_seconds),
+                    "JobService",
+                ),
             ],
             verifier,
             background=[

@@ -1,5 +1,6 @@
-"""Collects what is wrong with a request, so that all of it is named at once. Before that, the boundary has checked what the protos
-declare beside their fields."""
+"""Collects what is wrong with a request, so that all of it is named at once. Before that, the boundary has checked what
+the protos declare beside their fields.
+"""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -47,6 +48,8 @@ class Checker:
         self.require(is_name(value), "queue", "letters, digits, '.', '_', '-', at most 64")
 
     def known(self, table: Mapping[int, T], number: int, field: str, description: str) -> T:
-        """What an enum's number means. An unknown one is noted, and stands for the table's first value until `done` raises."""
+        """What an enum's number means. An unknown one is noted, and stands for the table's first value until `done`
+        raises.
+        """
         self.require(number in table, field, description)
         return table.get(number, next(iter(table.values())))

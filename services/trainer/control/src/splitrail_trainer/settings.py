@@ -20,6 +20,8 @@ class Settings(DatabaseSettings, ObjectStoreSettings):
     lease_seconds: float = Field(default=15.0, gt=0, le=3600)
     """How long a pod may be silent before its job is given to another."""
     attempt_token_seconds: int = Field(default=7200, ge=60)
-    """Life of an attempt token; heartbeats renew it after half of that. A pod survives outages of this service shorter than the rest."""
+    """Life of an attempt token; heartbeats renew it after half of that. A pod survives outages of this service shorter
+    than the rest.
+    """
     max_attempts: int = Field(default=3, ge=1, le=100)
     """Failures since the last stored checkpoint that end a job."""

@@ -77,7 +77,9 @@ class Wire:
 @pytest.fixture
 async def wire(services: RunningStack) -> AsyncIterator[Wire]:
     """Channels to the services of the stack."""
-    channels = {name: grpc.aio.insecure_channel(services.state.address(name)) for name in ("split", "trainer", "metrics")}
+    channels = {
+        name: grpc.aio.insecure_channel(services.state.address(name)) for name in ("split", "trainer", "metrics")
+    }
     yield Wire(services, channels)
     for channel in channels.values():
         await channel.close()
@@ -95,7 +97,13 @@ class Data:
 
 
 async def import_dataset(
-    wire: Wire, folder: Path, name: str, *, images: int = IMAGES, task: int = dataset_pb2.TASK_DETECT, project_id: str = ""
+    wire: Wire,
+    folder: Path,
+    name: str,
+    *,
+    images: int = IMAGES,
+    task: int = dataset_pb2.TASK_DETECT,
+    project_id: str = "",
 ) -> tuple[str, str]:
     """Imports generated shapes; ids of dataset and version."""
     generate(folder, images=images, size=64)
@@ -117,14 +125,21 @@ def _contents(folder: Path) -> dict[str, bytes]:
 async def _fill(wire: Wire, import_id: str, folder: Path) -> tuple[str, str]:
     contents = _contents(folder)
     by_hash = {hashlib.sha256(data).hexdigest(): data for data in contents.values()}
-    files = [import_pb2.SourceFile(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)) for path, data in contents.items()]
-    added = await wire.imports.AddFiles(import_service_pb2.AddFilesRequest(import_id=import_id, files=files), **wire.user())
+    files = [
+        import_pb2.SourceFile(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+        for path, data in contents.items()
+    ]
+    added = await wire.imports.AddFiles(
+        import_service_pb2.AddFilesRequest(import_id=import_id, files=files), **wire.user()
+    )
     for upload in added.uploads:
         await asyncio.to_thread(put, upload.url, by_hash[upload.sha256])
     await wire.imports.StartImport(import_service_pb2.StartImportRequest(import_id=import_id), **wire.user())
 
     async def ended():
-        found = (await wire.imports.GetImport(import_service_pb2.GetImportRequest(import_id=import_id), **wire.user())).dataset_import
+        found = (
+            await wire.imports.GetImport(import_service_pb2.GetImportRequest(import_id=import_id), **wire.user())
+        ).dataset_import
         return found if found.state in (import_pb2.IMPORT_STATE_SUCCEEDED, import_pb2.IMPORT_STATE_FAILED) else None
 
     found = await eventually(ended, "the import has ended", 120)
@@ -132,7 +147,9 @@ async def _fill(wire: Wire, import_id: str, folder: Path) -> tuple[str, str]:
     return found.version.dataset_id, found.version.version_id
 
 
-async def split(wire: Wire, dataset_id: str, version_id: str, ratios: tuple[float, float, float], seed: int = 0) -> split_pb2.SplitRevision:
+async def split(
+    wire: Wire, dataset_id: str, version_id: str, ratios: tuple[float, float, float], seed: int = 0
+) -> split_pb2.SplitRevision:
     """A new revision."""
     train, val, test = ratios
     parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=train, val=val, test=test), seed=seed)

@@ -1,4 +1,6 @@
-"""Who may ask what, for every RPC of the service over a real socket; and what the protos declare of each request is enforced."""
+"""Who may ask what, for every RPC of the service over a real socket; and what the protos declare of each request is
+enforced.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +42,9 @@ class Served:
         """The answer. Raises AioRpcError."""
         path = f"/{method.containing_service.full_name}/{method.name}"
         parse = GetMessageClass(method.output_type).FromString
-        stub = self.channel.unary_unary(path, request_serializer=type(request).SerializeToString, response_deserializer=parse)
+        stub = self.channel.unary_unary(
+            path, request_serializer=type(request).SerializeToString, response_deserializer=parse
+        )
         return await stub(request, metadata=bearer(token), timeout=20)
 
     async def code(self, method: MethodDescriptor, request: Message, token: str) -> grpc.StatusCode:
@@ -96,7 +100,9 @@ async def test_lists_of_everything_hold_only_what_the_caller_may_see(world, serv
     stranger = stack.user_token({"elsewhere": "viewer"})
     runs = await served.call(by_name["ListRuns"], run_service_pb2.ListRunsRequest(), stranger)
     assert [run.run_id for run in runs.runs] == [mine]
-    evaluations = await served.call(by_name["ListEvaluations"], evaluation_service_pb2.ListEvaluationsRequest(), stranger)
+    evaluations = await served.call(
+        by_name["ListEvaluations"], evaluation_service_pb2.ListEvaluationsRequest(), stranger
+    )
     assert [item.evaluation_id for item in evaluations.evaluations] == [seen[mine]]
 
 
@@ -107,11 +113,17 @@ async def test_every_rpc_is_refused_to_those_whom_its_rule_does_not_name(world, 
     tokens = {"user": stack.user_token({"*": "admin"}), "worker": stack.worker_token, "attempt": claimed.token}
     for method in methods(*PUBLIC):
         for kind in ("worker", "attempt"):
-            assert await served.code(method, about(method, **ids), tokens[kind]) is grpc.StatusCode.PERMISSION_DENIED, (method.name, kind)
+            assert await served.code(method, about(method, **ids), tokens[kind]) is grpc.StatusCode.PERMISSION_DENIED, (
+                method.name,
+                kind,
+            )
     for method in methods(JOBS):
         others = ("user", "attempt") if method.name == "ClaimJob" else ("user", "worker")
         for kind in others:
-            assert await served.code(method, about(method, **ids), tokens[kind]) is grpc.StatusCode.PERMISSION_DENIED, (method.name, kind)
+            assert await served.code(method, about(method, **ids), tokens[kind]) is grpc.StatusCode.PERMISSION_DENIED, (
+                method.name,
+                kind,
+            )
     for method in methods(*PUBLIC, JOBS):
         assert await served.code(method, about(method, **ids), "none") is grpc.StatusCode.UNAUTHENTICATED, method.name
 
@@ -148,7 +160,9 @@ async def test_an_attempts_token_is_good_for_its_own_job_only(world, served):
 async def test_every_limit_of_every_request_is_enforced(world, served, stack):
     await world.add_run()
     claimed, _ = await world.claim()
-    tokens: Sequence[tuple[ServiceDescriptor, str]] = [(service, stack.user_token({"*": "admin"})) for service in PUBLIC]
+    tokens: Sequence[tuple[ServiceDescriptor, str]] = [
+        (service, stack.user_token({"*": "admin"})) for service in PUBLIC
+    ]
     count = 0
     for service, token in [*tokens, (JOBS, claimed.token)]:
         for bad in beyond_limits(service) + bad_pages(service):
@@ -161,7 +175,12 @@ async def test_every_limit_of_every_request_is_enforced(world, served, stack):
 async def test_artifacts_come_in_pages_by_kind_and_name(world, served, stack):
     run_id = await world.add_run(epochs=9)
     _, holder = await world.claim()
-    for name, kind in (("b.csv", "RESULTS"), ("best.pt", "BEST_WEIGHTS"), ("a.csv", "RESULTS"), ("args.yaml", "ARGUMENTS")):
+    for name, kind in (
+        ("b.csv", "RESULTS"),
+        ("best.pt", "BEST_WEIGHTS"),
+        ("a.csv", "RESULTS"),
+        ("args.yaml", "ARGUMENTS"),
+    ):
         await world.leave(holder, name, ArtifactKind[kind])
     method = next(item for item in methods(*PUBLIC) if item.name == "ListArtifacts")
     token, seen = "", []

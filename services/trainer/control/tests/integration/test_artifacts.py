@@ -22,7 +22,12 @@ async def test_a_checkpoint_becomes_the_resume_point_of_the_next_attempt(world):
     key = await world.leave(holder, "epoch-2.ckpt", ArtifactKind.CHECKPOINT, epoch=2, data=b"two")
     assert key == f"attempts/default/{job_id}/2/epoch-2.ckpt"
     run = await world.run(job_id)
-    assert (run.checkpoint.epoch, run.checkpoint.attempt, run.checkpoint.file.key, run.info.job.failures) == (2, 2, key, 0)
+    assert (run.checkpoint.epoch, run.checkpoint.attempt, run.checkpoint.file.key, run.info.job.failures) == (
+        2,
+        2,
+        key,
+        0,
+    )
     assert await world.attempts.fail(holder, job_id, FailureCause.PROCESS, "x"), "failures count since the checkpoint"
     claimed, _ = await world.claim()
     assert claimed.work.checkpoint.file.sha256 == hashlib.sha256(b"two").hexdigest()
@@ -32,7 +37,9 @@ async def test_a_checkpoint_becomes_the_resume_point_of_the_next_attempt(world):
 async def test_only_the_latest_checkpoint_is_kept(world):
     job_id = await world.add_run(epochs=5)
     _, holder = await world.claim()
-    keys = [await world.leave(holder, f"epoch-{epoch}.ckpt", ArtifactKind.CHECKPOINT, epoch=epoch) for epoch in (1, 2, 3)]
+    keys = [
+        await world.leave(holder, f"epoch-{epoch}.ckpt", ArtifactKind.CHECKPOINT, epoch=epoch) for epoch in (1, 2, 3)
+    ]
     late = await world.leave(holder, "epoch-2-late.ckpt", ArtifactKind.CHECKPOINT, epoch=2)
     best = await world.leave(holder, "best.pt", ArtifactKind.BEST_WEIGHTS)
     assert world.stores.artifacts.bytes_superseded.is_set()
@@ -71,7 +78,9 @@ async def superseded(world) -> list[str]:
 async def test_what_s3_refuses_to_remove_is_tried_again(world, settings):
     await world.add_run(epochs=5)
     _, holder = await world.claim()
-    old, kept = [await world.leave(holder, f"epoch-{epoch}.ckpt", ArtifactKind.CHECKPOINT, epoch=epoch) for epoch in (1, 2)]
+    old, kept = [
+        await world.leave(holder, f"epoch-{epoch}.ckpt", ArtifactKind.CHECKPOINT, epoch=epoch) for epoch in (1, 2)
+    ]
     reader = {"s3_access_key": settings.s3_reader_access_key, "s3_secret_key": settings.s3_reader_secret_key}
     may_not_remove = ObjectStore(settings.model_copy(update=reader))
     await Sweeper(world.database, world.stores.artifacts, may_not_remove).step()
@@ -98,8 +107,13 @@ async def test_what_s3_does_not_hold_is_not_recorded(world):
     await world.upload(holder, "short.pt", b"123")
     for name, size in (("missing.pt", 3), ("short.pt", 4)):
         with pytest.raises(PlatformError) as error:
-            await world.attempts.commit_artifact(holder, job_id, UploadedFile(name, ArtifactKind.BEST_WEIGHTS, size, "0" * 64))
-        assert (error.value.code, error.value.reason) == (grpc.StatusCode.FAILED_PRECONDITION, Reason.ERROR_REASON_UPLOAD_MISSING)
+            await world.attempts.commit_artifact(
+                holder, job_id, UploadedFile(name, ArtifactKind.BEST_WEIGHTS, size, "0" * 64)
+            )
+        assert (error.value.code, error.value.reason) == (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            Reason.ERROR_REASON_UPLOAD_MISSING,
+        )
     assert (await world.run(job_id)).artifacts == ()
 
 
@@ -131,6 +145,8 @@ async def test_a_fenced_attempt_leaves_nothing(world):
     await world.claim_lapsed()
     with pytest.raises(PlatformError, match="overtaken"):
         await world.attempts.commit_artifact(
-            first, job_id, UploadedFile("epoch-4.ckpt", ArtifactKind.CHECKPOINT, 4, hashlib.sha256(b"late").hexdigest(), 4)
+            first,
+            job_id,
+            UploadedFile("epoch-4.ckpt", ArtifactKind.CHECKPOINT, 4, hashlib.sha256(b"late").hexdigest(), 4),
         )
     assert (await world.run(job_id)).checkpoint.epoch == 1

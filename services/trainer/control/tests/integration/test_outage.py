@@ -1,4 +1,6 @@
-"""Postgres goes away for longer than a lease, and comes back: no pod loses its job for it, no call is a defect, the service stays."""
+"""Postgres goes away for longer than a lease, and comes back: no pod loses its job for it, no call is a defect, the
+service stays.
+"""
 
 import asyncio
 

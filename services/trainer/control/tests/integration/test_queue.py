@@ -27,7 +27,9 @@ async def calls(world, caller):
     return {
         "heartbeat": lambda: world.attempts.heartbeat(caller, caller.job_id),
         "uploads": lambda: world.attempts.create_uploads(caller, caller.job_id, ["x.pt"]),
-        "commit": lambda: world.attempts.commit_artifact(caller, caller.job_id, UploadedFile("x.pt", ArtifactKind.BEST_WEIGHTS, 1, "0" * 64)),
+        "commit": lambda: world.attempts.commit_artifact(
+            caller, caller.job_id, UploadedFile("x.pt", ArtifactKind.BEST_WEIGHTS, 1, "0" * 64)
+        ),
         "complete": lambda: world.attempts.complete(caller, caller.job_id, {}, None),
         "fail": lambda: world.attempts.fail(caller, caller.job_id, FailureCause.PROCESS, "x"),
         "release": lambda: world.attempts.release(caller, caller.job_id),
@@ -62,7 +64,11 @@ async def test_the_oldest_job_first_and_nothing_when_there_is_none(world):
     assert (await world.run(second)).info.queue_position == 1
     claimed, caller = await world.claim(worker="pod-7")
     assert (claimed.job.job_id, claimed.job.attempt, caller.attempt) == (first, 1, 1)
-    assert (caller.parts, caller.split_id, caller.project_id) == (("train", "val"), claimed.work.data.split_id, "default")
+    assert (caller.parts, caller.split_id, caller.project_id) == (
+        ("train", "val"),
+        claimed.work.data.split_id,
+        "default",
+    )
     run = await world.run(first)
     assert (run.info.job.state, run.info.job.worker, run.info.queue_position) == (JobState.RUNNING, "pod-7", None)
     assert run.info.start_time is not None
@@ -94,7 +100,9 @@ async def test_two_hundred_jobs_and_eight_claimers_none_twice(world):
 
 async def test_two_claims_at_once_get_one_job(world):
     job_id = await world.add_run()
-    got = await asyncio.gather(*(world.attempts.claim(f"pod-{number}", "default", list(JobKind)) for number in range(6)))
+    got = await asyncio.gather(
+        *(world.attempts.claim(f"pod-{number}", "default", list(JobKind)) for number in range(6))
+    )
     assert [item.job.job_id for item in got if item is not None] == [job_id]
 
 
@@ -113,7 +121,9 @@ async def test_heartbeats_keep_the_job(world):
     job_id = await world.add_run()
     _, first = await world.claim()
     for _ in range(3):
-        await column(world, "UPDATE job SET lease_until = clock_timestamp() WHERE job_id = %s RETURNING lease_until", job_id)  # time has passed
+        await column(
+            world, "UPDATE job SET lease_until = clock_timestamp() WHERE job_id = %s RETURNING lease_until", job_id
+        )  # time has passed
         before = await column(world, "SELECT clock_timestamp()")
         await world.attempts.heartbeat(first, job_id)
         await assert_whole_lease(world, job_id, before)
@@ -157,7 +167,11 @@ async def test_a_job_whose_pods_are_lost_too_often_fails_and_is_announced(world)
         return run if run.info.job.ended else None
 
     run = await eventually(failed, "the job has failed", 20)
-    assert (run.info.job.state, run.info.job.cause, run.info.job.failures) == (JobState.FAILED, FailureCause.LOST_POD, 2)
+    assert (run.info.job.state, run.info.job.cause, run.info.job.failures) == (
+        JobState.FAILED,
+        FailureCause.LOST_POD,
+        2,
+    )
     assert run.info.end_time is not None
     assert (await world.states(job_id))[-1] == "failed"
 
@@ -212,7 +226,10 @@ async def test_a_lease_begins_when_it_is_written_not_when_the_call_began_to_wait
         heartbeat = asyncio.create_task(world.attempts.heartbeat(holder, job_id))
 
         async def waiting():
-            return await column(world, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+            return await column(
+                world,
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
 
         await eventually(waiting, "the heartbeat waits for the row", 20)
         before = await column(world, "SELECT clock_timestamp()")
@@ -254,14 +271,24 @@ async def test_a_training_has_no_evaluation(world):
 
 @pytest.mark.parametrize(
     ("cause", "retried"),
-    [(FailureCause.DATA, False), (FailureCause.NAN, False), (FailureCause.ARGUMENTS, False), (FailureCause.PROCESS, True), (FailureCause.NONE, True)],
+    [
+        (FailureCause.DATA, False),
+        (FailureCause.NAN, False),
+        (FailureCause.ARGUMENTS, False),
+        (FailureCause.PROCESS, True),
+        (FailureCause.NONE, True),
+    ],
 )
 async def test_failures_that_cannot_be_helped_end_the_job(world, cause, retried):
     job_id = await world.add_run()
     _, holder = await world.claim()
     assert await world.attempts.fail(holder, job_id, cause, "the last lines") is retried
     job = (await world.run(job_id)).info.job
-    assert (job.state, job.cause, job.message) == (JobState.QUEUED if retried else JobState.FAILED, cause, "the last lines")
+    assert (job.state, job.cause, job.message) == (
+        JobState.QUEUED if retried else JobState.FAILED,
+        cause,
+        "the last lines",
+    )
     await assert_fenced(world, holder, 1)
 
 
@@ -335,7 +362,9 @@ async def test_an_external_id_names_one_run_of_a_project(world):
     await world.add_run(external_id="mlops-7", project_id="other")
     for _ in range(2):
         await world.add_run()
-    assert (await world.run(await world.add_run(external_id="mlops-8"))).reference == "cells/4", "a refused run takes no number"
+    assert (await world.run(await world.add_run(external_id="mlops-8"))).reference == "cells/4", (
+        "a refused run takes no number"
+    )
 
 
 async def test_runs_that_shared_an_external_id_before_it_was_unique_keep_a_trace_of_it(world):
@@ -346,7 +375,12 @@ async def test_runs_that_shared_an_external_id_before_it_was_unique_keep_a_trace
         for external_id, job_ids in ((shared, made[:2]), (long, made[2:])):
             await connection.execute("UPDATE run SET external_id = %s WHERE job_id = ANY(%s)", (external_id, job_ids))
         await connection.execute((files("splitrail_trainer") / "migrations" / "0003_external_ids.sql").read_bytes())
-    assert [(await world.run(job_id)).external_id for job_id in made] == [shared, f"{shared}~{made[1]}", long, f"{'x' * 219}~{made[3]}"]
+    assert [(await world.run(job_id)).external_id for job_id in made] == [
+        shared,
+        f"{shared}~{made[1]}",
+        long,
+        f"{'x' * 219}~{made[3]}",
+    ]
 
 
 async def test_the_database_itself_refuses_impossible_jobs(world):

@@ -28,7 +28,9 @@ def replica(services: RunningStack, tmp_path: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    environment = os.environ | services.environment("trainer") | {"SPLITRAIL_LISTEN": address, "SPLITRAIL_LEASE_SECONDS": "60"}
+    environment = (
+        os.environ | services.environment("trainer") | {"SPLITRAIL_LISTEN": address, "SPLITRAIL_LEASE_SECONDS": "60"}
+    )
     with (tmp_path / "replica.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "splitrail_trainer"], env=environment, stderr=log)
     try:
@@ -65,7 +67,9 @@ async def test_two_replicas_share_the_work(wire, data, replica):
         request = run_service_pb2.CreateRunRequest(
             data=data.reference, model="yolov8n", queue=queue, arguments={"epochs": struct_pb2.Value(number_value=1)}
         )
-        made = await asyncio.gather(*(run_stubs[number % 2].CreateRun(request, **wire.user()) for number in range(RUNS)))
+        made = await asyncio.gather(
+            *(run_stubs[number % 2].CreateRun(request, **wire.user()) for number in range(RUNS))
+        )
         assert sorted(answer.run.number for answer in made) == list(range(1, RUNS + 1))
 
         async def pod(number: int) -> list[str]:
@@ -73,7 +77,9 @@ async def test_two_replicas_share_the_work(wire, data, replica):
             claim = job_service_pb2.ClaimJobRequest(worker=f"pod-{number}", queue=queue)
             while (answer := await job_stubs[number % 2].ClaimJob(claim, **wire.worker())).HasField("job"):
                 options = wire.attempt(answer.job.attempt_token)
-                await job_stubs[(number + 1) % 2].CompleteJob(job_service_pb2.CompleteJobRequest(job_id=answer.job.job_id), **options)
+                await job_stubs[(number + 1) % 2].CompleteJob(
+                    job_service_pb2.CompleteJobRequest(job_id=answer.job.job_id), **options
+                )
                 done.append(answer.job.job_id)
             return done
 

@@ -23,7 +23,11 @@ from splitrail_common.ids import new_id
 from splitrail_local.testing import eventually
 
 pytestmark = pytest.mark.integration
-ARGUMENTS = {"epochs": struct_pb2.Value(number_value=3), "imgsz": struct_pb2.Value(number_value=64), "mosaic": struct_pb2.Value(number_value=0)}
+ARGUMENTS = {
+    "epochs": struct_pb2.Value(number_value=3),
+    "imgsz": struct_pb2.Value(number_value=64),
+    "mosaic": struct_pb2.Value(number_value=0),
+}
 
 
 class Refused(Exception):
@@ -62,7 +66,9 @@ async def refused(call) -> Refused:
 
 
 def create(data: str = "", **fields) -> run_service_pb2.CreateRunRequest:
-    return run_service_pb2.CreateRunRequest(**{"data": data, "model": "yolov8n", "arguments": ARGUMENTS, "queue": f"q{new_id()[-8:]}"} | fields)
+    return run_service_pb2.CreateRunRequest(
+        **{"data": data, "model": "yolov8n", "arguments": ARGUMENTS, "queue": f"q{new_id()[-8:]}"} | fields
+    )
 
 
 async def claim(wire, run) -> job_service_pb2.ClaimedJob:
@@ -72,10 +78,17 @@ async def claim(wire, run) -> job_service_pb2.ClaimedJob:
 
 async def leave(wire, job, name: str, kind: int, content: bytes, *, epoch: int = 0) -> None:
     options = wire.attempt(job.attempt_token)
-    target = (await wire.jobs.CreateUploads(job_service_pb2.CreateUploadsRequest(job_id=job.job_id, names=[name]), **options)).targets[0]
+    target = (
+        await wire.jobs.CreateUploads(job_service_pb2.CreateUploadsRequest(job_id=job.job_id, names=[name]), **options)
+    ).targets[0]
     await asyncio.to_thread(put, target.url, content)
     request = job_service_pb2.CommitArtifactRequest(
-        job_id=job.job_id, name=name, kind=kind, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), epoch=epoch
+        job_id=job.job_id,
+        name=name,
+        kind=kind,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        epoch=epoch,
     )
     await wire.jobs.CommitArtifact(request, **options)
 
@@ -94,8 +107,19 @@ async def test_a_run_from_request_to_result(wire, data):
     request = create(data.name, external_id="mlops-7", labels={"team": "vision"}, request_id=new_id())
     made = await wire.runs.CreateRun(request, **wire.user())
     run = made.run
-    assert (run.number, run.reference, run.split_id, run.split_reference) == (1, f"{data.name}/1", data.split_id, f"{data.name}@v1#1")
-    assert (run.job.state, run.job.queue_position, run.epochs, run.external_id, dict(run.labels)) == (1, 0, 3, "mlops-7", {"team": "vision"})
+    assert (run.number, run.reference, run.split_id, run.split_reference) == (
+        1,
+        f"{data.name}/1",
+        data.split_id,
+        f"{data.name}@v1#1",
+    )
+    assert (run.job.state, run.job.queue_position, run.epochs, run.external_id, dict(run.labels)) == (
+        1,
+        0,
+        3,
+        "mlops-7",
+        {"team": "vision"},
+    )
     assert set(run.arguments) == {"epochs", "imgsz", "mosaic"}
     assert run.resolved_arguments["close_mosaic"].number_value == 0
     assert list(run.class_names) == ["circle", "square", "triangle", "star"]
@@ -107,7 +131,9 @@ async def test_a_run_from_request_to_result(wire, data):
     assert (job.job_id, job.attempt, job.train.split_id, job.train.model) == (run.run_id, 1, data.split_id, "yolov8n")
     assert job.lease_duration.seconds == 3
     assert not job.train.HasField("resume")
-    manifest = staging_service_pb2.StreamManifestRequest(split_id=data.split_id, parts=[dataset_pb2.PART_TRAIN, dataset_pb2.PART_VAL])
+    manifest = staging_service_pb2.StreamManifestRequest(
+        split_id=data.split_id, parts=[dataset_pb2.PART_TRAIN, dataset_pb2.PART_VAL]
+    )
     async for answer in wire.staging.StreamManifest(manifest, **wire.attempt(job.attempt_token)):
         assert all(entry.part != dataset_pb2.PART_TEST for entry in answer.entries)
     forbidden = staging_service_pb2.StreamManifestRequest(split_id=data.split_id, parts=[dataset_pb2.PART_TEST])
@@ -125,12 +151,20 @@ async def test_a_run_from_request_to_result(wire, data):
     fenced = await refused(wire.jobs.Heartbeat(job_service_pb2.HeartbeatRequest(job_id=job.job_id), **options))
     assert (fenced.code, fenced.reason) == (grpc.StatusCode.ABORTED, "ATTEMPT_FENCED")
     await wire.jobs.CompleteJob(
-        job_service_pb2.CompleteJobRequest(job_id=job.job_id, versions={"torch": "2.15.0"}), **wire.attempt(again.attempt_token)
+        job_service_pb2.CompleteJobRequest(job_id=job.job_id, versions={"torch": "2.15.0"}),
+        **wire.attempt(again.attempt_token),
     )
 
     found = (await wire.runs.ResolveRun(run_service_pb2.ResolveRunRequest(reference=run.reference), **wire.user())).run
-    assert (found.run_id, found.job.state, found.checkpoint_epoch, dict(found.versions)) == (run.run_id, 3, 1, {"torch": "2.15.0"})
-    files = (await wire.runs.ListArtifacts(run_service_pb2.ListArtifactsRequest(run_id=run.run_id), **wire.user())).artifacts
+    assert (found.run_id, found.job.state, found.checkpoint_epoch, dict(found.versions)) == (
+        run.run_id,
+        3,
+        1,
+        {"torch": "2.15.0"},
+    )
+    files = (
+        await wire.runs.ListArtifacts(run_service_pb2.ListArtifactsRequest(run_id=run.run_id), **wire.user())
+    ).artifacts
     assert [(item.name, item.attempt) for item in files] == [("epoch-1.ckpt", 1), ("best.pt", 1)]
     assert await asyncio.to_thread(get, files[1].url) == b"weights"
     ended = await refused(wire.runs.CancelRun(run_service_pb2.CancelRunRequest(run_id=run.run_id), **wire.user()))
@@ -166,7 +200,9 @@ async def test_the_outbox_survives_the_kill_of_the_service(wire, data, services)
         os.kill(services.pid("metrics"), signal.SIGCONT)
 
     async def restarted():
-        return services.pid("trainer") not in {0, killed} and await asyncio.to_thread(services.stack.is_ready, "trainer")
+        return services.pid("trainer") not in {0, killed} and await asyncio.to_thread(
+            services.stack.is_ready, "trainer"
+        )
 
     await eventually(restarted, "the service runs again", 60)
     states = await asyncio.wait_for(feed(wire, run.run_id), 60)
@@ -183,11 +219,19 @@ async def test_a_lost_pod_shows_and_the_job_goes_to_the_next(wire, data):
 
     job = await eventually(second, "the lost lease has run out", 20)
     assert (job.job_id, job.attempt) == (run.run_id, 2)
-    late = await refused(wire.jobs.FailJob(job_service_pb2.FailJobRequest(job_id=run.run_id), **wire.attempt(first.attempt_token)))
+    late = await refused(
+        wire.jobs.FailJob(job_service_pb2.FailJobRequest(job_id=run.run_id), **wire.attempt(first.attempt_token))
+    )
     assert late.reason == "ATTEMPT_FENCED"
     found = (await wire.runs.CancelRun(run_service_pb2.CancelRunRequest(run_id=run.run_id), **wire.user())).run
-    assert (found.job.cancel_requested, found.job.failures, found.job.cause) == (True, 1, event_pb2.FAILURE_CAUSE_LOST_POD)
-    orders = await wire.jobs.Heartbeat(job_service_pb2.HeartbeatRequest(job_id=run.run_id), **wire.attempt(job.attempt_token))
+    assert (found.job.cancel_requested, found.job.failures, found.job.cause) == (
+        True,
+        1,
+        event_pb2.FAILURE_CAUSE_LOST_POD,
+    )
+    orders = await wire.jobs.Heartbeat(
+        job_service_pb2.HeartbeatRequest(job_id=run.run_id), **wire.attempt(job.attempt_token)
+    )
     assert orders.cancel
     await wire.jobs.ReleaseJob(job_service_pb2.ReleaseJobRequest(job_id=run.run_id), **wire.attempt(job.attempt_token))
     again = (await wire.runs.CancelRun(run_service_pb2.CancelRunRequest(run_id=run.run_id), **wire.user())).run
@@ -195,8 +239,13 @@ async def test_a_lost_pod_shows_and_the_job_goes_to_the_next(wire, data):
 
 
 async def test_bad_requests_are_named(wire, data):
-    answer = await refused(wire.runs.CreateRun(create("", model="x", arguments={"epoch": struct_pb2.Value(number_value=1)}), **wire.user()))
-    assert (answer.code, sorted(answer.fields)) == (grpc.StatusCode.INVALID_ARGUMENT, ["arguments.epoch", "data", "model"])
+    answer = await refused(
+        wire.runs.CreateRun(create("", model="x", arguments={"epoch": struct_pb2.Value(number_value=1)}), **wire.user())
+    )
+    assert (answer.code, sorted(answer.fields)) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        ["arguments.epoch", "data", "model"],
+    )
     nowhere = await refused(wire.runs.CreateRun(create("no-such-set"), **wire.user()))
     assert nowhere.code is grpc.StatusCode.NOT_FOUND
     wrong = await refused(wire.runs.CreateRun(create("///"), **wire.user()))
@@ -208,7 +257,9 @@ async def test_bad_requests_are_named(wire, data):
         wire.runs.ListRuns(run_service_pb2.ListRunsRequest(page_token="x"), **wire.user()),
         wire.runs.ListRuns(run_service_pb2.ListRunsRequest(page_size=-1), **wire.user()),
         wire.runs.ListRuns(run_service_pb2.ListRunsRequest(state=99), **wire.user()),
-        wire.runs.GetTrainingSchema(run_service_pb2.GetTrainingSchemaRequest(task=dataset_pb2.TASK_POSE), **wire.user()),
+        wire.runs.GetTrainingSchema(
+            run_service_pb2.GetTrainingSchemaRequest(task=dataset_pb2.TASK_POSE), **wire.user()
+        ),
     ):
         assert (await refused(call)).code is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -223,11 +274,17 @@ async def test_data_that_cannot_be_trained_on(wire, tmp_path, load_dataset, make
 
 
 async def test_data_of_another_task_is_refused_before_a_pod_sees_it(wire, tmp_path, load_dataset, make_split):
-    dataset_id, version_id = await load_dataset(tmp_path / "outlines", name := f"outlines-{new_id()[-8:]}", task=dataset_pb2.TASK_SEGMENT)
+    dataset_id, version_id = await load_dataset(
+        tmp_path / "outlines", name := f"outlines-{new_id()[-8:]}", task=dataset_pb2.TASK_SEGMENT
+    )
     revision = await make_split(dataset_id, version_id, (0.6, 0.2, 0.2))
     for wish, field in ((create(name), "data"), (create(split_id=revision.split_id), "split_id")):
         found = await refused(wire.runs.CreateRun(wish, **wire.user()))
-        assert (found.code, found.reason, found.fields) == (grpc.StatusCode.FAILED_PRECONDITION, "TASK_UNSUPPORTED", [field])
+        assert (found.code, found.reason, found.fields) == (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "TASK_UNSUPPORTED",
+            [field],
+        )
         assert found.metadata == {"task": "TASK_SEGMENT"}
 
 
@@ -241,7 +298,9 @@ async def test_projects_are_invisible_to_each_other(wire, data):
         wire.runs.ListRuns(run_service_pb2.ListRunsRequest(project_id="default"), **stranger),
         wire.runs.ResolveRun(run_service_pb2.ResolveRunRequest(reference=run.reference), **stranger),
         wire.runs.CreateRun(create(data.reference), **stranger),
-        wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id), **stranger),
+        wire.evaluations.CreateEvaluation(
+            evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id), **stranger
+        ),
         wire.evaluations.ListEvaluations(evaluation_service_pb2.ListEvaluationsRequest(run_id=run.run_id), **stranger),
         wire.runs.CreateRun(create(split_id=data.split_id, project_id="acme"), **stranger),
     ):
@@ -264,7 +323,11 @@ async def test_an_external_id_names_one_run_of_a_project(wire, data):
     run = (await wire.runs.CreateRun(request, **wire.user())).run
     assert (await wire.runs.CreateRun(request, **wire.user())).run.run_id == run.run_id, "a repetition is no second run"
     taken = await refused(wire.runs.CreateRun(create(data.reference, external_id=external_id), **wire.user()))
-    assert (taken.code, taken.reason, taken.fields) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS", ["external_id"])
+    assert (taken.code, taken.reason, taken.fields) == (
+        grpc.StatusCode.ALREADY_EXISTS,
+        "ALREADY_EXISTS",
+        ["external_id"],
+    )
     assert taken.metadata == {"type": "run", "name": external_id}
     listed = await wire.runs.ListRuns(run_service_pb2.ListRunsRequest(external_id=external_id), **wire.user())
     assert [item.run_id for item in listed.runs] == [run.run_id]
@@ -280,7 +343,9 @@ async def test_nothing_is_queued_in_an_archived_project(wire, tmp_path, load_dat
     before = await pins(services, revision.split_id)
     for call in (
         wire.runs.CreateRun(create("cells", project_id=project_id), **wire.user()),
-        wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id), **wire.user()),
+        wire.evaluations.CreateEvaluation(
+            evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id), **wire.user()
+        ),
     ):
         archived = await refused(call)
         assert (archived.code, archived.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PROJECT_ARCHIVED")
@@ -294,7 +359,9 @@ async def test_runs_are_listed_newest_first_in_pages(wire, data):
     seen: list[str] = []
     token = ""
     while True:
-        request = run_service_pb2.ListRunsRequest(project_id="default", dataset_id=data.dataset_id, page_size=2, page_token=token)
+        request = run_service_pb2.ListRunsRequest(
+            project_id="default", dataset_id=data.dataset_id, page_size=2, page_token=token
+        )
         answer = await wire.runs.ListRuns(request, **wire.user())
         seen += [run.run_id for run in answer.runs]
         token = answer.next_page_token
@@ -309,7 +376,11 @@ async def test_runs_are_listed_newest_first_in_pages(wire, data):
 async def test_the_schema_holds_every_hyperparameter(wire):
     answer = await wire.runs.GetTrainingSchema(run_service_pb2.GetTrainingSchemaRequest(), **wire.user())
     found = {item.name: item for item in answer.arguments}
-    assert (found["epochs"].minimum, found["epochs"].maximum, found["epochs"].default_value.number_value) == (1, 1000, 100)
+    assert (found["epochs"].minimum, found["epochs"].maximum, found["epochs"].default_value.number_value) == (
+        1,
+        1000,
+        100,
+    )
     assert found["imgsz"].multiple_of == 32
     assert "AdamW" in found["optimizer"].choices
     assert list(dict.fromkeys(item.group for item in answer.arguments)) == [1, 2, 3, 4], "in the order of a form"
@@ -319,20 +390,39 @@ async def test_the_schema_holds_every_hyperparameter(wire):
 
 async def test_an_evaluation_of_held_out_images(wire, data):
     unfinished = (await wire.runs.CreateRun(create(data.reference), **wire.user())).run
-    early = await refused(wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(run_id=unfinished.run_id), **wire.user()))
+    early = await refused(
+        wire.evaluations.CreateEvaluation(
+            evaluation_service_pb2.CreateEvaluationRequest(run_id=unfinished.run_id), **wire.user()
+        )
+    )
     assert (early.code, early.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RUN_UNFINISHED")
     job = await claim(wire, unfinished)
     await leave(wire, job, "best.pt", job_pb2.ARTIFACT_KIND_BEST_WEIGHTS, b"of an attempt that may yet fail")
-    early = await refused(wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(run_id=unfinished.run_id), **wire.user()))
+    early = await refused(
+        wire.evaluations.CreateEvaluation(
+            evaluation_service_pb2.CreateEvaluationRequest(run_id=unfinished.run_id), **wire.user()
+        )
+    )
     assert (early.reason, early.fields) == ("RUN_UNFINISHED", ["run_id"])
     run = await finished(wire, data)
     request = evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id, request_id=new_id())
     made = (await wire.evaluations.CreateEvaluation(request, **wire.user())).evaluation
-    assert (made.part, made.number, made.contaminated_images, made.split_id) == (dataset_pb2.PART_TEST, 1, 0, data.split_id)
+    assert (made.part, made.number, made.contaminated_images, made.split_id) == (
+        dataset_pb2.PART_TEST,
+        1,
+        0,
+        data.split_id,
+    )
     assert made.arguments["imgsz"].number_value == 64
-    assert (await wire.evaluations.CreateEvaluation(request, **wire.user())).evaluation.evaluation_id == made.evaluation_id
+    assert (
+        await wire.evaluations.CreateEvaluation(request, **wire.user())
+    ).evaluation.evaluation_id == made.evaluation_id
     job = await claim(wire, run)
-    assert (job.job_id, job.evaluate.part, job.evaluate.weights_size_bytes) == (made.evaluation_id, dataset_pb2.PART_TEST, 7)
+    assert (job.job_id, job.evaluate.part, job.evaluate.weights_size_bytes) == (
+        made.evaluation_id,
+        dataset_pb2.PART_TEST,
+        7,
+    )
     assert await asyncio.to_thread(get, job.evaluate.weights_url) == b"weights"
     options = wire.attempt(job.attempt_token)
     train = staging_service_pb2.StreamManifestRequest(split_id=data.split_id, parts=[dataset_pb2.PART_TRAIN])
@@ -344,24 +434,31 @@ async def test_an_evaluation_of_held_out_images(wire, data):
     result = evaluation_pb2.EvaluationResult(part=dataset_pb2.PART_TEST, images=4, overall={"mAP50": 0.9})
     await wire.jobs.CompleteJob(job_service_pb2.CompleteJobRequest(job_id=job.job_id, evaluation=result), **options)
     found = (
-        await wire.evaluations.GetEvaluation(evaluation_service_pb2.GetEvaluationRequest(evaluation_id=made.evaluation_id), **wire.user())
+        await wire.evaluations.GetEvaluation(
+            evaluation_service_pb2.GetEvaluationRequest(evaluation_id=made.evaluation_id), **wire.user()
+        )
     ).evaluation
     assert (found.job.state, found.result) == (event_pb2.JOB_STATE_SUCCEEDED, result)
-    listed = await wire.evaluations.ListEvaluations(evaluation_service_pb2.ListEvaluationsRequest(run_id=run.run_id), **wire.user())
+    listed = await wire.evaluations.ListEvaluations(
+        evaluation_service_pb2.ListEvaluationsRequest(run_id=run.run_id), **wire.user()
+    )
     assert [item.evaluation_id for item in listed.evaluations] == [made.evaluation_id]
 
 
 async def test_large_results_come_in_pages_that_fit_into_a_message(wire, data):
     run = await finished(wire, data)
     large = evaluation_pb2.EvaluationResult(
-        part=dataset_pb2.PART_TEST, confusion_matrix=evaluation_pb2.ConfusionMatrix(class_names=["a"] * 300, counts=[1.0] * 301**2)
+        part=dataset_pb2.PART_TEST,
+        confusion_matrix=evaluation_pb2.ConfusionMatrix(class_names=["a"] * 300, counts=[1.0] * 301**2),
     )
     made = []
     for _ in range(12):
         request = evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id)
         made.append((await wire.evaluations.CreateEvaluation(request, **wire.user())).evaluation.evaluation_id)
         job = await claim(wire, run)
-        await wire.jobs.CompleteJob(job_service_pb2.CompleteJobRequest(job_id=job.job_id, evaluation=large), **wire.attempt(job.attempt_token))
+        await wire.jobs.CompleteJob(
+            job_service_pb2.CompleteJobRequest(job_id=job.job_id, evaluation=large), **wire.attempt(job.attempt_token)
+        )
     seen: list[str] = []
     token, pages = "", 0
     while token or not pages:
@@ -377,7 +474,9 @@ async def test_what_was_trained_on_is_no_test(wire, data, make_split):
     run = await finished(wire, data)
 
     async def ask(**fields):
-        return await wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id, **fields), **wire.user())
+        return await wire.evaluations.CreateEvaluation(
+            evaluation_service_pb2.CreateEvaluationRequest(run_id=run.run_id, **fields), **wire.user()
+        )
 
     for part in (dataset_pb2.PART_TRAIN, dataset_pb2.PART_VAL):
         seen = await refused(ask(part=part))
@@ -388,10 +487,14 @@ async def test_what_was_trained_on_is_no_test(wire, data, make_split):
     forced = (await ask(split_id=other.split_id, force=True)).evaluation
     assert forced.contaminated_images == int(seen.metadata["overlap"]) > 0
     stopped = (
-        await wire.evaluations.CancelEvaluation(evaluation_service_pb2.CancelEvaluationRequest(evaluation_id=forced.evaluation_id), **wire.user())
+        await wire.evaluations.CancelEvaluation(
+            evaluation_service_pb2.CancelEvaluationRequest(evaluation_id=forced.evaluation_id), **wire.user()
+        )
     ).evaluation
     assert stopped.job.state == event_pb2.JOB_STATE_CANCELLED
-    wrong = await refused(ask(arguments={"conf": struct_pb2.Value(number_value=2), "half": struct_pb2.Value(bool_value=True)}))
+    wrong = await refused(
+        ask(arguments={"conf": struct_pb2.Value(number_value=2), "half": struct_pb2.Value(bool_value=True)})
+    )
     assert sorted(wrong.fields) == ["arguments.conf", "arguments.half"]
     no_test = await make_split(data.dataset_id, data.version_id, (0.8, 0.2, 0.0))
     assert (await refused(ask(split_id=no_test.split_id))).reason == "SPLIT_EMPTY"
@@ -444,7 +547,9 @@ async def test_a_request_id_belongs_to_one_request_for_an_evaluation(wire, data)
     fields = {"run_id": run.run_id, "request_id": new_id(), "part": dataset_pb2.PART_VAL, "force": True}
 
     async def ask(**changed):
-        return await wire.evaluations.CreateEvaluation(evaluation_service_pb2.CreateEvaluationRequest(**fields | changed), **wire.user())
+        return await wire.evaluations.CreateEvaluation(
+            evaluation_service_pb2.CreateEvaluationRequest(**fields | changed), **wire.user()
+        )
 
     made = (await ask()).evaluation
     assert (await ask(split_id=data.split_id)).evaluation.evaluation_id == made.evaluation_id

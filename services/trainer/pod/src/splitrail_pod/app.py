@@ -39,7 +39,9 @@ def locked(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise PodDirectoryBusyError(f"{directory} belongs to another running pod: give each its own SPLITRAIL_POD_DIR") from error
+            raise PodDirectoryBusyError(
+                f"{directory} belongs to another running pod: give each its own SPLITRAIL_POD_DIR"
+            ) from error
         if (directory / "jobs").exists():
             shutil.rmtree(directory / "jobs")
         yield
@@ -60,7 +62,11 @@ async def run(settings: PodSettings) -> None:
             deadline_seconds=settings.start_deadline_seconds,
             inbox_prefix=_INBOX,
         )
-        channels = Channels(peers.channel(settings.split_address), peers.channel(settings.trainer_address), peers.channel(settings.metrics_address))
+        channels = Channels(
+            peers.channel(settings.split_address),
+            peers.channel(settings.trainer_address),
+            peers.channel(settings.metrics_address),
+        )
         try:
             async with open_client(settings.download_concurrency) as client:
                 pod = Pod(
@@ -73,7 +79,10 @@ async def run(settings: PodSettings) -> None:
                     device=await host.find_device(settings.device, settings.pod_dir / "ultralytics"),
                     draining=draining,
                 )
-                for number in (signal.SIGTERM, signal.SIGINT):  # until here there is nothing to release, and a signal simply ends the process
+                for number in (
+                    signal.SIGTERM,
+                    signal.SIGINT,
+                ):  # until here there is nothing to release, and a signal simply ends the process
                     asyncio.get_running_loop().add_signal_handler(number, draining.set)
                 await claim_jobs(pod)
         finally:

@@ -25,7 +25,14 @@ from splitrail.split.v1 import (
     split_service_pb2,
     split_service_pb2_grpc,
 )
-from splitrail.trainer.v1 import evaluation_pb2, evaluation_service_pb2, evaluation_service_pb2_grpc, run_pb2, run_service_pb2, run_service_pb2_grpc
+from splitrail.trainer.v1 import (
+    evaluation_pb2,
+    evaluation_service_pb2,
+    evaluation_service_pb2_grpc,
+    run_pb2,
+    run_service_pb2,
+    run_service_pb2_grpc,
+)
 from splitrail_common.ids import new_id
 from splitrail_common.peers import bearer
 from splitrail_local.shapes import generate
@@ -79,22 +86,32 @@ class Platform:
         )
         import_id = opened.dataset_import.import_id
         data = _read(folder)
-        files = [import_pb2.SourceFile(path=name, sha256=hashlib.sha256(one).hexdigest(), size_bytes=len(one)) for name, one in data.items()]
-        added = await self.imports.AddFiles(import_service_pb2.AddFilesRequest(import_id=import_id, files=files), metadata=self.auth)
+        files = [
+            import_pb2.SourceFile(path=name, sha256=hashlib.sha256(one).hexdigest(), size_bytes=len(one))
+            for name, one in data.items()
+        ]
+        added = await self.imports.AddFiles(
+            import_service_pb2.AddFilesRequest(import_id=import_id, files=files), metadata=self.auth
+        )
         by_hash = {hashlib.sha256(one).hexdigest(): one for one in data.values()}
         async with httpx.AsyncClient(trust_env=False) as client:
             for upload in added.uploads:
                 (await client.put(upload.url, content=by_hash[upload.sha256])).raise_for_status()
         await self.imports.StartImport(import_service_pb2.StartImportRequest(import_id=import_id), metadata=self.auth)
         last = None
-        async for message in self.imports.WatchImport(import_service_pb2.WatchImportRequest(import_id=import_id), metadata=self.auth, timeout=120):
+        async for message in self.imports.WatchImport(
+            import_service_pb2.WatchImportRequest(import_id=import_id), metadata=self.auth, timeout=120
+        ):
             last = message.dataset_import
         assert last is not None
         assert last.state == import_pb2.IMPORT_STATE_SUCCEEDED, last
         parameters = split_pb2.SplitParameters(ratios=split_pb2.SplitRatios(train=0.6, val=0.2, test=0.2), seed=7)
         made = await self.splits.CreateSplit(
             split_service_pb2.CreateSplitRequest(
-                dataset_id=last.version.dataset_id, version_id=last.version.version_id, parameters=parameters, request_id=new_id()
+                dataset_id=last.version.dataset_id,
+                version_id=last.version.version_id,
+                parameters=parameters,
+                request_id=new_id(),
             ),
             metadata=self.auth,
         )
@@ -103,7 +120,9 @@ class Platform:
     async def train(self, epochs: int, **arguments: Any) -> str:
         """Queues a training; the run's id."""
         values = {name: Value(**_kind(value)) for name, value in (ARGUMENTS | {"epochs": epochs} | arguments).items()}
-        request = run_service_pb2.CreateRunRequest(split_id=self.split_id, model="yolov8n", arguments=values, request_id=new_id())
+        request = run_service_pb2.CreateRunRequest(
+            split_id=self.split_id, model="yolov8n", arguments=values, request_id=new_id()
+        )
         return str((await self.runs.CreateRun(request, metadata=self.auth)).run.run_id)
 
     async def run(self, run_id: str) -> run_pb2.Run:
@@ -113,14 +132,18 @@ class Platform:
     async def events(self, run_id: str, seconds: float = 240) -> list[Any]:
         """All events of a feed to its end, as a watcher that never looks away sees them."""
         seen = []
-        async for message in self.metrics.WatchRun(metrics_service_pb2.WatchRunRequest(run_id=run_id), metadata=self.auth, timeout=seconds):
+        async for message in self.metrics.WatchRun(
+            metrics_service_pb2.WatchRunRequest(run_id=run_id), metadata=self.auth, timeout=seconds
+        ):
             if message.HasField("event"):
                 seen.append(message.event)
         return seen
 
     async def evaluate(self, run_id: str) -> str:
         """Queues an evaluation of the run on test; its id."""
-        request = evaluation_service_pb2.CreateEvaluationRequest(run_id=run_id, part=dataset_pb2.PART_TEST, request_id=new_id())
+        request = evaluation_service_pb2.CreateEvaluationRequest(
+            run_id=run_id, part=dataset_pb2.PART_TEST, request_id=new_id()
+        )
         return str((await self.evaluations.CreateEvaluation(request, metadata=self.auth)).evaluation.evaluation_id)
 
     async def evaluation(self, evaluation_id: str) -> evaluation_pb2.Evaluation:
@@ -131,7 +154,9 @@ class Platform:
     async def epochs(self, run_id: str) -> list[int]:
         """Epochs of the effective timeline."""
         try:
-            response = await self.metrics.GetRunMetrics(metrics_service_pb2.GetRunMetricsRequest(run_id=run_id), metadata=self.auth)
+            response = await self.metrics.GetRunMetrics(
+                metrics_service_pb2.GetRunMetricsRequest(run_id=run_id), metadata=self.auth
+            )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return []
@@ -163,7 +188,10 @@ _SPLIT: dict[str, str] = {}
 @pytest.fixture
 async def platform(stack: RunningStack, dataset: Path) -> AsyncIterator[Platform]:
     """The services with the dataset imported and split (once a session)."""
-    channels = {name: grpc.aio.insecure_channel(stack.environment("split")[f"SPLITRAIL_{name.upper()}_ADDRESS"]) for name in SERVICES}
+    channels = {
+        name: grpc.aio.insecure_channel(stack.environment("split")[f"SPLITRAIL_{name.upper()}_ADDRESS"])
+        for name in SERVICES
+    }
     platform = Platform(stack, channels)
     if "id" not in _SPLIT:
         _SPLIT["id"] = await platform.import_folder(dataset)
@@ -202,9 +230,18 @@ def start_pod(stack: RunningStack, tmp_path: Path) -> Iterator[Callable[..., Pod
     def start(name: str = "pod", **environment: str) -> PodProcess:
         directory = tmp_path / name
         output = tmp_path / f"{name}-{len(pods)}.log"
-        variables = stack.environment("pod") | {"SPLITRAIL_POD_DIR": str(directory), "SPLITRAIL_WORKER_NAME": name} | environment
+        variables = (
+            stack.environment("pod")
+            | {"SPLITRAIL_POD_DIR": str(directory), "SPLITRAIL_WORKER_NAME": name}
+            | environment
+        )
         with output.open("wb") as file:
-            process = subprocess.Popen([sys.executable, "-m", "splitrail_pod"], env=os.environ | variables, stdout=file, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "splitrail_pod"],
+                env=os.environ | variables,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
         pods.append(PodProcess(process, directory, output))
         return pods[-1]
 
@@ -216,5 +253,7 @@ def start_pod(stack: RunningStack, tmp_path: Path) -> Iterator[Callable[..., Pod
             pod.process.wait()
         print(f"--- {pod.output.name}\n{pod.output.read_text(errors='replace')}")
     for name in SERVICES:
-        trouble = [line for line in stack.log(name).splitlines() if '"level": "error"' in line or '"level": "warning"' in line]
+        trouble = [
+            line for line in stack.log(name).splitlines() if '"level": "error"' in line or '"level": "warning"' in line
+        ]
         print(f"--- {name}, its last warnings\n" + "\n".join(trouble[-10:]))

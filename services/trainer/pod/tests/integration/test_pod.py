@@ -59,22 +59,34 @@ async def test_train_and_evaluate(platform: Platform, start_pod: StartPod) -> No
     assert run.job.state == JobState.JOB_STATE_SUCCEEDED, run.job
     assert effective(events) == [1, 2]
     seen = kinds(events)
-    assert seen.index("attempt_started") < seen.index("stage") < seen.index("effective_arguments") < seen.index("epoch") < seen.index("final_metrics")
+    assert (
+        seen.index("attempt_started")
+        < seen.index("stage")
+        < seen.index("effective_arguments")
+        < seen.index("epoch")
+        < seen.index("final_metrics")
+    )
     assert {"plot", "log"} <= set(seen)
     started = events[seen.index("attempt_started")].attempt_started
     assert set(started.versions) == {"python", "torch", "ultralytics", "splitrail"}
     assert dict(run.versions)["ultralytics"] == started.versions["ultralytics"]
-    artifacts = await platform.runs.ListArtifacts(run_service_pb2.ListArtifactsRequest(run_id=run_id), metadata=platform.auth)
+    artifacts = await platform.runs.ListArtifacts(
+        run_service_pb2.ListArtifactsRequest(run_id=run_id), metadata=platform.auth
+    )
     assert {"best.pt", "last.pt", "results.csv", "args.yaml"} <= {one.name for one in artifacts.artifacts}
     assert run.checkpoint_epoch == 2
-    plots = await platform.metrics.ListPlots(metrics_service_pb2.ListPlotsRequest(run_id=run_id), metadata=platform.auth)
+    plots = await platform.metrics.ListPlots(
+        metrics_service_pb2.ListPlotsRequest(run_id=run_id), metadata=platform.auth
+    )
     assert {"results.png", "confusion_matrix.png"} <= {one.name for one in plots.plots}
     trained_on = cached(pod, "train")
 
     evaluation_id = await platform.evaluate(run_id)
     await platform.events(evaluation_id)
     check_result(await platform.evaluation(evaluation_id))
-    plots = await platform.metrics.ListPlots(metrics_service_pb2.ListPlotsRequest(run_id=evaluation_id), metadata=platform.auth)
+    plots = await platform.metrics.ListPlots(
+        metrics_service_pb2.ListPlotsRequest(run_id=evaluation_id), metadata=platform.auth
+    )
     assert "confusion_matrix.png" in {one.name for one in plots.plots}
     tested_on = cached(pod, "evaluate")
     assert tested_on
@@ -96,10 +108,17 @@ def check_result(evaluation: evaluation_pb2.Evaluation) -> None:
     classes = len(result.classes)
     assert list(result.confusion_matrix.class_names) == [one.class_name for one in result.classes]
     assert len(result.confusion_matrix.counts) == (classes + 1) ** 2
-    assert {one.name for one in result.curves} == {"precision_recall", "f1_confidence", "precision_confidence", "recall_confidence"}
+    assert {one.name for one in result.curves} == {
+        "precision_recall",
+        "f1_confidence",
+        "precision_confidence",
+        "recall_confidence",
+    }
 
 
-async def test_killed_supervisors_children_and_polite_ends_lose_and_double_nothing(platform: Platform, start_pod: StartPod) -> None:
+async def test_killed_supervisors_children_and_polite_ends_lose_and_double_nothing(
+    platform: Platform, start_pod: StartPod
+) -> None:
     """One run through three pods: kill -9 of the supervisor, kill -9 of the training process, SIGTERM, and then to its
     end.
     """
@@ -192,7 +211,9 @@ async def kill(pod: PodProcess) -> None:
     await pod.wait()
 
 
-async def test_killed_before_the_first_checkpoint_and_after_the_last_and_while_evaluating(platform: Platform, start_pod: StartPod) -> None:
+async def test_killed_before_the_first_checkpoint_and_after_the_last_and_while_evaluating(
+    platform: Platform, start_pod: StartPod
+) -> None:
     """The edges of a job: an epoch that only the feed knows, a training that lacks only its results, an evaluation that
     is under way.
     """
@@ -233,8 +254,14 @@ async def test_killed_before_the_first_checkpoint_and_after_the_last_and_while_e
     assert (run.job.state, run.job.attempt) == (JobState.JOB_STATE_SUCCEEDED, 3), run.job
     assert effective(events) == [1, 2]
     assert [one.rolled_back.epoch for one in events if one.WhichOneof("payload") == "rolled_back"] == [0]
-    assert [one.attempt_started.resume_epoch for one in events if one.WhichOneof("payload") == "attempt_started"] == [0, 0, epochs]
-    plots = await platform.metrics.ListPlots(metrics_service_pb2.ListPlotsRequest(run_id=run_id), metadata=platform.auth)
+    assert [one.attempt_started.resume_epoch for one in events if one.WhichOneof("payload") == "attempt_started"] == [
+        0,
+        0,
+        epochs,
+    ]
+    plots = await platform.metrics.ListPlots(
+        metrics_service_pb2.ListPlotsRequest(run_id=run_id), metadata=platform.auth
+    )
     assert "results.png" in {plot.name for plot in plots.plots}
 
     evaluation_id = await platform.evaluate(run_id)
@@ -311,7 +338,10 @@ async def test_an_outage_of_everything_does_not_slow_the_training(platform: Plat
         return (await platform.run(run_id)).checkpoint_epoch >= 1
 
     def spooled() -> int:
-        return sum(isinstance(record, EpochRecord) for record in SpoolReader(pod.directory / "jobs" / run_id / "1" / "spool").read_new())
+        return sum(
+            isinstance(record, EpochRecord)
+            for record in SpoolReader(pod.directory / "jobs" / run_id / "1" / "spool").read_new()
+        )
 
     await eventually(stored, "the first checkpoint", 120)
     parts = [platform.stack.pid(name) for name in ("nats", "s3", "trainer", "metrics")]

@@ -47,7 +47,9 @@ def write_split(directory: Path, split: str, images: int, seed: int) -> None:
         lines = []
         for kind in range(0 if index == images - 1 else 1 + index % 2):
             x, y, side = rng.randrange(0, 30), 32 * kind + rng.randrange(0, 8), rng.randrange(16, 24)
-            ImageDraw.Draw(canvas).rectangle([x, y, x + side - 1, y + side - 1], fill=(220, 30, 30) if kind == 0 else (30, 30, 220))
+            ImageDraw.Draw(canvas).rectangle(
+                [x, y, x + side - 1, y + side - 1], fill=(220, 30, 30) if kind == 0 else (30, 30, 220)
+            )
             lines.append(f"{kind} {(x + side / 2) / SIZE} {(y + side / 2) / SIZE} {side / SIZE} {side / SIZE}\n")
         canvas.save(directory / "data" / "images" / split / f"{split}{index}.png")
         (directory / "data" / "labels" / split / f"{split}{index}.txt").write_text("".join(lines))
@@ -76,7 +78,10 @@ class Job:
         }
         specification.write_text(json.dumps(common | self.fields))
         self._reader = SpoolReader(self.directory / "spool")
-        environment = os.environ | {"PYTHONPATH": f"{self.hooks}{os.pathsep}{SOURCE}", "AWS_SECRET_ACCESS_KEY": "canary"}
+        environment = os.environ | {
+            "PYTHONPATH": f"{self.hooks}{os.pathsep}{SOURCE}",
+            "AWS_SECRET_ACCESS_KEY": "canary",
+        }
         with (self.directory / "stdout").open("wb") as out, (self.directory / "stderr").open("wb") as err:
             command = [sys.executable, "-m", "splitrail_pod.training", str(specification)]
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err, env=environment)

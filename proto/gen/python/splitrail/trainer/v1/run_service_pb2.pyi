@@ -168,7 +168,7 @@ class CreateRunRequest(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The caller's own bookkeeping: keys of letters, digits, '.', '_' and '-', at most 64 characters."""
+        """The caller's own bookkeeping: keys of at most 128 characters."""
 
     def __init__(
         self,

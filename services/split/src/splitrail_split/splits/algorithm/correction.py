@@ -112,9 +112,13 @@ def _octic_cost(placed: Placed, a: int, b: int) -> npt.NDArray[np.int64]:
     return _power_cost(placed.need[:, a], placed.need[:, b], 8, 20)
 
 
-def _power_cost(need_a: npt.NDArray[np.int64], need_b: npt.NDArray[np.int64], power: int, step: int) -> npt.NDArray[np.int64]:
+def _power_cost(
+    need_a: npt.NDArray[np.int64], need_b: npt.NDArray[np.int64], power: int, step: int
+) -> npt.NDArray[np.int64]:
     short_a, short_b = need_a // (ONE // step), need_b // (ONE // step)
-    change: npt.NDArray[np.int64] = (short_a + step) ** power - short_a**power + (short_b - step) ** power - short_b**power
+    change: npt.NDArray[np.int64] = (
+        (short_a + step) ** power - short_a**power + (short_b - step) ** power - short_b**power
+    )
     return change
 
 

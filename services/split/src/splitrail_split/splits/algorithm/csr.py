@@ -114,7 +114,9 @@ def add(indptr: Ints, classes: Classes, part: npt.NDArray[np.integer], amount: i
                 sums[classes[at], part[row]] += amount
 
 
-def signatures(indptr: Ints, ranks: Classes, boxes: npt.NDArray[np.integer], keys: Words, *, bits: int, slots: int) -> Words:
+def signatures(
+    indptr: Ints, ranks: Classes, boxes: npt.NDArray[np.integer], keys: Words, *, bits: int, slots: int
+) -> Words:
     """One word a row that sorts by its first `slots` ranks (of so many bits each), number of objects, key; rows without
     classes last.
     """

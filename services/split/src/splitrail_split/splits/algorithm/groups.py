@@ -125,12 +125,20 @@ def divide(units: UnitRows, need: Floats, totals: Ints, sizes: Sequence[int]) ->
     of_size = max(1.0, units.n_classes / 8) / total**2
     images, weights = units.images.astype(np.float64), units.weights.astype(np.float64)
     owner = np.repeat(np.arange(n), np.diff(units.indptr))
-    mass = np.bincount(owner, weights=images * images * of_class[units.classes], minlength=n) + of_size * weights * weights
+    mass = (
+        np.bincount(owner, weights=images * images * of_class[units.classes], minlength=n) + of_size * weights * weights
+    )
     heaviest_first = np.lexsort((*units.words.T[::-1], units.keys, -mass))
 
     def placed(order: Ints) -> _Division:
-        made = _Division(np.full(n, -1, dtype=np.int64), np.array(need, dtype=np.float64, order="C"), np.array(sizes, dtype=np.float64))
-        _place(units.indptr, units.classes, images, weights, order, of_class, of_size, made.need, made.lacking, made.part)
+        made = _Division(
+            np.full(n, -1, dtype=np.int64),
+            np.array(need, dtype=np.float64, order="C"),
+            np.array(sizes, dtype=np.float64),
+        )
+        _place(
+            units.indptr, units.classes, images, weights, order, of_class, of_size, made.need, made.lacking, made.part
+        )
         return made
 
     pairs = n * n * (units.n_classes + 1)
@@ -198,7 +206,12 @@ def draw(units: UnitRows, sizes: Sequence[int]) -> npt.NDArray[np.uint8]:
 
 
 def fill_empty(
-    part: npt.NDArray[np.uint8], unit_of: Ints, keys: npt.NDArray[np.uint64], *, wanted: Sequence[int], held: npt.NDArray[np.integer]
+    part: npt.NDArray[np.uint8],
+    unit_of: Ints,
+    keys: npt.NDArray[np.uint64],
+    *,
+    wanted: Sequence[int],
+    held: npt.NDArray[np.integer],
 ) -> None:
     """Gives each part that is wanted and has no image the unit whose size comes nearest to what is wanted, if another
     part can spare one; in place.
@@ -308,7 +321,9 @@ def _exchange(  # noqa: PLR0917 - numba takes no keywords
                 if b == a:
                     continue
                 weight = weights[unit] - (weights[other] if choice >= k else 0.0)
-                if keep_sizes and abs(lacking[a] + weight) + abs(lacking[b] - weight) > abs(lacking[a]) + abs(lacking[b]):
+                if keep_sizes and abs(lacking[a] + weight) + abs(lacking[b] - weight) > abs(lacking[a]) + abs(
+                    lacking[b]
+                ):
                     continue
                 change = of_size * weight * (lacking[a] - lacking[b] + weight)
                 for c in range(n_classes):
@@ -349,13 +364,17 @@ def _exact_sizes(units: UnitRows, order: Ints, of_class: Floats, made: _Division
     light = kind >= 0
     np.add.at(counts, (kind[light], part[light]), 1)
     owner = np.repeat(np.arange(len(part)), np.diff(units.indptr))
-    while lacking.any() and (exchange := _best_exchange(weights.tolist(), counts.tolist(), lacking.tolist())) is not None:
+    while (
+        lacking.any() and (exchange := _best_exchange(weights.tolist(), counts.tolist(), lacking.tolist())) is not None
+    ):
         a, b, going, coming = exchange
         # What an exchange does many times over is done in few steps: a quarter of the way at a time, for each move
         # changes what the next one costs.
         net = int(weights[list(going)].sum() - weights[list(coming)].sum())
         times = max(1, min(-int(lacking[a]), int(lacking[b])) // abs(net) // 4) if net else 1
-        times = min([times, *(counts[one, s] // which.count(one) for which, s in ((going, a), (coming, b)) for one in which)])
+        times = min(
+            [times, *(counts[one, s] // which.count(one) for which, s in ((going, a), (coming, b)) for one in which)]
+        )
         change = units.images * of_class[units.classes]
         cost = 2 * change * (need[units.classes, a] - need[units.classes, b] + units.images)
         leave = np.bincount(owner, weights=cost, minlength=len(part))

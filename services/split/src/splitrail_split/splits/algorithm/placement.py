@@ -43,7 +43,13 @@ class ImageRows:
 
     def take(self, where: npt.NDArray[np.integer]) -> ImageRows:
         """The units at these positions, in this order."""
-        return ImageRows(self.n_classes, *csr.take(self.indptr, self.classes, where), self.boxes[where], self.keys[where], self.words[where])
+        return ImageRows(
+            self.n_classes,
+            *csr.take(self.indptr, self.classes, where),
+            self.boxes[where],
+            self.keys[where],
+            self.words[where],
+        )
 
 
 def canonical_order(primary: npt.NDArray[np.uint64], units: ImageRows) -> npt.NDArray[np.int32]:
@@ -73,7 +79,11 @@ def _sorted(words: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.
 
 @numba.njit(cache=True, nogil=True)
 def _by_digit(
-    words: npt.NDArray[np.uint64], order: npt.NDArray[np.int32], shift: int, to: npt.NDArray[np.uint64], order_to: npt.NDArray[np.int32]
+    words: npt.NDArray[np.uint64],
+    order: npt.NDArray[np.int32],
+    shift: int,
+    to: npt.NDArray[np.uint64],
+    order_to: npt.NDArray[np.int32],
 ) -> None:
     """One stable pass: by the digit that begins at bit `shift`."""
     places = np.zeros((1 << _DIGIT_BITS) + 1, dtype=np.int64)
@@ -102,8 +112,16 @@ def place(units: ImageRows, need: npt.NDArray[np.int64], sizes: Sequence[int]) -
     rank_of[by_rarity] = np.arange(n_classes)
     ranks = csr.renamed(units.indptr, units.classes, rank_of)
     bits = (n_classes + 1).bit_length()
-    order = canonical_order(csr.signatures(units.indptr, ranks, units.boxes, units.keys, bits=bits, slots=max(1, _SIGNATURE_BITS // bits)), units)
-    placed = Placed(*csr.take(units.indptr, ranks, order), np.zeros(n, dtype=np.uint8), np.ascontiguousarray(need[by_rarity]), list(sizes))
+    order = canonical_order(
+        csr.signatures(units.indptr, ranks, units.boxes, units.keys, bits=bits, slots=max(1, _SIGNATURE_BITS // bits)),
+        units,
+    )
+    placed = Placed(
+        *csr.take(units.indptr, ranks, order),
+        np.zeros(n, dtype=np.uint8),
+        np.ascontiguousarray(need[by_rarity]),
+        list(sizes),
+    )
     _settle(placed, units.keys, order)
     correct(placed)
     chosen = np.empty(n, dtype=np.uint8)
@@ -120,7 +138,11 @@ def _settle(placed: Placed, keys: npt.NDArray[np.uint64], order: npt.NDArray[np.
     n, k = len(placed.split), len(placed.sizes)
     labelled = int(np.searchsorted(placed.indptr, placed.indptr[-1]))
     owners = placed.ranks[placed.indptr[:labelled]]
-    starts = np.concatenate([[0], np.flatnonzero(owners[1:] != owners[:-1]) + 1, [labelled]]) if labelled else np.zeros(1, np.int64)
+    starts = (
+        np.concatenate([[0], np.flatnonzero(owners[1:] != owners[:-1]) + 1, [labelled]])
+        if labelled
+        else np.zeros(1, np.int64)
+    )
     given = [0] * k
     for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         # Rounding leans towards splits that are behind in size, so that little is left to correct at the end.
@@ -139,11 +161,18 @@ def spread(split: npt.NDArray[np.uint8], quota: Sequence[int], phase: int) -> No
     quota first).
     """
     ascending = sorted(range(len(quota)), key=lambda s: (quota[s], -s))
-    _spread(split, np.array(ascending, dtype=np.uint8), np.array([quota[s] for s in ascending], dtype=np.int64), np.uint64(phase))
+    _spread(
+        split,
+        np.array(ascending, dtype=np.uint8),
+        np.array([quota[s] for s in ascending], dtype=np.int64),
+        np.uint64(phase),
+    )
 
 
 @numba.njit(cache=True, nogil=True)
-def _spread(split: npt.NDArray[np.uint8], values: npt.NDArray[np.uint8], quota: npt.NDArray[np.int64], phase: np.uint64) -> None:
+def _spread(
+    split: npt.NDArray[np.uint8], values: npt.NDArray[np.uint8], quota: npt.NDArray[np.int64], phase: np.uint64
+) -> None:
     """Compiled, since a small set has as many blocks as a large one. The last value, which takes what the others leave,
     marks what is free.
     """

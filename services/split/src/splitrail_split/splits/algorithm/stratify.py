@@ -77,18 +77,32 @@ class Images:
     def __post_init__(self) -> None:
         n = len(self.content)
         if self.content.dtype != np.uint8 or self.content.shape != (n, 32):
-            raise ValueError(f"content must be uint8 of shape (N, 32), not {self.content.dtype} of shape {self.content.shape}")
+            raise ValueError(
+                f"content must be uint8 of shape (N, 32), not {self.content.dtype} of shape {self.content.shape}"
+            )
         total = len(self.class_ids)
-        if self.indptr.shape != (n + 1,) or int(self.indptr[0]) != 0 or int(self.indptr[-1]) != total or np.any(np.diff(self.indptr) < 0):
+        if (
+            self.indptr.shape != (n + 1,)
+            or int(self.indptr[0]) != 0
+            or int(self.indptr[-1]) != total
+            or np.any(np.diff(self.indptr) < 0)
+        ):
             raise ValueError(f"indptr must rise from 0 to {total} over {n + 1} entries")
         if total and not (int(self.class_ids.min()) >= 0 and int(self.class_ids.max()) < self.n_classes):
-            raise ValueError(f"class ids must lie in 0..{self.n_classes - 1}: found {int(self.class_ids.min())}..{int(self.class_ids.max())}")
+            raise ValueError(
+                f"class ids must lie in 0..{self.n_classes - 1}: found {int(self.class_ids.min())}..{int(self.class_ids.max())}"
+            )
         if any(column.shape != (n,) for column in self.groups):
             raise ValueError(f"each column of groups must have {n} entries")
 
 
 def assign(
-    images: Images, *, ratios: Sequence[float], seed: int, mode: Mode = "stratified", fixed: npt.NDArray[np.uint8] | None = None
+    images: Images,
+    *,
+    ratios: Sequence[float],
+    seed: int,
+    mode: Mode = "stratified",
+    fixed: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Divide N images into train, val and test. Returns (N,) uint8 of TRAIN, VAL, TEST.
 
@@ -106,7 +120,9 @@ def assign(
     return _divide(images, shares, sizes, seed=seed, mode=mode, fixed=given) + np.uint8(TRAIN)
 
 
-def folds(images: Images, *, count: int, index: int, test_ratio: float, seed: int, mode: Mode = "stratified") -> npt.NDArray[np.uint8]:
+def folds(
+    images: Images, *, count: int, index: int, test_ratio: float, seed: int, mode: Mode = "stratified"
+) -> npt.NDArray[np.uint8]:
     """Fold `index` (0 .. count - 1) of a cross-validation: (N,) uint8 of TRAIN, VAL, TEST, as `assign`.
 
     The same test images are held out of every fold; of the others each is in val once, in fold `index` those of the
@@ -131,7 +147,13 @@ def fold_ratios(count: int, test_ratio: float) -> tuple[float, float, float]:
 
 
 def _divide(
-    images: Images, shares: Sequence[int], sizes: Sequence[int], *, seed: int, mode: Mode, fixed: npt.NDArray[np.uint8] | None = None
+    images: Images,
+    shares: Sequence[int],
+    sizes: Sequence[int],
+    *,
+    seed: int,
+    mode: Mode,
+    fixed: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """The part of each image: (n,) uint8 of 0..k - 1.
 
@@ -184,7 +206,9 @@ class _Target:
             placed[canonical_order(rows.keys, rows)] = np.repeat(np.arange(len(sizes), dtype=np.uint8), sizes)
         return np.array(self.active)[placed]
 
-    def divided(self, part: npt.NDArray[np.int64], some: npt.NDArray[np.int64], unit_of: npt.NDArray[np.int64], n_free: int) -> npt.NDArray[np.int64]:
+    def divided(
+        self, part: npt.NDArray[np.int64], some: npt.NDArray[np.int64], unit_of: npt.NDArray[np.int64], n_free: int
+    ) -> npt.NDArray[np.int64]:
         """The parts of images (positions) that whole units hold, out of n_free that `part` (n,) leaves at -1; they get
         as much as is theirs of it.
         """
@@ -194,7 +218,9 @@ class _Target:
         if self.mode == "stratified":
             need = left / ONE
             if len(some) < n_free:
-                need *= _counts(rows, None, 1) / np.maximum(1, _counts(self.rows.take(np.flatnonzero(part < 0)), None, 1))
+                need *= _counts(rows, None, 1) / np.maximum(
+                    1, _counts(self.rows.take(np.flatnonzero(part < 0)), None, 1)
+                )
             placed = groups.divide(units, need, _counts(rows, None, 1).ravel(), sizes)[unit_of]
         else:
             placed = groups.draw(units, sizes)[unit_of]
@@ -266,14 +292,23 @@ def _grouped(rows: ImageRows, unit_of: npt.NDArray[np.int64], *, by_class: bool)
     order = np.lexsort((rows.keys, unit_of))
     first = order[np.concatenate([[True], unit_of[order[1:]] != unit_of[order[:-1]]])] if len(order) else order
     n_classes = rows.n_classes if by_class else 0
-    pairs = np.repeat(unit_of, np.diff(rows.indptr)) * n_classes + rows.classes if by_class else np.zeros(0, dtype=np.int64)
+    pairs = (
+        np.repeat(unit_of, np.diff(rows.indptr)) * n_classes + rows.classes if by_class else np.zeros(0, dtype=np.int64)
+    )
     pairs, counts = np.unique(pairs, return_counts=True)
     return groups.UnitRows(
-        n_classes, *_rows_of(pairs, n, n_classes), counts, np.bincount(unit_of, minlength=n), _mix(rows.keys[first]), rows.words[first]
+        n_classes,
+        *_rows_of(pairs, n, n_classes),
+        counts,
+        np.bincount(unit_of, minlength=n),
+        _mix(rows.keys[first]),
+        rows.words[first],
     )
 
 
-def _rows_of(pairs: npt.NDArray[np.integer], n: int, n_classes: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _rows_of(
+    pairs: npt.NDArray[np.integer], n: int, n_classes: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(indptr, classes) of ascending row * n_classes + class."""
     row = pairs // pairs.dtype.type(max(1, n_classes))
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(row, minlength=n))])

@@ -13,7 +13,9 @@ from splitrail_trainer.arguments import convert
 class ArgumentRpcs:
     """The part of RunService that describes what a run may be given."""
 
-    async def GetTrainingSchema(self, request: api.GetTrainingSchemaRequest, context: Context) -> api.GetTrainingSchemaResponse:
+    async def GetTrainingSchema(
+        self, request: api.GetTrainingSchemaRequest, context: Context
+    ) -> api.GetTrainingSchemaResponse:
         if request.task not in (dataset_pb2.TASK_UNSPECIFIED, dataset_pb2.TASK_DETECT):
             raise invalid(Violation("task", "only TASK_DETECT can be trained"))
         table = sorted(TRAINING, key=lambda item: (item.group.value, item.name))

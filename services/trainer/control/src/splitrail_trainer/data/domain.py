@@ -30,8 +30,12 @@ class PinnedData:
     class_names: Sequence[str]
 
     def may_be(self, reference: str) -> bool:
-        """Whether a reference names this revision: `cells@v3#2` itself, or one of `cells`, `cells@v3` and the version's id, which leave more open."""
-        return reference in (self.version_id, self.split_reference) or self.split_reference.startswith((f"{reference}@", f"{reference}#"))
+        """Whether a reference names this revision: `cells@v3#2` itself, or one of `cells`, `cells@v3` and the version's
+        id, which leave more open.
+        """
+        return reference in (self.version_id, self.split_reference) or self.split_reference.startswith(
+            (f"{reference}@", f"{reference}#")
+        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,14 @@
 
 import grpc
 from splitrail.internal.split.v1 import staging_service_pb2, staging_service_pb2_grpc
-from splitrail.split.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc, split_pb2, split_service_pb2, split_service_pb2_grpc
+from splitrail.split.v1 import (
+    dataset_pb2,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+    split_pb2,
+    split_service_pb2,
+    split_service_pb2_grpc,
+)
 from splitrail_common.boundary import to_platform_error
 from splitrail_common.errors import PlatformError, Reason, Violation, precondition
 from splitrail_common.peers import bearer
@@ -26,7 +33,8 @@ class SplitPeer:
     async def resolve(self, project_id: str, reference: str, token: str) -> SplitRevision:
         """What `cells@v3#2` means.
 
-        Raises FAILED_PRECONDITION (SPLIT_MISSING, VERSION_STATE, TASK_UNSUPPORTED), or what the split service refuses, about `data`.
+        Raises FAILED_PRECONDITION (SPLIT_MISSING, VERSION_STATE, TASK_UNSUPPORTED), or what the split service refuses,
+        about `data`.
         """
         request = dataset_service_pb2.ResolveVersionRequest(project_id=project_id, reference=reference)
         try:
@@ -41,7 +49,9 @@ class SplitPeer:
         return _revision(await self._split(found.split_id, token), found.version)
 
     async def revision(self, split_id: str, token: str) -> SplitRevision:
-        """A revision by id. Raises NOT_FOUND, or FAILED_PRECONDITION (VERSION_STATE, TASK_UNSUPPORTED), about the field `split_id`."""
+        """A revision by id. Raises NOT_FOUND, or FAILED_PRECONDITION (VERSION_STATE, TASK_UNSUPPORTED), about the field
+        `split_id`.
+        """
         split = await self._split(split_id, token)
         request = dataset_service_pb2.GetVersionRequest(dataset_id=split.dataset_id, version_id=split.version_id)
         version = (await self._datasets.GetVersion(request, metadata=bearer(token), timeout=_SECONDS)).version
@@ -70,7 +80,9 @@ class SplitPeer:
 
     async def overlap(self, split_id: str, part: Part, trained_split_id: str, token: str) -> int:
         """Images of the part that the other revision's train or val holds too."""
-        request = split_service_pb2.CheckContaminationRequest(split_id=split_id, part=PARTS[part], trained_split_id=trained_split_id)
+        request = split_service_pb2.CheckContaminationRequest(
+            split_id=split_id, part=PARTS[part], trained_split_id=trained_split_id
+        )
         answer = await self._splits.CheckContamination(request, metadata=bearer(token), timeout=_SECONDS)
         return int(answer.overlap)
 
@@ -100,5 +112,7 @@ def _revision(split: split_pb2.SplitRevision, version: dataset_pb2.DatasetVersio
         split_digest=split.digest,
         class_names=tuple(version.class_names),
     )
-    images = {PARTS_BACK[summary.part]: summary.images for summary in split.certificate.parts if summary.part in PARTS_BACK}
+    images = {
+        PARTS_BACK[summary.part]: summary.images for summary in split.certificate.parts if summary.part in PARTS_BACK
+    }
     return SplitRevision(data, images)

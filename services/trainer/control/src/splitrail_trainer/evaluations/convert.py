@@ -13,7 +13,9 @@ from splitrail_trainer.jobs.convert import job
 from splitrail_trainer.models.convert import KINDS as WEIGHTS
 from splitrail_trainer.models.domain import ArtifactKind
 
-_WEIGHTS_BACK: Mapping[int, ArtifactKind] = {WEIGHTS[kind]: kind for kind in (ArtifactKind.BEST_WEIGHTS, ArtifactKind.LAST_WEIGHTS)}
+_WEIGHTS_BACK: Mapping[int, ArtifactKind] = {
+    WEIGHTS[kind]: kind for kind in (ArtifactKind.BEST_WEIGHTS, ArtifactKind.LAST_WEIGHTS)
+}
 
 
 def evaluation_request(request: evaluation_service_pb2.CreateEvaluationRequest, check: Checker) -> EvaluationRequest:

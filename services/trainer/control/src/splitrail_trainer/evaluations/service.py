@@ -28,7 +28,16 @@ _log = log.get(__name__)
 class Evaluations:
     """Evaluations, always within the caller's scope."""
 
-    def __init__(self, database: Database, store: EvaluationStore, *, artifacts: ArtifactStore, jobs: Jobs, runs: Runs, splits: SplitPeer) -> None:
+    def __init__(
+        self,
+        database: Database,
+        store: EvaluationStore,
+        *,
+        artifacts: ArtifactStore,
+        jobs: Jobs,
+        runs: Runs,
+        splits: SplitPeer,
+    ) -> None:
         self._database = database
         self._store = store
         self._artifacts = artifacts
@@ -37,10 +46,11 @@ class Evaluations:
         self._splits = splits
 
     async def create(self, call: Call, wanted: EvaluationRequest) -> Evaluation:
-        """Queues an evaluation, unless the run was trained on the images; a repeated request_id returns the evaluation that it made.
+        """Queues an evaluation, unless the run was trained on the images; a repeated request_id returns the evaluation
+        that it made.
 
-        Raises INVALID_ARGUMENT, also when the request_id belongs to another request, and FAILED_PRECONDITION (RUN_UNFINISHED, SPLIT_EMPTY,
-        CONTAMINATED).
+        Raises INVALID_ARGUMENT, also when the request_id belongs to another request, and FAILED_PRECONDITION
+        (RUN_UNFINISHED, SPLIT_EMPTY, CONTAMINATED).
         """
         run = await self._runs.get(call.scope, wanted.run_id)
         resolved = resolve_evaluation(wanted.arguments, imgsz=int(run.resolved["imgsz"]))
@@ -55,18 +65,34 @@ class Evaluations:
             except RequestKnownError:
                 known = await self._jobs.made_meanwhile(new.job, wanted.request_id)
             else:
-                _log.info("evaluation queued", job_id=new.job.job_id, run_id=new.run_id, split=new.split_reference, part=new.part.value)
+                _log.info(
+                    "evaluation queued",
+                    job_id=new.job.job_id,
+                    run_id=new.run_id,
+                    split=new.split_reference,
+                    part=new.part.value,
+                )
                 return await self.get(call.scope, new.job.job_id)
         evaluation = await self.get(call.scope, known)
         _require_same_evaluation(evaluation, run, wanted, resolved.arguments)
         return evaluation
 
-    async def _new(self, call: Call, run: Run, wanted: EvaluationRequest, arguments: Mapping[str, Value]) -> NewEvaluation:
+    async def _new(
+        self, call: Call, run: Run, wanted: EvaluationRequest, arguments: Mapping[str, Value]
+    ) -> NewEvaluation:
         async with self._database.transaction() as transaction:
             weights = await self._artifacts.newest(transaction, run.run_id, wanted.weights)
         if weights is None or not run.info.job.ended:  # what a running attempt has left, a later one may replace
-            missing = f"has left no {wanted.weights.value.replace('_', ' ')} to evaluate" if run.info.job.ended else "has not ended yet"
-            raise precondition(Reason.ERROR_REASON_RUN_UNFINISHED, f"{run.reference} ({run.info.job.state.value}) {missing}", field="run_id")
+            missing = (
+                f"has left no {wanted.weights.value.replace('_', ' ')} to evaluate"
+                if run.info.job.ended
+                else "has not ended yet"
+            )
+            raise precondition(
+                Reason.ERROR_REASON_RUN_UNFINISHED,
+                f"{run.reference} ({run.info.job.state.value}) {missing}",
+                field="run_id",
+            )
         revision = await self._splits.revision(wanted.split_id or run.data.split_id, call.token)
         contaminated = await self._require_fit(call, run, revision, wanted)
         return NewEvaluation(
@@ -82,11 +108,23 @@ class Evaluations:
         )
 
     async def _require_fit(self, call: Call, run: Run, revision: SplitRevision, wanted: EvaluationRequest) -> int:
-        """Counts the images of the part that the run has trained or chosen its weights on; refuses them unless forced, and data of other classes."""
+        """Counts the images of the part that the run has trained or chosen its weights on; refuses them unless forced,
+        and data of other classes.
+        """
         if revision.data.project_id != run.data.project_id:
-            raise invalid(Violation("split_id", f"belongs to the project {revision.data.project_id!r}, the run to {run.data.project_id!r}"))
+            raise invalid(
+                Violation(
+                    "split_id",
+                    f"belongs to the project {revision.data.project_id!r}, the run to {run.data.project_id!r}",
+                )
+            )
         if tuple(revision.data.class_names) != tuple(run.data.class_names):
-            raise invalid(Violation("split_id", f"the classes of {revision.data.split_reference} are not those that {run.reference} was trained on"))
+            raise invalid(
+                Violation(
+                    "split_id",
+                    f"the classes of {revision.data.split_reference} are not those that {run.reference} was trained on",
+                )
+            )
         revision.require_images(wanted.part, "part")
         overlap = await self._splits.overlap(revision.data.split_id, wanted.part, run.data.split_id, call.token)
         if overlap and not wanted.force:
@@ -123,7 +161,9 @@ class Evaluations:
         return await self.get(scope, evaluation_id)
 
 
-def _require_same_evaluation(evaluation: Evaluation, run: Run, wanted: EvaluationRequest, arguments: Mapping[str, Value]) -> None:
+def _require_same_evaluation(
+    evaluation: Evaluation, run: Run, wanted: EvaluationRequest, arguments: Mapping[str, Value]
+) -> None:
     """Refuses a request_id that has made another evaluation than `wanted`, with its arguments resolved, asks for."""
     require_same(
         f"evaluation {evaluation.number} of {evaluation.run_reference}",

@@ -17,7 +17,9 @@ class EvaluationServicer(evaluation_service_pb2_grpc.EvaluationServiceServicer):
     def __init__(self, evaluations: Evaluations) -> None:
         self._evaluations = evaluations
 
-    async def CreateEvaluation(self, request: api.CreateEvaluationRequest, context: Context) -> api.CreateEvaluationResponse:
+    async def CreateEvaluation(
+        self, request: api.CreateEvaluationRequest, context: Context
+    ) -> api.CreateEvaluationResponse:
         check = Checker()
         wanted = convert.evaluation_request(request, check)
         check.done()
@@ -28,13 +30,19 @@ class EvaluationServicer(evaluation_service_pb2_grpc.EvaluationServiceServicer):
         evaluation = await self._evaluations.get(current_call().scope, request.evaluation_id)
         return api.GetEvaluationResponse(evaluation=convert.evaluation(evaluation))
 
-    async def ListEvaluations(self, request: api.ListEvaluationsRequest, context: Context) -> api.ListEvaluationsResponse:
+    async def ListEvaluations(
+        self, request: api.ListEvaluationsRequest, context: Context
+    ) -> api.ListEvaluationsResponse:
         asked = paging.page(request, str)
         before = asked.after[0] if asked.after else None
-        found = await self._evaluations.page(current_call().scope, convert.evaluation_filter(request), before, asked.size)
+        found = await self._evaluations.page(
+            current_call().scope, convert.evaluation_filter(request), before, asked.size
+        )
         evaluations, token = paging.fit(asked, found, convert.evaluation, lambda evaluation: [evaluation.evaluation_id])
         return api.ListEvaluationsResponse(evaluations=evaluations, next_page_token=token)
 
-    async def CancelEvaluation(self, request: api.CancelEvaluationRequest, context: Context) -> api.CancelEvaluationResponse:
+    async def CancelEvaluation(
+        self, request: api.CancelEvaluationRequest, context: Context
+    ) -> api.CancelEvaluationResponse:
         evaluation = await self._evaluations.cancel(current_call().scope, request.evaluation_id)
         return api.CancelEvaluationResponse(evaluation=convert.evaluation(evaluation))

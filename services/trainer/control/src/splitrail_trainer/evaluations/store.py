@@ -43,11 +43,17 @@ class EvaluationStore:
 
     async def get(self, transaction: Transaction, evaluation_id: str, scope: Scope) -> Evaluation | None:
         """An evaluation of the scope."""
-        found = await self._tables.rows_in(transaction.connection, "get_evaluation", {"evaluation_id": evaluation_id, "scope": scope.sql()})
+        found = await self._tables.rows_in(
+            transaction.connection, "get_evaluation", {"evaluation_id": evaluation_id, "scope": scope.sql()}
+        )
         return _evaluation(found[0]) if found else None
 
-    async def page(self, transaction: Transaction, scope: Scope, wanted: EvaluationFilter, before: str | None, limit: int) -> list[Evaluation]:
-        """Evaluations older than `before`, newest first; fewer than `limit` also when they are more than a page can hold."""
+    async def page(
+        self, transaction: Transaction, scope: Scope, wanted: EvaluationFilter, before: str | None, limit: int
+    ) -> list[Evaluation]:
+        """Evaluations older than `before`, newest first; fewer than `limit` also when they are more than a page can
+        hold.
+        """
         found = await self._tables.rows_in(
             transaction.connection,
             "list_evaluations",
@@ -55,10 +61,14 @@ class EvaluationStore:
         )
         return [_evaluation(row) for row in found]
 
-    async def set_result(self, transaction: Transaction, evaluation_id: str, versions: dict[str, str], result: bytes) -> None:
+    async def set_result(
+        self, transaction: Transaction, evaluation_id: str, versions: dict[str, str], result: bytes
+    ) -> None:
         """Stores what was found, and what programs the attempt ran with."""
         await self._tables.rows_in(
-            transaction.connection, "set_evaluation_result", {"job_id": evaluation_id, "versions": Jsonb(versions), "result": result}
+            transaction.connection,
+            "set_evaluation_result",
+            {"job_id": evaluation_id, "versions": Jsonb(versions), "result": result},
         )
 
 

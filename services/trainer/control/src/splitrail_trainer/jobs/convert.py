@@ -33,7 +33,10 @@ CAUSES: Mapping[FailureCause, event_pb2.FailureCause.ValueType] = {
 }
 CAUSES_BACK: Mapping[int, FailureCause] = {number: cause for cause, number in CAUSES.items()}
 
-KINDS_BACK: Mapping[int, JobKind] = {job_service_pb2.JOB_KIND_TRAIN: JobKind.TRAIN, job_service_pb2.JOB_KIND_EVALUATE: JobKind.EVALUATE}
+KINDS_BACK: Mapping[int, JobKind] = {
+    job_service_pb2.JOB_KIND_TRAIN: JobKind.TRAIN,
+    job_service_pb2.JOB_KIND_EVALUATE: JobKind.EVALUATE,
+}
 
 
 def timestamp(value: datetime | None) -> timestamp_pb2.Timestamp | None:

@@ -62,7 +62,9 @@ class JobEndedError(Exception):
     """The job cannot be cancelled: it has succeeded or failed."""
 
     def __init__(self, state: JobState) -> None:
-        super().__init__(f"the job has {state.value} already" if state is not JobState.CANCELLED else "the job was cancelled already")
+        super().__init__(
+            f"the job has {state.value} already" if state is not JobState.CANCELLED else "the job was cancelled already"
+        )
         self.state = state
 
 
@@ -113,14 +115,17 @@ def claim(job: Job, worker: str) -> Job:
 
 
 def hold(job: Job, attempt: int) -> Job:
-    """The job, running under the caller's attempt. An attempt whose lease ran out takes the job back unless another one has claimed it.
+    """The job, running under the caller's attempt. An attempt whose lease ran out takes the job back unless another one
+    has claimed it.
 
     Raises FencedError when a later attempt exists, the job was given back, or has ended.
     """
     if job.attempt == attempt and job.state is JobState.RUNNING:
         return job
     if job.attempt == attempt and job.state is JobState.QUEUED and job.lapsed:
-        return replace(job, state=JobState.RUNNING, lapsed=False, failures=job.failures - 1, cause=FailureCause.NONE, message="")
+        return replace(
+            job, state=JobState.RUNNING, lapsed=False, failures=job.failures - 1, cause=FailureCause.NONE, message=""
+        )
     raise FencedError(attempt, job.attempt)
 
 
@@ -170,12 +175,20 @@ def progress(job: Job) -> Job:
 
 
 def cancel(job: Job) -> Job:
-    """A user requests the cancellation: a queued job ends at once, a running one when its pod hears of it; a cancelled one stays as it is.
+    """A user requests the cancellation: a queued job ends at once, a running one when its pod hears of it; a cancelled
+    one stays as it is.
 
     Raises JobEndedError when the job has succeeded or failed.
     """
     if job.state is JobState.QUEUED:
-        return replace(job, state=JobState.CANCELLED, cancel_requested=True, lapsed=False, cause=FailureCause.NONE, message="cancelled before it ran")
+        return replace(
+            job,
+            state=JobState.CANCELLED,
+            cancel_requested=True,
+            lapsed=False,
+            cause=FailureCause.NONE,
+            message="cancelled before it ran",
+        )
     if job.state is JobState.RUNNING:
         return replace(job, cancel_requested=True)
     if job.state is JobState.CANCELLED:

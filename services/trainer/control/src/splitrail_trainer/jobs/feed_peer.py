@@ -1,4 +1,6 @@
-"""What the trainer asks of the metrics service: to take a job's state events into its feed, and which ones it has committed."""
+"""What the trainer asks of the metrics service: to take a job's state events into its feed, and which ones it has
+committed.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -42,4 +44,6 @@ class FeedPeer:
             request = watermark_service_pb2.GetWatermarkRequest(job_id=job_id, attempt=_ORIGIN)
             return await self._metrics.GetWatermark(request, metadata=bearer(self._signer.service_token()), timeout=5)
 
-        return FeedPublisher(self._jetstream, watermark, _Source(read), self._signer.service_token, job_id=job_id, attempt=_ORIGIN)
+        return FeedPublisher(
+            self._jetstream, watermark, _Source(read), self._signer.service_token, job_id=job_id, attempt=_ORIGIN
+        )

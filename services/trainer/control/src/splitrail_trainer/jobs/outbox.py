@@ -1,4 +1,6 @@
-"""The relay publishes the state events of the outbox. Several replicas may do it at once: an event's number makes repetitions harmless."""
+"""The relay publishes the state events of the outbox. Several replicas may do it at once: an event's number makes
+repetitions harmless.
+"""
 
 import asyncio
 from collections.abc import Sequence

@@ -29,8 +29,9 @@ class Jobs:
     async def queueing(self, job: Job, request_id: str, split_id: str) -> AsyncIterator[Transaction]:
         """A transaction that adds the job, and pins its data before anybody can see it. Raises RequestKnownError.
 
-        The pin comes last, so that a request that loses to another one with its id, or is refused, pins nothing. What fails between the pin and
-        the commit leaves a pin of a job that never was: that revision cannot be deleted, and nothing else is wrong.
+        The pin comes last, so that a request that loses to another one with its id, or is refused, pins nothing. What
+        fails between the pin and the commit leaves a pin of a job that never was: that revision cannot be deleted, and
+        nothing else is wrong.
         """
         async with self._database.transaction() as transaction:
             await self._store.add(transaction, job, request_id)
@@ -60,6 +61,8 @@ class Jobs:
             try:
                 after = cancel(job)
             except JobEndedError as error:
-                raise precondition(Reason.ERROR_REASON_JOB_ENDED, str(error), metadata={"state": error.state.value}) from error
+                raise precondition(
+                    Reason.ERROR_REASON_JOB_ENDED, str(error), metadata={"state": error.state.value}
+                ) from error
             if after is not job:
                 await self._store.save(transaction, job, after)

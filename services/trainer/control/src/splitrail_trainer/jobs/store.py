@@ -33,7 +33,9 @@ class JobStore:
     async def add(self, transaction: Transaction, job: Job, request_id: str) -> None:
         """Queues a job. Raises RequestKnownError."""
         try:
-            await self._tables.rows_in(transaction.connection, "add_job", {"request_id": request_id or None, **_parameters(job)})
+            await self._tables.rows_in(
+                transaction.connection, "add_job", {"request_id": request_id or None, **_parameters(job)}
+            )
         except psycopg.errors.UniqueViolation as error:
             if error.diag.constraint_name != "job_request_unique":
                 raise
@@ -43,7 +45,9 @@ class JobStore:
     async def by_request(self, transaction: Transaction, project_id: str, kind: JobKind, request_id: str) -> str | None:
         """The id of the job that an earlier request made."""
         found = await self._tables.rows_in(
-            transaction.connection, "job_by_request", {"project_id": project_id, "kind": kind.value, "request_id": request_id}
+            transaction.connection,
+            "job_by_request",
+            {"project_id": project_id, "kind": kind.value, "request_id": request_id},
         )
         return str(found[0]["job_id"]) if found else None
 
@@ -54,7 +58,11 @@ class JobStore:
 
     async def save(self, transaction: Transaction, before: Job, after: Job, *, renew: bool = False) -> None:
         """Stores a successor. A job that begins to run, and `renew`, start the lease anew."""
-        await self._tables.rows_in(transaction.connection, "update_job", {"renew": renew, "lease_seconds": self.lease_seconds, **_parameters(after)})
+        await self._tables.rows_in(
+            transaction.connection,
+            "update_job",
+            {"renew": renew, "lease_seconds": self.lease_seconds, **_parameters(after)},
+        )
         if after.state is not before.state:
             await self._announce(transaction, after)
 
@@ -62,18 +70,27 @@ class JobStore:
         (row,) = await self._tables.rows_in(transaction.connection, "next_event_number", {"job_id": job.job_id})
         number = row["event_count"]
         event = self._encode_state(job, number, row["at"])
-        await self._tables.rows_in(transaction.connection, "add_event", {"job_id": job.job_id, "number": number, "event": event})
+        await self._tables.rows_in(
+            transaction.connection, "add_event", {"job_id": job.job_id, "number": number, "event": event}
+        )
         transaction.after_commit(self.events_written.set)
 
     async def waiting(self, transaction: Transaction, busy: Sequence[str], limit: int) -> list[str]:
         """Jobs, other than `busy`, with events in the outbox."""
-        return [row["job_id"] for row in await self._tables.rows_in(transaction.connection, "outbox_jobs", {"busy": list(busy), "limit": limit})]
+        return [
+            row["job_id"]
+            for row in await self._tables.rows_in(
+                transaction.connection, "outbox_jobs", {"busy": list(busy), "limit": limit}
+            )
+        ]
 
     async def events(self, transaction: Transaction, job_id: str, after: int, limit: int) -> list[bytes]:
         """Events of a job beyond number `after`, in order, as they were encoded."""
         return [
             row["event"]
-            for row in await self._tables.rows_in(transaction.connection, "read_outbox", {"job_id": job_id, "after": after, "limit": limit})
+            for row in await self._tables.rows_in(
+                transaction.connection, "read_outbox", {"job_id": job_id, "after": after, "limit": limit}
+            )
         ]
 
     async def last_event(self, transaction: Transaction, job_id: str) -> int | None:

@@ -24,7 +24,9 @@ class ArtifactStore:
         """Set after a transaction that superseded checkpoints; the sweeper clears it."""
 
     async def add(self, transaction: Transaction, artifact: Artifact) -> None:
-        """Records a file; nothing when this very file is recorded. Raises FileRecordedError when another one has its name."""
+        """Records a file; nothing when this very file is recorded. Raises FileRecordedError when another one has its
+        name.
+        """
         try:
             await self._tables.rows_in(transaction.connection, "add_artifact", _parameters(artifact))
         except psycopg.errors.UniqueViolation as error:
@@ -33,7 +35,9 @@ class ArtifactStore:
             raise FileRecordedError(str(error)) from error
 
     async def set_resume_point(self, transaction: Transaction, artifact: Artifact) -> bool:
-        """Makes a recorded checkpoint the resume point and all others superfluous. False when this attempt has stored a later one."""
+        """Makes a recorded checkpoint the resume point and all others superfluous. False when this attempt has stored a
+        later one.
+        """
         moved = await self._tables.rows_in(transaction.connection, "set_checkpoint", _parameters(artifact))
         await self._tables.rows_in(transaction.connection, "supersede_checkpoints", {"job_id": artifact.job_id})
         transaction.after_commit(self.bytes_superseded.set)
@@ -48,7 +52,9 @@ class ArtifactStore:
 
     async def newest(self, transaction: Transaction, job_id: str, kind: ArtifactKind) -> Artifact | None:
         """The newest attempt's file of that kind."""
-        found = await self._tables.rows_in(transaction.connection, "newest_artifact", {"job_id": job_id, "kind": kind.value})
+        found = await self._tables.rows_in(
+            transaction.connection, "newest_artifact", {"job_id": job_id, "kind": kind.value}
+        )
         return _artifact(found[0]) if found else None
 
     async def superseded_keys(self, transaction: Transaction) -> list[str]:

@@ -14,7 +14,9 @@ _log = log.get(__name__)
 
 
 class Sweeper:
-    """Removes the bytes first, then the row, so that a failed removal is tried again. A run's resume point is never removed."""
+    """Removes the bytes first, then the row, so that a failed removal is tried again. A run's resume point is never
+    removed.
+    """
 
     def __init__(self, database: Database, store: ArtifactStore, objects: ObjectStore) -> None:
         self._database = database

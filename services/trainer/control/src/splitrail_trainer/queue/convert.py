@@ -25,7 +25,10 @@ def queue(request: job_service_pb2.ClaimJobRequest) -> str:
 
 def kinds(request: job_service_pb2.ClaimJobRequest, check: Checker) -> list[JobKind]:
     """The kinds of jobs that the pod can do; by default all. `check` is told of unknown ones."""
-    found = [check.known(KINDS_BACK, kind, f"kinds[{index}]", "JOB_KIND_TRAIN or JOB_KIND_EVALUATE") for index, kind in enumerate(request.kinds)]
+    found = [
+        check.known(KINDS_BACK, kind, f"kinds[{index}]", "JOB_KIND_TRAIN or JOB_KIND_EVALUATE")
+        for index, kind in enumerate(request.kinds)
+    ]
     return found or list(JobKind)
 
 
@@ -75,7 +78,11 @@ def _train_work(value: Run, url: str) -> job_service_pb2.TrainWork:
     fill(made.arguments, value.resolved)
     if value.checkpoint:
         file = value.checkpoint.file
-        made.resume.CopyFrom(job_service_pb2.ResumePoint(epoch=value.checkpoint.epoch, url=url, sha256=file.sha256, size_bytes=file.size_bytes))
+        made.resume.CopyFrom(
+            job_service_pb2.ResumePoint(
+                epoch=value.checkpoint.epoch, url=url, sha256=file.sha256, size_bytes=file.size_bytes
+            )
+        )
     return made
 
 

@@ -17,7 +17,9 @@ class ClaimedJob:
     token: str
     work: Run | Evaluation
     url: str
-    """A download URL of the checkpoint that a training resumes from or of the weights to evaluate; empty for a training from the start."""
+    """A download URL of the checkpoint that a training resumes from or of the weights to evaluate; empty for a training
+    from the start.
+    """
 
 
 @dataclass(frozen=True)

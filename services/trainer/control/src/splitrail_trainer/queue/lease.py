@@ -1,8 +1,8 @@
 """Leases that ran out: when they may, and the loop that finds them.
 
-Leases are kept by Postgres' clock. While Postgres is away no pod can renew, so no lease may run out before the pods have had one lease length of
-an answering database. `LapseGuard` knows that from the reaper's own regular contact: a longer silence, for whatever reason (Postgres down, this
-process stopped or just started), is an outage.
+Leases are kept by Postgres' clock. While Postgres is away no pod can renew, so no lease may run out before the pods
+have had one lease length of an answering database. `LapseGuard` knows that from the reaper's own regular contact: a
+longer silence, for whatever reason (Postgres down, this process stopped or just started), is an outage.
 """
 
 import time
@@ -71,7 +71,13 @@ class Reaper:
                 for job in jobs:
                     after = lapse(job)
                     await self._jobs.save(transaction, job, after)
-                    _log.warning("lease ran out", job_id=job.job_id, attempt=job.attempt, worker=job.worker, state=after.state.value)
+                    _log.warning(
+                        "lease ran out",
+                        job_id=job.job_id,
+                        attempt=job.attempt,
+                        worker=job.worker,
+                        state=after.state.value,
+                    )
         except Exception:
             self._guard.lost()
             raise

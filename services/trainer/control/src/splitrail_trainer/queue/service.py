@@ -1,5 +1,6 @@
-"""What pods do with jobs: claim them, renew the lease, record files, end them. Each write locks the job's row and is refused for any attempt but the
-latest."""
+"""What pods do with jobs: claim them, renew the lease, record files, end them. Each write locks the job's row and is
+refused for any attempt but the latest.
+"""
 
 import asyncio
 import time
@@ -16,7 +17,20 @@ from splitrail_common.tokens import Caller, CallerKind, Signer
 
 from splitrail_trainer.data.domain import Part
 from splitrail_trainer.evaluations.store import EvaluationStore
-from splitrail_trainer.jobs.domain import FailureCause, FencedError, Job, JobKind, JobState, claim, complete, fail, hold, lapse, progress, release
+from splitrail_trainer.jobs.domain import (
+    FailureCause,
+    FencedError,
+    Job,
+    JobKind,
+    JobState,
+    claim,
+    complete,
+    fail,
+    hold,
+    lapse,
+    progress,
+    release,
+)
 from splitrail_trainer.jobs.store import JobStore
 from splitrail_trainer.models.domain import Artifact, ArtifactKind, StoredFile
 from splitrail_trainer.models.store import ArtifactStore, FileRecordedError
@@ -46,7 +60,16 @@ class Stores:
 class Attempts:
     """The queue as pods see it."""
 
-    def __init__(self, database: Database, stores: Stores, objects: ObjectStore, signer: Signer, guard: LapseGuard, *, token_seconds: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        stores: Stores,
+        objects: ObjectStore,
+        signer: Signer,
+        guard: LapseGuard,
+        *,
+        token_seconds: int,
+    ) -> None:
         self._database = database
         self._stores = stores
         self._objects = objects
@@ -55,9 +78,13 @@ class Attempts:
         self._token_seconds = token_seconds
 
     async def claim(self, worker: str, queue: str, kinds: Sequence[JobKind]) -> ClaimedJob | None:
-        """A new attempt of the oldest job that can be claimed, or None. A job whose lease ran out once too often fails here."""
+        """A new attempt of the oldest job that can be claimed, or None. A job whose lease ran out once too often fails
+        here.
+        """
         async with self._database.transaction() as transaction:
-            while (job := await self._stores.queue.claimable(transaction, queue, kinds, may_lapse=self._guard.may_lapse)) is not None:
+            while (
+                job := await self._stores.queue.claimable(transaction, queue, kinds, may_lapse=self._guard.may_lapse)
+            ) is not None:
                 if job.state is JobState.RUNNING:
                     after = lapse(job)
                     await self._stores.jobs.save(transaction, job, after)
@@ -134,10 +161,14 @@ class Attempts:
         return [(name, key, self._objects.upload_url(key, _URL_LIFETIME)) for name, key in keys]
 
     async def commit_artifact(self, caller: Caller, job_id: str, file: UploadedFile) -> None:
-        """Records a file that S3 holds; a checkpoint becomes the resume point. Raises FAILED_PRECONDITION (UPLOAD_MISSING), ALREADY_EXISTS."""
+        """Records a file that S3 holds; a checkpoint becomes the resume point. Raises FAILED_PRECONDITION
+        (UPLOAD_MISSING), ALREADY_EXISTS.
+        """
         key = _key(caller, file.name)
         stored = await asyncio.to_thread(self._objects.stat, key)
-        artifact = Artifact(job_id, caller.attempt, file.name, file.kind, StoredFile(key, file.sha256, file.size_bytes), file.epoch)
+        artifact = Artifact(
+            job_id, caller.attempt, file.name, file.kind, StoredFile(key, file.sha256, file.size_bytes), file.epoch
+        )
         try:
             async with self._held(caller, job_id) as (transaction, job):
                 if stored is None or stored.size_bytes != file.size_bytes:
@@ -165,8 +196,12 @@ class Attempts:
         if await self._stores.artifacts.set_resume_point(transaction, artifact):
             await self._stores.jobs.save(transaction, job, progress(job))
 
-    async def complete(self, caller: Caller, job_id: str, versions: dict[str, str], report: EvaluationReport | None) -> None:
-        """The job has succeeded. A repetition by the same attempt changes nothing. Raises INVALID_ARGUMENT, ABORTED (ATTEMPT_FENCED)."""
+    async def complete(
+        self, caller: Caller, job_id: str, versions: dict[str, str], report: EvaluationReport | None
+    ) -> None:
+        """The job has succeeded. A repetition by the same attempt changes nothing. Raises INVALID_ARGUMENT, ABORTED
+        (ATTEMPT_FENCED).
+        """
         async with self._database.transaction() as transaction:
             job = await self._lock(transaction, caller, job_id)
             if job.state is JobState.SUCCEEDED and job.attempt == caller.attempt:
@@ -188,7 +223,9 @@ class Attempts:
         async with self._held(caller, job_id) as (transaction, job):
             after = fail(job, cause, message)
             await self._stores.jobs.save(transaction, job, after)
-        _log.warning("attempt failed", job_id=job_id, attempt=caller.attempt, cause=cause.value, state=after.state.value)
+        _log.warning(
+            "attempt failed", job_id=job_id, attempt=caller.attempt, cause=cause.value, state=after.state.value
+        )
         return after.state is JobState.QUEUED
 
     async def release(self, caller: Caller, job_id: str) -> None:

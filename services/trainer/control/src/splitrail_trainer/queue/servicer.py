@@ -31,8 +31,12 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         return api.HeartbeatResponse(cancel=orders.cancel, attempt_token=orders.token)
 
     async def CreateUploads(self, request: api.CreateUploadsRequest, context: Context) -> api.CreateUploadsResponse:
-        made = await self._attempts.create_uploads(current_call().caller, request.job_id, validate.uploads(request.names))
-        return api.CreateUploadsResponse(targets=[api.UploadTarget(name=name, key=key, url=url) for name, key, url in made])
+        made = await self._attempts.create_uploads(
+            current_call().caller, request.job_id, validate.uploads(request.names)
+        )
+        return api.CreateUploadsResponse(
+            targets=[api.UploadTarget(name=name, key=key, url=url) for name, key, url in made]
+        )
 
     async def CommitArtifact(self, request: api.CommitArtifactRequest, context: Context) -> api.CommitArtifactResponse:
         check = Checker()
@@ -50,7 +54,9 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         check = Checker()
         cause, message = convert.cause(request, check), validate.failure_message(request.message)
         check.done()
-        return api.FailJobResponse(retried=await self._attempts.fail(current_call().caller, request.job_id, cause, message))
+        return api.FailJobResponse(
+            retried=await self._attempts.fail(current_call().caller, request.job_id, cause, message)
+        )
 
     async def ReleaseJob(self, request: api.ReleaseJobRequest, context: Context) -> api.ReleaseJobResponse:
         await self._attempts.release(current_call().caller, request.job_id)

@@ -15,10 +15,16 @@ class QueueStore:
     def __init__(self, pool: Pool) -> None:
         self._tables = Tables(pool, __package__)
 
-    async def claimable(self, transaction: Transaction, queue: str, kinds: Sequence[JobKind], *, may_lapse: bool) -> Job | None:
-        """The first job that can be claimed and that nobody else is claiming; a running one whose lease ran out only with `may_lapse`."""
+    async def claimable(
+        self, transaction: Transaction, queue: str, kinds: Sequence[JobKind], *, may_lapse: bool
+    ) -> Job | None:
+        """The first job that can be claimed and that nobody else is claiming; a running one whose lease ran out only
+        with `may_lapse`.
+        """
         names = [kind.value for kind in kinds]
-        found = await self._tables.rows_in(transaction.connection, "claim_candidate", {"queue": queue, "kinds": names, "may_lapse": may_lapse})
+        found = await self._tables.rows_in(
+            transaction.connection, "claim_candidate", {"queue": queue, "kinds": names, "may_lapse": may_lapse}
+        )
         return job_from(found[0]) if found else None
 
     async def lapsed(self, transaction: Transaction) -> list[Job]:

@@ -33,13 +33,19 @@ def uploads(names: Sequence[str]) -> list[str]:
 
 
 def _file(check: Checker, name: str, field: str) -> None:
-    check.require(_FILE.fullmatch(name) is not None, field, "letters, digits, '.', '-', '_', not beginning with '.' or '-', at most 128")
+    check.require(
+        _FILE.fullmatch(name) is not None,
+        field,
+        "letters, digits, '.', '-', '_', not beginning with '.' or '-', at most 128",
+    )
 
 
 def uploaded_file(file: UploadedFile, check: Checker) -> None:
     """Raises INVALID_ARGUMENT, also for what `check` knows already."""
     _file(check, file.name, "name")
-    check.require(0 < file.size_bytes <= _MAXIMUM_SIZE, "size_bytes", f"between 1 and {_MAXIMUM_SIZE}, not {file.size_bytes}")
+    check.require(
+        0 < file.size_bytes <= _MAXIMUM_SIZE, "size_bytes", f"between 1 and {_MAXIMUM_SIZE}, not {file.size_bytes}"
+    )
     check.require(_SHA256.fullmatch(file.sha256) is not None, "sha256", "64 lower-case hexadecimal digits")
     fits = file.epoch > 0 if file.kind is ArtifactKind.CHECKPOINT else file.epoch == 0
     check.require(fits, "epoch", f"at least 1 for a checkpoint, 0 for anything else, not {file.epoch}")

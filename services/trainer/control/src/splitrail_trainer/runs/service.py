@@ -28,7 +28,9 @@ _URL_LIFETIME = timedelta(minutes=15)
 class Runs:
     """Runs, always within the caller's scope."""
 
-    def __init__(self, database: Database, store: RunStore, jobs: Jobs, splits: SplitPeer, objects: ObjectStore) -> None:
+    def __init__(
+        self, database: Database, store: RunStore, jobs: Jobs, splits: SplitPeer, objects: ObjectStore
+    ) -> None:
         self._database = database
         self._store = store
         self._jobs = jobs
@@ -38,8 +40,9 @@ class Runs:
     async def create(self, call: Call, wanted: RunRequest, resolved: Mapping[str, Value]) -> Run:
         """Pins the data and queues the run; a repeated request_id returns the run that it made.
 
-        `resolved`: the arguments of `wanted` with the defaults. Raises INVALID_ARGUMENT when the request_id belongs to another request,
-        ALREADY_EXISTS when another run has the external_id, and FAILED_PRECONDITION (SPLIT_EMPTY, or what the split service says of the data).
+        `resolved`: the arguments of `wanted` with the defaults. Raises INVALID_ARGUMENT when the request_id belongs to
+        another request, ALREADY_EXISTS when another run has the external_id, and FAILED_PRECONDITION (SPLIT_EMPTY, or
+        what the split service says of the data).
         """
         project_id = call.scope.require(wanted.project_id)
         known = await self._jobs.by_request(project_id, JobKind.TRAIN, wanted.request_id)
@@ -62,7 +65,12 @@ class Runs:
     async def _new(self, call: Call, project_id: str, wanted: RunRequest, resolved: Mapping[str, Value]) -> NewRun:
         revision = await self._revision(call, wanted)
         if revision.data.project_id != project_id:
-            raise invalid(Violation("split_id", f"belongs to the project {revision.data.project_id!r}, not {project_id!r}: set project_id"))
+            raise invalid(
+                Violation(
+                    "split_id",
+                    f"belongs to the project {revision.data.project_id!r}, not {project_id!r}: set project_id",
+                )
+            )
         for part in (Part.TRAIN, Part.VAL):
             revision.require_images(part, "split_id" if wanted.split_id else "data")
         job = self._jobs.new(project_id, JobKind.TRAIN, wanted.queue)
@@ -99,11 +107,16 @@ class Runs:
         async with self._database.transaction() as transaction:
             return Page.of(await self._store.page(transaction, scope, wanted, before, limit + 1), limit)
 
-    async def artifacts(self, scope: Scope, run_id: str, after: tuple[int, str] | None, limit: int) -> Page[SignedArtifact]:
+    async def artifacts(
+        self, scope: Scope, run_id: str, after: tuple[int, str] | None, limit: int
+    ) -> Page[SignedArtifact]:
         """The newest of each of a run's files beyond the place `after`, by kind and name. Raises NOT_FOUND."""
         files = sorted((await self.get(scope, run_id)).artifacts, key=lambda item: item.place)
         found = Page.of([item for item in files if after is None or item.place > after], limit)
-        return Page([SignedArtifact(item, self._objects.download_url(item.file.key, _URL_LIFETIME)) for item in found.items], found.more)
+        return Page(
+            [SignedArtifact(item, self._objects.download_url(item.file.key, _URL_LIFETIME)) for item in found.items],
+            found.more,
+        )
 
     async def cancel(self, scope: Scope, run_id: str) -> Run:
         """Requests its cancellation. Raises FAILED_PRECONDITION (JOB_ENDED)."""

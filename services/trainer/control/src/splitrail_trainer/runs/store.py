@@ -30,7 +30,9 @@ class RunStore:
         """Adds a run, whose job is there, and gives it the next number of its dataset. Raises ExternalIdTakenError."""
         data = new.data
         (row,) = await self._tables.rows_in(
-            transaction.connection, "next_run_number", {"project_id": data.project_id, "dataset_name": data.dataset_name}
+            transaction.connection,
+            "next_run_number",
+            {"project_id": data.project_id, "dataset_name": data.dataset_name},
         )
         parameters = {
             "job_id": new.job.job_id,
@@ -62,21 +64,29 @@ class RunStore:
     async def id_of(self, transaction: Transaction, project_id: str, dataset_name: str, number: int) -> str | None:
         """The id of `dataset_name/number`."""
         found = await self._tables.rows_in(
-            transaction.connection, "run_by_number", {"project_id": project_id, "dataset_name": dataset_name, "number": number}
+            transaction.connection,
+            "run_by_number",
+            {"project_id": project_id, "dataset_name": dataset_name, "number": number},
         )
         return str(found[0]["job_id"]) if found else None
 
-    async def page(self, transaction: Transaction, scope: Scope, wanted: RunFilter, before: str | None, limit: int) -> list[Run]:
+    async def page(
+        self, transaction: Transaction, scope: Scope, wanted: RunFilter, before: str | None, limit: int
+    ) -> list[Run]:
         """Runs older than `before`, newest first."""
         found = await self._tables.rows_in(
-            transaction.connection, "list_runs", {"scope": scope.sql(), "before": before, "limit": limit, **vars(wanted)}
+            transaction.connection,
+            "list_runs",
+            {"scope": scope.sql(), "before": before, "limit": limit, **vars(wanted)},
         )
         files = await self._artifacts.of_jobs(transaction, [row["job_id"] for row in found])
         return [_run(row, files[row["job_id"]]) for row in found]
 
     async def set_versions(self, transaction: Transaction, run_id: str, versions: dict[str, str]) -> None:
         """Stores what programs the last attempt ran with."""
-        await self._tables.rows_in(transaction.connection, "set_run_versions", {"job_id": run_id, "versions": Jsonb(versions)})
+        await self._tables.rows_in(
+            transaction.connection, "set_run_versions", {"job_id": run_id, "versions": Jsonb(versions)}
+        )
 
 
 def _run(row: Row, artifacts: Sequence[Artifact]) -> Run:

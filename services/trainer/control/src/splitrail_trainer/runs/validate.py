@@ -19,8 +19,14 @@ def run_request(wanted: RunRequest) -> Resolved:
     check = Checker()
     resolved = resolve_training(wanted.arguments)
     check.note(*resolved.violations)
-    check.require(wanted.model in DETECT_MODELS, "model", f"{wanted.model[:100]!r} is not known; one of {', '.join(DETECT_MODELS)}")
-    check.require(bool(wanted.data or wanted.split_id), "data", "name what to train on, for example cells@v1 (or give split_id)")
+    check.require(
+        wanted.model in DETECT_MODELS,
+        "model",
+        f"{wanted.model[:100]!r} is not known; one of {', '.join(DETECT_MODELS)}",
+    )
+    check.require(
+        bool(wanted.data or wanted.split_id), "data", "name what to train on, for example cells@v1 (or give split_id)"
+    )
     check.text(wanted.data, "data", 200)
     check.note(*key_problems("labels", wanted.labels))
     check.done()

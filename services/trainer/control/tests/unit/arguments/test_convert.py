@@ -20,4 +20,6 @@ def test_values_of_requests():
 def test_an_object_may_hold_what_json_cannot():
     """It is refused as an object, by name, not as a defect of ours."""
     held = struct_pb2.Struct(fields={"a": struct_pb2.Value(number_value=float("inf")), "none": struct_pb2.Value()})
-    assert convert.arguments({"imgsz": struct_pb2.Value(struct_value=held)}) == {"imgsz": {"a": float("inf"), "none": None}}
+    assert convert.arguments({"imgsz": struct_pb2.Value(struct_value=held)}) == {
+        "imgsz": {"a": float("inf"), "none": None}
+    }

@@ -105,7 +105,9 @@ def test_ultralytics_own_spelling_of_amp():
     assert resolve_training({"amp": True}).arguments["amp"] == "fp16"
 
 
-VALUES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8) | st.lists(st.integers(), max_size=2)
+VALUES = (
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8) | st.lists(st.integers(), max_size=2)
+)
 
 
 @given(st.dictionaries(st.sampled_from([*HYPERPARAMETERS, *REFUSED]) | st.text(max_size=12), VALUES, max_size=6))
@@ -122,6 +124,12 @@ def test_whatever_is_requested_is_either_in_range_or_named(requested):
 
 
 def test_an_evaluation_takes_the_size_of_its_run_and_five_arguments():
-    assert resolve_evaluation({}, imgsz=128).arguments == {"imgsz": 128, "batch": 16, "conf": 0.001, "iou": 0.7, "max_det": 300}
+    assert resolve_evaluation({}, imgsz=128).arguments == {
+        "imgsz": 128,
+        "batch": 16,
+        "conf": 0.001,
+        "iou": 0.7,
+        "max_det": 300,
+    }
     refused = resolve_evaluation({"half": True, "conf": 2, "imgsz": 33}, imgsz=128).violations
     assert [item.field for item in refused] == ["arguments.conf", "arguments.half", "arguments.imgsz"]

@@ -15,7 +15,9 @@ def test_evaluations():
     wanted = convert.evaluation_request(evaluation_service_pb2.CreateEvaluationRequest(run_id=RUN), Checker())
     assert (wanted.weights, wanted.part) == (ArtifactKind.BEST_WEIGHTS, Part.TEST)
     check = Checker()
-    request = evaluation_service_pb2.CreateEvaluationRequest(run_id=RUN, weights=job_pb2.ARTIFACT_KIND_CHECKPOINT, part=77)
+    request = evaluation_service_pb2.CreateEvaluationRequest(
+        run_id=RUN, weights=job_pb2.ARTIFACT_KIND_CHECKPOINT, part=77
+    )
     convert.evaluation_request(request, check)
     with pytest.raises(PlatformError) as error:
         check.done()

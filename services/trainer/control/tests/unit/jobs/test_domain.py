@@ -47,7 +47,12 @@ def test_only_a_queued_job_can_be_claimed(state):
 def test_a_lost_lease_counts_and_the_last_one_fails_the_job():
     current = job(max_attempts=2)
     current = lapse(claim(current, "a"))
-    assert (current.state, current.failures, current.lapsed, current.cause) == (JobState.QUEUED, 1, True, FailureCause.LOST_POD)
+    assert (current.state, current.failures, current.lapsed, current.cause) == (
+        JobState.QUEUED,
+        1,
+        True,
+        FailureCause.LOST_POD,
+    )
     current = lapse(claim(current, "b"))
     assert (current.state, current.failures, current.lapsed) == (JobState.FAILED, 2, False)
 
@@ -131,7 +136,9 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         attempt=st.integers(1, 6),
-        call=st.sampled_from([progress, complete, release, *(lambda held, c=c: fail(held, c, "") for c in FailureCause)]),
+        call=st.sampled_from(
+            [progress, complete, release, *(lambda held, c=c: fail(held, c, "") for c in FailureCause)]
+        ),
     )
     def attempt_calls(self, attempt, call):
         try:

@@ -32,7 +32,9 @@ def test_uploads_are_few_and_different():
 
 
 def test_artifacts():
-    good = job_service_pb2.CommitArtifactRequest(name="best.pt", kind=job_pb2.ARTIFACT_KIND_BEST_WEIGHTS, size_bytes=1, sha256="0" * 64)
+    good = job_service_pb2.CommitArtifactRequest(
+        name="best.pt", kind=job_pb2.ARTIFACT_KIND_BEST_WEIGHTS, size_bytes=1, sha256="0" * 64
+    )
     check = Checker()
     left = convert.uploaded_file(good, check)
     validate.uploaded_file(left, check)

@@ -13,7 +13,9 @@ def fields(error: pytest.ExceptionInfo[PlatformError]) -> set[str]:
 
 
 def test_a_run_names_all_that_is_wrong():
-    request = run_service_pb2.CreateRunRequest(model="../x.pt", data="a" * 201, labels={"": "v", "k" * 129: "v", "k" * 128: "\t"})
+    request = run_service_pb2.CreateRunRequest(
+        model="../x.pt", data="a" * 201, labels={"": "v", "k" * 129: "v", "k" * 128: "\t"}
+    )
     with pytest.raises(PlatformError) as error:
         validate.run_request(convert.run_request(request))
     assert fields(error) == {"model", "data", "labels[]", f"labels[{'k' * 100}]"}
@@ -37,7 +39,9 @@ def test_references(text, meaning):
     assert validate.reference(text) == meaning
 
 
-@pytest.mark.parametrize("text", ["", "cells", "cells/0", "cells/-1", "cells/x", "/1", "a b/1", "../x/1", "cells/9999999999", RUN.upper()])
+@pytest.mark.parametrize(
+    "text", ["", "cells", "cells/0", "cells/-1", "cells/x", "/1", "a b/1", "../x/1", "cells/9999999999", RUN.upper()]
+)
 def test_what_is_no_reference(text):
     with pytest.raises(PlatformError) as error:
         validate.reference(text)

@@ -46,7 +46,9 @@ class CheckpointManifest(Message):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len(self.history) != self.epoch or any(record.epoch != number for number, record in enumerate(self.history, 1)):
+        if len(self.history) != self.epoch or any(
+            record.epoch != number for number, record in enumerate(self.history, 1)
+        ):
             raise ValueError(f"its history does not hold each of the epochs 1 to {self.epoch} once")
         return self
 
@@ -75,14 +77,20 @@ class _HashingFile:
         return self._hash.hexdigest()
 
 
-def pack(target: Path, *, last: Path, best: Path | None, best_is_last: bool, history: Sequence[EpochRecord], final: bool) -> StoredFile:
+def pack(
+    target: Path, *, last: Path, best: Path | None, best_is_last: bool, history: Sequence[EpochRecord], final: bool
+) -> StoredFile:
     """Copy the weights and the history into `target`; it appears under its name only when it is complete and on the
     disk.
 
     A copy, never a link: Ultralytics overwrites last.pt in place. Raises OSError.
     """
     manifest = CheckpointManifest(
-        format=1, epoch=history[-1].epoch, last=final, best="last.pt" if best_is_last else "best.pt" if best else None, history=tuple(history)
+        format=1,
+        epoch=history[-1].epoch,
+        last=final,
+        best="last.pt" if best_is_last else "best.pt" if best else None,
+        history=tuple(history),
     )
     partial = target.with_suffix(".partial")
     with partial.open("wb") as file:

@@ -49,7 +49,9 @@ class MessageError(Exception):
 class Message(BaseModel):
     """A value that travels between the two processes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants", protected_namespaces=()
+    )
 
     def encode(self) -> bytes:
         """One line of JSON, without its newline."""
@@ -122,7 +124,10 @@ class TrainSpec(JobSpec):
         if set(self.expected) != {"train", "val"}:
             raise ValueError("expected must count exactly train and val")
         if refused := sorted(set(self.arguments) - TRAINING_NAMES | set(self.arguments) & {"seed"}):
-            raise ValueError("arguments: " + "; ".join(f"{name} {REFUSED.get(name, 'is not an argument of a training')}" for name in refused))
+            raise ValueError(
+                "arguments: "
+                + "; ".join(f"{name} {REFUSED.get(name, 'is not an argument of a training')}" for name in refused)
+            )
         return self
 
 

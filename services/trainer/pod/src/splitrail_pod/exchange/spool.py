@@ -66,7 +66,9 @@ def _sound_lines(data: bytes, *, path: Path, base: int) -> tuple[list[bytes], in
         body = decode_line(data[position:end])
         if body is None:
             if any(decode_line(line) is not None for line in data[end + 1 :].split(b"\n")):
-                raise SpoolCorruptError(f"{path}: the record at byte {base + position} is damaged, and others follow it")
+                raise SpoolCorruptError(
+                    f"{path}: the record at byte {base + position} is damaged, and others follow it"
+                )
             break
         bodies.append(body)
         position = end + 1
@@ -117,7 +119,9 @@ class SpoolWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -142,7 +142,9 @@ def _remove(directory: Path) -> None:
     """Removes an attempt's work directory, and the job's when that is empty then."""
 
     def report(function: Any, path: str, info: Any) -> None:
-        _log.warning("could not remove a file of a work directory; the next start of the pod will", path=path, error=str(info[1]))
+        _log.warning(
+            "could not remove a file of a work directory; the next start of the pod will", path=path, error=str(info[1])
+        )
 
     shutil.rmtree(directory, onerror=report)
     if directory.parent.exists() and not any(directory.parent.iterdir()):

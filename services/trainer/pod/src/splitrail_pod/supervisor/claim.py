@@ -20,7 +20,9 @@ _LONGEST_PAUSES = 30  # to at most this many times the usual one
 async def claim_jobs(pod: Pod) -> None:
     """Returns once the pod is draining and its last job is over."""
     settings = pod.settings
-    queue = JobQueue(pod.channels.trainer, settings.worker_token_file, worker=settings.worker_name, queue=settings.queue)
+    queue = JobQueue(
+        pod.channels.trainer, settings.worker_token_file, worker=settings.worker_name, queue=settings.queue
+    )
     _log.info("waiting for jobs", worker=settings.worker_name, queue=settings.queue, device=pod.device.name)
     pause = settings.poll_seconds
     while not pod.draining.is_set():

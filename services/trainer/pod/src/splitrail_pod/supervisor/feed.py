@@ -50,7 +50,9 @@ class Feed:
 
     def __init__(self, jetstream: JetStreamContext, calls: AttemptCalls, job: job_service_pb2.ClaimedJob) -> None:
         self._events = EventLog(job)
-        self._publisher = FeedPublisher(jetstream, calls.watermark, self._events, lambda: calls.token, job_id=job.job_id, attempt=job.attempt)
+        self._publisher = FeedPublisher(
+            jetstream, calls.watermark, self._events, lambda: calls.token, job_id=job.job_id, attempt=job.attempt
+        )
 
     @property
     def last(self) -> int:

@@ -16,7 +16,11 @@ from splitrail_common import log
 from splitrail_pod.exchange.environment import scrubbed
 
 _log = log.get(__name__)
-_DISTRIBUTIONS = {"ultralytics": ("ultralytics-opencv-headless", "ultralytics"), "torch": ("torch",), "splitrail": ("splitrail-trainer-pod",)}
+_DISTRIBUTIONS = {
+    "ultralytics": ("ultralytics-opencv-headless", "ultralytics"),
+    "torch": ("torch",),
+    "splitrail": ("splitrail-trainer-pod",),
+}
 _ACCELERATOR_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
 _PROBE = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')"
 _PROBE_SECONDS = 120.0
@@ -89,7 +93,11 @@ def out_of_memory_kills() -> int | None:
 
     Two readings that differ make it likely that a process that was killed between them was one of these.
     """
-    for path in (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"), Path("/proc/vmstat")):
+    for path in (
+        Path("/sys/fs/cgroup/memory.events"),
+        Path("/sys/fs/cgroup/memory/memory.oom_control"),
+        Path("/proc/vmstat"),
+    ):
         try:
             lines = path.read_text().splitlines()
         except OSError:

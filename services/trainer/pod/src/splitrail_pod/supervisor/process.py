@@ -33,7 +33,10 @@ class TrainingProcess:
         self._kills_before = host.out_of_memory_kills()
         self.killed = False
         """The supervisor killed it."""
-        self._readers = [asyncio.create_task(self._read_progress(on_progress)), asyncio.create_task(self._read_errors())]
+        self._readers = [
+            asyncio.create_task(self._read_progress(on_progress)),
+            asyncio.create_task(self._read_errors()),
+        ]
 
     @classmethod
     async def start(cls, specification: Path, cache_directory: Path, on_progress: OnProgress) -> "TrainingProcess":
@@ -108,7 +111,9 @@ class TrainingProcess:
                 progress = decode_progress(line)
             except MessageError as error:
                 _log.warning(
-                    "the training process printed something that is not progress", error=str(error), line=line[:200].decode("utf-8", "replace")
+                    "the training process printed something that is not progress",
+                    error=str(error),
+                    line=line[:200].decode("utf-8", "replace"),
                 )
                 continue
             on_progress(progress)

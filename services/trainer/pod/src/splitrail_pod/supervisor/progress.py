@@ -42,6 +42,10 @@ class ProgressRelay:
                 continue
             message = progress_event(self._job.attempt, progress)
             try:
-                await self._nats.publish(progress_subject(self._job.job_id), message.SerializeToString(), headers={TOKEN_HEADER: self._calls.token})
+                await self._nats.publish(
+                    progress_subject(self._job.job_id),
+                    message.SerializeToString(),
+                    headers={TOKEN_HEADER: self._calls.token},
+                )
             except (nats.errors.Error, OSError) as error:
                 _log.debug("progress dropped", error=str(error))

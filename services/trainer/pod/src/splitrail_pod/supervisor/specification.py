@@ -35,7 +35,13 @@ class _Common(TypedDict):
 
 
 def specification(
-    job: job_service_pb2.ClaimedJob, staged: Staged, *, directory: Path, cache_directory: Path, device: Device, file: Path | None
+    job: job_service_pb2.ClaimedJob,
+    staged: Staged,
+    *,
+    directory: Path,
+    cache_directory: Path,
+    device: Device,
+    file: Path | None,
 ) -> Spec:
     """What the training process is to do. `file` is the checkpoint to resume from (None: from scratch), or the weights
     to evaluate.
@@ -56,4 +62,6 @@ def specification(
     arguments = job.train.arguments
     seed = int(arguments["seed"].number_value) if "seed" in arguments else DEFAULT_SEED
     resume = Resume(checkpoint=file, epoch=job.train.resume.epoch) if file else None
-    return TrainSpec(**common, model=job.train.model, seed=seed, arguments=plain(arguments, but={"seed"}), resume=resume)
+    return TrainSpec(
+        **common, model=job.train.model, seed=seed, arguments=plain(arguments, but={"seed"}), resume=resume
+    )

@@ -64,7 +64,13 @@ def _work(job: Spec, spool: SpoolWriter, progress: ProgressWriter, orders: Order
     from ultralytics.utils import SETTINGS  # noqa: PLC0415  # reads the environment when imported
 
     route(spool)
-    SETTINGS.update({"sync": False, "api_key": "", **dict.fromkeys(("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"), False)})
+    SETTINGS.update(
+        {
+            "sync": False,
+            "api_key": "",
+            **dict.fromkeys(("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"), False),
+        }
+    )
     if isinstance(job, TrainSpec):
         from splitrail_pod.training.train import train  # noqa: PLC0415
 

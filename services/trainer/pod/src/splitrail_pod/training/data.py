@@ -36,7 +36,9 @@ def write_data_yaml(spec: JobSpec, parts: dict[str, Part]) -> Path:
     return path
 
 
-def check_loaded(part: Part, *, expected: int, files: Iterable[str], labels: list[dict[str, Any]], fraction: float = 1.0) -> None:
+def check_loaded(
+    part: Part, *, expected: int, files: Iterable[str], labels: list[dict[str, Any]], fraction: float = 1.0
+) -> None:
     """Compare what Ultralytics found (`files`) and kept (`labels`) of a part with what the manifest promised.
 
     It drops an image that does not decode or whose labels it refuses with nothing but a log line. Raises JobFailedError
@@ -48,5 +50,11 @@ def check_loaded(part: Part, *, expected: int, files: Iterable[str], labels: lis
     kept = {Path(label["im_file"]).name for label in labels}
     dropped = sorted(name for file in files if (name := Path(file).name) not in kept)
     listed = f": {', '.join(dropped[:_NAMED])}{' and others' if len(dropped) > _NAMED else ''}" if dropped else ""
-    reason = f"Ultralytics refused {len(dropped)} (see the log){listed}" if dropped else "the staged files are not those of the manifest"
-    raise JobFailedError(JobFailureCause.DATA, f"the part {part} should have {wanted} images, but {len(labels)} were loaded; {reason}")
+    reason = (
+        f"Ultralytics refused {len(dropped)} (see the log){listed}"
+        if dropped
+        else "the staged files are not those of the manifest"
+    )
+    raise JobFailedError(
+        JobFailureCause.DATA, f"the part {part} should have {wanted} images, but {len(labels)} were loaded; {reason}"
+    )

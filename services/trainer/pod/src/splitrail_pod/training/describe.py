@@ -12,7 +12,15 @@ import torch
 import ultralytics
 from splitrail_common.training.arguments import SET_BY_PLATFORM
 
-from splitrail_pod.exchange.messages import ArgumentValue, ClassCurve, ClassMetrics, Curve, CurveName, DeviceInfo, Metric
+from splitrail_pod.exchange.messages import (
+    ArgumentValue,
+    ClassCurve,
+    ClassMetrics,
+    Curve,
+    CurveName,
+    DeviceInfo,
+    Metric,
+)
 
 _SCALARS = (bool, int, float, str)
 CURVE_POINTS = 101
@@ -38,7 +46,12 @@ def versions() -> dict[str, str]:
         own = metadata.version("splitrail-trainer-pod")
     except metadata.PackageNotFoundError:
         own = "source"  # run from a source tree that is not installed
-    found = {"ultralytics": ultralytics.__version__, "torch": torch.__version__, "python": platform.python_version(), "splitrail": own}
+    found = {
+        "ultralytics": ultralytics.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "splitrail": own,
+    }
     if torch.version.cuda and torch.cuda.is_available():
         found["cuda"] = torch.version.cuda
     return found
@@ -48,7 +61,9 @@ def device(chosen: torch.device) -> DeviceInfo:
     """What the job computes on."""
     if chosen.type == "cuda":
         properties = torch.cuda.get_device_properties(chosen)
-        return DeviceInfo(type="cuda", name=properties.name, memory_bytes=properties.total_memory, threads=torch.get_num_threads())
+        return DeviceInfo(
+            type="cuda", name=properties.name, memory_bytes=properties.total_memory, threads=torch.get_num_threads()
+        )
     return DeviceInfo(type=chosen.type, name=chosen.type, threads=torch.get_num_threads())
 
 
@@ -88,7 +103,9 @@ def curves(metrics: Any, names: Mapping[int, str]) -> tuple[Curve, ...]:
             ClassCurve(class_id=int(class_id), class_name=names[int(class_id)], y=_floats(np.asarray(row)[chosen]))
             for class_id, row in zip(metrics.ap_class_index, y, strict=True)
         )
-        found.append(Curve(name=name, x_title=x_title, y_title=y_title, x=_floats(np.asarray(x)[chosen]), classes=classes))
+        found.append(
+            Curve(name=name, x_title=x_title, y_title=y_title, x=_floats(np.asarray(x)[chosen]), classes=classes)
+        )
     return tuple(found)
 
 

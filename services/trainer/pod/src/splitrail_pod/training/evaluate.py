@@ -93,7 +93,11 @@ class _FixedConfidenceMatrix(ultralytics_metrics.ConfusionMatrix):  # type: igno
     """
 
     def process_batch(
-        self, detections: dict[str, Any], batch: dict[str, Any], conf: float = CONFUSION_CONFIDENCE, iou_thres: float = CONFUSION_IOU
+        self,
+        detections: dict[str, Any],
+        batch: dict[str, Any],
+        conf: float = CONFUSION_CONFIDENCE,
+        iou_thres: float = CONFUSION_IOU,
     ) -> None:
         super().process_batch(detections, batch, conf=max(conf, CONFUSION_CONFIDENCE), iou_thres=iou_thres)
 
@@ -101,7 +105,15 @@ class _FixedConfidenceMatrix(ultralytics_metrics.ConfusionMatrix):  # type: igno
 class _Validator(DetectionValidator):  # type: ignore[misc]  # Ultralytics has no types
     """Ultralytics' validator with our confusion matrix, our check of the data, progress and orders."""
 
-    def __init__(self, spec: EvaluateSpec, arguments: dict[str, Any], *, spool: SpoolWriter, progress: ProgressWriter, orders: Orders) -> None:
+    def __init__(
+        self,
+        spec: EvaluateSpec,
+        arguments: dict[str, Any],
+        *,
+        spool: SpoolWriter,
+        progress: ProgressWriter,
+        orders: Orders,
+    ) -> None:
         self._spec = spec
         self._spool = spool
         self._progress = progress
@@ -118,12 +130,17 @@ class _Validator(DetectionValidator):  # type: ignore[misc]  # Ultralytics has n
         try:
             loader = super().get_dataloader(dataset_path, batch_size)
         except (FileNotFoundError, ValueError, AssertionError) as error:
-            raise JobFailedError(JobFailureCause.DATA, f"the part {self._spec.part} cannot be loaded: {error}") from error
+            raise JobFailedError(
+                JobFailureCause.DATA, f"the part {self._spec.part} cannot be loaded: {error}"
+            ) from error
         labels = loader.dataset.labels
         files = [str(path) for path in (self._spec.directory / "data" / "images" / self._spec.part).iterdir()]
         check_loaded(self._spec.part, expected=self._spec.expected[self._spec.part], files=files, labels=labels)
         if not any(len(label["cls"]) for label in labels):
-            raise JobFailedError(JobFailureCause.DATA, f"no image of the part {self._spec.part} has an object, so that there is nothing to score")
+            raise JobFailedError(
+                JobFailureCause.DATA,
+                f"no image of the part {self._spec.part} has an object, so that there is nothing to score",
+            )
         return loader
 
     def init_metrics(self, model: Any) -> None:

@@ -29,9 +29,25 @@ def explain(error: BaseException) -> tuple[JobFailureCause, str]:
     if isinstance(error, MemoryError) or "defaultcpuallocator" in lowered or "can't allocate memory" in lowered:
         return JobFailureCause.HOST_MEMORY, f"the machine's memory is too small: {text or 'MemoryError'}"
     if isinstance(error, RuntimeError) and any(
-        sign in lowered for sign in ("out of memory", "cublas_status_alloc_failed", "cudnn_status_internal_error", "unable to find an engine")
+        sign in lowered
+        for sign in (
+            "out of memory",
+            "cublas_status_alloc_failed",
+            "cudnn_status_internal_error",
+            "unable to find an engine",
+        )
     ):
-        return JobFailureCause.ACCELERATOR_MEMORY, f"the accelerator's memory is too small; use a smaller batch or imgsz: {text}"
-    if isinstance(error, RuntimeError) and "nan" in lowered and ("persisted" in lowered or "detected" in lowered or "corrupted" in lowered):
-        return JobFailureCause.NAN, f"the loss became NaN or infinite and did not recover; lower lr0, or set amp=False: {text}"
+        return (
+            JobFailureCause.ACCELERATOR_MEMORY,
+            f"the accelerator's memory is too small; use a smaller batch or imgsz: {text}",
+        )
+    if (
+        isinstance(error, RuntimeError)
+        and "nan" in lowered
+        and ("persisted" in lowered or "detected" in lowered or "corrupted" in lowered)
+    ):
+        return (
+            JobFailureCause.NAN,
+            f"the loss became NaN or infinite and did not recover; lower lr0, or set amp=False: {text}",
+        )
     return JobFailureCause.PROCESS, f"{type(error).__name__}: {text}"

@@ -54,7 +54,12 @@ def record_plots(spool: SpoolWriter, directory: Path) -> None:
     for path in directory.iterdir():
         for rank, (pattern, kind, title) in enumerate(_PLOTS):
             if match := re.fullmatch(pattern, path.name):
-                record = PlotRecord(plot=kind, title=title.format(*match.groups()), content_type=_CONTENT_TYPES[path.suffix], file=_measured(path))
+                record = PlotRecord(
+                    plot=kind,
+                    title=title.format(*match.groups()),
+                    content_type=_CONTENT_TYPES[path.suffix],
+                    file=_measured(path),
+                )
                 found.append((rank, [int(group) for group in match.groups()], record))
     for _, _, record in sorted(found, key=lambda item: item[:2]):
         spool.append(record)

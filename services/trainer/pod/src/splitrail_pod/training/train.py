@@ -11,7 +11,14 @@ from typing import Any
 from splitrail_common.training.models import yaml_name
 
 from splitrail_pod.exchange import checkpoint
-from splitrail_pod.exchange.messages import CompletedRecord, JobFailureCause, Resume, StageRecord, TrainingSummary, TrainSpec
+from splitrail_pod.exchange.messages import (
+    CompletedRecord,
+    JobFailureCause,
+    Resume,
+    StageRecord,
+    TrainingSummary,
+    TrainSpec,
+)
 from splitrail_pod.exchange.spool import SpoolWriter
 from splitrail_pod.training import outputs
 from splitrail_pod.training.data import write_data_yaml
@@ -45,7 +52,9 @@ def train(spec: TrainSpec, spool: SpoolWriter, progress: ProgressWriter, orders:
     else:
         overrides = spec.arguments | platform
         check_arguments(overrides)
-    trainer = SpooledTrainer(spec, overrides, platform=platform, restored=restored, spool=spool, progress=progress, orders=orders)
+    trainer = SpooledTrainer(
+        spec, overrides, platform=platform, restored=restored, spool=spool, progress=progress, orders=orders
+    )
     trainer.train()
     outputs.join_plot_threads()
     outputs.record_plots(spool, run)
@@ -67,10 +76,15 @@ def _restore(resume: Resume, run: Path) -> checkpoint.CheckpointManifest:
     except (checkpoint.CheckpointError, OSError) as error:
         raise JobFailedError(JobFailureCause.CHECKPOINT, str(error)) from error
     if manifest.epoch != resume.epoch:
-        raise JobFailedError(JobFailureCause.CHECKPOINT, f"{resume.checkpoint.name} is of epoch {manifest.epoch}, not {resume.epoch}")
+        raise JobFailedError(
+            JobFailureCause.CHECKPOINT, f"{resume.checkpoint.name} is of epoch {manifest.epoch}, not {resume.epoch}"
+        )
     last = check_weights(run / "weights" / "last.pt")
     if last.get("epoch") != manifest.epoch - 1 or not last.get("optimizer"):
-        raise JobFailedError(JobFailureCause.CHECKPOINT, f"{resume.checkpoint.name}: last.pt is not a resumable one of epoch {manifest.epoch}")
+        raise JobFailedError(
+            JobFailureCause.CHECKPOINT,
+            f"{resume.checkpoint.name}: last.pt is not a resumable one of epoch {manifest.epoch}",
+        )
     if manifest.best == "best.pt":
         check_weights(run / "weights" / "best.pt")
     write_csv(run / "results.csv", manifest.history)

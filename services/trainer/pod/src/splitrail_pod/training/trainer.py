@@ -91,7 +91,9 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         try:
             super().check_resume(overrides)
         except (FileNotFoundError, SyntaxError, TypeError, ValueError) as error:
-            raise JobFailedError(JobFailureCause.CHECKPOINT, f"the checkpoint's arguments are refused: {error}") from error
+            raise JobFailedError(
+                JobFailureCause.CHECKPOINT, f"the checkpoint's arguments are refused: {error}"
+            ) from error
         if self.resume:
             self._refuse_other_arguments()
             for name, value in self._platform.items():
@@ -112,9 +114,18 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
             super()._build_train_pipeline()
         except (FileNotFoundError, ValueError, AssertionError) as error:
             raise JobFailedError(JobFailureCause.DATA, f"the data cannot be loaded: {error}") from error
-        loaders: tuple[tuple[Part, Any, float], ...] = (("train", self.train_loader, float(self.args.fraction)), ("val", self.test_loader, 1.0))
+        loaders: tuple[tuple[Part, Any, float], ...] = (
+            ("train", self.train_loader, float(self.args.fraction)),
+            ("val", self.test_loader, 1.0),
+        )
         for part, loader, fraction in loaders:
-            check_loaded(part, expected=self._spec.expected[part], files=self._files(part), labels=loader.dataset.labels, fraction=fraction)
+            check_loaded(
+                part,
+                expected=self._spec.expected[part],
+                files=self._files(part),
+                labels=loader.dataset.labels,
+                fraction=fraction,
+            )
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
         """As Ultralytics, which refuses a checkpoint after the last epoch; that one needs only the final validation."""
@@ -144,7 +155,10 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         """Validate the best weights: a `final` record, never an epoch. Raises JobFailedError when there are none."""
         self._spool.append(StageRecord(name="finalizing"))
         if not self.best.exists():
-            raise JobFailedError(JobFailureCause.NAN, "no epoch had a finite fitness, so there are no best weights; lower lr0, or set amp=False")
+            raise JobFailedError(
+                JobFailureCause.NAN,
+                "no epoch had a finite fitness, so there are no best weights; lower lr0, or set amp=False",
+            )
         super().final_eval()
         self._spool.append(
             FinalRecord(
@@ -176,13 +190,21 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         if self.start_epoch:
             self.train_time_start -= self.history[-1].elapsed_seconds  # so that results.csv's `time` goes on
             first = self.start_epoch * len(self.train_loader)
-            self.plot_idx = [first, first + 1, first + 2]  # the batches to draw; a resumed run never sees those of epoch 1
+            self.plot_idx = [
+                first,
+                first + 1,
+                first + 2,
+            ]  # the batches to draw; a resumed run never sees those of epoch 1
 
     def _on_train_epoch_start(self) -> None:
         self._batch = 0
         self._phase_start = time.monotonic()
         effective = describe.effective_arguments(self.args)
-        changed = {name: (self._effective.get(name), value) for name, value in effective.items() if self._effective.get(name) != value}
+        changed = {
+            name: (self._effective.get(name), value)
+            for name, value in effective.items()
+            if self._effective.get(name) != value
+        }
         if changed:
             self._effective = effective
             self._spool.append(ArgumentsRecord(effective=effective, changed=changed))
@@ -192,7 +214,9 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
 
     def _on_train_batch_end(self) -> None:
         self._batch += 1
-        self._report("train", self._batch, len(self.train_loader), {name: float(value) for name, value in self.tloss.items()})
+        self._report(
+            "train", self._batch, len(self.train_loader), {name: float(value) for name, value in self.tloss.items()}
+        )
 
     def _on_val_start(self, validator: Any) -> None:
         del validator
@@ -222,7 +246,9 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
             last=bool(self.stop),
         )
         if epoch != record.epoch or epoch != len(self.history) + 1:
-            raise RuntimeError(f"epoch {record.epoch} follows epoch {len(self.history)}, and the last row of results.csv is of epoch {epoch}")
+            raise RuntimeError(
+                f"epoch {record.epoch} follows epoch {len(self.history)}, and the last row of results.csv is of epoch {epoch}"
+            )
         self._spool.append(record)
         self.history.append(record)
         self._leave_checkpoint(record)
@@ -235,7 +261,9 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
         if best_is_last:
             self._stripped_best = None
         elif self._stripped_best is None and self.best.exists():
-            self._stripped_best = self.wdir / "best-stripped.pt"  # 6 MB instead of 30 for a nano model, once for each new best
+            self._stripped_best = (
+                self.wdir / "best-stripped.pt"
+            )  # 6 MB instead of 30 for a nano model, once for each new best
             strip_optimizer(self.best, s=str(self._stripped_best))
         folder = self._spec.directory / "checkpoints"
         packed = checkpoint.pack(
@@ -291,5 +319,9 @@ class SpooledTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has
             if name not in adjusted and getattr(self.args, name, None) != value
         }
         if differing:
-            listed = ", ".join(f"{name} is {there!r}, not {wanted!r}" for name, (there, wanted) in sorted(differing.items()))
-            raise JobFailedError(JobFailureCause.CHECKPOINT, f"the checkpoint is of a run with other arguments: {listed}")
+            listed = ", ".join(
+                f"{name} is {there!r}, not {wanted!r}" for name, (there, wanted) in sorted(differing.items())
+            )
+            raise JobFailedError(
+                JobFailureCause.CHECKPOINT, f"the checkpoint is of a run with other arguments: {listed}"
+            )

@@ -23,7 +23,9 @@ def check_weights(path: Path) -> dict[str, Any]:
     try:
         loaded, _ = torch_safe_load(str(path), safe_only=True)
     except Exception as error:  # whatever a hostile file causes, the file is at fault
-        raise JobFailedError(JobFailureCause.CHECKPOINT, f"{path.name} cannot be loaded safely: {type(error).__name__}: {error}") from error
+        raise JobFailedError(
+            JobFailureCause.CHECKPOINT, f"{path.name} cannot be loaded safely: {type(error).__name__}: {error}"
+        ) from error
     model = (loaded.get("ema") or loaded.get("model")) if isinstance(loaded, dict) else None
     if not isinstance(loaded, dict) or not isinstance(model, DetectionModel):
         raise JobFailedError(JobFailureCause.CHECKPOINT, f"{path.name} holds no Ultralytics detection model")
@@ -44,4 +46,7 @@ def whole_numbers(arguments: dict[str, Any]) -> dict[str, Any]:
     """`arguments` with 20.0 as 20 where Ultralytics wants an integer: JSON and protobuf values know only one kind of
     number.
     """
-    return {name: int(value) if name in _INTEGERS and isinstance(value, float) and value.is_integer() else value for name, value in arguments.items()}
+    return {
+        name: int(value) if name in _INTEGERS and isinstance(value, float) and value.is_integer() else value
+        for name, value in arguments.items()
+    }

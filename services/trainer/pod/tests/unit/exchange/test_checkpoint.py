@@ -34,13 +34,20 @@ HISTORY = [
 RAW = [json.loads(record.encode()) for record in HISTORY]
 
 
-def packed(folder: Path, *, best: bytes | None = b"best weights", best_is_last: bool = False, final: bool = False) -> Path:
+def packed(
+    folder: Path, *, best: bytes | None = b"best weights", best_is_last: bool = False, final: bool = False
+) -> Path:
     (folder / "last").write_bytes(b"last weights" * 1000)
     if best is not None:
         (folder / "best").write_bytes(best)
     target = folder / "epoch-000002.ckpt"
     result = pack(
-        target, last=folder / "last", best=folder / "best" if best is not None else None, best_is_last=best_is_last, history=HISTORY, final=final
+        target,
+        last=folder / "last",
+        best=folder / "best" if best is not None else None,
+        best_is_last=best_is_last,
+        history=HISTORY,
+        final=final,
     )
     content = target.read_bytes()
     assert (result.size_bytes, result.sha256) == (len(content), hashlib.sha256(content).hexdigest())
@@ -115,7 +122,9 @@ def test_a_manifest_that_does_not_hold_together_is_refused(tmp_path: Path, chang
 
 def test_a_compressed_member_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", json.dumps({"format": 1, "epoch": 2, "last": False, "best": None, "history": RAW}))
+        archive.writestr(
+            "manifest.json", json.dumps({"format": 1, "epoch": 2, "last": False, "best": None, "history": RAW})
+        )
         archive.writestr("last.pt", b"\0" * (1 << 20))
     with pytest.raises(CheckpointError, match="compressed"):
         unpack(tmp_path / "x.ckpt", tmp_path)

@@ -13,8 +13,24 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitrail_pod.exchange.messages import DeviceInfo, EpochRecord, LogRecord, Message, Record, StartedRecord, decode_record
-from splitrail_pod.exchange.spool import SpoolCorruptError, SpoolLockedError, SpoolReader, SpoolWriter, UnknownRecordError, decode_line, encode_line
+from splitrail_pod.exchange.messages import (
+    DeviceInfo,
+    EpochRecord,
+    LogRecord,
+    Message,
+    Record,
+    StartedRecord,
+    decode_record,
+)
+from splitrail_pod.exchange.spool import (
+    SpoolCorruptError,
+    SpoolLockedError,
+    SpoolReader,
+    SpoolWriter,
+    UnknownRecordError,
+    decode_line,
+    encode_line,
+)
 
 AFTER = LogRecord(level="info", text="after")
 numbers = st.floats()

@@ -72,7 +72,9 @@ async def running_pod(jobs: Jobs, folder: Path) -> AsyncIterator[Pod]:
 
 
 @pytest.mark.parametrize("task", [Feed, Lease, ProgressRelay, CheckpointUploader])
-async def test_a_defect_of_a_background_task_fails_the_job_and_not_the_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: type[Any]) -> None:
+async def test_a_defect_of_a_background_task_fails_the_job_and_not_the_pod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: type[Any]
+) -> None:
     async def broken(self: object) -> None:
         raise LookupError("what nobody thought of")
 

@@ -1,7 +1,15 @@
 """The evaluation record as a message that fits, however many classes there are."""
 
 import pytest
-from splitrail_pod.exchange.messages import ClassCurve, ClassMetrics, ConfusionMatrix, Curve, CurveName, EvaluationRecord, Metric
+from splitrail_pod.exchange.messages import (
+    ClassCurve,
+    ClassMetrics,
+    ConfusionMatrix,
+    Curve,
+    CurveName,
+    EvaluationRecord,
+    Metric,
+)
 from splitrail_pod.supervisor.results.evaluation import result_of
 
 MESSAGE_LIMIT = 4 * 1024 * 1024
@@ -19,14 +27,23 @@ def record(classes: int) -> EvaluationRecord:
         instances=50_000,
         values={},
         overall=METRICS,
-        per_class=tuple(ClassMetrics(class_id=index, class_name=name, images=3, instances=9, metrics=METRICS) for index, name in enumerate(names)),
-        confusion_matrix=ConfusionMatrix(class_names=(*names, "background"), counts=(1.0,) * (classes + 1) ** 2, confidence=0.25, iou=0.45),
-        curves=tuple(Curve(name=name, x_title="Recall", y_title="Precision", x=POINTS, classes=lines) for name in CURVES),
+        per_class=tuple(
+            ClassMetrics(class_id=index, class_name=name, images=3, instances=9, metrics=METRICS)
+            for index, name in enumerate(names)
+        ),
+        confusion_matrix=ConfusionMatrix(
+            class_names=(*names, "background"), counts=(1.0,) * (classes + 1) ** 2, confidence=0.25, iou=0.45
+        ),
+        curves=tuple(
+            Curve(name=name, x_title="Recall", y_title="Precision", x=POINTS, classes=lines) for name in CURVES
+        ),
         speed={"inference": 2.0},
     )
 
 
-@pytest.mark.parametrize(("classes", "curves", "matrix"), [(3, True, True), (365, True, True), (500, False, True), (1203, False, False)])
+@pytest.mark.parametrize(
+    ("classes", "curves", "matrix"), [(3, True, True), (365, True, True), (500, False, True), (1203, False, False)]
+)
 def test_what_does_not_fit_is_left_out_and_the_numbers_stay(classes: int, curves: bool, matrix: bool) -> None:
     result = result_of(record(classes))
     assert result.ByteSize() < MESSAGE_LIMIT

@@ -132,6 +132,8 @@ def test_after_reconciling_the_feed_ends_where_the_checkpoint_does(feed: int, re
 
 
 def test_progress_of_an_evaluation_has_no_epoch_and_no_invented_end() -> None:
-    progress = BatchProgress(phase="val", epoch=None, epochs=None, batch=2, batches=5, losses={}, seconds=1.0, eta_seconds=None)
+    progress = BatchProgress(
+        phase="val", epoch=None, epochs=None, batch=2, batches=5, losses={}, seconds=1.0, eta_seconds=None
+    )
     message = events.progress_event(3, progress)
     assert (message.epoch, message.batch, message.batches, message.HasField("remaining_seconds")) == (0, 2, 5, False)

@@ -46,7 +46,9 @@ async def test_it_gets_no_secrets_and_its_last_words_are_kept(tmp_path: Path, mo
 
 
 async def test_the_supervisor_imports_no_torch() -> None:
-    code = "import sys, splitrail_pod.app; print(sorted({'torch', 'ultralytics', 'cv2', 'matplotlib'} & set(sys.modules)))"
+    code = (
+        "import sys, splitrail_pod.app; print(sorted({'torch', 'ultralytics', 'cv2', 'matplotlib'} & set(sys.modules)))"
+    )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     assert output == b"[]\n"
@@ -80,7 +82,12 @@ async def test_it_dies_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     fifo = tmp_path / "SPEC.json"  # keeps it waiting in its first read
     os.mkfifo(fifo)
     supervisor = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SUPERVISOR, str(tmp_path / "SPEC.json"), str(tmp_path / "cache"), stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-c",
+        SUPERVISOR,
+        str(tmp_path / "SPEC.json"),
+        str(tmp_path / "cache"),
+        stdout=asyncio.subprocess.PIPE,
     )
     assert supervisor.stdout
     child = int(await asyncio.wait_for(supervisor.stdout.readline(), 20))
@@ -98,7 +105,9 @@ async def test_it_dies_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
 
 
 def checkpoint(epoch: int) -> CheckpointRecord:
-    return CheckpointRecord(file=StoredFile(path=Path("/job/x.ckpt"), size_bytes=1, sha256="a" * 64), epoch=epoch, last=False)
+    return CheckpointRecord(
+        file=StoredFile(path=Path("/job/x.ckpt"), size_bytes=1, sha256="a" * 64), epoch=epoch, last=False
+    )
 
 
 class SlowUploads:

@@ -17,7 +17,14 @@ FILE = DIRECTORY / "file"
 
 
 def spec(job: job_service_pb2.ClaimedJob, staged: Staged, file: Path | None) -> Spec:
-    return specification(job, staged, directory=DIRECTORY, cache_directory=Path("/pod/cache"), device=Device("0", "NVIDIA H200"), file=file)
+    return specification(
+        job,
+        staged,
+        directory=DIRECTORY,
+        cache_directory=Path("/pod/cache"),
+        device=Device("0", "NVIDIA H200"),
+        file=file,
+    )
 
 
 def training(**arguments: Value) -> job_service_pb2.ClaimedJob:
@@ -26,13 +33,23 @@ def training(**arguments: Value) -> job_service_pb2.ClaimedJob:
 
 
 def test_a_training_gets_its_seed_apart_and_goes_on_from_its_checkpoint() -> None:
-    job = training(seed=Value(number_value=7), epochs=Value(number_value=3), rect=Value(bool_value=True), amp=Value(string_value="bf16"))
+    job = training(
+        seed=Value(number_value=7),
+        epochs=Value(number_value=3),
+        rect=Value(bool_value=True),
+        amp=Value(string_value="bf16"),
+    )
     job.train.resume.epoch = 2
     made = spec(job, Staged(("cell",), {"train": 3, "val": 1}), FILE)
     assert isinstance(made, TrainSpec)
     assert (made.model, made.seed, made.resume) == ("yolo11s", 7, Resume(checkpoint=FILE, epoch=2))
     assert made.arguments == {"epochs": 3.0, "rect": True, "amp": "bf16"}
-    assert (made.directory, made.spool, made.device, made.class_names) == (DIRECTORY, DIRECTORY / "spool", "0", ("cell",))
+    assert (made.directory, made.spool, made.device, made.class_names) == (
+        DIRECTORY,
+        DIRECTORY / "spool",
+        "0",
+        ("cell",),
+    )
     assert made.expected == {"train": 3, "val": 1}
     scratch = spec(training(), Staged(("cell",), {"train": 3, "val": 1}), None)
     assert isinstance(scratch, TrainSpec)
@@ -41,7 +58,9 @@ def test_a_training_gets_its_seed_apart_and_goes_on_from_its_checkpoint() -> Non
 
 def test_an_evaluation_gets_its_weights_and_its_part() -> None:
     work = job_service_pb2.EvaluateWork(part=dataset_pb2.PART_TEST, arguments={"conf": Value(number_value=0.1)})
-    made = spec(job_service_pb2.ClaimedJob(job_id="job", attempt=1, evaluate=work), Staged(("cell",), {"test": 4}), FILE)
+    made = spec(
+        job_service_pb2.ClaimedJob(job_id="job", attempt=1, evaluate=work), Staged(("cell",), {"test": 4}), FILE
+    )
     assert isinstance(made, EvaluateSpec)
     assert (made.part, made.weights, made.arguments) == ("test", FILE, {"conf": 0.1})
 

@@ -42,7 +42,9 @@ def entry(ordinal: int, part: int = TRAIN, data: bytes | None = None, packed: by
 
 def part_digest(entries: list[Entry]) -> str:
     assets = digest.hashes_from_bytes([bytes.fromhex(one.sha256) for one in entries])
-    return digest.part_digest(assets, digest.hashes_from_bytes([digest.annotation_sha256(one.packed_annotations) for one in entries]))
+    return digest.part_digest(
+        assets, digest.hashes_from_bytes([digest.annotation_sha256(one.packed_annotations) for one in entries])
+    )
 
 
 def end_of(entries: list[Entry]) -> staging_service_pb2.ManifestEnd:
@@ -50,7 +52,8 @@ def end_of(entries: list[Entry]) -> staging_service_pb2.ManifestEnd:
         class_names=["cell"],
         image_count=len(entries),
         part_digests=split_pb2.PartDigests(
-            train=part_digest([one for one in entries if one.part == TRAIN]), val=part_digest([one for one in entries if one.part == VAL])
+            train=part_digest([one for one in entries if one.part == TRAIN]),
+            val=part_digest([one for one in entries if one.part == VAL]),
         ),
     )
 
@@ -160,7 +163,9 @@ async def running(place: Place) -> AsyncIterator[AttemptCalls]:
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
     try:
-        yield AttemptCalls(Channels(channel, channel, channel), job_service_pb2.ClaimedJob(job_id="job", attempt=1, attempt_token="t"))
+        yield AttemptCalls(
+            Channels(channel, channel, channel), job_service_pb2.ClaimedJob(job_id="job", attempt=1, attempt_token="t")
+        )
     finally:
         await channel.close()
         await server.stop(None)
@@ -169,14 +174,19 @@ async def running(place: Place) -> AsyncIterator[AttemptCalls]:
 
 
 def place_with(count: int = 12) -> Place:
-    entries = [entry(number, VAL if number % 4 == 3 else TRAIN, packed=pack([box_from_yolo(number, 0.5, 0.5, 0.25, 0.1)])) for number in range(count)]
+    entries = [
+        entry(number, VAL if number % 4 == 3 else TRAIN, packed=pack([box_from_yolo(number, 0.5, 0.5, 0.25, 0.1)]))
+        for number in range(count)
+    ]
     return Place(entries, end_of(entries), {one.sha256: f"image {one.ordinal}".encode() for one in entries})
 
 
 async def staged(place: Place, folder: Path, patience: float = 20.0) -> Staged:
     async with running(place) as calls, open_client(4) as client:
         cache = ContentCache(folder / "cache", 10**6)
-        stager = Stager(calls, Transfer(client, patience), cache, folder / "work", concurrency=4, patience_seconds=patience)
+        stager = Stager(
+            calls, Transfer(client, patience), cache, folder / "work", concurrency=4, patience_seconds=patience
+        )
         return await stager.stage("split", [TRAIN, VAL])
 
 
@@ -225,7 +235,11 @@ async def test_other_bytes_than_announced_fail_as_data(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").glob("*.partial"))
 
 
-@pytest.mark.parametrize("packed", [b"", b"\x01\x00", pack([Annotation(0, Kind.POLYGON, (1, 2, 3, 4, 5, 6))])], ids=["nothing", "cut off", "polygon"])
+@pytest.mark.parametrize(
+    "packed",
+    [b"", b"\x01\x00", pack([Annotation(0, Kind.POLYGON, (1, 2, 3, 4, 5, 6))])],
+    ids=["nothing", "cut off", "polygon"],
+)
 async def test_annotations_that_are_no_boxes_fail_as_data(tmp_path: Path, packed: bytes) -> None:
     place = place_with()
     place.entries[6].packed_annotations = packed

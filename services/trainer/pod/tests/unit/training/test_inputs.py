@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 from splitrail_pod.exchange import environment
-from splitrail_pod.exchange.messages import EpochRecord, EvaluateSpec, JobFailureCause, MessageError, Resume, TrainSpec, read_spec
+from splitrail_pod.exchange.messages import (
+    EpochRecord,
+    EvaluateSpec,
+    JobFailureCause,
+    MessageError,
+    Resume,
+    TrainSpec,
+    read_spec,
+)
 from splitrail_pod.training.failures import JobFailedError, explain
 from splitrail_pod.training.history import best_epoch, csv_row, write_csv
 from splitrail_pod.training.logs import clean
@@ -121,7 +129,10 @@ def test_log_text_is_plain_and_short() -> None:
     [
         (JobFailedError(JobFailureCause.DATA, "x"), JobFailureCause.DATA),
         (MemoryError(), JobFailureCause.HOST_MEMORY),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), JobFailureCause.HOST_MEMORY),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            JobFailureCause.HOST_MEMORY,
+        ),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), JobFailureCause.ACCELERATOR_MEMORY),
         (RuntimeError("Training failed: NaN persisted for 4 epochs"), JobFailureCause.NAN),
         (RuntimeError("shape mismatch"), JobFailureCause.PROCESS),

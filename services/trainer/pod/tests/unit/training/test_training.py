@@ -105,7 +105,14 @@ def test_checkpoints_are_what_their_records_say(trained: Any) -> None:
 
 def test_plots_and_artifacts_are_complete(trained: Any) -> None:
     plots = {record.file.path.name: record for record in trained.records(PlotRecord)}
-    assert {"labels.jpg", "train_batch0.jpg", "val_batch0_pred.jpg", "confusion_matrix.png", "BoxPR_curve.png", "results.png"} <= set(plots)
+    assert {
+        "labels.jpg",
+        "train_batch0.jpg",
+        "val_batch0_pred.jpg",
+        "confusion_matrix.png",
+        "BoxPR_curve.png",
+        "results.png",
+    } <= set(plots)
     for record in plots.values():
         with Image.open(record.file.path) as image:
             image.load()
@@ -149,7 +156,12 @@ def test_killed_after_the_last_epoch_it_is_only_finalized(trained: Any, make_tra
     assert job.records(StartedRecord)[0].start_epoch == 3
     assert job.records(FinalRecord)[0].values == trained.records(FinalRecord)[0].values
     assert_equal_to_csv(trained.records(EpochRecord), rows(job))
-    assert {record.file.path.name for record in job.records(PlotRecord)} >= {"results.png", "confusion_matrix.png", "BoxPR_curve.png", "labels.jpg"}
+    assert {record.file.path.name for record in job.records(PlotRecord)} >= {
+        "results.png",
+        "confusion_matrix.png",
+        "BoxPR_curve.png",
+        "labels.jpg",
+    }
     assert job.seen[-1].training.epochs == 2
 
 
@@ -159,7 +171,9 @@ def test_killed_in_the_middle_it_resumes_with_each_epoch_once(make_training: Cal
     left = first.wait_for(CheckpointRecord, lambda record: record.epoch == 1)
     first.process.send_signal(signal.SIGKILL)
     assert first.end() == -signal.SIGKILL
-    second = make_training(epochs=3, resume={"checkpoint": str(left.file.path), "epoch": 1})  # in a new directory: another pod
+    second = make_training(
+        epochs=3, resume={"checkpoint": str(left.file.path), "epoch": 1}
+    )  # in a new directory: another pod
     assert second.run() == messages.EXIT_COMPLETED, second.stderr()
     assert second.records(StartedRecord)[0].start_epoch == 2
     effective = [record for record in first.records(EpochRecord) if record.epoch <= 1] + second.records(EpochRecord)
@@ -183,7 +197,9 @@ def test_a_hostile_checkpoint_executes_nothing(trained: Any, make_training: Call
 
     torch.save({"epoch": 1, "model": None, "ema": Exploit(), "optimizer": {"state": 1}}, tmp_path / "last.pt")
     history = checkpoint.read_manifest(trained.records(CheckpointRecord)[-1].file.path).history
-    packed = checkpoint.pack(tmp_path / "x.ckpt", last=tmp_path / "last.pt", best=None, best_is_last=True, history=history, final=False)
+    packed = checkpoint.pack(
+        tmp_path / "x.ckpt", last=tmp_path / "last.pt", best=None, best_is_last=True, history=history, final=False
+    )
     job = make_training(epochs=4, resume={"checkpoint": str(packed.path), "epoch": 2})
     assert job.run() == messages.EXIT_FAILED
     failed = job.seen[-1]
@@ -208,11 +224,20 @@ def test_an_evaluation_scores_the_part_it_was_given(trained: Any, make_job: Call
     assert matrix.class_names == ("red", "blue", "background")
     columns = [sum(matrix.counts[row * 3 + column] for row in range(3)) for column in range(3)]
     assert columns[:2] == [5, 2]
-    assert [curve.name for curve in found.curves] == ["precision_recall", "f1_confidence", "precision_confidence", "recall_confidence"]
+    assert [curve.name for curve in found.curves] == [
+        "precision_recall",
+        "f1_confidence",
+        "precision_confidence",
+        "recall_confidence",
+    ]
     for curve in found.curves:
         assert len(curve.x) == 101
         assert all(len(entry.y) == 101 for entry in curve.classes)
-    assert {record.file.path.name for record in job.records(PlotRecord)} >= {"confusion_matrix.png", "BoxPR_curve.png", "val_batch0_pred.jpg"}
+    assert {record.file.path.name for record in job.records(PlotRecord)} >= {
+        "confusion_matrix.png",
+        "BoxPR_curve.png",
+        "val_batch0_pred.jpg",
+    }
     assert not (job.hooks / "network").exists()
 
 
@@ -235,7 +260,9 @@ def test_cancel_stops_between_batches(make_training: Callable[..., Any]) -> None
     assert isinstance(job.seen[-1], CancelledRecord)
 
 
-def test_finish_ends_after_the_present_epoch_and_an_unknown_order_changes_nothing(make_training: Callable[..., Any]) -> None:
+def test_finish_ends_after_the_present_epoch_and_an_unknown_order_changes_nothing(
+    make_training: Callable[..., Any],
+) -> None:
     job = make_training(epochs=1000)
     job.start()
     job.wait_for(StartedRecord)
@@ -264,7 +291,9 @@ def test_it_ends_with_its_supervisor(make_training: Callable[..., Any]) -> None:
         "print(child.pid, flush=True); time.sleep(600)\n"
     )
     command = [sys.executable, "-c", program, str(job.directory / "spec.json")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert Path(f"/proc/{pid}").exists()

@@ -29,7 +29,12 @@ _SECONDS = 15.0
 _STREAM_SECONDS = 600.0
 _UNAVAILABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
 # RESOURCE_EXHAUSTED is also how gRPC refuses a message that is too large, which no retry makes smaller.
-_BAD = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS, grpc.StatusCode.RESOURCE_EXHAUSTED}
+_BAD = {
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DATA_LOSS,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
 
 
 class RefusedError(Exception):
@@ -120,11 +125,15 @@ class AttemptCalls:
         target: job_service_pb2.UploadTarget = response.targets[0]
         return target
 
-    async def commit_artifact(self, name: str, kind: job_pb2.ArtifactKind.ValueType, *, size_bytes: int, sha256: str, epoch: int = 0) -> None:
+    async def commit_artifact(
+        self, name: str, kind: job_pb2.ArtifactKind.ValueType, *, size_bytes: int, sha256: str, epoch: int = 0
+    ) -> None:
         """Records an uploaded file; one request. Also raises UnavailableError and BadResponseError, the latter when the
         store does not hold the file as announced.
         """
-        request = job_service_pb2.CommitArtifactRequest(job_id=self._job_id, name=name, kind=kind, size_bytes=size_bytes, sha256=sha256, epoch=epoch)
+        request = job_service_pb2.CommitArtifactRequest(
+            job_id=self._job_id, name=name, kind=kind, size_bytes=size_bytes, sha256=sha256, epoch=epoch
+        )
         try:
             await self._once("CommitArtifact", self._jobs.CommitArtifact, request)
         except RefusedError as error:

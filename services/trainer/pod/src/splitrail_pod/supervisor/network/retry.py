@@ -37,4 +37,6 @@ def retrying(patience_seconds: float | None) -> AsyncIterable[Attempt]:
     UnavailableError: retried until `patience_seconds` have passed (None: without end), with pauses that grow to 5 s,
     jittered. BadResponseError: five times in all.
     """
-    return stamina.retry_context(on=_Decision(), attempts=None, timeout=patience_seconds, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5)
+    return stamina.retry_context(
+        on=_Decision(), attempts=None, timeout=patience_seconds, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
+    )

@@ -36,7 +36,9 @@ class Transfer:
         self._client = client
         self._patience = patience_seconds
 
-    async def download(self, url: str, target: Path, *, sha256: str, size_bytes: int, again: Callable[[], Awaitable[str]] | None = None) -> None:
+    async def download(
+        self, url: str, target: Path, *, sha256: str, size_bytes: int, again: Callable[[], Awaitable[str]] | None = None
+    ) -> None:
         """Writes the bytes behind `url` to `target`, which exists afterwards only if they have that size and hash
         (hex).
 
@@ -68,13 +70,17 @@ class Transfer:
                     async for chunk in response.aiter_bytes(_CHUNK):
                         size += len(chunk)
                         if size > size_bytes:
-                            raise CorruptError(f"the store sends more than the {size_bytes} bytes announced for {sha256}")
+                            raise CorruptError(
+                                f"the store sends more than the {size_bytes} bytes announced for {sha256}"
+                            )
                         digest.update(chunk)
                         file.write(chunk)
             except httpx.HTTPError as error:
                 raise UnavailableError(f"download from the object store: {type(error).__name__}: {error}") from error
         if size != size_bytes or digest.hexdigest() != sha256:
-            raise CorruptError(f"the store holds {size} bytes with SHA-256 {digest.hexdigest()}, announced were {size_bytes} with {sha256}")
+            raise CorruptError(
+                f"the store holds {size} bytes with SHA-256 {digest.hexdigest()}, announced were {size_bytes} with {sha256}"
+            )
 
     async def upload(self, url: str, source: Path, *, size_bytes: int, content_type: str) -> None:
         """Uploads a file by HTTP PUT, once. Raises UnavailableError, BadResponseError, FileNotFoundError when the file

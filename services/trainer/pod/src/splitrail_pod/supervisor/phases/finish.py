@@ -28,7 +28,9 @@ async def finish(context: AttemptContext) -> None:
         for event in await context.uploads.plots(context.report.plots):
             context.feed.emit(event)
     except (UnavailableError, BadResponseError, RefusedError, TimeoutError) as error:
-        raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"the results cannot be stored: {error}") from error
+        raise AttemptFailedError(
+            FailureCause.FAILURE_CAUSE_DEPENDENCY, f"the results cannot be stored: {error}"
+        ) from error
     await context.feed.committed()
     evaluation = result_of(context.report.evaluation) if context.report.evaluation else None
     context.lease.completing = True
@@ -36,5 +38,7 @@ async def finish(context: AttemptContext) -> None:
         await context.calls.complete(context.report.versions or host.versions(), evaluation)
     except (BadResponseError, RefusedError) as error:
         context.lease.completing = False
-        raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"the job cannot be completed: {error}") from error
+        raise AttemptFailedError(
+            FailureCause.FAILURE_CAUSE_DEPENDENCY, f"the job cannot be completed: {error}"
+        ) from error
     _log.info("job completed")

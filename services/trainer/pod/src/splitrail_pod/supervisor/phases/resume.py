@@ -50,7 +50,9 @@ async def _fetch(context: AttemptContext, name: str, url: str, sha256: str, size
     try:
         await context.pod.transfer.download(url, target, sha256=sha256, size_bytes=size_bytes)
     except CorruptError as error:
-        raise AttemptFailedError(FailureCause.FAILURE_CAUSE_PROCESS, f"{name} is damaged in the store: {error}") from error
+        raise AttemptFailedError(
+            FailureCause.FAILURE_CAUSE_PROCESS, f"{name} is damaged in the store: {error}"
+        ) from error
     except (UnavailableError, BadResponseError) as error:
         raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"{name} cannot be fetched: {error}") from error
     return target

@@ -19,7 +19,9 @@ async def train(context: AttemptContext, staged: Staged, file: Path | None) -> N
     Raises StoppedError, AttemptFailedError.
     """
     cache = context.pod.settings.pod_dir / "ultralytics"
-    spec = specification(context.job, staged, directory=context.directory, cache_directory=cache, device=context.pod.device, file=file)
+    spec = specification(
+        context.job, staged, directory=context.directory, cache_directory=cache, device=context.pod.device, file=file
+    )
     path = context.directory / "SPEC.json"
     path.write_bytes(spec.encode())
     process = context.process = await TrainingProcess.start(path, cache, context.progress.offer)

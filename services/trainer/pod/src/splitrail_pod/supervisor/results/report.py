@@ -76,4 +76,6 @@ class ProcessReport:
                 )
             raise AttemptFailedError(FailureCause.FAILURE_CAUSE_PROCESS, "the training process was killed (signal 9)")
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
-        raise AttemptFailedError(FailureCause.FAILURE_CAUSE_PROCESS, f"the training process ended {how} and without a record of why")
+        raise AttemptFailedError(
+            FailureCause.FAILURE_CAUSE_PROCESS, f"the training process ended {how} and without a record of why"
+        )

@@ -49,7 +49,11 @@ class Uploads:
         name = f"checkpoint-{record.epoch:06d}.ckpt"
         await self.put_once(name, record.file, _BINARY)
         await self._calls.commit_artifact(
-            name, ArtifactKind.ARTIFACT_KIND_CHECKPOINT, size_bytes=record.file.size_bytes, sha256=record.file.sha256, epoch=record.epoch
+            name,
+            ArtifactKind.ARTIFACT_KIND_CHECKPOINT,
+            size_bytes=record.file.size_bytes,
+            sha256=record.file.sha256,
+            epoch=record.epoch,
         )
 
     async def artifacts(self, records: Sequence[ArtifactRecord]) -> None:
@@ -63,7 +67,9 @@ class Uploads:
             async for attempt in retrying(self._patience):
                 with attempt:
                     await self.put_once(file.path.name, file, content_type)
-                    await self._calls.commit_artifact(file.path.name, kind, size_bytes=file.size_bytes, sha256=file.sha256)
+                    await self._calls.commit_artifact(
+                        file.path.name, kind, size_bytes=file.size_bytes, sha256=file.sha256
+                    )
 
     async def plots(self, records: Sequence[PlotRecord]) -> list[RunEvent]:
         """Uploads plots, with retries, and returns their events in the order of the records."""
@@ -140,7 +146,12 @@ class CheckpointUploader:
                     self._refusal = error
                     self._settled.set()
                 pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2 ** min(failures, 6)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
-                _log.warning("checkpoint not stored, will retry", epoch=record.epoch, error=str(error), pause_seconds=round(pause, 1))
+                _log.warning(
+                    "checkpoint not stored, will retry",
+                    epoch=record.epoch,
+                    error=str(error),
+                    pause_seconds=round(pause, 1),
+                )
                 await asyncio.sleep(pause)
                 continue
             failures = refusals = 0

@@ -13,7 +13,11 @@ from splitrail_pod.exchange.messages import Part
 from splitrail_pod.supervisor.failures import AttemptFailedError, FailureCause
 
 Entry = staging_service_pb2.ManifestEntry
-PART_NAMES: dict[dataset_pb2.Part.ValueType, Part] = {dataset_pb2.PART_TRAIN: "train", dataset_pb2.PART_VAL: "val", dataset_pb2.PART_TEST: "test"}
+PART_NAMES: dict[dataset_pb2.Part.ValueType, Part] = {
+    dataset_pb2.PART_TRAIN: "train",
+    dataset_pb2.PART_VAL: "val",
+    dataset_pb2.PART_TEST: "test",
+}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EXTENSION = re.compile(r"\.[a-z0-9]{1,8}")
 
@@ -36,7 +40,9 @@ def check_entry(entry: Entry, allowed: Sequence[dataset_pb2.Part.ValueType], aft
     Raises AttemptFailedError (DATA).
     """
     if entry.part not in allowed:
-        raise _invalid(f"image {entry.ordinal} is of part {PART_NAMES.get(entry.part, str(entry.part))}, which this job may not see")
+        raise _invalid(
+            f"image {entry.ordinal} is of part {PART_NAMES.get(entry.part, str(entry.part))}, which this job may not see"
+        )
     if not _SHA256.fullmatch(entry.sha256) or not _EXTENSION.fullmatch(entry.extension):
         raise _invalid(f"image {entry.ordinal} has hash {entry.sha256!r} and extension {entry.extension!r}")
     if after is not None and entry.ordinal <= after:

@@ -39,7 +39,14 @@ class Stager:
     """Stages for one attempt."""
 
     def __init__(
-        self, calls: AttemptCalls, transfer: Transfer, cache: ContentCache, directory: Path, *, concurrency: int, patience_seconds: float
+        self,
+        calls: AttemptCalls,
+        transfer: Transfer,
+        cache: ContentCache,
+        directory: Path,
+        *,
+        concurrency: int,
+        patience_seconds: float,
     ) -> None:
         self._calls = calls
         self._transfer = transfer
@@ -70,20 +77,29 @@ class Stager:
         try:
             await together(read(), *(fetch() for _ in range(self._concurrency)))
         except UnavailableError as error:
-            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"staging gave up after {self._patience:.0f} s: {error}") from error
+            raise AttemptFailedError(
+                FailureCause.FAILURE_CAUSE_DEPENDENCY, f"staging gave up after {self._patience:.0f} s: {error}"
+            ) from error
         except (BadResponseError, RefusedError) as error:
-            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DEPENDENCY, f"staging is not possible: {error}") from error
+            raise AttemptFailedError(
+                FailureCause.FAILURE_CAUSE_DEPENDENCY, f"staging is not possible: {error}"
+            ) from error
         except OSError as error:
             if error.errno not in _FULL:
                 raise
             raise AttemptFailedError(
-                FailureCause.FAILURE_CAUSE_DEPENDENCY, f"the pod's disk is full: {error}; make room or lower the cache limit"
+                FailureCause.FAILURE_CAUSE_DEPENDENCY,
+                f"the pod's disk is full: {error}; make room or lower the cache limit",
             ) from error
         await asyncio.to_thread(ledger.verify, end)
         return Staged(tuple(end.class_names), ledger.images())
 
     async def _read(
-        self, split_id: str, parts: Sequence[dataset_pb2.Part.ValueType], ledger: Ledger, waiting: asyncio.Queue[Entry | None]
+        self,
+        split_id: str,
+        parts: Sequence[dataset_pb2.Part.ValueType],
+        ledger: Ledger,
+        waiting: asyncio.Queue[Entry | None],
     ) -> staging_service_pb2.ManifestEnd:
         """Reads the manifest to its end, opening it again after the last ordinal when it breaks off. The time limit
         counts from the last entry.
@@ -122,7 +138,11 @@ class Stager:
 
         partial = self._cache.partial()
         try:
-            await self._transfer.download(entry.url, partial, sha256=entry.sha256, size_bytes=entry.size_bytes, again=sign_again)
+            await self._transfer.download(
+                entry.url, partial, sha256=entry.sha256, size_bytes=entry.size_bytes, again=sign_again
+            )
         except CorruptError as error:
-            raise AttemptFailedError(FailureCause.FAILURE_CAUSE_DATA, f"image {entry.ordinal} cannot be fetched: {error}") from error
+            raise AttemptFailedError(
+                FailureCause.FAILURE_CAUSE_DATA, f"image {entry.ordinal} cannot be fetched: {error}"
+            ) from error
         self._cache.insert(partial, entry.sha256, target)
