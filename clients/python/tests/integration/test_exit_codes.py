@@ -64,7 +64,7 @@ def test_a_split_that_cannot_be_meant_is_2_whatever_it_is_asked_of(invoke, cells
         (["split", "create", "nowhere@v1"], "no dataset 'nowhere'"),
         (["split", "ls", "no dataset"], "reference: 'no dataset' is none of: name, name@v3"),
         (["dataset", "ls", "--project", "My Lab"], "--project: must be lower-case letters"),
-        (["dataset", "create", "other", "--label", "=".join(["x" * 200, "y"])], "--label: the key"),
+        (["dataset", "create", "other", "--label", "=".join(["x" * 200, "y"])], "--label: its key"),
         (["train", "data=cells@v1", "model=yolov8n", "epochs=abc"], "arguments.epochs: "),
         (["eval", "run", "cells/1", "--conf", "7"], "no run 'cells/1'"),
     ],

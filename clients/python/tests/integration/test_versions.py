@@ -268,7 +268,7 @@ def test_refusals_name_the_image_and_files_that_are_none(client, cells, more, tm
     (more / "copy.jpg").write_bytes(b"")
     with pytest.raises(splitrail_client.RefusedError, match="size") as refused:
         client.upsert_assets(draft, images=more)
-    assert refused.value.sentences()[0].startswith("contents[0].size_bytes: copy.jpg: must be 1 to ")
+    assert refused.value.sentences()[0].startswith("contents[0].size_bytes: copy.jpg: must be at least 1, not 0")
     (more / "copy.jpg").write_bytes(b"no image")
     with pytest.raises(splitrail_client.RefusedError) as refused:
         client.upsert_assets(draft, images=more)

@@ -152,7 +152,9 @@ def _present(rule: _Rule, message: Message, name: str) -> Iterator[tuple[str, An
         if message.HasField(field.name) if field.has_presence else value:
             yield name, value
         elif rule.required:
-            yield name, _MISSING
+            # A number that is not set is 0: what is wrong with 0 says more.
+            why = next(filter(None, (judge(value) for judge in rule.judges)), None) if _is_number(field) else None
+            yield name, _MISSING if why is None else _Wrong(why)
         return
     count = len(value)
     if count == 0 and rule.required:
@@ -171,6 +173,10 @@ def _present(rule: _Rule, message: Message, name: str) -> Iterator[tuple[str, An
     else:
         for index, item in enumerate(value):
             yield f"{name}[{index}]", item
+
+
+def _is_number(field: FieldDescriptor) -> bool:
+    return field.enum_type is None and not field.has_presence and field.cpp_type in _NUMBERS | _FLOATS
 
 
 def _entry(field: FieldDescriptor) -> Descriptor | None:

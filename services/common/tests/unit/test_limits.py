@@ -117,6 +117,13 @@ def test_numbers_and_enums(values, named):
     assert wrong(NUMBERS, **values) == named
 
 
+def test_a_required_number_that_is_not_set_is_judged_as_zero():
+    kind = built(
+        declared(field("size", 1, INT), required=True, minimum=1), declared(field("count", 2, INT), required=True)
+    )
+    assert wrong(kind) == {"size": "must be at least 1, not 0", "count": "is required"}
+
+
 def map_entry(name: str, key: int, value: Field) -> descriptor_pb2.DescriptorProto:
     entry = descriptor_pb2.DescriptorProto(name=name, field=[field("key", 1, key), value])
     entry.options.map_entry = True
