@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
-
-from splitrail_common.training.models import yaml_name
 
 from splitrail_pod.exchange import checkpoint
 from splitrail_pod.exchange.messages import (
@@ -25,11 +21,10 @@ from splitrail_pod.training.data import write_data_yaml
 from splitrail_pod.training.failures import JobFailedError
 from splitrail_pod.training.history import best_epoch, write_csv
 from splitrail_pod.training.orders import Orders
+from splitrail_pod.training.platform_arguments import platform_arguments
 from splitrail_pod.training.progress import ProgressWriter
 from splitrail_pod.training.trainer import SpooledTrainer
 from splitrail_pod.training.untrusted import check_arguments, check_weights, whole_numbers
-
-_MAX_WORKERS = 8
 
 
 def train(spec: TrainSpec, spool: SpoolWriter, progress: ProgressWriter, orders: Orders) -> None:
@@ -89,36 +84,3 @@ def _restore(resume: Resume, run: Path) -> checkpoint.CheckpointManifest:
         check_weights(run / "weights" / "best.pt")
     write_csv(run / "results.csv", manifest.history)
     return manifest
-
-
-def platform_arguments(spec: TrainSpec, data: Path, run: Path) -> dict[str, Any]:
-    """The arguments that the platform sets: none that callers may set, but for the seed."""
-    return {
-        "task": "detect",
-        "mode": "train",
-        "model": yaml_name(spec.model),
-        "data": str(data),
-        "save_dir": str(run),
-        "project": None,
-        "name": None,
-        "exist_ok": True,
-        "device": spec.device,
-        "seed": spec.seed,
-        "workers": 0 if spec.device == "cpu" else min(_MAX_WORKERS, os.cpu_count() or 1),
-        "resume": False,
-        "pretrained": False,
-        "distill_model": None,
-        "cache": False,
-        "save": True,
-        "save_period": -1,
-        "plots": True,
-        "val": True,
-        "split": "val",
-        "single_cls": False,
-        "time": None,
-        "verbose": True,
-        "profile": False,
-        "compile": False,
-        "quantize": None,
-        "cfg": None,
-    }

@@ -36,7 +36,7 @@ from splitrail_pod.exchange.messages import (
     TrainSpec,
     decode_progress,
 )
-from splitrail_pod.training.train import platform_arguments
+from splitrail_pod.training.platform_arguments import platform_arguments
 
 pytestmark = pytest.mark.torch
 
