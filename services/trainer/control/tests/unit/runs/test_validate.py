@@ -27,7 +27,9 @@ def test_a_run_names_all_that_is_wrong():
 def test_texts_of_callers_are_theirs():
     texts = {"request_id": "a\nb", "external_id": "crm 7\t", "labels": {"team a/b": "line\nline"}}
     request = run_service_pb2.CreateRunRequest(model="yolo26n", data="cells", **texts)
-    validate.run_request(convert.run_request(request))
+    made = convert.run_request(request)
+    validate.run_request(made)
+    assert (made.external_id, dict(made.labels)) == (texts["external_id"], texts["labels"])
 
 
 def test_a_run_in_the_default_queue():
